@@ -1,2 +1,32 @@
-//! x
+#![doc = include_str!("../README.md")]
+
 pub mod template;
+
+#[cfg(feature = "model")]
+pub mod action;
+#[cfg(feature = "model")]
+pub mod encoding;
+#[cfg(feature = "model")]
+pub mod model;
+#[cfg(feature = "model")]
+pub mod report;
+
+#[cfg(feature = "driver")]
+pub mod backend;
+#[cfg(feature = "driver")]
+pub mod container;
+#[cfg(feature = "driver")]
+mod dispose;
+#[cfg(feature = "driver")]
+pub mod error;
+#[cfg(feature = "driver")]
+pub mod log;
+#[cfg(feature = "driver")]
+pub mod pipeline;
+#[cfg(feature = "driver")]
+pub mod shim;
+#[cfg(feature = "driver")]
+pub mod stop;
+
+#[cfg(feature = "driver")]
+pub use market_transfer as transfer;

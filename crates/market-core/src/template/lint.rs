@@ -61,7 +61,7 @@ pub enum Lint {
 /// ```
 /// use market_core::template::{Lint, lint};
 ///
-/// let found = lint(b"MEMORY = # in MiB\n  PATH = \"/tmp/a\"b\n");
+/// let found = lint(b"MEMORY = # MiB\n  PATH = \"/tmp/a\"b\n");
 /// assert_eq!(found[0].lint, Lint::HashInValue);
 /// assert_eq!(found.last().unwrap().lint, Lint::QuotesKept);
 /// ```

@@ -6,7 +6,6 @@
 //! use market_core::template::Template;
 //!
 //! let template = Template::parse(br#"
-//!     # what a marketplace looks like
 //!     NAME       = "corporate apps"
 //!     MARKET_MAD = http
 //!     DISK       = [ IMAGE = "Debian 12", SIZE = 10240 ]
@@ -38,6 +37,8 @@ pub use error::{ParseError, Position, ValueError, ValueErrorReason, WriteError, 
 pub use lint::{Diagnostic, Lint, lint};
 pub use secret::is_secret;
 pub use write::{Rules, Writer};
+#[cfg(feature = "model")]
+pub(crate) use xml::{document as xml_document, element as xml_element};
 pub use xml::MAX_XML_NODES;
 
 use span::Span;

@@ -97,29 +97,37 @@ impl Template {
     /// assert_eq!(template.to_xml("TEMPLATE")?, "<TEMPLATE><BASE_URL><![CDATA[http://market/?a&b]]></BASE_URL></TEMPLATE>");
     /// # Ok::<(), market_core::template::WriteError>(())
     /// ```
-    pub fn to_xml(&self, element: &str) -> Result<String, WriteError> {
+    pub fn to_xml(&self, root: &str) -> Result<String, WriteError> {
         let mut out = String::new();
-        open(&mut out, element, None, element)?;
+        open(&mut out, root, None, root)?;
         for attribute in self.iter() {
             let name = attribute.name();
-            open(&mut out, name, None, name)?;
             match attribute.value() {
-                Value::Single(value) => cdata(&mut out, name, None, value)?,
+                Value::Single(value) => element(&mut out, name, value)?,
                 Value::Vector(vector) => pairs(&mut out, name, vector)?,
             }
-            close(&mut out, name);
         }
-        close(&mut out, element);
+        close(&mut out, root);
         Ok(out)
     }
 }
 
+/// Writes one element with a text in CDATA.
+pub(crate) fn element(out: &mut String, name: &str, value: &[u8]) -> Result<(), WriteError> {
+    open(out, name, None, name)?;
+    cdata(out, name, None, value)?;
+    close(out, name);
+    Ok(())
+}
+
 fn pairs(out: &mut String, name: &str, vector: Vector<'_>) -> Result<(), WriteError> {
+    open(out, name, None, name)?;
     for (key, value) in vector.iter() {
         open(out, name, Some(key), key)?;
         cdata(out, name, Some(key), value)?;
         close(out, key);
     }
+    close(out, name);
     Ok(())
 }
 

@@ -1,0 +1,262 @@
+//! The messages that `oned` and `one_market` hand to a driver: a dump, base64 of XML, decoded into typed actions.
+//!
+//! ```
+//! use market_core::action::MonitorAction;
+//! use market_core::encoding::encode;
+//!
+//! let xml = "<MARKET_DRIVER_ACTION_DATA><MARKETPLACE><ID>100</ID><NAME>apps</NAME><MARKET_MAD>http</MARKET_MAD>\
+//!            <TEMPLATE><BASE_URL><![CDATA[http://market/]]></BASE_URL></TEMPLATE></MARKETPLACE></MARKET_DRIVER_ACTION_DATA>";
+//! let action = MonitorAction::decode(encode(xml.as_bytes()).as_bytes())?;
+//! assert_eq!(action.marketplace.id, 100);
+//! assert_eq!(action.marketplace.template.text("BASE_URL")?, Some("http://market/"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Dumps come from other processes and hold what users wrote: they are capped ([`MAX_DUMP_BYTES`],
+//! [`MAX_XML_NODES`](crate::template::MAX_XML_NODES)), document types are refused, and no message repeats a value.
+
+use crate::encoding;
+use crate::model::{Datastore, Element, ElementError, Image, Marketplace, MarketplaceApp, MiB, SourceUrl};
+use crate::template::{self, ValueError};
+use thiserror::Error;
+
+/// The largest base64 text that is taken for a dump: 64 MiB.
+pub const MAX_DUMP_BYTES: usize = 64 << 20;
+
+/// Why a dump cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum DumpError {
+    /// There is nothing.
+    #[error("the dump is empty")]
+    Empty,
+    /// It is beyond [`MAX_DUMP_BYTES`].
+    #[error("the dump is larger than 64 MiB of base64")]
+    TooLarge,
+    /// It is no base64.
+    #[error("the dump is {0}")]
+    Base64(#[from] encoding::DecodeError),
+    /// It is no UTF-8.
+    #[error("the dump is not UTF-8")]
+    NotUtf8,
+    /// It is no XML, or XML of a kind that is refused.
+    #[error("the dump is refused: {0}")]
+    Xml(String),
+    /// It is another message.
+    #[error("the dump holds <{found}>, not <{expected}>")]
+    Root {
+        /// The element it should begin with.
+        expected: &'static str,
+        /// The element it begins with.
+        found: String,
+    },
+    /// An element is missing or has the wrong form.
+    #[error("the dump's {0}")]
+    Element(#[from] ElementError),
+}
+
+/// `monitor` of a marketplace.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MonitorAction {
+    /// The marketplace.
+    pub marketplace: Marketplace,
+}
+
+/// `import` of an image into a marketplace.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ImportAction {
+    /// The new app.
+    pub app: MarketplaceApp,
+    /// The marketplace that it goes into.
+    pub marketplace: Marketplace,
+    /// The image it is made of.
+    pub image: Option<Image>,
+    /// The image's datastore.
+    pub datastore: Option<Datastore>,
+    /// What the datastore's `export` said about the bytes.
+    pub info: ImportInfo,
+}
+
+/// What a datastore's `export` says about an image: where its bytes are, and what they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ImportInfo {
+    /// Where the bytes are.
+    pub source: SourceUrl,
+    /// Their MD5 in lower-case hex; empty when the datastore does not know it.
+    pub md5: String,
+    /// The image's virtual size; `None` when the datastore does not say.
+    pub size: Option<MiB>,
+    /// The image's format; empty when the datastore does not say.
+    pub format: String,
+    /// The command that removes a temporary at `source`, when there is one.
+    pub dispose: Option<String>,
+}
+
+/// `delete` of an app.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeleteAction {
+    /// The app.
+    pub app: MarketplaceApp,
+    /// Its marketplace.
+    pub marketplace: Marketplace,
+}
+
+/// A datastore's `export`: the first step of an import.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExportAction {
+    /// The image.
+    pub image: Image,
+    /// Its datastore.
+    pub datastore: Datastore,
+}
+
+/// A datastore's `cp`: the step that fetches an image, from an app or from anywhere.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CopyAction {
+    /// The new image.
+    pub image: Image,
+    /// The datastore it goes into.
+    pub datastore: Datastore,
+    /// The marketplace of the app that the image comes from.
+    pub marketplace: Option<Marketplace>,
+}
+
+const MARKET: &str = "MARKET_DRIVER_ACTION_DATA";
+const DATASTORE: &str = "DS_DRIVER_ACTION_DATA";
+
+/// Decodes a dump and hands its root element to `read`.
+fn decode<T>(
+    base64: &[u8],
+    root: &'static str,
+    read: impl FnOnce(Element<'_, '_>) -> Result<T, ElementError>,
+) -> Result<T, DumpError> {
+    if base64.len() > MAX_DUMP_BYTES {
+        return Err(DumpError::TooLarge);
+    }
+    let bytes = encoding::decode(base64)?;
+    if bytes.is_empty() {
+        return Err(DumpError::Empty);
+    }
+    let text = String::from_utf8(bytes).map_err(|_| DumpError::NotUtf8)?;
+    // The XML parser's messages quote names from the document, never its text.
+    let document = template::xml_document(&text).map_err(|error| DumpError::Xml(error.to_string()))?;
+    let found = document.root_element().tag_name().name();
+    if found != root {
+        let found = found.chars().take(64).collect();
+        return Err(DumpError::Root { expected: root, found });
+    }
+    Ok(read(Element::new("", document.root_element()))?)
+}
+
+impl MonitorAction {
+    /// Decodes a dump.
+    ///
+    /// # Errors
+    /// [`DumpError`] says what is wrong with it.
+    pub fn decode(base64: &[u8]) -> Result<Self, DumpError> {
+        decode(base64, MARKET, |root| {
+            Ok(Self { marketplace: Marketplace::from_element(&root.required("MARKETPLACE")?)? })
+        })
+    }
+}
+
+impl ImportAction {
+    /// Decodes a dump.
+    ///
+    /// # Errors
+    /// [`DumpError`] says what is wrong with it.
+    pub fn decode(base64: &[u8]) -> Result<Self, DumpError> {
+        decode(base64, MARKET, |root| {
+            Ok(Self {
+                app: MarketplaceApp::from_element(&root.required("MARKETPLACEAPP")?)?,
+                marketplace: Marketplace::from_element(&root.required("MARKETPLACE")?)?,
+                image: root.child("IMAGE").map(|image| Image::from_element(&image)).transpose()?,
+                datastore: root.child("DATASTORE").map(|datastore| Datastore::from_element(&datastore)).transpose()?,
+                info: ImportInfo::from_element(&root)?,
+            })
+        })
+    }
+}
+
+impl ImportInfo {
+    pub(crate) fn from_element(element: &Element<'_, '_>) -> Result<Self, ElementError> {
+        let text = |name: &str| element.text(name).trim().to_owned();
+        let md5 = text("MD5").to_ascii_lowercase();
+        if !md5.is_empty() && !is_md5(&md5) {
+            return Err(element.error("MD5", "not 32 hexadecimal digits"));
+        }
+        let size = match text("SIZE").as_str() {
+            "" => None,
+            size => Some(MiB(size.parse().map_err(|_| element.error("SIZE", "not a whole number"))?)),
+        };
+        let command = text("DISPOSE_CMD");
+        let dispose = text("DISPOSE").eq_ignore_ascii_case("yes") && !command.is_empty();
+        Ok(Self {
+            source: SourceUrl::new(text("IMPORT_SOURCE")),
+            md5,
+            size,
+            format: text("FORMAT"),
+            dispose: dispose.then_some(command),
+        })
+    }
+}
+
+/// Whether a text is an MD5 in lower-case hexadecimal.
+pub(crate) fn is_md5(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+}
+
+impl DeleteAction {
+    /// Decodes a dump.
+    ///
+    /// # Errors
+    /// [`DumpError`] says what is wrong with it.
+    pub fn decode(base64: &[u8]) -> Result<Self, DumpError> {
+        decode(base64, MARKET, |root| {
+            Ok(Self {
+                app: MarketplaceApp::from_element(&root.required("MARKETPLACEAPP")?)?,
+                marketplace: Marketplace::from_element(&root.required("MARKETPLACE")?)?,
+            })
+        })
+    }
+}
+
+impl ExportAction {
+    /// Decodes a dump.
+    ///
+    /// # Errors
+    /// [`DumpError`] says what is wrong with it.
+    pub fn decode(base64: &[u8]) -> Result<Self, DumpError> {
+        decode(base64, DATASTORE, |root| {
+            Ok(Self {
+                image: Image::from_element(&root.required("IMAGE")?)?,
+                datastore: Datastore::from_element(&root.required("DATASTORE")?)?,
+            })
+        })
+    }
+}
+
+impl CopyAction {
+    /// Decodes a dump.
+    ///
+    /// # Errors
+    /// [`DumpError`] says what is wrong with it.
+    pub fn decode(base64: &[u8]) -> Result<Self, DumpError> {
+        decode(base64, DATASTORE, |root| {
+            Ok(Self {
+                image: Image::from_element(&root.required("IMAGE")?)?,
+                datastore: Datastore::from_element(&root.required("DATASTORE")?)?,
+                marketplace: root.child("MARKETPLACE").map(|market| Marketplace::from_element(&market)).transpose()?,
+            })
+        })
+    }
+
+    /// An attribute of the image's template that holds a checksum: lower-case, `None` when it is missing or empty.
+    ///
+    /// # Errors
+    /// When the attribute is there but is no text: a checksum that cannot be read must not pass for none.
+    pub fn checksum(&self, name: &str) -> Result<Option<String>, ValueError> {
+        let text = self.image.template.text(name)?.unwrap_or_default().trim().to_ascii_lowercase();
+        Ok((!text.is_empty()).then_some(text))
+    }
+}

@@ -1,0 +1,139 @@
+//! A marketplace app.
+
+use super::{Element, ElementError, MiB, Owner, Permissions, SourceUrl, numbered};
+use crate::template::Template;
+use std::fmt;
+
+/// The id of an app; part of the name of everything that is stored for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AppId(pub i64);
+
+impl fmt::Display for AppId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+numbered! {
+    /// The state of an app.
+    AppState {
+        /// Just created.
+        Init = 0,
+        /// Its image can be exported.
+        Ready = 1,
+        /// Its import runs.
+        Locked = 2,
+        /// Its import failed.
+        Error = 3,
+        /// Switched off by its owner.
+        Disabled = 4,
+    }
+}
+
+numbered! {
+    /// What an app holds.
+    AppType {
+        /// Not known.
+        Unknown = 0,
+        /// A disk image: the only type that reaches `import` and `delete`.
+        Image = 1,
+        /// A VM template with the apps of its disks.
+        VmTemplate = 2,
+        /// A service template with the apps of its roles.
+        ServiceTemplate = 3,
+    }
+}
+
+impl AppType {
+    /// The word that app templates use; `None` where there is none.
+    pub fn word(self) -> Option<&'static str> {
+        match self {
+            Self::Image => Some("IMAGE"),
+            Self::VmTemplate => Some("VMTEMPLATE"),
+            Self::ServiceTemplate => Some("SERVICE_TEMPLATE"),
+            Self::Unknown | Self::Other(_) => None,
+        }
+    }
+
+    /// From the word of an app template, in any letter case; empty means an image, as it does for `oned`.
+    pub fn from_word(word: &str) -> Self {
+        match word.to_ascii_uppercase().as_str() {
+            "" | "IMAGE" => Self::Image,
+            "VMTEMPLATE" => Self::VmTemplate,
+            "SERVICE_TEMPLATE" => Self::ServiceTemplate,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// An app of a marketplace.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MarketplaceApp {
+    /// Its id.
+    pub id: AppId,
+    /// Its owner and group.
+    pub owner: Owner,
+    /// When it was registered, in seconds since 1970.
+    pub registered: i64,
+    /// Its name.
+    pub name: String,
+    /// The zone it belongs to.
+    pub zone_id: i64,
+    /// The image that it was made from; -1 for a discovered app.
+    pub origin_id: i64,
+    /// Where its bytes are; empty until its import has succeeded.
+    pub source: SourceUrl,
+    /// MD5 of the bytes, as stored; empty when unknown.
+    pub md5: String,
+    /// Virtual size.
+    pub size: MiB,
+    /// Free text.
+    pub description: String,
+    /// Free text.
+    pub version: String,
+    /// Image format (`qcow2`, `raw`, ...); empty when unknown.
+    pub format: String,
+    /// The template of the image that an export creates, in base64.
+    pub app_template64: String,
+    /// The marketplace's id.
+    pub marketplace_id: i64,
+    /// The marketplace's name.
+    pub marketplace: String,
+    /// Its state.
+    pub state: AppState,
+    /// What it holds.
+    pub app_type: AppType,
+    /// Whether a user has locked it.
+    pub locked: bool,
+    /// Who may use it.
+    pub permissions: Permissions,
+    /// Everything else.
+    pub template: Template,
+}
+
+impl MarketplaceApp {
+    pub(crate) fn from_element(element: &Element<'_, '_>) -> Result<Self, ElementError> {
+        Ok(Self {
+            id: AppId(element.id()?),
+            owner: element.owner()?,
+            registered: element.number("REGTIME")?,
+            name: element.text("NAME"),
+            zone_id: element.number("ZONE_ID")?,
+            origin_id: element.number("ORIGIN_ID")?,
+            source: SourceUrl::new(element.text("SOURCE")),
+            md5: element.text("MD5"),
+            size: element.size("SIZE")?,
+            description: element.text("DESCRIPTION"),
+            version: element.text("VERSION"),
+            format: element.text("FORMAT"),
+            app_template64: element.text("APPTEMPLATE64"),
+            marketplace_id: element.number("MARKETPLACE_ID")?,
+            marketplace: element.text("MARKETPLACE"),
+            state: AppState::from_number(element.number("STATE")?),
+            app_type: AppType::from_number(element.number("TYPE")?),
+            locked: element.child("LOCK").is_some(),
+            permissions: element.permissions(),
+            template: element.template()?,
+        })
+    }
+}
