@@ -1,0 +1,199 @@
+//! Image containers by their first 64 KiB: which format, and whether the image would make its reader open another file.
+//!
+//! An image that names a backing file or an external data file reads that file on the host that uses it: an upload that names
+//! `/etc/shadow` would publish it. Such images are refused on every way into a marketplace or a datastore.
+
+use crate::error::{Error, ErrorKind};
+use crate::log::one_line;
+
+/// How many bytes from the start of an image are enough for [`Container::sniff`].
+pub const HEAD_BYTES: usize = 64 << 10;
+
+/// What an image's first bytes tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Container {
+    /// The format, in qemu's word; `raw` for anything else.
+    pub format: &'static str,
+    /// The other file that the image needs, if it does.
+    pub reference: Option<Reference>,
+}
+
+/// A file outside an image that belongs to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reference {
+    /// `backing file` or `external data file`.
+    pub role: &'static str,
+    /// Its name, as far as the head holds it.
+    pub name: Option<String>,
+}
+
+impl Container {
+    /// Looks at the first [`HEAD_BYTES`] of an image, or at all of a shorter one.
+    ///
+    /// ```
+    /// use market_core::container::Container;
+    ///
+    /// assert_eq!(Container::sniff(b"just bytes").format, "raw");
+    /// ```
+    pub fn sniff(head: &[u8]) -> Self {
+        let raw = Self { format: "raw", reference: None };
+        let of = |format, reference| Self { format, reference };
+        match head {
+            [b'Q', b'F', b'I', 0xfb, ..] => qcow(head),
+            [b'Q', b'E', b'D', 0, ..] => of("qed", qed(head)),
+            [b'K', b'D', b'M', b'V', ..] => of("vmdk", sparse_vmdk(head)),
+            [b'C', b'O', b'W', b'D', ..] => of("vmdk", cowd_parent(head)),
+            [b'v', b'h', b'd', b'x', b'f', b'i', b'l', b'e', ..] => of("vhdx", None),
+            [b'c', b'o', b'n', b'e', b'c', b't', b'i', b'x', ..] => of("vpc", None),
+            [b'L', b'U', b'K', b'S', 0xba, 0xbe, ..] => of("luks", None),
+            _ if little_u32(head, 64) == Some(0xbeda_107f) => of("vdi", None),
+            _ if is_vmdk_descriptor(head) => of("vmdk", descriptor_extent(head).or_else(|| descriptor_parent(head))),
+            _ => raw,
+        }
+    }
+
+    /// Refuses an image that needs another file.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] about `subject`, with the name of that file.
+    pub fn refuse_references(&self, subject: &str) -> Result<(), Error> {
+        let Some(Reference { role, name }) = &self.reference else { return Ok(()) };
+        let name = name.as_ref().map_or_else(String::new, |name| format!(" \"{}\"", one_line(name)));
+        let cause = format!("the {} image needs the {role}{name}, which would be read on the host", self.format);
+        let remedy = "make it self-contained (qemu-img convert) and import that";
+        Err(Error::new(ErrorKind::Unsupported, subject, cause).remedy(remedy))
+    }
+}
+
+fn big_u32(head: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_be_bytes(head.get(at..at + 4)?.try_into().ok()?))
+}
+
+fn big_u64(head: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_be_bytes(head.get(at..at + 8)?.try_into().ok()?))
+}
+
+fn little_u32(head: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(head.get(at..at + 4)?.try_into().ok()?))
+}
+
+fn little_u64(head: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_le_bytes(head.get(at..at + 8)?.try_into().ok()?))
+}
+
+/// The name stored at an offset of the head, where it lies inside.
+fn name_at(head: &[u8], offset: u64, length: u64) -> Option<String> {
+    let start = usize::try_from(offset).ok()?;
+    let end = start.checked_add(usize::try_from(length).ok()?.min(1_024))?;
+    Some(String::from_utf8_lossy(head.get(start..end)?).into_owned())
+}
+
+fn backing(name: Option<String>) -> Option<Reference> {
+    Some(Reference { role: "backing file", name })
+}
+
+/// qcow and qcow2: the header names a backing file by its offset; a feature bit says that data are elsewhere.
+fn qcow(head: &[u8]) -> Container {
+    const EXTERNAL_DATA: u64 = 1 << 2;
+    let version = big_u32(head, 4).unwrap_or_default();
+    let format = if version >= 2 { "qcow2" } else { "qcow" };
+    let features = if version >= 3 { big_u64(head, 72).unwrap_or_default() } else { 0 };
+    let reference = match big_u64(head, 8) {
+        Some(offset) if offset != 0 => {
+            backing(name_at(head, offset, u64::from(big_u32(head, 16).unwrap_or_default())))
+        }
+        _ if features & EXTERNAL_DATA != 0 => {
+            Some(Reference { role: "external data file", name: data_file_name(head) })
+        }
+        _ => None,
+    };
+    Container { format, reference }
+}
+
+/// The name in the header extension of type `DATA`.
+fn data_file_name(head: &[u8]) -> Option<String> {
+    const DATA_FILE: u32 = 0x4441_5441;
+    let mut at = big_u32(head, 100)? as usize;
+    loop {
+        let (kind, length) = (big_u32(head, at)?, big_u32(head, at + 4)? as usize);
+        match kind {
+            0 => return None,
+            DATA_FILE => return name_at(head, at as u64 + 8, length as u64),
+            _ => at = at.checked_add(8)?.checked_add(length.checked_next_multiple_of(8)?)?,
+        }
+    }
+}
+
+fn qed(head: &[u8]) -> Option<Reference> {
+    const BACKING: u64 = 1;
+    if little_u64(head, 16).unwrap_or(BACKING) & BACKING == 0 {
+        return None;
+    }
+    let place = little_u32(head, 56).zip(little_u32(head, 60));
+    backing(place.and_then(|(offset, length)| name_at(head, u64::from(offset), u64::from(length))))
+}
+
+/// A sparse VMDK holds its descriptor inside; one that lies beyond the head cannot be checked and counts as a reference.
+fn sparse_vmdk(head: &[u8]) -> Option<Reference> {
+    const SECTOR: u64 = 512;
+    let unknown = backing(None);
+    let (Some(offset), Some(size)) = (little_u64(head, 28), little_u64(head, 36)) else { return unknown };
+    if offset == 0 {
+        return None;
+    }
+    let start = usize::try_from(offset.saturating_mul(SECTOR)).unwrap_or(usize::MAX);
+    let length = usize::try_from(size.saturating_mul(SECTOR)).unwrap_or(usize::MAX);
+    match head.get(start..start.saturating_add(length)) {
+        Some(descriptor) => descriptor_parent(descriptor),
+        // Descriptors are padded with zeros to a generous size: enough when the text ends inside the head.
+        None => match head.get(start..).filter(|rest| rest.contains(&0)) {
+            Some(descriptor) => descriptor_parent(descriptor),
+            None => unknown,
+        },
+    }
+}
+
+/// The old VMware sparse format holds the parent's name in its header.
+fn cowd_parent(head: &[u8]) -> Option<Reference> {
+    let name = head.get(40..40 + 1_024)?;
+    let end = name.iter().position(|&b| b == 0).unwrap_or(name.len());
+    if end == 0 { None } else { backing(Some(String::from_utf8_lossy(&name[..end]).into_owned())) }
+}
+
+/// By the rule of qemu's own probe: comments and blank lines, then the version.
+fn is_vmdk_descriptor(head: &[u8]) -> bool {
+    let first = head.split(|&b| b == b'\n').find(|line| !line.starts_with(b"#") && !line.trim_ascii().is_empty());
+    first.is_some_and(|line| matches!(line.trim_ascii_end(), b"version=1" | b"version=2" | b"version=3"))
+}
+
+fn lines(descriptor: &[u8]) -> impl Iterator<Item = String> {
+    let end = descriptor.iter().position(|&b| b == 0).unwrap_or(descriptor.len());
+    descriptor[..end].split(|&b| b == b'\n').map(|line| String::from_utf8_lossy(line).trim().to_owned())
+}
+
+fn descriptor_parent(descriptor: &[u8]) -> Option<Reference> {
+    let mut parent = false;
+    let mut name = None;
+    for line in lines(descriptor) {
+        let Some((key, value)) = line.split_once('=') else { continue };
+        let value = value.trim();
+        match key.trim().to_ascii_lowercase().as_str() {
+            "parentcid" => parent |= !value.eq_ignore_ascii_case("ffffffff"),
+            "parentfilenamehint" => name = Some(value.trim_matches('"').to_owned()),
+            _ => {}
+        }
+    }
+    if parent || name.is_some() { backing(name) } else { None }
+}
+
+/// An extent line of a descriptor that stands alone: `RW 4192256 FLAT "disk-flat.vmdk" 0`.
+fn descriptor_extent(descriptor: &[u8]) -> Option<Reference> {
+    lines(descriptor).find_map(|line| {
+        let access = line.split_ascii_whitespace().next()?;
+        if !matches!(access, "RW" | "RDONLY" | "NOACCESS") {
+            return None;
+        }
+        let name = line.split('"').nth(1).map(str::to_owned);
+        name.map(|name| Reference { role: "external data file", name: Some(name) })
+    })
+}

@@ -1,0 +1,295 @@
+//! The actions of a marketplace over any backend. The order of an import is decided here and nowhere else: bytes are counted,
+//! hashed and compared before anything becomes visible, and on every other outcome what was staged is discarded.
+
+use crate::action::{DeleteAction, ImportAction};
+use crate::backend::{
+    Context, Deleted, Guarantees, Length, ObjectState, Proof, Published, Staging, StorageBackend, StoredObject,
+};
+use crate::container::{Container, HEAD_BYTES};
+use crate::error::{Error, ErrorKind};
+use crate::model::{AppType, MiB};
+use crate::report::ImportedApp;
+use market_transfer::{Digester, Digests, Source, Wanted, shown};
+use rustix::fs::{Mode, OFlags};
+use std::fs::File;
+use std::time::Duration;
+
+/// How often a lost answer to `publish` is asked after, and the pause between.
+const RESOLVE_TRIES: u32 = 5;
+const RESOLVE_PAUSE: Duration = Duration::from_secs(1);
+
+/// Imports an app: after a success it is published, whole and verified; after a failure nothing is.
+///
+/// # Errors
+/// Everything that stands in the way; [`ErrorKind::Cancelled`] when the context's `stop` was used in time.
+pub async fn import<B: StorageBackend>(
+    backend: &B,
+    action: &ImportAction,
+    context: &Context,
+) -> Result<ImportedApp, Error> {
+    let info = &action.info;
+    if info.source.is_empty() {
+        return Err(Error::new(ErrorKind::Dump, "IMPORT_SOURCE", "is empty: the datastore's export named no source"));
+    }
+    let mut source = context.stop.or(Source::open(info.source.as_str(), &context.options)).await?;
+    let head = context.stop.or(source.peek(HEAD_BYTES)).await?;
+    let container = Container::sniff(&head);
+    container.refuse_references(source.subject())?;
+    note_format(&info.format, container.format, context);
+
+    let mut verified = None;
+    if B::GUARANTEES.staging == Staging::Visible {
+        let (spooled, digests) = spool(source, &info.md5, context).await?;
+        source = spooled;
+        verified = Some(digests);
+    }
+    let length = length(&source, info.size);
+    check_room(backend, &source, length).await?;
+
+    let mut staged = context.stop.or(backend.stage(action.app.id, length)).await?;
+    let transferred = transfer(backend, &mut staged, source, length, &info.md5, verified, context).await;
+    let published = match transferred {
+        Ok(digests) => publish(backend, &mut staged, &digests, context).await.map(|source| (source, digests)),
+        Err(error) => Err(error),
+    };
+    match published {
+        Ok((source, digests)) => {
+            context.log.info(format_args!("app {}: {} bytes published as {}", action.app.id, digests.bytes, shown(&source)));
+            Ok(ImportedApp {
+                source,
+                md5: digests.md5.unwrap_or_default(),
+                size: size(action, digests.bytes),
+                format: if info.format.is_empty() { container.format.to_owned() } else { info.format.clone() },
+            })
+        }
+        Err(error) => {
+            if let Err(left) = backend.discard(staged).await {
+                context.log.warn(format_args!("what was staged could not be discarded ({left}); gc will find it"));
+            }
+            Err(error)
+        }
+    }
+}
+
+/// SIZE goes back as it came: from the export, else the image's, else what the bytes take.
+fn size(action: &ImportAction, bytes: u64) -> MiB {
+    let of_image = action.image.as_ref().map(|image| image.size).filter(|size| size.0 > 0);
+    action.info.size.or(of_image).unwrap_or_else(|| MiB::containing(bytes))
+}
+
+fn note_format(declared: &str, sniffed: &str, context: &Context) {
+    // Plain bytes can be anything that is declared; a header that says otherwise is worth a word.
+    if sniffed != "raw" && !declared.is_empty() && !declared.eq_ignore_ascii_case(sniffed) {
+        context.log.warn(format_args!("the image is declared as {} and begins like {sniffed}", shown(declared)));
+    }
+}
+
+fn length(source: &Source, size: Option<MiB>) -> Length {
+    match (source.length(), size) {
+        (Some(bytes), _) => Length::Exact(bytes),
+        (None, Some(size)) if size.0 > 0 => Length::Hint(size.bytes()),
+        (None, _) => Length::Unknown,
+    }
+}
+
+/// Fails before the first byte when the object is too large for the store, or the store has no room.
+async fn check_room<B: StorageBackend>(backend: &B, source: &Source, length: Length) -> Result<(), Error> {
+    let Length::Exact(bytes) = length else { return Ok(()) };
+    let Guarantees { keeps_holes, largest_object_bytes, .. } = B::GUARANTEES;
+    let full = |cause: String| Err(Error::new(ErrorKind::Full, source.subject(), cause));
+    if let Some(largest) = largest_object_bytes.filter(|&largest| bytes > largest) {
+        return full(format!("has {bytes} bytes, the marketplace stores at most {largest} in one object"));
+    }
+    let needed = source.allocated().filter(|_| keeps_holes).map_or(bytes, |allocated| allocated.min(bytes));
+    match backend.available_bytes().await? {
+        Some(free) if needed > free => {
+            let (needed, free) = (MiB::containing(needed), MiB::within(free));
+            full(format!("needs {needed}, the marketplace has {free} free")).map_err(|error| error.remedy("free some space"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Moves the bytes into the stage and compares what came with what was announced.
+async fn transfer<B: StorageBackend>(
+    backend: &B,
+    staged: &mut B::Staged,
+    mut source: Source,
+    length: Length,
+    declared_md5: &str,
+    verified: Option<Digests>,
+    context: &Context,
+) -> Result<Digests, Error> {
+    let subject = source.subject().to_owned();
+    let digests = match cloned(backend, staged, &source, context).await? {
+        Some(copy) => {
+            // What is hashed is the copy: it is what will be published. The original must have been at rest meanwhile.
+            let digests = hash(&mut Source::from_file(copy, &subject)?, context).await?;
+            while context.stop.or(source.next()).await?.is_some() {}
+            digests
+        }
+        None => {
+            let mut digester = Digester::start(Wanted::MD5);
+            while let Some(piece) = context.stop.or(source.next()).await? {
+                digester.update(piece.clone()).await;
+                context.stop.or(backend.write(staged, piece)).await?;
+            }
+            digester.finish().await
+        }
+    };
+    verify(&subject, &digests, length, declared_md5)?;
+    match verified {
+        Some(earlier) if earlier != digests => Err(Error::new(ErrorKind::Mismatch, subject, "the local temporary changed")),
+        _ => Ok(digests),
+    }
+}
+
+async fn cloned<B: StorageBackend>(
+    backend: &B,
+    staged: &mut B::Staged,
+    source: &Source,
+    context: &Context,
+) -> Result<Option<File>, Error> {
+    match source.file() {
+        // A device is no file of the store's file system, and an empty file needs no shortcut.
+        Some(file) if source.allocated().is_some_and(|bytes| bytes > 0) => {
+            context.stop.or(backend.clone_file(staged, file)).await
+        }
+        _ => Ok(None),
+    }
+}
+
+async fn hash(source: &mut Source, context: &Context) -> Result<Digests, Error> {
+    let mut digester = Digester::start(Wanted::MD5);
+    while let Some(piece) = context.stop.or(source.next()).await? {
+        digester.update(piece).await;
+    }
+    Ok(digester.finish().await)
+}
+
+fn verify(subject: &str, digests: &Digests, length: Length, declared_md5: &str) -> Result<(), Error> {
+    let mismatch = |cause: String| {
+        let error = Error::new(ErrorKind::Mismatch, subject, cause);
+        Err(error.remedy("nothing was published; check the source and import again"))
+    };
+    if let Length::Exact(bytes) = length
+        && bytes != digests.bytes
+    {
+        return mismatch(format!("delivered {} bytes instead of {bytes}", digests.bytes));
+    }
+    let computed = digests.md5.as_deref().unwrap_or_default();
+    if !declared_md5.is_empty() && declared_md5 != computed {
+        return mismatch(format!("its MD5 is {computed}, the datastore declared {declared_md5}"));
+    }
+    Ok(())
+}
+
+/// From here to the outcome nothing is interrupted: a signal waits.
+async fn publish<B: StorageBackend>(
+    backend: &B,
+    staged: &mut B::Staged,
+    digests: &Digests,
+    context: &Context,
+) -> Result<String, Error> {
+    if let Some(reason) = context.stop.reason() {
+        return Err(reason.into());
+    }
+    let holds = match backend.seal(staged, digests).await? {
+        Proof::Md5(md5) => (Some(&md5) != digests.md5.as_ref()).then(|| format!("bytes of MD5 {md5}")),
+        Proof::Bytes(bytes) => (bytes != digests.bytes).then(|| format!("{bytes} bytes")),
+    };
+    if let Some(holds) = holds {
+        let sent = format!("{} bytes of MD5 {}", digests.bytes, digests.md5.as_deref().unwrap_or_default());
+        let cause = format!("holds {holds} after {sent} were sent");
+        return Err(Error::new(ErrorKind::Mismatch, "the marketplace's store", cause).remedy("nothing was published"));
+    }
+    if let Some(reason) = context.stop.reason() {
+        return Err(reason.into());
+    }
+    let mut outcome = backend.publish(staged).await;
+    for _ in 0..RESOLVE_TRIES {
+        let Published::Unknown(error) = &outcome else { break };
+        context.log.warn(format_args!("the outcome of publishing is unknown ({error}); asking the store"));
+        outcome = backend.resolve(staged).await;
+        if matches!(outcome, Published::Unknown(_)) {
+            tokio::time::sleep(RESOLVE_PAUSE).await;
+        }
+    }
+    match outcome {
+        Published::At(source) => Ok(source),
+        Published::NotPublished(error) => Err(error),
+        Published::Exists(name) => {
+            Err(Error::new(ErrorKind::Exists, name, "already exists in the marketplace; nothing was replaced"))
+        }
+        Published::Unknown(error) => Err(Error {
+            cause: format!("{}: whether the app was published could not be found out", error.cause),
+            remedy: Some("look for it in the marketplace before importing again".to_owned()),
+            ..error
+        }),
+    }
+}
+
+/// Collects the bytes in a local temporary that has no name, and verifies them there.
+async fn spool(mut source: Source, declared_md5: &str, context: &Context) -> Result<(Source, Digests), Error> {
+    let directory = std::env::temp_dir();
+    let shown_directory = directory.to_string_lossy().into_owned();
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    let file = rustix::fs::open(&directory, flags, Mode::RUSR | Mode::WUSR);
+    let file = File::from(file.map_err(|error| Error::io(&shown_directory, &error.into()))?);
+    let reader = file.try_clone().map_err(|error| Error::io(&shown_directory, &error))?;
+    let length = length(&source, None);
+    let mut target = market_transfer::SparseFile::new(file, true);
+    let mut digester = Digester::start(Wanted::MD5);
+    while let Some(piece) = context.stop.or(source.next()).await? {
+        target.write(&piece).map_err(|error| Error::io(&shown_directory, &error))?;
+        digester.update(piece).await;
+    }
+    let digests = digester.finish().await;
+    verify(source.subject(), &digests, length, declared_md5)?;
+    target.file().set_len(target.len()).map_err(|error| Error::io(&shown_directory, &error))?;
+    Ok((Source::from_file(reader, source.subject())?, digests))
+}
+
+/// Deletes an app. What is already gone is a success with a warning; an app whose import still runs has nothing published, so
+/// what that import has staged goes.
+///
+/// # Errors
+/// When it is there and stays, or SOURCE points out of the marketplace.
+pub async fn delete<B: StorageBackend>(backend: &B, action: &DeleteAction, context: &Context) -> Result<(), Error> {
+    let app = &action.app;
+    if matches!(app.app_type, AppType::VmTemplate | AppType::ServiceTemplate) {
+        context.log.info(format_args!("app {} holds no image: there is nothing to remove", app.id));
+        return Ok(());
+    }
+    let source = app.source.as_str();
+    if source.is_empty() {
+        return discard_staged(backend, action, context).await;
+    }
+    match context.stop.or(backend.delete(app.id, source)).await? {
+        Deleted::Removed => context.log.info(format_args!("app {}: {} removed", app.id, shown(source))),
+        Deleted::Absent => context.log.warn(format_args!("app {}: {} was already gone", app.id, shown(source))),
+    }
+    Ok(())
+}
+
+async fn discard_staged<B: StorageBackend>(backend: &B, action: &DeleteAction, context: &Context) -> Result<(), Error> {
+    let id = action.app.id;
+    let mut staged: Vec<StoredObject> = Vec::new();
+    if B::GUARANTEES.lists_staged {
+        let mut keep = |object: StoredObject| {
+            if object.state == ObjectState::Staged && object.app == Some(id) {
+                staged.push(object);
+            }
+        };
+        context.stop.or(backend.objects(&mut keep)).await?;
+    }
+    for object in &staged {
+        if backend.remove(object).await? == Deleted::Removed {
+            context.log.info(format_args!("app {id}: the unfinished import {} was discarded", object.key));
+        }
+    }
+    if staged.is_empty() {
+        context.log.info(format_args!("app {id} has no SOURCE yet: there is nothing to remove"));
+    }
+    Ok(())
+}

@@ -1,0 +1,384 @@
+//! The main function of a driver.
+//!
+//! ```no_run
+//! # use market_core::backend::StorageBackend;
+//! # fn main_of<MyMarket: StorageBackend>() -> std::process::ExitCode {
+//! // fn main() -> std::process::ExitCode {
+//! market_core::shim::run::<MyMarket>()
+//! // }
+//! # }
+//! ```
+//!
+//! One executable answers to three names. Which action is meant is told by the name it is called by (`monitor`, `import`,
+//! `delete`; what follows a dot does not count, so that `import.real` still is an import) or else by its first argument. The
+//! dump comes in the next argument, or on standard input when that argument is `-`.
+
+use crate::action::{DeleteAction, DumpError, ImportAction, MAX_DUMP_BYTES, MonitorAction};
+use crate::backend::{Context, StorageBackend};
+use crate::dispose::dispose;
+use crate::error::{Error, ErrorKind};
+use crate::log::{Log, one_line};
+use crate::model::Marketplace;
+use crate::report::ImportedApp;
+use crate::pipeline;
+use crate::stop::{StopReason, StopSwitch};
+use crate::template::serde::from_template;
+use market_transfer::Options;
+use rustix::event::{PollFd, PollFlags, poll};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use std::ffi::OsString;
+use std::io::{IsTerminal, Read, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// An executable's command line: which action, on which dump.
+#[derive(Debug)]
+pub struct Call<A> {
+    /// The action, as one of those that [`Program::parse`] was given.
+    pub action: A,
+    /// The word of the action: what log lines begin with.
+    pub script: &'static str,
+    /// The base64 text.
+    pub dump: Vec<u8>,
+    /// The id behind the dump, when there is one.
+    pub id: Option<i64>,
+}
+
+/// What an executable is called and which actions it has, for its command line and its messages.
+#[derive(Clone, Copy, Debug)]
+pub struct Program<'a, A: 'static> {
+    /// The executable's own name (`market-http`).
+    pub name: &'a str,
+    /// Its version.
+    pub version: &'static str,
+    /// One line on what it is.
+    pub about: &'static str,
+    /// The actions by their words.
+    pub actions: &'static [(&'static str, A)],
+    /// Actions whose dump always comes on standard input, with the id as their only argument.
+    pub dump_on_stdin: bool,
+}
+
+/// What a command line asks for.
+#[derive(Debug)]
+pub enum Request<A> {
+    /// An action.
+    Action(Call<A>),
+    /// A text to print, for `--help` and `--version`.
+    Print(String),
+}
+
+impl<A: Copy> Program<'_, A> {
+    /// Reads the command line, and the dump where the command line says that it is.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Usage`], or [`ErrorKind::Dump`] when there is no dump or it is too large.
+    pub fn parse(&self, arguments: impl IntoIterator<Item = OsString>) -> Result<Request<A>, Error> {
+        let mut arguments = arguments.into_iter();
+        let called = arguments.next().unwrap_or_default();
+        let mut parser = lexopt::Parser::from_args(arguments);
+        let mut action = self.action_of(&called);
+        let mut words = Vec::new();
+        while let Some(argument) = parser.next().map_err(|error| self.usage(&error.to_string()))? {
+            match argument {
+                lexopt::Arg::Short('h') | lexopt::Arg::Long("help") => return Ok(Request::Print(self.help())),
+                lexopt::Arg::Short('V') | lexopt::Arg::Long("version") => {
+                    return Ok(Request::Print(format!("{} {}\n", self.name, self.version)));
+                }
+                lexopt::Arg::Value(word) if action.is_none() => {
+                    action = self.actions.iter().find(|(name, _)| *name == word).copied();
+                    if action.is_none() {
+                        return Err(self.usage(&format!("there is no action \"{}\"", one_line(&word.to_string_lossy()))));
+                    }
+                }
+                lexopt::Arg::Value(word) => words.push(word),
+                other => return Err(self.usage(&one_line(&other.unexpected().to_string()))),
+            }
+        }
+        let Some((script, action)) = action else { return Err(self.usage("the action is missing")) };
+        let (dump, id) = self.dump(words)?;
+        Ok(Request::Action(Call { action, script, dump, id }))
+    }
+
+    /// The action by the name that the executable was called by.
+    fn action_of(&self, called: &OsString) -> Option<(&'static str, A)> {
+        let name = Path::new(called).file_name()?.to_str()?;
+        let stem = name.split('.').next()?;
+        self.actions.iter().find(|(action, _)| *action == stem).copied()
+    }
+
+    fn dump(&self, words: Vec<OsString>) -> Result<(Vec<u8>, Option<i64>), Error> {
+        let mut words = words.into_iter();
+        let dump = match (self.dump_on_stdin, words.next()) {
+            (true, id) => {
+                words = id.into_iter().collect::<Vec<_>>().into_iter();
+                read_stdin()?
+            }
+            (false, Some(word)) if word == "-" => read_stdin()?,
+            (false, Some(word)) => word.into_vec(),
+            (false, None) => return Err(self.usage("the dump is missing")),
+        };
+        let id = words.next().map(|word| {
+            let number = std::str::from_utf8(word.as_bytes()).ok().and_then(|text| text.parse().ok());
+            number.ok_or_else(|| self.usage("the id is not a whole number"))
+        });
+        match words.next() {
+            Some(_) => Err(self.usage("there are too many arguments")),
+            None => Ok((dump, id.transpose()?)),
+        }
+    }
+
+    fn usage(&self, cause: &str) -> Error {
+        Error::new(ErrorKind::Usage, self.name, cause).remedy(format!("see {} --help", self.name))
+    }
+
+    fn help(&self) -> String {
+        let actions: Vec<_> = self.actions.iter().map(|(name, _)| *name).collect();
+        let usage = if self.dump_on_stdin {
+            format!("{} {} [ID] < DUMP", self.name, actions.join("|"))
+        } else {
+            format!("{} {} DUMP [ID]", self.name, actions.join("|"))
+        };
+        let dump = if self.dump_on_stdin { "on standard input" } else { "or - to read it from standard input" };
+        format!(
+            "{} {}\n{}\n\nUsage: {usage}\n\nDUMP is the driver message in base64, {dump}.\nID is the id that the \
+             message must be about.\nCalled by the name of an action ({}), the action is left out.\n\nExit codes: 0 done, 2 usage, \
+             3 message, 4 configuration, 5 denied, 6 absent, 7 exists,\n8 no space, 9 bytes differ, 10 unreachable, 11 \
+             unsupported, 12 stopped, 1 anything else.\n",
+            self.name,
+            self.version,
+            self.about,
+            actions.join(", ")
+        )
+    }
+}
+
+fn read_stdin() -> Result<Vec<u8>, Error> {
+    let stdin = std::io::stdin();
+    if stdin.is_terminal() {
+        let error = Error::new(ErrorKind::Usage, "standard input", "is a terminal, and a dump was expected there");
+        return Err(error.remedy("pipe the base64 text in"));
+    }
+    let mut dump = Vec::new();
+    let mut capped = stdin.lock().take(MAX_DUMP_BYTES as u64 + 1);
+    capped.read_to_end(&mut dump).map_err(|error| Error::io("standard input", &error))?;
+    if dump.len() > MAX_DUMP_BYTES { Err(DumpError::TooLarge.into()) } else { Ok(dump) }
+}
+
+/// An id on the command line that is not that of the dump: somebody has mixed two calls up.
+pub fn check_id(call: Option<i64>, dump: i64) -> Result<(), Error> {
+    match call {
+        Some(id) if id != dump => {
+            Err(Error::new(ErrorKind::Dump, "the driver message", format!("is about id {dump}, the call about id {id}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Runs an executable: reads the command line, runs `act` until it ends or is told to stop, prints one line for a failure.
+///
+/// Signals (SIGTERM, SIGINT, SIGHUP) and a caller that closes our standard output reach `act` through the context's `stop`.
+pub fn execute<A: Copy>(
+    program: &Program<'_, A>,
+    act: impl AsyncFnOnce(Call<A>, Context) -> Result<(), Error>,
+) -> ExitCode {
+    one_line_panics();
+    let outcome = program.parse(std::env::args_os()).and_then(|request| match request {
+        Request::Print(text) => print(text.as_bytes()),
+        Request::Action(call) => {
+            let context = |stop| Context { log: Log::stderr(call.script), stop, options: Options::default() };
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = runtime.map_err(|error| Error::io("the runtime", &error))?;
+            let outcome = runtime.block_on(async {
+                let switch = StopSwitch::new();
+                let context = context(switch.listen());
+                watch_signals(&switch)?;
+                watch_caller(switch);
+                act(call, context).await
+            });
+            // Threads that still wait for a disk are not waited for.
+            runtime.shutdown_background();
+            outcome
+        }
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The one plain line that a user sees; a broken standard error leaves the exit code to speak.
+            let _ = writeln!(std::io::stderr(), "{}", one_line(&error.to_string()));
+            ExitCode::from(error.kind.exit_code())
+        }
+    }
+}
+
+/// Runs a storage driver: the whole main of it.
+pub fn run<B: StorageBackend>() -> ExitCode {
+    let name = format!("market-{}", B::MAD);
+    let program = Program {
+        name: &name,
+        version: B::VERSION,
+        about: B::ABOUT,
+        actions: MarketAction::ALL,
+        dump_on_stdin: false,
+    };
+    execute(&program, async |call, context| match call.action {
+        MarketAction::Monitor => monitor::<B>(call, context).await,
+        MarketAction::Import => import::<B>(call, context).await,
+        MarketAction::Delete => delete::<B>(call, context).await,
+    })
+}
+
+/// The actions of a market driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MarketAction {
+    /// Report space or apps.
+    Monitor,
+    /// Store an app.
+    Import,
+    /// Remove an app.
+    Delete,
+}
+
+impl MarketAction {
+    /// The actions by the names of their executables.
+    pub const ALL: &'static [(&'static str, Self)] =
+        &[("monitor", Self::Monitor), ("import", Self::Import), ("delete", Self::Delete)];
+}
+
+async fn monitor<B: StorageBackend>(call: Call<MarketAction>, mut context: Context) -> Result<(), Error> {
+    let action = MonitorAction::decode(&call.dump)?;
+    check_id(call.id, action.marketplace.id)?;
+    let backend = open::<B>(&action.marketplace, &mut context).await?;
+    let report = context.stop.or(backend.monitor()).await?;
+    print(&report.write()?)
+}
+
+async fn import<B: StorageBackend>(call: Call<MarketAction>, mut context: Context) -> Result<(), Error> {
+    let action = ImportAction::decode(&call.dump)?;
+    let outcome = published::<B>(&call, &action, &mut context).await;
+    if let Some(command) = &action.info.dispose {
+        dispose(command, &context).await;
+    }
+    let (backend, app) = outcome?;
+    let Err(undelivered) = app.write().map_err(Error::from).and_then(|answer| print(&answer)) else { return Ok(()) };
+    // Nobody will ever know of this app: it must not stay.
+    match backend.delete(action.app.id, &app.source).await {
+        Ok(_) => context.log.warn("the answer could not be delivered: the app was removed again"),
+        Err(error) => context.log.error(format_args!("the answer could not be delivered, and the app stays: {error}")),
+    }
+    Err(undelivered)
+}
+
+async fn published<B: StorageBackend>(
+    call: &Call<MarketAction>,
+    action: &ImportAction,
+    context: &mut Context,
+) -> Result<(B, ImportedApp), Error> {
+    check_id(call.id, action.app.id.0)?;
+    let backend = open::<B>(&action.marketplace, context).await?;
+    let app = pipeline::import(&backend, action, context).await?;
+    Ok((backend, app))
+}
+
+async fn delete<B: StorageBackend>(call: Call<MarketAction>, mut context: Context) -> Result<(), Error> {
+    let action = DeleteAction::decode(&call.dump)?;
+    check_id(call.id, action.app.id.0)?;
+    let backend = open::<B>(&action.marketplace, &mut context).await?;
+    pipeline::delete(&backend, &action, &context).await
+}
+
+/// Attributes of a marketplace's template that every driver understands.
+#[derive(Deserialize)]
+struct Transfer {
+    /// Seconds.
+    connect_timeout: Option<u64>,
+    /// Seconds.
+    idle_timeout: Option<u64>,
+    tls_ca: Option<PathBuf>,
+    #[serde(default)]
+    tls_insecure: bool,
+}
+
+/// Reads a configuration from a marketplace's template.
+fn configuration<C: DeserializeOwned>(marketplace: &Marketplace) -> Result<C, Error> {
+    from_template(&marketplace.template).map_err(|error| in_marketplace(marketplace, Error::new(ErrorKind::Config, "", error.to_string())))
+}
+
+/// Says which marketplace a wrong attribute belongs to, and how to correct it.
+fn in_marketplace(marketplace: &Marketplace, error: Error) -> Error {
+    if error.kind != ErrorKind::Config {
+        return error;
+    }
+    let cause = if error.subject.is_empty() { error.cause } else { format!("{}: {}", error.subject, error.cause) };
+    let subject = format!("marketplace {} ({})", marketplace.id, marketplace.name);
+    let remedy = error.remedy.unwrap_or_else(|| format!("correct it with \"onemarket update {}\"", marketplace.id));
+    Error::new(ErrorKind::Config, subject, cause).remedy(remedy)
+}
+
+async fn open<B: StorageBackend>(marketplace: &Marketplace, context: &mut Context) -> Result<B, Error> {
+    let transfer: Transfer = configuration(marketplace)?;
+    let options = &mut context.options;
+    options.connect_timeout = transfer.connect_timeout.map_or(options.connect_timeout, Duration::from_secs);
+    options.idle_timeout = transfer.idle_timeout.map_or(options.idle_timeout, Duration::from_secs);
+    options.user_agent = format!("market-{}/{}", B::MAD, B::VERSION);
+    options.tls_ca = transfer.tls_ca;
+    options.tls_insecure = transfer.tls_insecure;
+    if options.tls_insecure {
+        context.log.warn("TLS_INSECURE: the certificates of https servers are not verified");
+    }
+    let config = configuration(marketplace)?;
+    context.stop.or(B::open(config, context)).await.map_err(|error| in_marketplace(marketplace, error))
+}
+
+/// Writes an answer to standard output.
+fn print(answer: &[u8]) -> Result<(), Error> {
+    let mut stdout = std::io::stdout().lock();
+    let written = stdout.write_all(answer).and_then(|()| stdout.flush());
+    written.map_err(|error| Error::io("standard output", &error).remedy("the answer could not be delivered"))
+}
+
+/// SIGTERM, SIGINT and SIGHUP ask to stop.
+fn watch_signals(switch: &StopSwitch) -> Result<(), Error> {
+    let kinds = [
+        (SignalKind::terminate(), "SIGTERM"),
+        (SignalKind::interrupt(), "SIGINT"),
+        (SignalKind::hangup(), "SIGHUP"),
+    ];
+    for (kind, name) in kinds {
+        let mut received = signal(kind).map_err(|error| Error::io(name, &error))?;
+        let switch = switch.clone();
+        tokio::spawn(async move {
+            while received.recv().await.is_some() {
+                switch.stop(StopReason::Signal(name));
+            }
+        });
+    }
+    Ok(())
+}
+
+/// A pipe that nobody reads any more reports an error, without a byte being written.
+fn watch_caller(switch: StopSwitch) {
+    std::thread::spawn(move || {
+        let stdout = std::io::stdout();
+        loop {
+            let mut descriptors = [PollFd::new(&stdout, PollFlags::empty())];
+            match poll(&mut descriptors, None) {
+                Ok(_) => return switch.stop(StopReason::CallerGone),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(_) => return,
+            }
+        }
+    });
+}
+
+/// A defect of ours is one line too, in what reaches the user.
+fn one_line_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map_or_else(String::new, ToString::to_string);
+        let _ = writeln!(std::io::stderr(), "internal error at {}: please report it", one_line(&place));
+    }));
+}

@@ -1,0 +1,118 @@
+//! The unit in which bytes move.
+
+use bytes::Bytes;
+
+/// The usual size of a piece of data: large enough that calls cost nothing, small enough that a dozen in flight are a few MiB.
+pub const PIECE_BYTES: usize = 256 << 10;
+
+/// Zeros, for holes where real bytes are needed.
+pub static ZEROS: [u8; PIECE_BYTES] = [0; PIECE_BYTES];
+
+/// The grain at which runs of zeros become holes: the allocation unit of most file systems, times 16.
+const GRAIN: usize = 64 << 10;
+
+/// A stretch of a source.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Piece {
+    /// Bytes.
+    Data(Bytes),
+    /// So many zeros that need not be stored.
+    Hole(u64),
+}
+
+impl Piece {
+    /// How many bytes of the source it stands for.
+    pub fn len(&self) -> u64 {
+        match self {
+            Self::Data(bytes) => bytes.len() as u64,
+            Self::Hole(length) => *length,
+        }
+    }
+
+    /// Whether it stands for nothing.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl std::fmt::Debug for Piece {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Data(bytes) => write!(f, "Data({} bytes)", bytes.len()),
+            Self::Hole(length) => write!(f, "Hole({length} bytes)"),
+        }
+    }
+}
+
+/// Splits data that begins at `position` of the output into data and holes, so that zeros of a stream need not be stored:
+/// whole, aligned runs of 64 KiB of zeros become holes.
+///
+/// ```
+/// use bytes::Bytes;
+/// use market_transfer::{Piece, split_zeros};
+///
+/// let mut data = vec![0; 128 << 10];
+/// data[0] = 1;
+/// let pieces: Vec<_> = split_zeros(0, Bytes::from(data)).collect();
+/// assert_eq!(pieces[1], Piece::Hole(64 << 10));
+/// ```
+pub fn split_zeros(position: u64, data: Bytes) -> impl Iterator<Item = Piece> {
+    let mut rest = data;
+    let mut at = position;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let zeros = zero_run(at, &rest);
+        let piece = if zeros > 0 {
+            let _ = rest.split_to(zeros);
+            Piece::Hole(zeros as u64)
+        } else {
+            let mut end = grain_end(at, rest.len(), 0);
+            while end < rest.len() && zero_run(at + end as u64, &rest[end..]) == 0 {
+                end = grain_end(at, rest.len(), end);
+            }
+            Piece::Data(rest.split_to(end))
+        };
+        at += piece.len();
+        Some(piece)
+    })
+}
+
+/// The end of the grain that holds offset `from` of data at `at`, at most `length`.
+#[expect(clippy::cast_possible_truncation, reason = "a remainder of GRAIN fits")]
+fn grain_end(at: u64, length: usize, from: usize) -> usize {
+    let into = ((at + from as u64) % GRAIN as u64) as usize;
+    (from + GRAIN - into).min(length)
+}
+
+/// How many bytes at the start are whole aligned grains of zeros.
+fn zero_run(at: u64, data: &[u8]) -> usize {
+    if at % GRAIN as u64 != 0 {
+        return 0;
+    }
+    data.chunks_exact(GRAIN).take_while(|grain| **grain == ZEROS[..GRAIN]).count() * GRAIN
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn split(position: u64, data: &[u8]) -> Vec<(bool, u64)> {
+        let pieces = split_zeros(position, Bytes::copy_from_slice(data));
+        pieces.map(|piece| (matches!(piece, Piece::Hole(_)), piece.len())).collect()
+    }
+
+    #[test]
+    fn aligned_runs_of_zeros_become_holes_and_nothing_is_lost() {
+        let grain = GRAIN as u64;
+        assert_eq!(split(0, &[0; 3 * GRAIN]), [(true, 3 * grain)]);
+        assert_eq!(split(1, &[0; 3 * GRAIN]), [(false, grain - 1), (true, 2 * grain), (false, 1)]);
+        assert_eq!(split(0, &[0; 100]), [(false, 100)]);
+        assert_eq!(split(0, &[1; 3 * GRAIN]), [(false, 3 * grain)]);
+        let mut mixed = vec![0; 5 * GRAIN];
+        mixed[2 * GRAIN] = 1;
+        assert_eq!(split(7 * grain, &mixed), [(true, 2 * grain), (false, grain), (true, 2 * grain)]);
+        assert_eq!(split(0, &[]), []);
+    }
+}
