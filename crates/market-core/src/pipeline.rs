@@ -177,6 +177,9 @@ fn verify(subject: &str, digests: &Digests, length: Length, declared_md5: &str) 
     {
         return mismatch(format!("delivered {} bytes instead of {bytes}", digests.bytes));
     }
+    if digests.bytes == 0 {
+        return mismatch("holds no bytes: that is no image".to_owned());
+    }
     let computed = digests.md5.as_deref().unwrap_or_default();
     if !declared_md5.is_empty() && declared_md5 != computed {
         return mismatch(format!("its MD5 is {computed}, the datastore declared {declared_md5}"));

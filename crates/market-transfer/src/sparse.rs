@@ -41,6 +41,15 @@ impl SparseFile {
         &self.file
     }
 
+    /// Takes over what a clone has put into the file: its length counts as written.
+    ///
+    /// # Errors
+    /// What the file system reports.
+    pub fn adopt(&mut self) -> io::Result<()> {
+        self.position = self.file.metadata()?.len();
+        Ok(())
+    }
+
     /// Appends a piece.
     ///
     /// # Errors

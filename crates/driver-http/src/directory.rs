@@ -1,0 +1,146 @@
+//! The public directory and the staging directory inside it, held open: no path is looked up twice.
+
+use market_core::error::{Error, ErrorKind};
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, RawDir, RenameFlags, Stat, StatVfs, fstat, fstatvfs, linkat, mkdirat, open, openat,
+    renameat_with, statat, unlinkat,
+};
+use rustix::io::Errno;
+use std::fs::File;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+/// Inside PUBLIC_DIR, because a rename into place needs the same file system; closed to everybody but its owner, because web
+/// servers serve dot files too.
+pub(crate) const STAGING: &str = ".market-staging";
+
+const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::RDONLY).union(OFlags::CLOEXEC);
+
+/// An open directory and its path for messages.
+pub(crate) struct Directory {
+    handle: OwnedFd,
+    path: PathBuf,
+}
+
+impl Directory {
+    /// Opens PUBLIC_DIR.
+    pub(crate) fn public(path: &Path) -> Result<Self, Error> {
+        let handle = open(path, DIRECTORY, Mode::empty()).map_err(|errno| match errno {
+            Errno::NOENT => Error::config("PUBLIC_DIR", format!("{} does not exist", path.display())),
+            Errno::NOTDIR => Error::config("PUBLIC_DIR", format!("{} is no directory", path.display())),
+            errno => failed(path, errno),
+        })?;
+        Ok(Self { handle, path: path.to_owned() })
+    }
+
+    /// Opens the staging directory inside this one; `None` when there is none yet.
+    pub(crate) fn staging(&self) -> Result<Option<Self>, Error> {
+        let path = self.path.join(STAGING);
+        let handle = match openat(&self.handle, STAGING, DIRECTORY | OFlags::NOFOLLOW, Mode::empty()) {
+            Ok(handle) => handle,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(Errno::LOOP | Errno::NOTDIR) => {
+                let error = Error::new(ErrorKind::Denied, path.display().to_string(), "is no directory of ours");
+                return Err(error.remedy("remove it: unfinished imports are kept there"));
+            }
+            Err(errno) => return Err(failed(&path, errno)),
+        };
+        let stat = fstat(&handle).map_err(|errno| failed(&path, errno))?;
+        let ours = stat.st_uid == rustix::process::geteuid().as_raw();
+        if !ours || Mode::from_raw_mode(stat.st_mode).intersects(Mode::RWXG | Mode::RWXO) {
+            let error = Error::new(ErrorKind::Denied, path.display().to_string(), "could be read by others");
+            return Err(error.remedy("give it to the user of oned with mode 0700: it holds unfinished imports"));
+        }
+        Ok(Some(Self { handle, path }))
+    }
+
+    /// Opens the staging directory, made when it is missing.
+    pub(crate) fn create_staging(&self) -> Result<Self, Error> {
+        match mkdirat(&self.handle, STAGING, Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(self.failed(errno)),
+        }
+        self.staging()?.ok_or_else(|| self.failed(Errno::NOENT))
+    }
+
+    /// Creates a file that nobody else can open.
+    pub(crate) fn create(&self, name: &str) -> Result<File, Error> {
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let handle = openat(&self.handle, name, flags, Mode::RUSR | Mode::WUSR).map_err(|errno| self.failed(errno))?;
+        Ok(File::from(handle))
+    }
+
+    /// Moves a file into another directory without replacing one there.
+    pub(crate) fn publish(&self, name: &str, target: &Self, target_name: &str) -> Result<(), Errno> {
+        match renameat_with(&self.handle, name, &target.handle, target_name, RenameFlags::NOREPLACE) {
+            // A file system that cannot promise it (NFS): a link never replaces either.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                linkat(&self.handle, name, &target.handle, target_name, AtFlags::empty())?;
+                // The file is published; a second name that stays is found by `objects`.
+                let _ = unlinkat(&self.handle, name, AtFlags::empty());
+                Ok(())
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Makes the directory's entries durable.
+    pub(crate) fn sync(&self) -> Result<(), Errno> {
+        rustix::fs::fsync(&self.handle)
+    }
+
+    /// What a name is; links are not followed.
+    pub(crate) fn stat(&self, name: &str) -> Result<Option<Stat>, Error> {
+        match statat(&self.handle, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(stat)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(self.failed_on(name, errno)),
+        }
+    }
+
+    /// Removes a name; whether it was there.
+    pub(crate) fn remove(&self, name: &str) -> Result<bool, Error> {
+        match unlinkat(&self.handle, name, AtFlags::empty()) {
+            Ok(()) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(errno) => Err(self.failed_on(name, errno)),
+        }
+    }
+
+    /// The regular files of the directory.
+    pub(crate) fn files(&self) -> Result<Vec<(String, Stat)>, Error> {
+        // A descriptor of its own: reading a directory moves its position.
+        let handle = openat(&self.handle, ".", DIRECTORY, Mode::empty()).map_err(|errno| self.failed(errno))?;
+        let mut buffer = [MaybeUninit::uninit(); 16 << 10];
+        let mut entries = RawDir::new(&handle, &mut buffer);
+        let mut files = Vec::new();
+        while let Some(entry) = entries.next() {
+            let entry = entry.map_err(|errno| self.failed(errno))?;
+            let Ok(name) = entry.file_name().to_str() else { continue };
+            // It may be gone by now: an import that ended.
+            let Some(stat) = self.stat(name)? else { continue };
+            if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile {
+                files.push((name.to_owned(), stat));
+            }
+        }
+        Ok(files)
+    }
+
+    /// The space of the file system.
+    pub(crate) fn space(&self) -> Result<StatVfs, Error> {
+        fstatvfs(&self.handle).map_err(|errno| self.failed(errno))
+    }
+
+    pub(crate) fn failed(&self, errno: Errno) -> Error {
+        failed(&self.path, errno)
+    }
+
+    pub(crate) fn failed_on(&self, name: &str, errno: Errno) -> Error {
+        failed(&self.path.join(name), errno)
+    }
+}
+
+fn failed(path: &Path, errno: Errno) -> Error {
+    Error::io(path.display().to_string(), &errno.into())
+}

@@ -1,0 +1,8 @@
+//! `market-http`: monitor, import and delete of an http marketplace.
+
+use driver_http::HttpMarket;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    market_core::shim::run::<HttpMarket>()
+}
