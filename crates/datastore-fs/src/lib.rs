@@ -1,1 +1,62 @@
-//! x
+#![doc = include_str!("../README.md")]
+
+mod archive;
+mod config;
+mod copy;
+mod export;
+mod restricted;
+
+pub use config::FsConfig;
+pub use copy::copy;
+pub use export::export;
+pub use restricted::Directories;
+
+use market_core::action::{CopyAction, ExportAction};
+use market_core::backend::Context;
+use market_core::error::Error;
+use market_core::shim::{Call, Program, check_id, print};
+use std::path::Path;
+
+/// The two actions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Say where an image's bytes are, and what they are.
+    Export,
+    /// Fetch an image.
+    Copy,
+}
+
+/// The executable.
+pub const PROGRAM: Program<'static, Action> = Program {
+    name: "datastore-fs",
+    version: env!("CARGO_PKG_VERSION"),
+    about: "The marketplace side of an OpenNebula file datastore.",
+    actions: &[("export", Action::Export), ("cp", Action::Copy)],
+    dump_on_stdin: true,
+};
+
+/// Runs an action and prints its answer.
+///
+/// # Errors
+/// What stands in the way; then nothing is printed, and a copy is removed.
+pub async fn act(call: Call<Action>, context: Context) -> Result<(), Error> {
+    match call.action {
+        Action::Export => {
+            let action = ExportAction::decode(&call.dump)?;
+            let info = export(&action, &context).await?;
+            print(info.write()?.as_bytes())
+        }
+        Action::Copy => {
+            let action = CopyAction::decode(&call.dump)?;
+            check_id(call.id, action.image.id)?;
+            let image = copy(&action, &context).await?;
+            let printed = image.write().map_err(Error::from).and_then(|line| print(line.as_bytes()));
+            if printed.is_err() {
+                // Nobody will ever know of this copy.
+                let removed = std::fs::remove_file(Path::new(&image.path));
+                context.log.warn(format_args!("the answer could not be delivered; copy removed: {}", removed.is_ok()));
+            }
+            printed
+        }
+    }
+}

@@ -1,12 +1,13 @@
 //! The public directory and the staging directory inside it, held open: no path is looked up twice.
 
 use market_core::error::{Error, ErrorKind};
+use market_core::transfer::rename_new;
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, RawDir, RenameFlags, Stat, StatVfs, fstat, fstatvfs, linkat, mkdirat, open, openat,
-    renameat_with, statat, unlinkat,
+    AtFlags, FileType, Mode, OFlags, RawDir, Stat, StatVfs, fstat, fstatvfs, mkdirat, open, openat, statat, unlinkat,
 };
 use rustix::io::Errno;
 use std::fs::File;
+use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -72,22 +73,13 @@ impl Directory {
     }
 
     /// Moves a file into another directory without replacing one there.
-    pub(crate) fn publish(&self, name: &str, target: &Self, target_name: &str) -> Result<(), Errno> {
-        match renameat_with(&self.handle, name, &target.handle, target_name, RenameFlags::NOREPLACE) {
-            // A file system that cannot promise it (NFS): a link never replaces either.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-                linkat(&self.handle, name, &target.handle, target_name, AtFlags::empty())?;
-                // The file is published; a second name that stays is found by `objects`.
-                let _ = unlinkat(&self.handle, name, AtFlags::empty());
-                Ok(())
-            }
-            outcome => outcome,
-        }
+    pub(crate) fn publish(&self, name: &str, target: &Self, target_name: &str) -> io::Result<()> {
+        rename_new(&self.handle, name, &target.handle, target_name)
     }
 
     /// Makes the directory's entries durable.
-    pub(crate) fn sync(&self) -> Result<(), Errno> {
-        rustix::fs::fsync(&self.handle)
+    pub(crate) fn sync(&self) -> Result<(), Error> {
+        rustix::fs::fsync(&self.handle).map_err(|errno| self.failed(errno))
     }
 
     /// What a name is; links are not followed.
@@ -95,7 +87,7 @@ impl Directory {
         match statat(&self.handle, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(stat)),
             Err(Errno::NOENT) => Ok(None),
-            Err(errno) => Err(self.failed_on(name, errno)),
+            Err(errno) => Err(self.failed_on(name, &errno.into())),
         }
     }
 
@@ -104,7 +96,7 @@ impl Directory {
         match unlinkat(&self.handle, name, AtFlags::empty()) {
             Ok(()) => Ok(true),
             Err(Errno::NOENT) => Ok(false),
-            Err(errno) => Err(self.failed_on(name, errno)),
+            Err(errno) => Err(self.failed_on(name, &errno.into())),
         }
     }
 
@@ -132,12 +124,13 @@ impl Directory {
         fstatvfs(&self.handle).map_err(|errno| self.failed(errno))
     }
 
-    pub(crate) fn failed(&self, errno: Errno) -> Error {
+    fn failed(&self, errno: Errno) -> Error {
         failed(&self.path, errno)
     }
 
-    pub(crate) fn failed_on(&self, name: &str, errno: Errno) -> Error {
-        failed(&self.path.join(name), errno)
+    /// An error about a file of the directory.
+    pub(crate) fn failed_on(&self, name: &str, error: &io::Error) -> Error {
+        Error::io(self.path.join(name).display().to_string(), error)
     }
 }
 

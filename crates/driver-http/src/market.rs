@@ -10,10 +10,11 @@ use market_core::backend::{
 use market_core::error::{Error, ErrorKind};
 use market_core::model::{AppId, MiB};
 use market_core::report::MonitorReport;
-use market_core::transfer::{Digests, Piece, SparseFile, clone_whole, shown};
+use market_core::transfer::{Digests, Piece, SparseFile, shown};
 use rustix::fs::{FileType, Mode, Stat, fchmod};
 use rustix::io::Errno;
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -87,20 +88,8 @@ impl StorageBackend for HttpMarket {
     }
 
     async fn clone_file(&self, staged: &mut Staged, source: &File) -> Result<Option<File>, Error> {
-        let path = self.path_of(staged);
-        let fail = |error| Error::io(&path, &error);
-        let target = staged.file()?;
-        let copy = target.file().try_clone().map_err(fail)?;
-        let source = source.try_clone().map_err(fail)?;
-        let cloned = tokio::task::spawn_blocking(move || clone_whole(&source, &copy).map(|done| done.then_some(copy)));
-        let copy = match cloned.await {
-            Ok(outcome) => outcome.map_err(fail)?,
-            Err(_) => return Err(Error::new(ErrorKind::Failed, &path, "the copying thread died")),
-        };
-        if copy.is_some() {
-            target.adopt().map_err(fail)?;
-        }
-        Ok(copy)
+        let cloned = staged.file()?.clone_from(source);
+        cloned.map_err(|error| self.write_error(staged, &error))
     }
 
     async fn write(&self, staged: &mut Staged, piece: Piece) -> Result<(), Error> {
@@ -128,15 +117,17 @@ impl StorageBackend for HttpMarket {
         let Staged { staging, name, published_name, .. } = staged;
         match staging.publish(name, &self.public, published_name) {
             Ok(()) => {}
-            Err(Errno::EXIST) => return Published::Exists(self.config.source(published_name)),
-            Err(Errno::NOENT) => {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Published::Exists(self.config.source(published_name)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let cause = "is gone: the app was deleted, or the marketplace cleaned, while it was imported";
                 return Published::NotPublished(Error::new(ErrorKind::Absent, self.path_of(staged), cause));
             }
-            Err(errno @ (Errno::IO | Errno::TIMEDOUT | Errno::STALE)) => {
-                return Published::Unknown(self.public.failed_on(published_name, errno));
+            Err(error) => {
+                // A network file system may have done it and lost the answer.
+                let lost = matches!(Errno::from_io_error(&error), Some(Errno::IO | Errno::TIMEDOUT | Errno::STALE));
+                let error = self.public.failed_on(published_name, &error);
+                return if lost { Published::Unknown(error) } else { Published::NotPublished(error) };
             }
-            Err(errno) => return Published::NotPublished(self.public.failed_on(published_name, errno)),
         }
         self.make_durable(published_name)
     }
@@ -211,9 +202,9 @@ impl HttpMarket {
     fn make_durable(&self, published_name: &str) -> Published {
         match self.public.sync() {
             Ok(()) => Published::At(self.config.source(published_name)),
-            Err(errno) => match self.public.remove(published_name) {
-                Ok(_) => Published::NotPublished(self.public.failed(errno)),
-                Err(_) => Published::Unknown(self.public.failed(errno)),
+            Err(error) => match self.public.remove(published_name) {
+                Ok(_) => Published::NotPublished(error),
+                Err(_) => Published::Unknown(error),
             },
         }
     }
@@ -228,7 +219,7 @@ impl HttpMarket {
             Some(_) => {}
         }
         let removed = self.public.remove(name)?;
-        self.public.sync().map_err(|errno| self.public.failed(errno))?;
+        self.public.sync()?;
         Ok(if removed { Deleted::Removed } else { Deleted::Absent })
     }
 }

@@ -9,7 +9,7 @@ use crate::container::{Container, HEAD_BYTES};
 use crate::error::{Error, ErrorKind};
 use crate::model::{AppType, MiB};
 use crate::report::ImportedApp;
-use market_transfer::{Digester, Digests, Source, Wanted, shown};
+use market_transfer::{Digester, Digests, Source, SparseFile, Wanted, shown};
 use rustix::fs::{Mode, OFlags};
 use std::fs::File;
 use std::time::Duration;
@@ -125,7 +125,7 @@ async fn transfer<B: StorageBackend>(
         Some(copy) => {
             // What is hashed is the copy: it is what will be published. The original must have been at rest meanwhile.
             let digests = hash(&mut Source::from_file(copy, &subject)?, context).await?;
-            while context.stop.or(source.next()).await?.is_some() {}
+            context.stop.or(source.at_rest()).await?;
             digests
         }
         None => {
@@ -241,13 +241,8 @@ async fn spool(mut source: Source, declared_md5: &str, context: &Context) -> Res
     let file = File::from(file.map_err(|error| Error::io(&shown_directory, &error.into()))?);
     let reader = file.try_clone().map_err(|error| Error::io(&shown_directory, &error))?;
     let length = length(&source, None);
-    let mut target = market_transfer::SparseFile::new(file, true);
-    let mut digester = Digester::start(Wanted::MD5);
-    while let Some(piece) = context.stop.or(source.next()).await? {
-        target.write(&piece).map_err(|error| Error::io(&shown_directory, &error))?;
-        digester.update(piece).await;
-    }
-    let digests = digester.finish().await;
+    let mut target = SparseFile::new(file, true);
+    let digests = context.stop.or(source.receive(&mut target, &shown_directory, Wanted::MD5)).await?;
     verify(source.subject(), &digests, length, declared_md5)?;
     target.file().set_len(target.len()).map_err(|error| Error::io(&shown_directory, &error))?;
     Ok((Source::from_file(reader, source.subject())?, digests))

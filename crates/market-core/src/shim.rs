@@ -335,7 +335,10 @@ async fn open<B: StorageBackend>(marketplace: &Marketplace, context: &mut Contex
 }
 
 /// Writes an answer to standard output.
-fn print(answer: &[u8]) -> Result<(), Error> {
+///
+/// # Errors
+/// When not all of it is taken: then whoever asked does not know of what was done, and it must be undone.
+pub fn print(answer: &[u8]) -> Result<(), Error> {
     let mut stdout = std::io::stdout().lock();
     let written = stdout.write_all(answer).and_then(|()| stdout.flush());
     written.map_err(|error| Error::io("standard output", &error).remedy("the answer could not be delivered"))

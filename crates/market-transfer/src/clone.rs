@@ -1,8 +1,11 @@
-//! Copies that the file system makes itself: shared extents, or a copy on the server of a network file system.
+//! What the file system does itself: copies by shared extents or on the server of a network file system, and a rename that
+//! never replaces.
 
-use rustix::fs::{SeekFrom, copy_file_range, fstatfs, ioctl_ficlone, seek};
+use rustix::fs::{AtFlags, RenameFlags, SeekFrom, copy_file_range, fstatfs, ioctl_ficlone, linkat, renameat_with, seek, unlinkat};
+use rustix::io::Errno;
 use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
 
 /// Makes `target` (empty, on the same file system) a copy of `source` without moving the bytes through this machine: shared
 /// extents where the file system has them (XFS, Btrfs), or a copy by the server (NFS, SMB, CephFS). `false` when the file
@@ -38,7 +41,6 @@ fn copies_on_server(file: &File) -> bool {
 /// # Errors
 /// What the system reports after it has begun, or when `source` ends early.
 pub fn copy_extents(source: &File, target: &File, length: u64) -> io::Result<bool> {
-    use rustix::io::Errno;
     let (mut position, mut copied) = (0, false);
     while position < length {
         let (start, end) = match seek(source, SeekFrom::Data(position)) {
@@ -65,4 +67,23 @@ pub fn copy_extents(source: &File, target: &File, length: u64) -> io::Result<boo
     }
     target.set_len(length)?;
     Ok(true)
+}
+
+/// Gives a finished file its name in another (or the same) directory of its file system, in one step, without ever replacing a
+/// file that has that name.
+///
+/// # Errors
+/// What the system reports, as an [`io::Error`]; `AlreadyExists` when the name is taken.
+pub fn rename_new(from: impl AsFd, name: &str, to: impl AsFd, new_name: &str) -> io::Result<()> {
+    let renamed = renameat_with(&from, name, &to, new_name, RenameFlags::NOREPLACE);
+    match renamed {
+        // A file system that cannot promise it (NFS): a link never replaces either.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+            linkat(&from, name, &to, new_name, AtFlags::empty())?;
+            // The file has its name; the first one, if it stays, is garbage that its owner can tell by its name.
+            let _ = unlinkat(&from, name, AtFlags::empty());
+            Ok(())
+        }
+        outcome => Ok(outcome?),
+    }
 }

@@ -29,7 +29,7 @@ mod piece;
 mod source;
 mod sparse;
 
-pub use clone::{clone_whole, copy_extents};
+pub use clone::{clone_whole, copy_extents, rename_new};
 pub use digest::{Digester, Digests, Wanted};
 pub use error::{Error, ErrorKind};
 pub use location::{Location, shown};

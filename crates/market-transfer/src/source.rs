@@ -2,11 +2,12 @@
 
 use crate::file::FileSource;
 use crate::http::HttpSource;
-use crate::{Error, ErrorKind, Location, Piece, shown};
+use crate::{Digester, Digests, Error, ErrorKind, Location, Piece, SparseFile, Wanted, shown};
 use std::collections::VecDeque;
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How patiently a source is read.
@@ -63,7 +64,7 @@ impl Source {
     /// When there is nothing, or it cannot be read; other schemes are refused by name.
     pub async fn open(location: &str, options: &Options) -> Result<Self, Error> {
         let kind = match Location::parse(location)? {
-            Location::Path(path) => Kind::File(FileSource::open(&path)?),
+            Location::Path(path) => return Self::open_path(&path),
             Location::Http(url) => Kind::Http(Box::new(HttpSource::open(url, options).await?)),
             Location::Other(scheme) => {
                 let cause = format!("{scheme}:// sources are not supported yet");
@@ -71,6 +72,16 @@ impl Source {
             }
         };
         Ok(Self { kind, pending: VecDeque::new(), subject: shown(location) })
+    }
+
+    /// Opens a local file or block device.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_path(path: &Path) -> Result<Self, Error> {
+        let subject = shown(&path.to_string_lossy());
+        let kind = Kind::File(FileSource::open(path)?);
+        Ok(Self { kind, pending: VecDeque::new(), subject })
     }
 
     /// Reads an open file from its start; `subject` names it in messages.
@@ -145,5 +156,43 @@ impl Source {
             }
         }
         Ok(head)
+    }
+
+    /// Moves all bytes into a new file and computes their digests: by a clone of a local source where the file system makes
+    /// one (then the clone is what is hashed), else piece by piece. The file is not finished.
+    ///
+    /// May be dropped at any time; then the file holds a part.
+    ///
+    /// # Errors
+    /// Those of the source as in [`next`](Self::next), those of the file with `target` as their subject.
+    pub async fn receive(&mut self, file: &mut SparseFile, target: &str, wanted: Wanted) -> Result<Digests, Error> {
+        let fail = |error: io::Error| Error::io(target, &error);
+        let mut digester = Digester::start(wanted);
+        let cloned = match self.file() {
+            Some(source) => file.clone_from(source).map_err(fail)?,
+            None => None,
+        };
+        if let Some(copy) = cloned {
+            let mut copy = Self::from_file(copy, target)?;
+            while let Some(piece) = copy.next().await? {
+                digester.update(piece).await;
+            }
+            self.at_rest().await?;
+        } else {
+            while let Some(piece) = self.next().await? {
+                file.write(&piece).map_err(fail)?;
+                digester.update(piece).await;
+            }
+        }
+        Ok(digester.finish().await)
+    }
+
+    /// Reads what is left, for the check at the end that the source was whole and unchanged.
+    ///
+    /// # Errors
+    /// As [`next`](Self::next).
+    pub async fn at_rest(&mut self) -> Result<(), Error> {
+        while self.next().await?.is_some() {}
+        Ok(())
     }
 }

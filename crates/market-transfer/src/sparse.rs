@@ -1,6 +1,6 @@
 //! A file that is written piece by piece, holes kept, and that reaches the disk while it is written.
 
-use crate::{Piece, ZEROS};
+use crate::{Piece, ZEROS, clone_whole};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -41,13 +41,17 @@ impl SparseFile {
         &self.file
     }
 
-    /// Takes over what a clone has put into the file: its length counts as written.
+    /// Fills the file with a clone of `source`, when the file system makes one (see [`clone_whole`](crate::clone_whole)); a
+    /// handle to read it back, or `None`: nothing was done.
     ///
     /// # Errors
-    /// What the file system reports.
-    pub fn adopt(&mut self) -> io::Result<()> {
+    /// What the file system reports after it has begun.
+    pub fn clone_from(&mut self, source: &File) -> io::Result<Option<File>> {
+        if !self.keep_holes || !clone_whole(source, &self.file)? {
+            return Ok(None);
+        }
         self.position = self.file.metadata()?.len();
-        Ok(())
+        self.file.try_clone().map(Some)
     }
 
     /// Appends a piece.

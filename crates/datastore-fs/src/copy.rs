@@ -1,0 +1,227 @@
+//! `cp`: fetches an image into the datastore. It gets its name when all of it is there, verified and on the disk.
+
+use crate::archive::Packing;
+use crate::{Directories, FsConfig};
+use market_core::action::CopyAction;
+use market_core::backend::Context;
+use market_core::container::{Container, HEAD_BYTES};
+use market_core::error::{Error, ErrorKind};
+use market_core::model::MiB;
+use market_core::report::CopiedImage;
+use market_core::transfer::{Digests, Location, Options, Source, SparseFile, Wanted, rename_new, shown};
+use rustix::fs::statvfs;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Copies IMAGE/PATH into the datastore.
+///
+/// # Errors
+/// Everything that stands in the way; then nothing is left in the datastore.
+pub async fn copy(action: &CopyAction, context: &Context) -> Result<CopiedImage, Error> {
+    let config = FsConfig::of(&action.datastore)?;
+    let expected = Expected::of(action, &config, context)?;
+    let mut source = open(action, &config, context).await?;
+    let head = context.stop.or(source.peek(HEAD_BYTES)).await?;
+    let format = check_format(action, &config, &head, source.subject())?;
+
+    let base = base_path(action)?;
+    check_room(&source, &base)?;
+    let name = random_name()?;
+    let staged = Staged::create(&base, &name)?;
+    let mut file = SparseFile::new(staged.open()?, config.sparse.unwrap_or(true));
+    let path = staged.shown();
+    let digests = context.stop.or(source.receive(&mut file, &path, expected.wanted())).await?;
+    expected.compare(source.subject(), &digests)?;
+    let finished = tokio::task::spawn_blocking(move || file.finish()).await;
+    match finished {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => return Err(Error::io(path, &error)),
+        Err(_) => return Err(Error::new(ErrorKind::Failed, path, "the syncing thread died")),
+    }
+    if let Some(reason) = context.stop.reason() {
+        return Err(reason.into());
+    }
+    staged.publish()?;
+    context.log.info(format_args!("{} copied, {} bytes", source.subject(), digests.bytes));
+    let directory = action.datastore.base_path.trim_end_matches('/');
+    Ok(CopiedImage { path: format!("{directory}/{name}"), format: format.to_owned() })
+}
+
+/// Opens PATH; a local one only where the datastore allows it.
+async fn open(action: &CopyAction, config: &FsConfig, context: &Context) -> Result<Source, Error> {
+    let path = action.image.path.as_str();
+    let defaults = &context.options;
+    let options = Options {
+        connect_timeout: config.connect_timeout.map_or(defaults.connect_timeout, Duration::from_secs),
+        idle_timeout: config.idle_timeout.map_or(defaults.idle_timeout, Duration::from_secs),
+        user_agent: concat!("datastore-fs/", env!("CARGO_PKG_VERSION")).to_owned(),
+        ..defaults.clone()
+    };
+    let Location::Path(local) = Location::parse(path)? else {
+        return context.stop.or(Source::open(path, &options)).await;
+    };
+    let directories = Directories::of(config);
+    let resolved = local.canonicalize().map_err(|error| Error::io(format!("PATH {}", shown(path)), &error))?;
+    directories.check(&resolved)?;
+    let source = Source::open_path(&resolved)?;
+    // A link may have been put in the way between the check and the opening: what counts is what was opened.
+    if let Some(file) = source.file() {
+        directories.check(&path_of(file)?)?;
+    }
+    Ok(source)
+}
+
+fn path_of(file: &File) -> Result<PathBuf, Error> {
+    let link = format!("/proc/self/fd/{}", file.as_raw_fd());
+    std::fs::read_link(&link).map_err(|error| Error::io(link, &error))
+}
+
+/// Refuses what cannot become an image of this datastore; the format otherwise.
+fn check_format(action: &CopyAction, config: &FsConfig, head: &[u8], subject: &str) -> Result<&'static str, Error> {
+    let unsupported = |cause: String| Error::new(ErrorKind::Unsupported, subject, cause);
+    match Packing::sniff(head).filter(|_| config.decompresses(action)) {
+        Some(Packing::Compressed(format)) => {
+            let error = unsupported(format!("is compressed with {format}, which is not unpacked yet"));
+            return Err(error.remedy("unpack it first, or set NO_DECOMPRESS=\"yes\" to store it as it is"));
+        }
+        Some(Packing::Archive(format)) => return Err(unsupported(format!("is a {format} archive, not an image"))),
+        None => {}
+    }
+    let container = Container::sniff(head);
+    container.refuse_references(subject)?;
+    if let Some(wanted) = config.converts_to(action, container.format) {
+        let error = unsupported(format!("is {}, and converting it to {wanted} is not supported yet", container.format));
+        return Err(error.remedy("convert it first with qemu-img, or set CONVERT=\"no\" in the datastore"));
+    }
+    Ok(if container.format == "luks" { "raw" } else { container.format })
+}
+
+/// The checksums that the image must have.
+struct Expected {
+    md5: Vec<(&'static str, String)>,
+    sha1: Option<String>,
+}
+
+impl Expected {
+    fn of(action: &CopyAction, config: &FsConfig, context: &Context) -> Result<Self, Error> {
+        let checksum = |name: &'static str, digits: usize| {
+            let value = action.checksum(name).map_err(|error| Error::new(ErrorKind::Config, "the image", error.to_string()))?;
+            match value {
+                Some(value) if value.len() != digits || !value.bytes().all(|b| b.is_ascii_hexdigit()) => {
+                    Err(Error::config(name, format!("is not {digits} hexadecimal digits")))
+                }
+                value => Ok(value),
+            }
+        };
+        let mut md5 = Vec::new();
+        md5.extend(checksum("MD5", 32)?.map(|value| ("MD5", value)));
+        if config.verify_app_md5.unwrap_or(true) {
+            md5.extend(checksum("FROM_APP_MD5", 32)?.map(|value| ("FROM_APP_MD5", value)));
+        } else {
+            context.log.warn("VERIFY_APP_MD5 is off: what comes is not compared with the app's MD5");
+        }
+        Ok(Self { md5, sha1: checksum("SHA1", 40)? })
+    }
+
+    fn wanted(&self) -> Wanted {
+        Wanted { md5: !self.md5.is_empty(), sha1: self.sha1.is_some() }
+    }
+
+    fn compare(&self, subject: &str, digests: &Digests) -> Result<(), Error> {
+        let md5 = self.md5.iter().map(|(name, declared)| (*name, declared, &digests.md5));
+        let sha1 = self.sha1.iter().map(|declared| ("SHA1", declared, &digests.sha1));
+        for (name, declared, computed) in md5.chain(sha1) {
+            if computed.as_ref() != Some(declared) {
+                let computed = computed.as_deref().unwrap_or_default();
+                let cause = format!("what came has the checksum {computed}, {name} says {declared}");
+                let error = Error::new(ErrorKind::Mismatch, subject, cause);
+                return Err(error.remedy("nothing was kept; check the source"));
+            }
+        }
+        if digests.bytes == 0 {
+            return Err(Error::new(ErrorKind::Mismatch, subject, "holds no bytes: that is no image"));
+        }
+        Ok(())
+    }
+}
+
+fn base_path(action: &CopyAction) -> Result<PathBuf, Error> {
+    let base = PathBuf::from(&action.datastore.base_path);
+    if !base.is_absolute() {
+        return Err(Error::new(ErrorKind::Dump, "DATASTORE/BASE_PATH", "is not an absolute path"));
+    }
+    std::fs::create_dir_all(&base).map_err(|error| Error::io(base.display().to_string(), &error))?;
+    Ok(base)
+}
+
+fn check_room(source: &Source, base: &Path) -> Result<(), Error> {
+    let Some(length) = source.length() else { return Ok(()) };
+    let needed = source.allocated().unwrap_or(length).min(length);
+    let space = statvfs(base).map_err(|errno| Error::io(base.display().to_string(), &errno.into()))?;
+    let free = space.f_bavail.saturating_mul(space.f_frsize);
+    if needed <= free {
+        return Ok(());
+    }
+    let cause = format!("needs {}, the datastore {} has {} free", MiB::containing(needed), base.display(), MiB::within(free));
+    Err(Error::new(ErrorKind::Full, source.subject(), cause).remedy("free some space"))
+}
+
+fn random_name() -> Result<String, Error> {
+    use std::fmt::Write as _;
+    let mut random = [0_u8; 16];
+    getrandom::fill(&mut random).map_err(|error| Error::io("the system's random numbers", &error.into()))?;
+    Ok(random.iter().fold(String::new(), |mut name, byte| {
+        let _ = write!(name, "{byte:02x}");
+        name
+    }))
+}
+
+/// The copy under a name that is no image's, beside its place; removed unless it is published.
+struct Staged {
+    directory: File,
+    base: PathBuf,
+    name: String,
+    final_name: String,
+}
+
+impl Staged {
+    fn create(base: &Path, final_name: &str) -> Result<Self, Error> {
+        let directory = File::open(base).map_err(|error| Error::io(base.display().to_string(), &error))?;
+        Ok(Self { directory, base: base.to_owned(), name: format!(".{final_name}.part"), final_name: final_name.to_owned() })
+    }
+
+    fn path(&self) -> PathBuf {
+        self.base.join(&self.name)
+    }
+
+    fn shown(&self) -> String {
+        self.path().display().to_string()
+    }
+
+    fn open(&self) -> Result<File, Error> {
+        let file = File::options().read(true).write(true).create_new(true).open(self.path());
+        file.map_err(|error| Error::io(self.shown(), &error))
+    }
+
+    fn publish(mut self) -> Result<(), Error> {
+        let fail = |error: io::Error| Error::io(self.base.join(&self.final_name).display().to_string(), &error);
+        rename_new(&self.directory, &self.name, &self.directory, &self.final_name).map_err(fail)?;
+        self.directory.sync_all().map_err(|error| {
+            let _ = std::fs::remove_file(self.base.join(&self.final_name));
+            fail(error)
+        })?;
+        self.name.clear();
+        Ok(())
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if !self.name.is_empty() {
+            let _ = std::fs::remove_file(self.path());
+        }
+    }
+}
