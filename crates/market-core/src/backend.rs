@@ -91,6 +91,7 @@ pub trait StorageBackend: MarketBackend {
 
     /// Optional shortcut for a local source on the store's own file system: makes the staged bytes a copy of `source` without
     /// moving them, and returns a handle to read the copy back, which the pipeline hashes. `None`: not possible, nothing done.
+    /// `source` is being read by others: use offsets, not its position.
     ///
     /// # Errors
     /// When it failed half-way.

@@ -1,0 +1,247 @@
+//! A marketplace in memory that keeps every promise of [`StorageBackend`], or breaks the one that a test chooses.
+
+use crate::md5_hex;
+use market_core::backend::{
+    Context, Create, Deleted, Guarantees, Length, MarketBackend, ObjectState, Proof, ProofKind, Published, Staging,
+    StorageBackend, StoredObject,
+};
+use market_core::error::{Error, ErrorKind};
+use market_core::model::{AppId, MiB};
+use market_core::report::MonitorReport;
+use market_core::transfer::{Digests, Piece};
+use serde::Deserialize;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::time::Duration;
+
+/// The one promise that is broken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fault {
+    /// None.
+    #[default]
+    None,
+    /// `available_bytes` has that many left.
+    Room(u64),
+    /// `stage` fails.
+    Stage,
+    /// `clone_file` fails.
+    Clone,
+    /// `write` fails once so many bytes are stored.
+    WriteAfter(u64),
+    /// One byte is stored wrongly; the proof tells.
+    Corrupt(u64),
+    /// One byte less is stored; the proof tells.
+    Short,
+    /// `seal` fails.
+    Seal,
+    /// `publish` finds the name taken.
+    Exists,
+    /// `publish` is refused.
+    NotPublished,
+    /// `publish` is done, and its answer is lost.
+    LostAnswer,
+    /// `publish` is not done, and its answer is lost.
+    LostRequest,
+    /// What became of `publish` can never be found out.
+    NeverKnown,
+    /// `discard` fails.
+    Discard,
+}
+
+/// The store. With `VISIBLE`, what is staged could be seen by readers.
+#[derive(Default)]
+pub struct MemoryMarket<const VISIBLE: bool = false> {
+    /// What is broken.
+    pub fault: Cell<Fault>,
+    /// Whether local sources are cloned.
+    pub clones: Cell<bool>,
+    /// The calls so far, by name.
+    pub calls: RefCell<Vec<&'static str>>,
+    /// Unfinished imports by their names.
+    pub staged: RefCell<BTreeMap<String, Vec<u8>>>,
+    /// Apps by their SOURCE.
+    pub published: RefCell<BTreeMap<String, Vec<u8>>>,
+    /// Runs at every call, with its name.
+    pub on_call: RefCell<Option<Box<OnCall>>>,
+}
+
+/// What [`MemoryMarket::on_call`] runs.
+pub type OnCall = dyn Fn(&'static str);
+
+/// It has no attributes.
+#[derive(Debug, Deserialize)]
+pub struct NoConfig {}
+
+/// An unfinished import.
+#[derive(Debug)]
+pub struct Staged {
+    name: String,
+    bytes: Vec<u8>,
+}
+
+impl<const VISIBLE: bool> MemoryMarket<VISIBLE> {
+    /// A store with a fault.
+    pub fn with(fault: Fault) -> Self {
+        let market = Self::default();
+        market.fault.set(fault);
+        market
+    }
+
+    fn called(&self, name: &'static str) {
+        self.calls.borrow_mut().push(name);
+        if let Some(on_call) = &*self.on_call.borrow() {
+            on_call(name);
+        }
+    }
+
+    fn broken(&self, fault: Fault) -> Result<(), Error> {
+        if self.fault.get() == fault { Err(fault_error()) } else { Ok(()) }
+    }
+
+    fn source_of(staged: &Staged) -> String {
+        format!("memory://{}", staged.name)
+    }
+}
+
+fn fault_error() -> Error {
+    Error::new(ErrorKind::Failed, "the memory market", "the fault that the test asked for")
+}
+
+impl<const VISIBLE: bool> MarketBackend for MemoryMarket<VISIBLE> {
+    type Config = NoConfig;
+
+    const MAD: &'static str = "memory";
+    const VERSION: &'static str = env!("CARGO_PKG_VERSION");
+    const ABOUT: &'static str = "A marketplace in memory, for tests.";
+
+    async fn open(_: NoConfig, _: &Context) -> Result<Self, Error> {
+        Ok(Self::default())
+    }
+
+    async fn monitor(&self) -> Result<MonitorReport, Error> {
+        let used = self.published.borrow().values().map(|bytes| bytes.len() as u64).sum();
+        Ok(MonitorReport::of_space(MiB::containing(used), MiB(1), MiB::containing(used + MiB::BYTES)))
+    }
+}
+
+impl<const VISIBLE: bool> StorageBackend for MemoryMarket<VISIBLE> {
+    type Staged = Staged;
+
+    const GUARANTEES: Guarantees = Guarantees {
+        staging: if VISIBLE { Staging::Visible } else { Staging::Invisible },
+        create: Create::Atomic,
+        proof: ProofKind::Digest,
+        keeps_holes: false,
+        largest_object_bytes: Some(64 << 20),
+        lists_staged: true,
+    };
+
+    async fn available_bytes(&self) -> Result<Option<u64>, Error> {
+        Ok(match self.fault.get() {
+            Fault::Room(bytes) => Some(bytes),
+            _ => None,
+        })
+    }
+
+    async fn stage(&self, app: AppId, _: Length) -> Result<Staged, Error> {
+        self.called("stage");
+        self.broken(Fault::Stage)?;
+        let name = format!("{app}-{}", self.calls.borrow().len());
+        self.staged.borrow_mut().insert(name.clone(), Vec::new());
+        Ok(Staged { name, bytes: Vec::new() })
+    }
+
+    async fn clone_file(&self, staged: &mut Staged, source: &File) -> Result<Option<File>, Error> {
+        if !self.clones.get() {
+            return Ok(None);
+        }
+        self.called("clone_file");
+        self.broken(Fault::Clone)?;
+        let fail = |error| Error::io("the clone", &error);
+        let length = source.metadata().map_err(fail)?.len();
+        staged.bytes.resize(usize::try_from(length).unwrap_or_default(), 0);
+        source.read_exact_at(&mut staged.bytes, 0).map_err(fail)?;
+        let copy = source.try_clone().map_err(fail)?;
+        Ok(Some(copy))
+    }
+
+    async fn write(&self, staged: &mut Staged, piece: Piece) -> Result<(), Error> {
+        self.called("write");
+        match piece {
+            Piece::Data(data) => staged.bytes.extend_from_slice(&data),
+            Piece::Hole(length) => staged.bytes.resize(staged.bytes.len() + usize::try_from(length).unwrap_or_default(), 0),
+        }
+        self.staged.borrow_mut().insert(staged.name.clone(), staged.bytes.clone());
+        match self.fault.get() {
+            Fault::WriteAfter(bytes) if staged.bytes.len() as u64 >= bytes => Err(fault_error()),
+            _ => Ok(()),
+        }
+    }
+
+    async fn seal(&self, staged: &mut Staged, _: &Digests) -> Result<Proof, Error> {
+        self.called("seal");
+        self.broken(Fault::Seal)?;
+        match self.fault.get() {
+            Fault::Corrupt(at) => staged.bytes[usize::try_from(at).unwrap_or_default()] ^= 1,
+            Fault::Short => {
+                staged.bytes.pop();
+                return Ok(Proof::Bytes(staged.bytes.len() as u64));
+            }
+            _ => {}
+        }
+        Ok(Proof::Md5(md5_hex(&staged.bytes)))
+    }
+
+    async fn publish(&self, staged: &mut Staged) -> Published {
+        self.called("publish");
+        let source = Self::source_of(staged);
+        match self.fault.get() {
+            Fault::Exists => return Published::Exists(source),
+            Fault::NotPublished => return Published::NotPublished(fault_error()),
+            Fault::LostRequest | Fault::NeverKnown => return Published::Unknown(fault_error()),
+            _ => {}
+        }
+        self.staged.borrow_mut().remove(&staged.name);
+        self.published.borrow_mut().insert(source.clone(), staged.bytes.clone());
+        if self.fault.get() == Fault::LostAnswer { Published::Unknown(fault_error()) } else { Published::At(source) }
+    }
+
+    async fn resolve(&self, staged: &mut Staged) -> Published {
+        self.called("resolve");
+        let source = Self::source_of(staged);
+        if self.fault.get() == Fault::NeverKnown {
+            return Published::Unknown(fault_error());
+        }
+        if self.published.borrow().contains_key(&source) { Published::At(source) } else { Published::NotPublished(fault_error()) }
+    }
+
+    async fn discard(&self, staged: Staged) -> Result<(), Error> {
+        self.called("discard");
+        self.broken(Fault::Discard)?;
+        self.staged.borrow_mut().remove(&staged.name);
+        Ok(())
+    }
+
+    async fn delete(&self, _: AppId, source: &str) -> Result<Deleted, Error> {
+        let removed = self.published.borrow_mut().remove(source).is_some();
+        Ok(if removed { Deleted::Removed } else { Deleted::Absent })
+    }
+
+    async fn objects(&self, sink: &mut dyn FnMut(StoredObject)) -> Result<(), Error> {
+        for (stored, state) in [(&self.staged, ObjectState::Staged), (&self.published, ObjectState::Published)] {
+            for (key, bytes) in &*stored.borrow() {
+                let app = key.trim_start_matches("memory://").split('-').next().and_then(|id| id.parse().ok()).map(AppId);
+                sink(StoredObject { key: key.clone(), state, app, bytes: bytes.len() as u64, age: Duration::ZERO });
+            }
+        }
+        Ok(())
+    }
+
+    async fn remove(&self, object: &StoredObject) -> Result<Deleted, Error> {
+        let stored = if object.state == ObjectState::Staged { &self.staged } else { &self.published };
+        let removed = stored.borrow_mut().remove(&object.key).is_some();
+        Ok(if removed { Deleted::Removed } else { Deleted::Absent })
+    }
+}

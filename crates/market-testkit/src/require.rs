@@ -1,0 +1,43 @@
+//! Tests that need a program which not every machine has.
+
+use std::path::{Path, PathBuf};
+
+/// Finds a program. When it is missing, the test is to return: what to install has been said, in a line that the test script
+/// counts. With `MARKET_TEST_REQUIRE=all` in the environment a missing program is a failure instead.
+///
+/// ```no_run
+/// let Some(nginx) = market_testkit::require::program("nginx", "nginx-light") else { return };
+/// ```
+///
+/// # Panics
+/// When it is missing and required.
+#[expect(clippy::print_stderr, reason = "the line is for who runs the tests")]
+pub fn program(name: &str, debian_package: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let places = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
+    let found = places.map(|place: PathBuf| place.join(name)).find(|candidate| is_executable(candidate));
+    if found.is_none() {
+        let message = format!("SKIPPED: {name} is missing; install it with: apt-get install {debian_package}");
+        assert!(std::env::var_os("MARKET_TEST_REQUIRE").is_none_or(|required| required != "all"), "{message}");
+        eprintln!("{message}");
+    }
+    found
+}
+
+/// As [`program`], for test data that does not ship with the project.
+///
+/// # Panics
+/// Never: data of others is not required anywhere.
+#[expect(clippy::print_stderr, reason = "the line is for who runs the tests")]
+pub fn data(path: &Path) -> bool {
+    let there = path.exists();
+    if !there {
+        eprintln!("SKIPPED: the test data {} is not there", path.display());
+    }
+    there
+}
+
+fn is_executable(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+}
