@@ -69,11 +69,19 @@ pub fn shown(location: &str) -> String {
             let end = rest.find('/').unwrap_or(rest.len());
             let (authority, path) = rest.split_at(end);
             let host = authority.rsplit('@').next().unwrap_or_default();
-            // A password with a slash or an @ in it would look like a path: nothing before the last @ is shown.
-            let path = path.rsplit_once('@').map_or(path, |(_, after)| after);
+            let port = host.rsplit_once(':').map_or("", |(_, port)| port.trim_end_matches(']'));
+            // What is no port is a password with a slash in it: nothing before the last @ is shown.
+            if !port.bytes().all(|b| b.is_ascii_hexdigit()) {
+                let shown = rest.rsplit_once('@').map_or("", |(_, after)| after);
+                return shown_line(&format!("{scheme}://{shown}"));
+            }
             format!("{scheme}://{host}{path}")
         }
     };
+    shown_line(&public)
+}
+
+fn shown_line(public: &str) -> String {
     let mut line: String = public.chars().take(256).flat_map(escape).collect();
     if public.chars().nth(256).is_some() {
         line.push_str("...");
