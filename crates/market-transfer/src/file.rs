@@ -1,9 +1,8 @@
 //! A local file or block device as a source: read by a thread, holes kept, and noticed when it changes meanwhile.
 
+use crate::buffers::Buffers;
 use crate::{Error, ErrorKind, PIECE_BYTES, Piece, shown};
-use bytes::{Bytes, BytesMut};
 use rustix::fs::{Advice, SeekFrom, fadvise, seek};
-use std::collections::VecDeque;
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
@@ -44,7 +43,7 @@ impl FileSource {
             subject,
             length,
             before: (!device).then_some(before),
-            buffers: VecDeque::new(),
+            buffers: Buffers::default(),
         };
         let (sender, pieces) = mpsc::channel(READ_AHEAD);
         std::thread::spawn(move || reader.run(&sender));
@@ -62,8 +61,7 @@ struct Reader {
     subject: String,
     length: u64,
     before: Option<Metadata>,
-    /// Buffers given out; one whose readers are done is used again.
-    buffers: VecDeque<Bytes>,
+    buffers: Buffers,
 }
 
 impl Reader {
@@ -89,7 +87,7 @@ impl Reader {
             return Ok(Piece::Hole(start - position));
         }
         let wanted = usize::try_from(end - position).unwrap_or(PIECE_BYTES).min(PIECE_BYTES);
-        let mut buffer = self.buffer();
+        let mut buffer = self.buffers.take();
         let mut filled = 0;
         while filled < wanted {
             match self.file.read_at(&mut buffer[filled..wanted], position + filled as u64) {
@@ -103,10 +101,7 @@ impl Reader {
                 Err(error) => return Err(Error::io(&self.subject, &error)),
             }
         }
-        let whole = buffer.freeze();
-        let data = whole.slice(..filled);
-        self.buffers.push_back(whole);
-        Ok(Piece::Data(data))
+        Ok(Piece::Data(self.buffers.give_out(buffer, filled)))
     }
 
     /// The next stretch of data at or after `position`: its start and end. File systems that know no holes have one of all.
@@ -118,17 +113,6 @@ impl Reader {
         };
         let end = seek(&self.file, SeekFrom::Hole(start)).unwrap_or(self.length).clamp(start, self.length);
         if start == end && start < self.length { (position, self.length) } else { (start, end) }
-    }
-
-    fn buffer(&mut self) -> BytesMut {
-        for _ in 0..self.buffers.len() {
-            let Some(buffer) = self.buffers.pop_front() else { break };
-            match buffer.try_into_mut() {
-                Ok(buffer) => return buffer,
-                Err(busy) => self.buffers.push_back(busy),
-            }
-        }
-        BytesMut::zeroed(PIECE_BYTES)
     }
 
     fn unchanged(&self) -> Result<(), Error> {

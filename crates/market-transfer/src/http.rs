@@ -4,8 +4,9 @@
 //! within the same object. Otherwise, and when the server answers with the whole object again, the bytes already delivered are
 //! read again and must have the same checksum.
 
+use crate::buffers::Buffers;
 use crate::{Error, ErrorKind, Options, Piece, shown, split_zeros};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, IF_RANGE, LAST_MODIFIED, RANGE, RETRY_AFTER};
 use reqwest::{Certificate, Client, Response, StatusCode};
 use std::collections::VecDeque;
@@ -26,7 +27,7 @@ pub(crate) struct HttpSource {
     /// What tells this object from another at the same URL.
     validator: Option<HeaderValue>,
     total: Option<u64>,
-    /// Bytes delivered, and their checksum.
+    /// Bytes received, and their checksum.
     delivered: u64,
     checksum: Xxh3,
     retries_left: u32,
@@ -35,6 +36,11 @@ pub(crate) struct HttpSource {
     since_break: u64,
     reread: bool,
     backoff: Duration,
+    buffers: Buffers,
+    /// A piece that is being filled, how much of it is, and where it begins in the object.
+    gathering: Option<BytesMut>,
+    gathered: usize,
+    handed_over: u64,
     pieces: VecDeque<Piece>,
 }
 
@@ -72,6 +78,10 @@ impl HttpSource {
             since_break: 0,
             reread: false,
             backoff: options.backoff,
+            buffers: Buffers::default(),
+            gathering: None,
+            gathered: 0,
+            handed_over: 0,
             pieces: VecDeque::new(),
         };
         loop {
@@ -116,8 +126,8 @@ impl HttpSource {
         }
     }
 
+    /// Gathers what came into whole aligned pieces: zeros are told only there.
     fn deliver(&mut self, data: Bytes) -> Result<(), Error> {
-        let position = self.delivered;
         self.delivered += data.len() as u64;
         if self.total.is_some_and(|total| self.delivered > total) {
             return Err(self.changed(&format!("sends more than the {} bytes it announced", self.total.unwrap_or_default())));
@@ -127,8 +137,29 @@ impl HttpSource {
             self.retries_left = self.retries;
         }
         self.checksum.update(&data);
-        self.pieces.extend(split_zeros(position, data));
+        let mut rest = &data[..];
+        while !rest.is_empty() {
+            let buffer = self.gathering.get_or_insert_with(|| self.buffers.take());
+            let taken = rest.len().min(buffer.len() - self.gathered);
+            buffer[self.gathered..self.gathered + taken].copy_from_slice(&rest[..taken]);
+            self.gathered += taken;
+            rest = &rest[taken..];
+            if self.gathered == buffer.len() {
+                self.hand_over();
+            }
+        }
         Ok(())
+    }
+
+    /// Gives out what was gathered.
+    fn hand_over(&mut self) {
+        if let Some(buffer) = self.gathering.take() {
+            let data = self.buffers.give_out(buffer, self.gathered);
+            let position = self.handed_over;
+            self.handed_over += data.len() as u64;
+            self.gathered = 0;
+            self.pieces.extend(split_zeros(position, data));
+        }
     }
 
     fn end(&mut self) -> Result<(), Error> {
@@ -137,7 +168,10 @@ impl HttpSource {
                 let cause = format!("ended after {} of {total} bytes", self.delivered);
                 self.body = Body::Broken(Error::new(ErrorKind::Unreachable, &self.subject, cause), None);
             }
-            _ => self.body = Body::Finished,
+            _ => {
+                self.hand_over();
+                self.body = Body::Finished;
+            }
         }
         Ok(())
     }
