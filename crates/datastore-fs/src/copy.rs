@@ -8,7 +8,7 @@ use market_core::container::{Container, HEAD_BYTES};
 use market_core::error::{Error, ErrorKind};
 use market_core::model::MiB;
 use market_core::report::CopiedImage;
-use market_core::transfer::{Digests, Location, Options, Source, SparseFile, Wanted, rename_new, shown};
+use market_core::transfer::{Digests, FileSink, Location, Options, Source, SparseFile, Wanted, rename_new, shown};
 use rustix::fs::statvfs;
 use std::fs::File;
 use std::io;
@@ -33,7 +33,8 @@ pub async fn copy(action: &CopyAction, context: &Context) -> Result<CopiedImage,
     let staged = Staged::create(&base, &name)?;
     let mut file = SparseFile::new(staged.open()?, config.sparse.unwrap_or(true));
     let path = staged.shown();
-    let digests = context.stop.or(source.receive(&mut file, &path, expected.wanted())).await?;
+    let mut sink = FileSink { file: &mut file, subject: &path };
+    let digests = context.stop.or(source.transfer(&mut sink, expected.wanted())).await?;
     expected.compare(source.subject(), &digests)?;
     let finished = tokio::task::spawn_blocking(move || file.finish()).await;
     match finished {

@@ -28,7 +28,7 @@ pub async fn export(action: &ExportAction, context: &Context) -> Result<ImportIn
     while let Some(piece) = context.stop.or(source.next()).await? {
         digester.update(piece).await;
     }
-    let digests = digester.finish().await;
+    let digests = digester.finish().await.map_err(|error| Error::io(source.subject(), &error))?;
     Ok(ImportInfo {
         source: SourceUrl::new(location),
         md5: digests.md5.unwrap_or_default(),

@@ -15,6 +15,7 @@ use rustix::fs::{FileType, Mode, Stat, fchmod};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -87,9 +88,9 @@ impl StorageBackend for HttpMarket {
         Ok(Staged { staging, name, published_name: name::published()?, file: Some(file) })
     }
 
-    async fn clone_file(&self, staged: &mut Staged, source: &File) -> Result<Option<File>, Error> {
-        let cloned = staged.file()?.clone_from(source);
-        cloned.map_err(|error| self.write_error(staged, &error))
+    async fn copy_range(&self, staged: &mut Staged, source: &File, range: Range<u64>) -> Result<Option<File>, Error> {
+        let copied = staged.file()?.copy_range(source, range);
+        copied.map(Some).map_err(|error| self.write_error(staged, &error))
     }
 
     async fn write(&self, staged: &mut Staged, piece: Piece) -> Result<(), Error> {

@@ -5,7 +5,7 @@
 //! order, and no other:
 //!
 //! ```text
-//! stage ─► clone_file | write* ─► (digests compared) ─► seal ─► (proof compared) ─► publish ─► resolve, when unknown
+//! stage ─► copy_range* | write* ─► (digests compared) ─► seal ─► (proof compared) ─► publish ─► resolve, when unknown
 //!    └────────────┴───────────────────────┴──────────────┴─────────────┴──► discard, on any failure and on a signal
 //! ```
 //!
@@ -25,6 +25,7 @@ use crate::stop::Stop;
 use market_transfer::{Digests, Options, Piece};
 use serde::de::DeserializeOwned;
 use std::fs::File;
+use std::ops::Range;
 use std::time::Duration;
 
 /// What a driver gets beside its own configuration.
@@ -89,14 +90,15 @@ pub trait StorageBackend: MarketBackend {
     /// When nothing can be stored.
     async fn stage(&self, app: AppId, length: Length) -> Result<Self::Staged, Error>;
 
-    /// Optional shortcut for a local source on the store's own file system: makes the staged bytes a copy of `source` without
-    /// moving them, and returns a handle to read the copy back, which the pipeline hashes. `None`: not possible, nothing done.
-    /// `source` is being read by others: use offsets, not its position.
+    /// Optional shortcut for a local source: appends a range of the file by the store's own means (shared extents, a copy inside
+    /// the system), and returns a handle to read back what was stored, at the same offsets; the pipeline hashes that while it
+    /// asks for the next range. `None`: not possible, nothing was done, and [`write`](Self::write) is called instead. Ranges
+    /// come in order; holes between them come by `write`. The position of `source` is not the backend's to use.
     ///
     /// # Errors
-    /// When it failed half-way.
-    async fn clone_file(&self, staged: &mut Self::Staged, source: &File) -> Result<Option<File>, Error> {
-        let _ = (staged, source);
+    /// When the store does not take it; the import ends with `discard`.
+    async fn copy_range(&self, staged: &mut Self::Staged, source: &File, range: Range<u64>) -> Result<Option<File>, Error> {
+        let _ = (staged, source, range);
         Ok(None)
     }
 

@@ -9,9 +9,10 @@ use crate::container::{Container, HEAD_BYTES};
 use crate::error::{Error, ErrorKind};
 use crate::model::{AppType, MiB};
 use crate::report::ImportedApp;
-use market_transfer::{Digester, Digests, Source, SparseFile, Wanted, shown};
+use market_transfer::{Digests, FileSink, Piece, Sink, Source, SparseFile, Wanted, shown};
 use rustix::fs::{Mode, OFlags};
 use std::fs::File;
+use std::ops::Range;
 use std::time::Duration;
 
 /// How often a lost answer to `publish` is asked after, and the pause between.
@@ -121,22 +122,8 @@ async fn transfer<B: StorageBackend>(
     context: &Context,
 ) -> Result<Digests, Error> {
     let subject = source.subject().to_owned();
-    let digests = match cloned(backend, staged, &source, context).await? {
-        Some(copy) => {
-            // What is hashed is the copy: it is what will be published. The original must have been at rest meanwhile.
-            let digests = hash(&mut Source::from_file(copy, &subject)?, context).await?;
-            context.stop.or(source.at_rest()).await?;
-            digests
-        }
-        None => {
-            let mut digester = Digester::start(Wanted::MD5);
-            while let Some(piece) = context.stop.or(source.next()).await? {
-                digester.update(piece.clone()).await;
-                context.stop.or(backend.write(staged, piece)).await?;
-            }
-            digester.finish().await
-        }
-    };
+    let mut sink = BackendSink { backend, staged };
+    let digests = context.stop.or(source.transfer(&mut sink, Wanted::MD5)).await?;
     verify(&subject, &digests, length, declared_md5)?;
     match verified {
         Some(earlier) if earlier != digests => Err(Error::new(ErrorKind::Mismatch, subject, "the local temporary changed")),
@@ -144,27 +131,22 @@ async fn transfer<B: StorageBackend>(
     }
 }
 
-async fn cloned<B: StorageBackend>(
-    backend: &B,
-    staged: &mut B::Staged,
-    source: &Source,
-    context: &Context,
-) -> Result<Option<File>, Error> {
-    match source.file() {
-        // A device is no file of the store's file system, and an empty file needs no shortcut.
-        Some(file) if source.allocated().is_some_and(|bytes| bytes > 0) => {
-            context.stop.or(backend.clone_file(staged, file)).await
-        }
-        _ => Ok(None),
-    }
+/// A backend's stage as the sink of a transfer.
+struct BackendSink<'a, B: StorageBackend> {
+    backend: &'a B,
+    staged: &'a mut B::Staged,
 }
 
-async fn hash(source: &mut Source, context: &Context) -> Result<Digests, Error> {
-    let mut digester = Digester::start(Wanted::MD5);
-    while let Some(piece) = context.stop.or(source.next()).await? {
-        digester.update(piece).await;
+impl<B: StorageBackend> Sink for BackendSink<'_, B> {
+    type Error = Error;
+
+    async fn copy_range(&mut self, source: &File, range: Range<u64>) -> Result<Option<File>, Error> {
+        self.backend.copy_range(self.staged, source, range).await
     }
-    Ok(digester.finish().await)
+
+    async fn write(&mut self, piece: Piece) -> Result<(), Error> {
+        self.backend.write(self.staged, piece).await
+    }
 }
 
 fn verify(subject: &str, digests: &Digests, length: Length, declared_md5: &str) -> Result<(), Error> {
@@ -242,7 +224,8 @@ async fn spool(mut source: Source, declared_md5: &str, context: &Context) -> Res
     let reader = file.try_clone().map_err(|error| Error::io(&shown_directory, &error))?;
     let length = length(&source, None);
     let mut target = SparseFile::new(file, true);
-    let digests = context.stop.or(source.receive(&mut target, &shown_directory, Wanted::MD5)).await?;
+    let mut sink = FileSink { file: &mut target, subject: &shown_directory };
+    let digests = context.stop.or(source.transfer(&mut sink, Wanted::MD5)).await?;
     verify(source.subject(), &digests, length, declared_md5)?;
     target.file().set_len(target.len()).map_err(|error| Error::io(&shown_directory, &error))?;
     Ok((Source::from_file(reader, source.subject())?, digests))

@@ -82,22 +82,22 @@ fn holes_arrive_as_zeros_and_are_hashed_as_zeros() {
 }
 
 #[test]
-fn a_clone_is_hashed_from_the_copy() {
+fn a_range_that_the_store_copies_itself_is_hashed_from_the_copy() {
     let scene = scene();
     let bytes = noise(2, 700_000);
     let market: MemoryMarket = MemoryMarket::default();
-    market.clones.set(true);
+    market.copies.set(true);
     let app = scene.import(&market, &dump_of(&scene.file(&bytes), &md5_hex(&bytes))).unwrap();
     assert_eq!(market.published.borrow()[&app.source], bytes);
-    assert_eq!(*market.calls.borrow(), ["stage", "clone_file", "seal", "publish"]);
+    assert_eq!(*market.calls.borrow(), ["stage", "copy_range", "seal", "publish"]);
 }
 
 #[test]
 fn a_declared_md5_that_differs_publishes_nothing() {
-    for clones in [false, true] {
+    for copies in [false, true] {
         let scene = scene();
         let market: MemoryMarket = MemoryMarket::default();
-        market.clones.set(clones);
+        market.copies.set(copies);
         let error = scene.import(&market, &dump_of(&scene.file(b"bytes"), &md5_hex(b"others"))).unwrap_err();
         assert_eq!(error.kind, ErrorKind::Mismatch);
         assert!(error.to_string().contains(&md5_hex(b"others")), "{error}");
@@ -133,8 +133,8 @@ fn every_broken_promise_of_a_backend_leaves_nothing_visible_and_is_one_clear_err
         assert_nothing(&visible);
     }
     let scene = scene();
-    let market: MemoryMarket = MemoryMarket::with(Fault::Clone);
-    market.clones.set(true);
+    let market: MemoryMarket = MemoryMarket::with(Fault::Copy);
+    market.copies.set(true);
     assert!(scene.import(&market, &dump_of(&scene.file(&bytes), "")).is_err());
     assert_nothing(&market);
 }

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
@@ -26,8 +27,8 @@ pub enum Fault {
     Room(u64),
     /// `stage` fails.
     Stage,
-    /// `clone_file` fails.
-    Clone,
+    /// `copy_range` fails.
+    Copy,
     /// `write` fails once so many bytes are stored.
     WriteAfter(u64),
     /// One byte is stored wrongly; the proof tells.
@@ -55,8 +56,8 @@ pub enum Fault {
 pub struct MemoryMarket<const VISIBLE: bool = false> {
     /// What is broken.
     pub fault: Cell<Fault>,
-    /// Whether local sources are cloned.
-    pub clones: Cell<bool>,
+    /// Whether local sources are taken by `copy_range`.
+    pub copies: Cell<bool>,
     /// The calls so far, by name.
     pub calls: RefCell<Vec<&'static str>>,
     /// Unfinished imports by their names.
@@ -153,18 +154,18 @@ impl<const VISIBLE: bool> StorageBackend for MemoryMarket<VISIBLE> {
         Ok(Staged { name, bytes: Vec::new() })
     }
 
-    async fn clone_file(&self, staged: &mut Staged, source: &File) -> Result<Option<File>, Error> {
-        if !self.clones.get() {
+    async fn copy_range(&self, staged: &mut Staged, source: &File, range: Range<u64>) -> Result<Option<File>, Error> {
+        if !self.copies.get() {
             return Ok(None);
         }
-        self.called("clone_file");
-        self.broken(Fault::Clone)?;
-        let fail = |error| Error::io("the clone", &error);
-        let length = source.metadata().map_err(fail)?.len();
-        staged.bytes.resize(usize::try_from(length).unwrap_or_default(), 0);
-        source.read_exact_at(&mut staged.bytes, 0).map_err(fail)?;
-        let copy = source.try_clone().map_err(fail)?;
-        Ok(Some(copy))
+        self.called("copy_range");
+        self.broken(Fault::Copy)?;
+        let fail = |error| Error::io("the copy", &error);
+        let start = staged.bytes.len();
+        staged.bytes.resize(start + usize::try_from(range.end - range.start).unwrap_or_default(), 0);
+        source.read_exact_at(&mut staged.bytes[start..], range.start).map_err(fail)?;
+        self.staged.borrow_mut().insert(staged.name.clone(), staged.bytes.clone());
+        source.try_clone().map(Some).map_err(fail)
     }
 
     async fn write(&self, staged: &mut Staged, piece: Piece) -> Result<(), Error> {

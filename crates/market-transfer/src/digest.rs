@@ -3,6 +3,10 @@
 use crate::{Piece, ZEROS};
 use md5::{Digest, Md5};
 use sha1::Sha1;
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::thread::JoinHandle;
 use tokio::sync::mpsc;
 
@@ -31,65 +35,111 @@ pub struct Digests {
     pub sha1: Option<String>,
 }
 
-/// Computes digests of the pieces it is given, in order.
+/// Computes digests of what it is given, in order.
 pub struct Digester {
-    queue: mpsc::Sender<Piece>,
-    thread: JoinHandle<Digests>,
+    queue: mpsc::Sender<Job>,
+    thread: JoinHandle<io::Result<Digests>>,
 }
 
-/// Pieces that may wait for the thread: with the source's own, a few MiB.
+enum Job {
+    Piece(Piece),
+    /// A stretch of a file that holds its bytes already.
+    Stretch(File, Range<u64>),
+}
+
+/// Jobs that may wait for the thread. Pieces are in memory: with the source's own, a few MiB. Stretches are in the system's
+/// cache, where they should still be when their turn comes: 128 MiB.
 const QUEUE: usize = 4;
+
+/// Read at once from a stretch: stays in the processor's cache between reading and hashing.
+const READ_BYTES: usize = 128 << 10;
 
 impl Digester {
     /// Starts the thread.
     pub fn start(wanted: Wanted) -> Self {
-        let (queue, mut pieces) = mpsc::channel::<Piece>(QUEUE);
+        let (queue, mut jobs) = mpsc::channel::<Job>(QUEUE);
         let thread = std::thread::spawn(move || {
-            let mut md5 = wanted.md5.then(Md5::new);
-            let mut sha1 = wanted.sha1.then(Sha1::new);
-            let mut bytes = 0;
-            let mut update = |data: &[u8]| {
-                if let Some(md5) = &mut md5 {
-                    md5.update(data);
-                }
-                if let Some(sha1) = &mut sha1 {
-                    sha1.update(data);
-                }
+            let mut hashes = Hashes {
+                md5: wanted.md5.then(Md5::new),
+                sha1: wanted.sha1.then(Sha1::new),
+                bytes: 0,
             };
-            while let Some(piece) = pieces.blocking_recv() {
-                bytes += piece.len();
-                match piece {
-                    Piece::Data(data) => update(&data),
-                    Piece::Hole(length) => zeros(length, &mut update),
+            while let Some(job) = jobs.blocking_recv() {
+                match job {
+                    Job::Piece(Piece::Data(data)) => hashes.update(&data),
+                    Job::Piece(Piece::Hole(length)) => hashes.zeros(length),
+                    Job::Stretch(file, range) => hashes.stretch(&file, range)?,
                 }
             }
-            Digests { bytes, md5: md5.map(|md5| hex(&md5.finalize())), sha1: sha1.map(|sha1| hex(&sha1.finalize())) }
+            Ok(hashes.finish())
         });
         Self { queue, thread }
     }
 
     /// Adds a piece; waits while the thread is busy with earlier ones.
     pub async fn update(&mut self, piece: Piece) {
-        // The thread ends only when the queue closes, which happens in `finish` and on drop.
-        let _ = self.queue.send(piece).await;
+        // The thread ends early only on an error, which `finish` reports.
+        let _ = self.queue.send(Job::Piece(piece)).await;
     }
 
-    /// The digests of all pieces.
-    pub async fn finish(self) -> Digests {
+    /// Adds a stretch of a file; waits while the thread is busy with earlier ones.
+    pub async fn update_stretch(&mut self, file: File, range: Range<u64>) {
+        let _ = self.queue.send(Job::Stretch(file, range)).await;
+    }
+
+    /// The digests of everything.
+    ///
+    /// # Errors
+    /// When a stretch could not be read.
+    pub async fn finish(self) -> io::Result<Digests> {
         let Self { queue, thread } = self;
         drop(queue);
         let joined = tokio::task::spawn_blocking(move || thread.join()).await;
-        // The thread does nothing that can panic; an empty result matches no declared digest.
-        joined.ok().and_then(Result::ok).unwrap_or_default()
+        joined.ok().and_then(Result::ok).unwrap_or_else(|| Err(io::Error::other("the hashing thread died")))
     }
 }
 
-fn zeros(length: u64, update: &mut impl FnMut(&[u8])) {
-    let mut left = length;
-    while left > 0 {
-        let step = usize::try_from(left).unwrap_or(ZEROS.len()).min(ZEROS.len());
-        update(&ZEROS[..step]);
-        left -= step as u64;
+struct Hashes {
+    md5: Option<Md5>,
+    sha1: Option<Sha1>,
+    bytes: u64,
+}
+
+impl Hashes {
+    fn update(&mut self, data: &[u8]) {
+        self.bytes += data.len() as u64;
+        if let Some(md5) = &mut self.md5 {
+            md5.update(data);
+        }
+        if let Some(sha1) = &mut self.sha1 {
+            sha1.update(data);
+        }
+    }
+
+    fn zeros(&mut self, length: u64) {
+        let mut left = length;
+        while left > 0 {
+            let step = usize::try_from(left).unwrap_or(ZEROS.len()).min(ZEROS.len());
+            self.update(&ZEROS[..step]);
+            left -= step as u64;
+        }
+    }
+
+    fn stretch(&mut self, file: &File, range: Range<u64>) -> io::Result<()> {
+        let mut buffer = vec![0; READ_BYTES];
+        let mut position = range.start;
+        while position < range.end {
+            let wanted = usize::try_from(range.end - position).unwrap_or(READ_BYTES).min(READ_BYTES);
+            file.read_exact_at(&mut buffer[..wanted], position)?;
+            self.update(&buffer[..wanted]);
+            position += wanted as u64;
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Digests {
+        let Self { md5, sha1, bytes } = self;
+        Digests { bytes, md5: md5.map(|md5| hex(&md5.finalize())), sha1: sha1.map(|sha1| hex(&sha1.finalize())) }
     }
 }
 

@@ -13,14 +13,13 @@
 //! while let Some(piece) = source.next().await? {
 //!     digester.update(piece).await;
 //! }
-//! assert_eq!(digester.finish().await.md5.unwrap(), "5d41402abc4b2a76b9719d911017c592");
+//! assert_eq!(digester.finish().await?.md5.unwrap(), "5d41402abc4b2a76b9719d911017c592");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! # })?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 mod buffers;
-mod clone;
 mod digest;
 mod error;
 mod file;
@@ -29,11 +28,12 @@ mod location;
 mod piece;
 mod source;
 mod sparse;
+mod system;
 
-pub use clone::{clone_whole, copy_extents, rename_new};
 pub use digest::{Digester, Digests, Wanted};
 pub use error::{Error, ErrorKind};
 pub use location::{Location, shown};
 pub use piece::{PIECE_BYTES, Piece, ZEROS, split_zeros};
-pub use source::{Options, Source};
+pub use source::{FileSink, Options, Sink, Source};
 pub use sparse::SparseFile;
+pub use system::rename_new;

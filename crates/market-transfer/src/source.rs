@@ -1,14 +1,17 @@
 //! One way to read bytes, wherever they are.
 
-use crate::file::FileSource;
+use crate::file::{Extent, FileSource};
 use crate::http::HttpSource;
 use crate::{Digester, Digests, Error, ErrorKind, Location, Piece, SparseFile, Wanted, shown};
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io;
+use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+/// How much of a local file a sink takes at once: little enough to stay in the system's cache until it is hashed.
+const STRETCH_BYTES: u64 = 32 << 20;
 
 /// How patiently a source is read.
 #[derive(Clone, Debug)]
@@ -143,6 +146,9 @@ impl Source {
     /// # Errors
     /// As [`next`](Self::next).
     pub async fn peek(&mut self, count: usize) -> Result<Vec<u8>, Error> {
+        if let Kind::File(source) = &self.kind {
+            return source.head(count);
+        }
         while self.pending.iter().map(Piece::len).sum::<u64>() < count as u64 {
             let Some(piece) = self.read().await? else { break };
             self.pending.push_back(piece);
@@ -158,41 +164,70 @@ impl Source {
         Ok(head)
     }
 
-    /// Moves all bytes into a new file and computes their digests: by a clone of a local source where the file system makes
-    /// one (then the clone is what is hashed), else piece by piece. The file is not finished.
+    /// Moves all bytes into a sink and computes their digests. Of a local source the sink may take ranges by itself; then what
+    /// it has taken is hashed, not what was there.
     ///
-    /// May be dropped at any time; then the file holds a part.
+    /// May be dropped at any time; then the sink holds a part.
     ///
     /// # Errors
-    /// Those of the source as in [`next`](Self::next), those of the file with `target` as their subject.
-    pub async fn receive(&mut self, file: &mut SparseFile, target: &str, wanted: Wanted) -> Result<Digests, Error> {
-        let fail = |error: io::Error| Error::io(target, &error);
+    /// Those of the source as in [`next`](Self::next), and those of the sink.
+    pub async fn transfer<S: Sink>(&mut self, sink: &mut S, wanted: Wanted) -> Result<Digests, S::Error> {
         let mut digester = Digester::start(wanted);
-        let cloned = match self.file() {
-            Some(source) => file.clone_from(source).map_err(fail)?,
-            None => None,
-        };
-        if let Some(copy) = cloned {
-            let mut copy = Self::from_file(copy, target)?;
-            while let Some(piece) = copy.next().await? {
-                digester.update(piece).await;
-            }
-            self.at_rest().await?;
-        } else {
-            while let Some(piece) = self.next().await? {
-                file.write(&piece).map_err(fail)?;
-                digester.update(piece).await;
+        while let Kind::File(source) = &mut self.kind {
+            match source.extent(STRETCH_BYTES)? {
+                Extent::Hole(length) => {
+                    digester.update(Piece::Hole(length)).await;
+                    sink.write(Piece::Hole(length)).await?;
+                    source.skip(length);
+                }
+                Extent::Data(range) => {
+                    let Some(copy) = sink.copy_range(&source.file, range.clone()).await? else { break };
+                    source.skip(range.end - range.start);
+                    digester.update_stretch(copy, range).await;
+                    // The sink may not have waited for anything: others get their turn here.
+                    tokio::task::yield_now().await;
+                }
+                Extent::End => break,
             }
         }
-        Ok(digester.finish().await)
+        while let Some(piece) = self.next().await? {
+            digester.update(piece.clone()).await;
+            sink.write(piece).await?;
+        }
+        Ok(digester.finish().await.map_err(|error| Error::io(format!("the copy of {}", self.subject), &error))?)
+    }
+}
+
+/// Where a [`Source`] is transferred to.
+pub trait Sink {
+    /// What can go wrong.
+    type Error: From<Error>;
+
+    /// Takes a range of a local file by itself, and returns a handle to read it back at the same offsets; `None` when it can
+    /// only be [written](Self::write). Ranges follow what was taken before without gaps. The position of `source` is not the
+    /// sink's to use.
+    fn copy_range(&mut self, source: &File, range: Range<u64>) -> impl Future<Output = Result<Option<File>, Self::Error>>;
+
+    /// Takes a piece.
+    fn write(&mut self, piece: Piece) -> impl Future<Output = Result<(), Self::Error>>;
+}
+
+/// A new file as a sink; `subject` names it in messages.
+pub struct FileSink<'a> {
+    /// The file.
+    pub file: &'a mut SparseFile,
+    /// Its path, as it may be shown.
+    pub subject: &'a str,
+}
+
+impl Sink for FileSink<'_> {
+    type Error = Error;
+
+    async fn copy_range(&mut self, source: &File, range: Range<u64>) -> Result<Option<File>, Error> {
+        self.file.copy_range(source, range).map(Some).map_err(|error| Error::io(self.subject, &error))
     }
 
-    /// Reads what is left, for the check at the end that the source was whole and unchanged.
-    ///
-    /// # Errors
-    /// As [`next`](Self::next).
-    pub async fn at_rest(&mut self) -> Result<(), Error> {
-        while self.next().await?.is_some() {}
-        Ok(())
+    async fn write(&mut self, piece: Piece) -> Result<(), Error> {
+        self.file.write(&piece).map_err(|error| Error::io(self.subject, &error))
     }
 }

@@ -1,8 +1,10 @@
 //! A file that is written piece by piece, holes kept, and that reaches the disk while it is written.
 
-use crate::{Piece, ZEROS, clone_whole};
+use crate::system::copy_range;
+use crate::{Piece, ZEROS};
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
@@ -41,17 +43,16 @@ impl SparseFile {
         &self.file
     }
 
-    /// Fills the file with a clone of `source`, when the file system makes one (see [`clone_whole`](crate::clone_whole)); a
-    /// handle to read it back, or `None`: nothing was done.
+    /// Appends a range of another file by the shortest way: shared extents where the file system has them (XFS, Btrfs), a copy
+    /// by the server (NFS, SMB), a copy inside the system, or through a small buffer. A handle to read it back, at the offsets
+    /// it has in `source` when all of `source` is appended from its start.
     ///
     /// # Errors
-    /// What the file system reports after it has begun.
-    pub fn clone_from(&mut self, source: &File) -> io::Result<Option<File>> {
-        if !self.keep_holes || !clone_whole(source, &self.file)? {
-            return Ok(None);
-        }
-        self.position = self.file.metadata()?.len();
-        self.file.try_clone().map(Some)
+    /// What the file system reports; `UnexpectedEof` when the source ends before the range.
+    pub fn copy_range(&mut self, source: &File, range: Range<u64>) -> io::Result<File> {
+        copy_range(source, range.start, &self.file, self.position, range.end - range.start)?;
+        self.appended(range.end - range.start);
+        self.file.try_clone()
     }
 
     /// Appends a piece.
@@ -79,12 +80,16 @@ impl SparseFile {
 
     fn write_data(&mut self, data: &[u8]) -> io::Result<()> {
         self.file.write_all_at(data, self.position)?;
-        self.position += data.len() as u64;
-        self.unsynced += data.len() as u64;
+        self.appended(data.len() as u64);
+        Ok(())
+    }
+
+    fn appended(&mut self, bytes: u64) {
+        self.position += bytes;
+        self.unsynced += bytes;
         if self.unsynced >= SYNC_EVERY_BYTES {
             self.start_sync();
         }
-        Ok(())
     }
 
     /// Asks the syncing thread for a round, unless it is busy with one.
