@@ -45,7 +45,8 @@ fn answer(id: &Json, text: &[u8]) -> Json {
         Err(failure) => (1, failure.error.as_logged_by_oned(), failure.partial),
     };
     let warnings: Vec<_> = lint(text).iter().map(ToString::to_string).collect();
-    let attributes: Vec<_> = template.iter().map(|attribute| attribute_json(attribute.name(), attribute.value())).collect();
+    let attributes: Vec<_> =
+        template.iter().map(|attribute| attribute_json(attribute.name(), attribute.value())).collect();
     json!({ "id": id, "rc": rc, "error": error, "attrs": attributes, "warnings": warnings })
 }
 

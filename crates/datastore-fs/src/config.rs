@@ -54,7 +54,11 @@ impl FsConfig {
             ("NFS_AUTO_ENABLE", config.nfs_auto_enable, "mounting an NFS share before the copy is"),
         ] {
             if asked {
-                let error = Error::new(ErrorKind::Unsupported, format!("attribute {attribute}"), format!("{what} not supported yet"));
+                let error = Error::new(
+                    ErrorKind::Unsupported,
+                    format!("attribute {attribute}"),
+                    format!("{what} not supported yet"),
+                );
                 return Err(error.remedy("use the stock driver for this datastore"));
             }
         }

@@ -109,7 +109,8 @@ struct Expected {
 impl Expected {
     fn of(action: &CopyAction, config: &FsConfig, context: &Context) -> Result<Self, Error> {
         let checksum = |name: &'static str, digits: usize| {
-            let value = action.checksum(name).map_err(|error| Error::new(ErrorKind::Config, "the image", error.to_string()))?;
+            let value =
+                action.checksum(name).map_err(|error| Error::new(ErrorKind::Config, "the image", error.to_string()))?;
             match value {
                 Some(value) if value.len() != digits || !value.bytes().all(|b| b.is_ascii_hexdigit()) => {
                     Err(Error::config(name, format!("is not {digits} hexadecimal digits")))
@@ -166,7 +167,8 @@ fn check_room(source: &Source, base: &Path) -> Result<(), Error> {
     if needed <= free {
         return Ok(());
     }
-    let cause = format!("needs {}, the datastore {} has {} free", MiB::containing(needed), base.display(), MiB::within(free));
+    let cause =
+        format!("needs {}, the datastore {} has {} free", MiB::containing(needed), base.display(), MiB::within(free));
     Err(Error::new(ErrorKind::Full, source.subject(), cause).remedy("free some space"))
 }
 
@@ -191,7 +193,12 @@ struct Staged {
 impl Staged {
     fn create(base: &Path, final_name: &str) -> Result<Self, Error> {
         let directory = File::open(base).map_err(|error| Error::io(base.display().to_string(), &error))?;
-        Ok(Self { directory, base: base.to_owned(), name: format!(".{final_name}.part"), final_name: final_name.to_owned() })
+        Ok(Self {
+            directory,
+            base: base.to_owned(),
+            name: format!(".{final_name}.part"),
+            final_name: final_name.to_owned(),
+        })
     }
 
     fn path(&self) -> PathBuf {

@@ -32,7 +32,8 @@ impl Directories {
             None => (PathBuf::from("/var/lib/one"), PathBuf::from("/etc/one")),
         };
         // Unset, or the root, it is nobody's home, and would restrict everything.
-        let home = std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute() && home.parent().is_some());
+        let home =
+            std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute() && home.parent().is_some());
         let mut restricted = list(&config.restricted_dirs);
         restricted.extend([var, etc].into_iter().chain(home));
         Self::new(restricted, list(&config.safe_dirs))

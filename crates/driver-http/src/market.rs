@@ -118,7 +118,9 @@ impl StorageBackend for HttpMarket {
         let Staged { staging, name, published_name, .. } = staged;
         match staging.publish(name, &self.public, published_name) {
             Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Published::Exists(self.config.source(published_name)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                return Published::Exists(self.config.source(published_name));
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let cause = "is gone: the app was deleted, or the marketplace cleaned, while it was imported";
                 return Published::NotPublished(Error::new(ErrorKind::Absent, self.path_of(staged), cause));
@@ -151,7 +153,8 @@ impl StorageBackend for HttpMarket {
 
     async fn delete(&self, _: AppId, source: &str) -> Result<Deleted, Error> {
         let Some(name) = name::of_source(source) else {
-            let error = Error::new(ErrorKind::Denied, format!("SOURCE {}", shown(source)), "names no file of this marketplace");
+            let error =
+                Error::new(ErrorKind::Denied, format!("SOURCE {}", shown(source)), "names no file of this marketplace");
             return Err(error.remedy("nothing was removed"));
         };
         self.remove_published(&name)

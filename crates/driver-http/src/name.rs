@@ -35,7 +35,8 @@ pub(crate) fn is_published(name: &str) -> bool {
 pub(crate) fn app_of_staged(name: &str) -> Option<AppId> {
     let mut parts = name.rsplitn(3, '-');
     let (random, time, app) = (parts.next()?, parts.next()?, parts.next()?);
-    let valid = random.len() == 16 && random.bytes().all(|b| b.is_ascii_hexdigit()) && time.bytes().all(|b| b.is_ascii_digit());
+    let valid =
+        random.len() == 16 && random.bytes().all(|b| b.is_ascii_hexdigit()) && time.bytes().all(|b| b.is_ascii_digit());
     if valid { app.parse().ok().map(AppId) } else { None }
 }
 
@@ -59,14 +60,32 @@ mod tests {
 
     #[test]
     fn only_plain_names_come_out_of_a_source() {
-        for good in ["http://m/0cc175b9c0f1b6a831c399e269772661", "https://old:8080/x/0cc175b9c0f1b6a831c399e269772661"] {
+        for good in ["http://m/0cc175b9c0f1b6a831c399e269772661", "https://old:8080/x/0cc175b9c0f1b6a831c399e269772661"]
+        {
             assert_eq!(of_source(good).unwrap(), "0cc175b9c0f1b6a831c399e269772661");
         }
         let long = format!("http://m/{}", "a".repeat(4_096));
         for bad in [
-            "", "/etc/passwd", "../x", "http://m/", "http://m", "http://m/..", "http://m/a/../..", "http://m/%2e%2e",
-            "http://m/..%2fetc%2fpasswd", "http://m/*", "http://m/.market-staging", "http://m/a%00b", "http://m/a b",
-            "http://m/a\0b", "http://m/$(touch x)", "http://m/;rm", "file:///etc/passwd", "s3://b/k", "http://m/é", &long,
+            "",
+            "/etc/passwd",
+            "../x",
+            "http://m/",
+            "http://m",
+            "http://m/..",
+            "http://m/a/../..",
+            "http://m/%2e%2e",
+            "http://m/..%2fetc%2fpasswd",
+            "http://m/*",
+            "http://m/.market-staging",
+            "http://m/a%00b",
+            "http://m/a b",
+            "http://m/a\0b",
+            "http://m/$(touch x)",
+            "http://m/;rm",
+            "file:///etc/passwd",
+            "s3://b/k",
+            "http://m/é",
+            &long,
         ] {
             assert_eq!(of_source(bad), None, "{bad}");
         }

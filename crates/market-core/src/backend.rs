@@ -97,7 +97,12 @@ pub trait StorageBackend: MarketBackend {
     ///
     /// # Errors
     /// When the store does not take it; the import ends with `discard`.
-    async fn copy_range(&self, staged: &mut Self::Staged, source: &File, range: Range<u64>) -> Result<Option<File>, Error> {
+    async fn copy_range(
+        &self,
+        staged: &mut Self::Staged,
+        source: &File,
+        range: Range<u64>,
+    ) -> Result<Option<File>, Error> {
         let _ = (staged, source, range);
         Ok(None)
     }
@@ -122,7 +127,11 @@ pub trait StorageBackend: MarketBackend {
     /// Finds out what became of a [`publish`](Self::publish) whose outcome was [`Published::Unknown`]. Asked a few times.
     async fn resolve(&self, staged: &mut Self::Staged) -> Published {
         let _ = staged;
-        Published::NotPublished(Error::new(crate::error::ErrorKind::Failed, "publish", "its outcome cannot be found out"))
+        Published::NotPublished(Error::new(
+            crate::error::ErrorKind::Failed,
+            "publish",
+            "its outcome cannot be found out",
+        ))
     }
 
     /// Removes what was staged. Called on every failure, on signals, and when the caller has gone.

@@ -99,9 +99,7 @@ fn qcow(head: &[u8]) -> Container {
     let format = if version >= 2 { "qcow2" } else { "qcow" };
     let features = if version >= 3 { big_u64(head, 72).unwrap_or_default() } else { 0 };
     let reference = match big_u64(head, 8) {
-        Some(offset) if offset != 0 => {
-            backing(name_at(head, offset, u64::from(big_u32(head, 16).unwrap_or_default())))
-        }
+        Some(offset) if offset != 0 => backing(name_at(head, offset, u64::from(big_u32(head, 16).unwrap_or_default()))),
         _ if features & EXTERNAL_DATA != 0 => {
             Some(Reference { role: "external data file", name: data_file_name(head) })
         }

@@ -19,7 +19,9 @@ pub(crate) async fn dispose(command: &str, context: &Context) {
     let limit = if context.stop.reason().is_some() { LIMIT_STOPPING } else { LIMIT };
     match tokio::time::timeout(limit, run(command, context)).await {
         Ok(Ok(())) => context.log.info("the temporary of the import was removed (DISPOSE_CMD)"),
-        Ok(Err(cause)) => context.log.warn(format_args!("DISPOSE_CMD failed: {cause}; the temporary may be left behind")),
+        Ok(Err(cause)) => {
+            context.log.warn(format_args!("DISPOSE_CMD failed: {cause}; the temporary may be left behind"))
+        }
         Err(_) => context.log.warn(format_args!("DISPOSE_CMD did not end within {} s and was killed", limit.as_secs())),
     }
 }

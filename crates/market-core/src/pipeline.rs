@@ -55,7 +55,12 @@ pub async fn import<B: StorageBackend>(
     };
     match published {
         Ok((source, digests)) => {
-            context.log.info(format_args!("app {}: {} bytes published as {}", action.app.id, digests.bytes, shown(&source)));
+            context.log.info(format_args!(
+                "app {}: {} bytes published as {}",
+                action.app.id,
+                digests.bytes,
+                shown(&source)
+            ));
             Ok(ImportedApp {
                 source,
                 md5: digests.md5.unwrap_or_default(),
@@ -105,7 +110,8 @@ async fn check_room<B: StorageBackend>(backend: &B, source: &Source, length: Len
     match backend.available_bytes().await? {
         Some(free) if needed > free => {
             let (needed, free) = (MiB::containing(needed), MiB::within(free));
-            full(format!("needs {needed}, the marketplace has {free} free")).map_err(|error| error.remedy("free some space"))
+            full(format!("needs {needed}, the marketplace has {free} free"))
+                .map_err(|error| error.remedy("free some space"))
         }
         _ => Ok(()),
     }
@@ -126,7 +132,9 @@ async fn transfer<B: StorageBackend>(
     let digests = context.stop.or(source.transfer(&mut sink, Wanted::MD5)).await?;
     verify(&subject, &digests, length, declared_md5)?;
     match verified {
-        Some(earlier) if earlier != digests => Err(Error::new(ErrorKind::Mismatch, subject, "the local temporary changed")),
+        Some(earlier) if earlier != digests => {
+            Err(Error::new(ErrorKind::Mismatch, subject, "the local temporary changed"))
+        }
         _ => Ok(digests),
     }
 }

@@ -31,7 +31,9 @@ pub enum ReportError {
     #[error(transparent)]
     Write(#[from] WriteError),
     /// A name that `oned` would replace by `imported--1`.
-    #[error("the app name {name:?} is not valid: 1 to 128 bytes, none of & | : \\ \" ; / ' # {{ }} $ < > or a line break")]
+    #[error(
+        "the app name {name:?} is not valid: 1 to 128 bytes, none of & | : \\ \" ; / ' # {{ }} $ < > or a line break"
+    )]
     Name {
         /// The name.
         name: String,
@@ -290,9 +292,9 @@ fn stream_integer(text: &[u8]) -> (i64, bool) {
         rest => (false, rest),
     };
     let count = digits.iter().take_while(|b| b.is_ascii_digit()).count();
-    let magnitude = digits[..count].iter().fold(0_i128, |number, digit| {
-        (number * 10 + i128::from(digit - b'0')).min(i128::from(u64::MAX))
-    });
+    let magnitude = digits[..count]
+        .iter()
+        .fold(0_i128, |number, digit| (number * 10 + i128::from(digit - b'0')).min(i128::from(u64::MAX)));
     let number = if negative { -magnitude } else { magnitude };
     let saturated = i64::try_from(number).unwrap_or(if negative { i64::MIN } else { i64::MAX });
     (saturated, count > 0 && count == digits.len() && i128::from(saturated) == number)
@@ -325,7 +327,9 @@ impl ImportedApp {
         }
         let mut writer = Writer::new(Rules::Oned);
         let size = self.size.0.to_string();
-        for (attribute, value) in [("SOURCE", &self.source), ("MD5", &self.md5), ("SIZE", &size), ("FORMAT", &self.format)] {
+        for (attribute, value) in
+            [("SOURCE", &self.source), ("MD5", &self.md5), ("SIZE", &size), ("FORMAT", &self.format)]
+        {
             if value.trim().is_empty() {
                 return Err(ReportError::Missing { attribute });
             }

@@ -19,8 +19,8 @@ use crate::dispose::dispose;
 use crate::error::{Error, ErrorKind};
 use crate::log::{Log, one_line};
 use crate::model::Marketplace;
-use crate::report::ImportedApp;
 use crate::pipeline;
+use crate::report::ImportedApp;
 use crate::stop::{StopReason, StopSwitch};
 use crate::template::serde::from_template;
 use market_transfer::Options;
@@ -92,7 +92,9 @@ impl<A: Copy> Program<'_, A> {
                 lexopt::Arg::Value(word) if action.is_none() => {
                     action = self.actions.iter().find(|(name, _)| *name == word).copied();
                     if action.is_none() {
-                        return Err(self.usage(&format!("there is no action \"{}\"", one_line(&word.to_string_lossy()))));
+                        return Err(
+                            self.usage(&format!("there is no action \"{}\"", one_line(&word.to_string_lossy())))
+                        );
                     }
                 }
                 lexopt::Arg::Value(word) => words.push(word),
@@ -172,9 +174,11 @@ fn read_stdin() -> Result<Vec<u8>, Error> {
 /// An id on the command line that is not that of the dump: somebody has mixed two calls up.
 pub fn check_id(call: Option<i64>, dump: i64) -> Result<(), Error> {
     match call {
-        Some(id) if id != dump => {
-            Err(Error::new(ErrorKind::Dump, "the driver message", format!("is about id {dump}, the call about id {id}")))
-        }
+        Some(id) if id != dump => Err(Error::new(
+            ErrorKind::Dump,
+            "the driver message",
+            format!("is about id {dump}, the call about id {id}"),
+        )),
         _ => Ok(()),
     }
 }
@@ -218,13 +222,8 @@ pub fn execute<A: Copy>(
 /// Runs a storage driver: the whole main of it.
 pub fn run<B: StorageBackend>() -> ExitCode {
     let name = format!("market-{}", B::MAD);
-    let program = Program {
-        name: &name,
-        version: B::VERSION,
-        about: B::ABOUT,
-        actions: MarketAction::ALL,
-        dump_on_stdin: false,
-    };
+    let program =
+        Program { name: &name, version: B::VERSION, about: B::ABOUT, actions: MarketAction::ALL, dump_on_stdin: false };
     execute(&program, async |call, context| match call.action {
         MarketAction::Monitor => monitor::<B>(call, context).await,
         MarketAction::Import => import::<B>(call, context).await,
@@ -305,7 +304,8 @@ struct Transfer {
 
 /// Reads a configuration from a marketplace's template.
 fn configuration<C: DeserializeOwned>(marketplace: &Marketplace) -> Result<C, Error> {
-    from_template(&marketplace.template).map_err(|error| in_marketplace(marketplace, Error::new(ErrorKind::Config, "", error.to_string())))
+    from_template(&marketplace.template)
+        .map_err(|error| in_marketplace(marketplace, Error::new(ErrorKind::Config, "", error.to_string())))
 }
 
 /// Says which marketplace a wrong attribute belongs to, and how to correct it.
@@ -346,11 +346,8 @@ pub fn print(answer: &[u8]) -> Result<(), Error> {
 
 /// SIGTERM, SIGINT and SIGHUP ask to stop.
 fn watch_signals(switch: &StopSwitch) -> Result<(), Error> {
-    let kinds = [
-        (SignalKind::terminate(), "SIGTERM"),
-        (SignalKind::interrupt(), "SIGINT"),
-        (SignalKind::hangup(), "SIGHUP"),
-    ];
+    let kinds =
+        [(SignalKind::terminate(), "SIGTERM"), (SignalKind::interrupt(), "SIGINT"), (SignalKind::hangup(), "SIGHUP")];
     for (kind, name) in kinds {
         let mut received = signal(kind).map_err(|error| Error::io(name, &error))?;
         let switch = switch.clone();

@@ -1,9 +1,12 @@
 //! Dumps, answers, and what oned makes of them.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
 #![cfg(feature = "model")]
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use market_core::action::{CopyAction, DeleteAction, DumpError, ExportAction, ImportAction, ImportInfo, MAX_DUMP_BYTES, MonitorAction};
+use market_core::action::{
+    CopyAction, DeleteAction, DumpError, ExportAction, ImportAction, ImportInfo, MAX_DUMP_BYTES, MonitorAction,
+};
 use market_core::encoding;
 use market_core::model::{AppId, AppState, AppType, DatastoreType, ImageType, MiB, SourceUrl};
 use market_core::report::{AppTemplate, CopiedImage, DiscoveredApp, ImportedApp, MonitorReport, ReportError};
@@ -60,7 +63,8 @@ fn captured_monitor_delete_export_and_copy_are_decoded() {
 #[test]
 fn a_dump_is_taken_wrapped_unpadded_or_with_blanks() {
     let text = String::from_utf8(dump("market-http-monitor")).unwrap();
-    let wrapped: String = text.as_bytes().chunks(60).map(|line| format!("{}\r\n", std::str::from_utf8(line).unwrap())).collect();
+    let wrapped: String =
+        text.as_bytes().chunks(60).map(|line| format!("{}\r\n", std::str::from_utf8(line).unwrap())).collect();
     for form in [wrapped, text.trim_end_matches('=').to_owned(), format!("  {text}\n")] {
         assert_eq!(MonitorAction::decode(form.as_bytes()).unwrap().marketplace.id, 100);
     }
@@ -93,7 +97,8 @@ fn hostile_dumps_are_refused_in_one_line_without_their_values() {
         assert!(message.contains(expected), "{message}");
         assert!(!message.contains("hunter2") && !message.contains('\n'), "{message}");
     }
-    let wrong = encode("<MARKET_DRIVER_ACTION_DATA><MARKETPLACE><ID>hunter2</ID></MARKETPLACE></MARKET_DRIVER_ACTION_DATA>");
+    let wrong =
+        encode("<MARKET_DRIVER_ACTION_DATA><MARKETPLACE><ID>hunter2</ID></MARKETPLACE></MARKET_DRIVER_ACTION_DATA>");
     assert_eq!(MonitorAction::decode(&wrong).unwrap_err().to_string(), "the dump's MARKETPLACE/ID: not a whole number");
 }
 
@@ -142,10 +147,15 @@ fn app_records_are_taken_apart_as_oned_does() {
         assert_eq!(word, text("type"), "{id}");
         assert_eq!((app.name, app.source.as_str()), (text("app_name"), text("source").as_str()), "{id}");
         assert_eq!((app.md5, app.format), (text("md5"), text("format")), "{id}");
-        assert_eq!((app.size.0.0, app.registered.0), (row["size"].as_i64().unwrap(), row["regtime"].as_i64().unwrap()), "{id}");
+        assert_eq!(
+            (app.size.0.0, app.registered.0),
+            (row["size"].as_i64().unwrap(), row["regtime"].as_i64().unwrap()),
+            "{id}"
+        );
         assert_eq!((app.size.1, app.registered.1), (row["size_ok"] == true, row["regtime_ok"] == true), "{id}");
         let names: Vec<_> = app.template.iter().map(|a| a.name().to_owned()).collect();
-        let expected: Vec<_> = row["attrs"].as_array().unwrap().iter().map(|a| a["name"].as_str().unwrap().to_owned()).collect();
+        let expected: Vec<_> =
+            row["attrs"].as_array().unwrap().iter().map(|a| a["name"].as_str().unwrap().to_owned()).collect();
         assert_eq!(names, expected, "{id}");
     }
     assert_eq!(rows.len(), 36);

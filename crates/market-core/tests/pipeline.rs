@@ -1,5 +1,6 @@
 //! What the import pipeline promises, whatever the source and the backend do: after a success the app is there, whole and
 //! right; after anything else nothing is visible and nothing is left staged.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
 #![cfg(feature = "driver")]
 
 use market_core::action::{DeleteAction, ImportAction};
@@ -226,13 +227,61 @@ fn sources_that_die_lie_or_change_publish_nothing() {
         ("404", HttpServer::start(|_, _| Reply::status(404)), ErrorKind::Absent),
         ("403", HttpServer::start(|_, _| Reply::status(403)), ErrorKind::Denied),
         ("500 for ever", HttpServer::start(|_, _| Reply::status(500)), ErrorKind::Unreachable),
-        ("redirect loop", HttpServer::start(|_, _| Reply::status(302).header("Location", "/again")), ErrorKind::Unreachable),
-        ("always cut", { let g = good.clone(); HttpServer::start(move |_, _| reply(&g).cut_after(100_000)) }, ErrorKind::Unreachable),
-        ("always silent", { let g = good.clone(); HttpServer::start(move |_, _| reply(&g).stall_after(100_000)) }, ErrorKind::Unreachable),
-        ("announces more", { let g = good.clone(); HttpServer::start(move |_, _| reply(&g).announcing(500_000)) }, ErrorKind::Unreachable),
-        ("cut chunks", { let g = good.clone(); HttpServer::start(move |_, _| reply(&g).chunked().cut_after(100_000)) }, ErrorKind::Unreachable),
-        ("changes after the cut", { let (g, o) = (good.clone(), other.clone()); HttpServer::start(move |_, nth| if nth == 0 { reply(&g).cut_after(200_000) } else { reply(&o) }) }, ErrorKind::Mismatch),
-        ("shrinks after the cut", { let g = good.clone(); HttpServer::start(move |_, nth| if nth == 0 { reply(&g).cut_after(200_000) } else { reply(&g[..300_000]) }) }, ErrorKind::Mismatch),
+        (
+            "redirect loop",
+            HttpServer::start(|_, _| Reply::status(302).header("Location", "/again")),
+            ErrorKind::Unreachable,
+        ),
+        (
+            "always cut",
+            {
+                let g = good.clone();
+                HttpServer::start(move |_, _| reply(&g).cut_after(100_000))
+            },
+            ErrorKind::Unreachable,
+        ),
+        (
+            "always silent",
+            {
+                let g = good.clone();
+                HttpServer::start(move |_, _| reply(&g).stall_after(100_000))
+            },
+            ErrorKind::Unreachable,
+        ),
+        (
+            "announces more",
+            {
+                let g = good.clone();
+                HttpServer::start(move |_, _| reply(&g).announcing(500_000))
+            },
+            ErrorKind::Unreachable,
+        ),
+        (
+            "cut chunks",
+            {
+                let g = good.clone();
+                HttpServer::start(move |_, _| reply(&g).chunked().cut_after(100_000))
+            },
+            ErrorKind::Unreachable,
+        ),
+        (
+            "changes after the cut",
+            {
+                let (g, o) = (good.clone(), other.clone());
+                HttpServer::start(move |_, nth| if nth == 0 { reply(&g).cut_after(200_000) } else { reply(&o) })
+            },
+            ErrorKind::Mismatch,
+        ),
+        (
+            "shrinks after the cut",
+            {
+                let g = good.clone();
+                HttpServer::start(
+                    move |_, nth| if nth == 0 { reply(&g).cut_after(200_000) } else { reply(&g[..300_000]) },
+                )
+            },
+            ErrorKind::Mismatch,
+        ),
         ("empty", HttpServer::start(|_, _| Reply::bytes([])), ErrorKind::Mismatch),
     ];
     for (name, server, kind) in cases {
@@ -257,7 +306,10 @@ fn an_unannounced_length_is_fine_when_the_digest_agrees_and_a_lie_is_told_by_it(
     let served = bytes.clone();
     let short = HttpServer::start(move |_, _| Reply::bytes(served.clone()).unannounced().cut_after(1_000));
     let market: MemoryMarket = MemoryMarket::default();
-    assert_eq!(scene.import(&market, &dump_of(&short.url("/i"), &md5_hex(&bytes))).unwrap_err().kind, ErrorKind::Mismatch);
+    assert_eq!(
+        scene.import(&market, &dump_of(&short.url("/i"), &md5_hex(&bytes))).unwrap_err().kind,
+        ErrorKind::Mismatch
+    );
     assert_nothing(&market);
 }
 
@@ -280,7 +332,8 @@ fn images_that_need_another_file_are_refused_whatever_they_are_declared_as() {
         image[112..123].copy_from_slice(b"/etc/shadow");
         image
     };
-    let cases = [(qcow2_with_backing("/etc/shadow"), true), (qed, false), (vmdk, true), (child, true), (external, true)];
+    let cases =
+        [(qcow2_with_backing("/etc/shadow"), true), (qed, false), (vmdk, true), (child, true), (external, true)];
     for (image, named) in cases {
         let scene = scene();
         let market: MemoryMarket = MemoryMarket::default();
@@ -352,7 +405,11 @@ fn delete_is_calm_about_what_is_gone_and_discards_what_an_import_has_staged() {
     delete(&market, &dump).unwrap();
     assert!(market.published.borrow().is_empty());
     delete(&market, &dump).unwrap();
-    assert!(scene.context.log.lines().last().unwrap().starts_with("WARN: import: app 30"), "{:?}", scene.context.log.lines());
+    assert!(
+        scene.context.log.lines().last().unwrap().starts_with("WARN: import: app 30"),
+        "{:?}",
+        scene.context.log.lines()
+    );
     market.staged.borrow_mut().insert("30-7".into(), vec![1]);
     market.staged.borrow_mut().insert("31-8".into(), vec![1]);
     delete(&market, &Dump::default()).unwrap();

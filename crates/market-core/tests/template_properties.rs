@@ -1,4 +1,5 @@
 //! What holds for every template, on generated ones: the alphabet is that of the grammar's own symbols.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
 
 use market_core::template::{Rules, Template, Value, WriteErrorReason, Writer, lint};
 use proptest::collection::vec;
@@ -61,7 +62,9 @@ fn build(attributes: &[(String, Kind)]) -> Template {
 /// The values that no text can express, by docs/template-grammar.md section 3.
 fn unrepresentable(value: &[u8]) -> bool {
     let has = |what: &[u8]| value.windows(what.len()).any(|window| window == what);
-    has(b"\0") || (has(b"]]>") && !has(b"\n")) || (value.ends_with(b"\\") && value.iter().any(|b| b"=# \t\n,[]".contains(b)))
+    has(b"\0")
+        || (has(b"]]>") && !has(b"\n"))
+        || (value.ends_with(b"\\") && value.iter().any(|b| b"=# \t\n,[]".contains(b)))
 }
 
 fn values<'a>(template: &'a Template) -> Vec<&'a [u8]> {
@@ -153,7 +156,8 @@ proptest! {
 
 #[test]
 fn debug_hides_secrets_and_errors_hold_no_values() {
-    let text = b"SECRET_ACCESS_KEY=\"hunter2\"\nDISK=[ROOT_PASSWORD=\"hunter2\",A=1]\nTOKEN=[A=\"hunter2\"]\nX=\"visible\"\n";
+    let text =
+        b"SECRET_ACCESS_KEY=\"hunter2\"\nDISK=[ROOT_PASSWORD=\"hunter2\",A=1]\nTOKEN=[A=\"hunter2\"]\nX=\"visible\"\n";
     let template = Template::parse(text).unwrap();
     let shown = format!("{template:?}");
     assert!(!shown.contains("hunter2"), "{shown}");
@@ -166,10 +170,7 @@ fn debug_hides_secrets_and_errors_hold_no_values() {
 #[test]
 fn an_error_names_line_column_and_attribute() {
     let failure = Template::parse(b"A=1\n  disk = [ image = x\n size = 2 ]\n").unwrap_err();
-    assert_eq!(
-        failure.to_string(),
-        "line 3, column 2: attribute DISK: expected COMMA or CBRACKET, found VARIABLE"
-    );
+    assert_eq!(failure.to_string(), "line 3, column 2: attribute DISK: expected COMMA or CBRACKET, found VARIABLE");
     assert_eq!(failure.partial.len(), 1);
 }
 

@@ -1,4 +1,5 @@
 //! Types from templates and back.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
 #![cfg(feature = "serde")]
 
 use market_core::template::Template;

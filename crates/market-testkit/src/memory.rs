@@ -172,7 +172,9 @@ impl<const VISIBLE: bool> StorageBackend for MemoryMarket<VISIBLE> {
         self.called("write");
         match piece {
             Piece::Data(data) => staged.bytes.extend_from_slice(&data),
-            Piece::Hole(length) => staged.bytes.resize(staged.bytes.len() + usize::try_from(length).unwrap_or_default(), 0),
+            Piece::Hole(length) => {
+                staged.bytes.resize(staged.bytes.len() + usize::try_from(length).unwrap_or_default(), 0)
+            }
         }
         self.staged.borrow_mut().insert(staged.name.clone(), staged.bytes.clone());
         match self.fault.get() {
@@ -215,7 +217,11 @@ impl<const VISIBLE: bool> StorageBackend for MemoryMarket<VISIBLE> {
         if self.fault.get() == Fault::NeverKnown {
             return Published::Unknown(fault_error());
         }
-        if self.published.borrow().contains_key(&source) { Published::At(source) } else { Published::NotPublished(fault_error()) }
+        if self.published.borrow().contains_key(&source) {
+            Published::At(source)
+        } else {
+            Published::NotPublished(fault_error())
+        }
     }
 
     async fn discard(&self, staged: Staged) -> Result<(), Error> {
@@ -233,7 +239,8 @@ impl<const VISIBLE: bool> StorageBackend for MemoryMarket<VISIBLE> {
     async fn objects(&self, sink: &mut dyn FnMut(StoredObject)) -> Result<(), Error> {
         for (stored, state) in [(&self.staged, ObjectState::Staged), (&self.published, ObjectState::Published)] {
             for (key, bytes) in &*stored.borrow() {
-                let app = key.trim_start_matches("memory://").split('-').next().and_then(|id| id.parse().ok()).map(AppId);
+                let app =
+                    key.trim_start_matches("memory://").split('-').next().and_then(|id| id.parse().ok()).map(AppId);
                 sink(StoredObject { key: key.clone(), state, app, bytes: bytes.len() as u64, age: Duration::ZERO });
             }
         }

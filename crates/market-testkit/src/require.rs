@@ -11,17 +11,24 @@ use std::path::{Path, PathBuf};
 ///
 /// # Panics
 /// When it is missing and required.
-#[expect(clippy::print_stderr, reason = "the line is for who runs the tests")]
 pub fn program(name: &str, debian_package: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let places = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
     let found = places.map(|place: PathBuf| place.join(name)).find(|candidate| is_executable(candidate));
     if found.is_none() {
-        let message = format!("SKIPPED: {name} is missing; install it with: apt-get install {debian_package}");
-        assert!(std::env::var_os("MARKET_TEST_REQUIRE").is_none_or(|required| required != "all"), "{message}");
-        eprintln!("{message}");
+        missing(&format!("{name} is missing; install it with: apt-get install {debian_package}"));
     }
     found
+}
+
+/// Says that a test cannot run here, and why; a failure when everything is required.
+///
+/// # Panics
+/// With `MARKET_TEST_REQUIRE=all` in the environment.
+#[expect(clippy::print_stderr, reason = "the line is for who runs the tests")]
+pub fn missing(reason: &str) {
+    assert!(std::env::var_os("MARKET_TEST_REQUIRE").is_none_or(|required| required != "all"), "required: {reason}");
+    eprintln!("SKIPPED: {reason}");
 }
 
 /// As [`program`], for test data that does not ship with the project.

@@ -59,11 +59,7 @@ impl Digester {
     pub fn start(wanted: Wanted) -> Self {
         let (queue, mut jobs) = mpsc::channel::<Job>(QUEUE);
         let thread = std::thread::spawn(move || {
-            let mut hashes = Hashes {
-                md5: wanted.md5.then(Md5::new),
-                sha1: wanted.sha1.then(Sha1::new),
-                bytes: 0,
-            };
+            let mut hashes = Hashes { md5: wanted.md5.then(Md5::new), sha1: wanted.sha1.then(Sha1::new), bytes: 0 };
             while let Some(job) = jobs.blocking_recv() {
                 match job {
                     Job::Piece(Piece::Data(data)) => hashes.update(&data),

@@ -42,7 +42,8 @@ impl FileSource {
         if !device && !before.is_file() {
             return Err(Error::new(ErrorKind::Unsupported, subject, "is neither a file nor a block device"));
         }
-        let length = if device { seek(&file, SeekFrom::End(0)).map_err(|error| fail(error.into()))? } else { before.len() };
+        let length =
+            if device { seek(&file, SeekFrom::End(0)).map_err(|error| fail(error.into()))? } else { before.len() };
         // Only advice: read-ahead is an optimisation.
         let _ = fadvise(&file, 0, None, Advice::Sequential);
         Ok(Self { file, length, subject, before: (!device).then_some(before), position: 0, pieces: None })
@@ -132,7 +133,8 @@ impl Reader {
         }
         let wanted = usize::try_from(end - position).unwrap_or(PIECE_BYTES).min(PIECE_BYTES);
         let mut buffer = self.buffers.take();
-        let filled = fill(&self.file, &mut buffer[..wanted], position).map_err(|error| Error::io(&self.subject, &error))?;
+        let filled =
+            fill(&self.file, &mut buffer[..wanted], position).map_err(|error| Error::io(&self.subject, &error))?;
         if filled < wanted {
             let at = position + filled as u64;
             let cause = format!("ended after {at} of {} bytes: it changed while it was read", self.length);

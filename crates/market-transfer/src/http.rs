@@ -7,7 +7,9 @@
 use crate::buffers::Buffers;
 use crate::{Error, ErrorKind, Options, Piece, shown, split_zeros};
 use bytes::{Bytes, BytesMut};
-use reqwest::header::{ACCEPT_ENCODING, CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, IF_RANGE, LAST_MODIFIED, RANGE, RETRY_AFTER};
+use reqwest::header::{
+    ACCEPT_ENCODING, CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, IF_RANGE, LAST_MODIFIED, RANGE, RETRY_AFTER,
+};
 use reqwest::{Certificate, Client, Response, StatusCode};
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -130,7 +132,9 @@ impl HttpSource {
     fn deliver(&mut self, data: Bytes) -> Result<(), Error> {
         self.delivered += data.len() as u64;
         if self.total.is_some_and(|total| self.delivered > total) {
-            return Err(self.changed(&format!("sends more than the {} bytes it announced", self.total.unwrap_or_default())));
+            return Err(
+                self.changed(&format!("sends more than the {} bytes it announced", self.total.unwrap_or_default()))
+            );
         }
         self.since_break += data.len() as u64;
         if self.since_break >= PROGRESS_BYTES && !self.reread {
@@ -351,10 +355,13 @@ fn root_cause(error: &reqwest::Error) -> String {
 
 /// A response that is none.
 fn refusal(subject: &str, status: StatusCode, headers: &HeaderMap) -> Attempt {
-    let again = status.is_server_error() || matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS);
+    let again =
+        status.is_server_error() || matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS);
     let kind = match status {
         StatusCode::NOT_FOUND | StatusCode::GONE => ErrorKind::Absent,
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::PROXY_AUTHENTICATION_REQUIRED => ErrorKind::Denied,
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+            ErrorKind::Denied
+        }
         _ => ErrorKind::Unreachable,
     };
     let seconds = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());

@@ -112,7 +112,13 @@ mod tests {
 
     #[test]
     fn no_secret_of_a_url_is_shown() {
-        for url in ["http://u:hunter2@h/a", "rbd://h/p/i?CEPH_KEY=hunter2", "http://u:hunter2/x@h/a", "s3://h/a#hunter2", "http://u:@hunter2@h/"] {
+        for url in [
+            "http://u:hunter2@h/a",
+            "rbd://h/p/i?CEPH_KEY=hunter2",
+            "http://u:hunter2/x@h/a",
+            "s3://h/a#hunter2",
+            "http://u:@hunter2@h/",
+        ] {
             assert!(!shown(url).contains("hunter2"), "{}", shown(url));
         }
         assert_eq!(shown(&format!("/{}", "a".repeat(300))).len(), 256 + 3);

@@ -88,7 +88,7 @@ fn grain_end(at: u64, length: usize, from: usize) -> usize {
 
 /// How many bytes at the start are whole aligned grains of zeros.
 fn zero_run(at: u64, data: &[u8]) -> usize {
-    if at % GRAIN as u64 != 0 {
+    if !at.is_multiple_of(GRAIN as u64) {
         return 0;
     }
     data.chunks_exact(GRAIN).take_while(|grain| **grain == ZEROS[..GRAIN]).count() * GRAIN

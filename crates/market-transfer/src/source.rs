@@ -56,7 +56,7 @@ pub struct Source {
 }
 
 enum Kind {
-    File(FileSource),
+    File(Box<FileSource>),
     Http(Box<HttpSource>),
 }
 
@@ -83,7 +83,7 @@ impl Source {
     /// As [`open`](Self::open).
     pub fn open_path(path: &Path) -> Result<Self, Error> {
         let subject = shown(&path.to_string_lossy());
-        let kind = Kind::File(FileSource::open(path)?);
+        let kind = Kind::File(Box::new(FileSource::open(path)?));
         Ok(Self { kind, pending: VecDeque::new(), subject })
     }
 
@@ -92,7 +92,7 @@ impl Source {
     /// # Errors
     /// When it is neither a file nor a block device.
     pub fn from_file(file: File, subject: &str) -> Result<Self, Error> {
-        let kind = Kind::File(FileSource::of(file, subject.to_owned())?);
+        let kind = Kind::File(Box::new(FileSource::of(file, subject.to_owned())?));
         Ok(Self { kind, pending: VecDeque::new(), subject: subject.to_owned() })
     }
 
@@ -206,7 +206,11 @@ pub trait Sink {
     /// Takes a range of a local file by itself, and returns a handle to read it back at the same offsets; `None` when it can
     /// only be [written](Self::write). Ranges follow what was taken before without gaps. The position of `source` is not the
     /// sink's to use.
-    fn copy_range(&mut self, source: &File, range: Range<u64>) -> impl Future<Output = Result<Option<File>, Self::Error>>;
+    fn copy_range(
+        &mut self,
+        source: &File,
+        range: Range<u64>,
+    ) -> impl Future<Output = Result<Option<File>, Self::Error>>;
 
     /// Takes a piece.
     fn write(&mut self, piece: Piece) -> impl Future<Output = Result<(), Self::Error>>;

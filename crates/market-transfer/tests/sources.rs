@@ -1,4 +1,5 @@
 //! Sources deliver every byte once and in order, or fail.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
 
 use market_testkit::http::{HttpServer, Reply};
 use market_testkit::image::sparse_raw;
@@ -64,14 +65,20 @@ fn a_resume_into_another_object_fails() {
         move |request, nth| match nth {
             0 => Reply::bytes(one.clone()).ranged(request, "\"v1\"").cut_after(100_000),
             // A bad server: ignores If-Range and resumes within the new object.
-            _ => Reply::bytes(two[100_000..].to_vec()).header("ETag", "\"v2\"").header("Content-Range", "bytes 100000-499999/500000").into_partial(),
+            _ => Reply::bytes(two[100_000..].to_vec())
+                .header("ETag", "\"v2\"")
+                .header("Content-Range", "bytes 100000-499999/500000")
+                .into_partial(),
         }
     });
     let at_another_place = HttpServer::start({
         let one = one.clone();
         move |request, nth| match nth {
             0 => Reply::bytes(one.clone()).ranged(request, "\"v1\"").cut_after(100_000),
-            _ => Reply::bytes(one[90_000..].to_vec()).header("ETag", "\"v1\"").header("Content-Range", "bytes 90000-499999/500000").into_partial(),
+            _ => Reply::bytes(one[90_000..].to_vec())
+                .header("ETag", "\"v1\"")
+                .header("Content-Range", "bytes 90000-499999/500000")
+                .into_partial(),
         }
     });
     let replaced = HttpServer::start(move |request, nth| {
@@ -92,7 +99,9 @@ fn passing_failures_are_tried_again_and_lasting_ones_are_not() {
         _ => Reply::bytes(b"bytes".to_vec()),
     });
     assert_eq!(read(&server.url("/i")).unwrap(), b"bytes");
-    for (status, kind, requests) in [(404, ErrorKind::Absent, 1), (401, ErrorKind::Denied, 1), (500, ErrorKind::Unreachable, 4)] {
+    for (status, kind, requests) in
+        [(404, ErrorKind::Absent, 1), (401, ErrorKind::Denied, 1), (500, ErrorKind::Unreachable, 4)]
+    {
         let server = HttpServer::start(move |_, _| Reply::status(status));
         let error = read(&server.url("/i")).unwrap_err();
         assert_eq!((error.kind, server.requests().len()), (kind, requests), "{error}");
@@ -136,7 +145,12 @@ fn a_file_keeps_its_holes_on_every_road() {
         let target = File::options().create_new(true).read(true).write(true).open(directory.path().join(name)).unwrap();
         let mut file = SparseFile::new(target, true);
         let digests = block_on(async {
-            Source::open(location, &options()).await.unwrap().transfer(&mut FileSink { file: &mut file, subject: "target" }, Wanted::MD5).await.unwrap()
+            Source::open(location, &options())
+                .await
+                .unwrap()
+                .transfer(&mut FileSink { file: &mut file, subject: "target" }, Wanted::MD5)
+                .await
+                .unwrap()
         });
         file.finish().unwrap();
         assert_eq!(md5_hex(&std::fs::read(directory.path().join(name)).unwrap()), md5);
@@ -183,7 +197,10 @@ fn peeking_takes_nothing_away() {
         assert!(source.peek(70_000).await.unwrap() == bytes[..70_000]);
         assert!(source.peek(10).await.unwrap() == bytes[..10]);
         let mut file = SparseFile::new(tempfile::tempfile().unwrap(), true);
-        let digests = source.transfer(&mut FileSink { file: &mut file, subject: "t" }, Wanted { md5: true, sha1: true }).await.unwrap();
+        let digests = source
+            .transfer(&mut FileSink { file: &mut file, subject: "t" }, Wanted { md5: true, sha1: true })
+            .await
+            .unwrap();
         assert_eq!(digests.md5.unwrap(), md5_hex(&bytes));
         assert_eq!(digests.sha1.unwrap().len(), 40);
     });

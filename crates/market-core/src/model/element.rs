@@ -76,7 +76,13 @@ impl<'a, 'd> Element<'a, 'd> {
         let Some(node) = self.children.get(name) else { return Ok(Vec::new()) };
         node.children()
             .filter(|child| child.is_element() && child.tag_name().name() == "ID")
-            .map(|id| id.text().unwrap_or_default().trim().parse().map_err(|_| self.error(name, "holds an ID that is no number")))
+            .map(|id| {
+                id.text()
+                    .unwrap_or_default()
+                    .trim()
+                    .parse()
+                    .map_err(|_| self.error(name, "holds an ID that is no number"))
+            })
             .collect()
     }
 

@@ -61,7 +61,9 @@ impl SourceUrl {
 impl fmt::Debug for SourceUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.split_once("://") {
-            Some((scheme, _)) if scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+') => write!(f, "{scheme}://.."),
+            Some((scheme, _)) if scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+') => {
+                write!(f, "{scheme}://..")
+            }
             _ if self.0.starts_with('/') => fmt::Debug::fmt(&self.0, f),
             _ => write!(f, "<{} bytes>", self.0.len()),
         }

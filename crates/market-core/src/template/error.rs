@@ -42,7 +42,10 @@ pub enum ParseError {
         expected: &'static str,
     },
     /// `]]>` on the line of a value: the core gives up without a message, and crashes when it happens inside an `APP` record.
-    #[error("{position}: {}the line holds `]]>`, which OpenNebula's parser refuses; write `]]>` across a line break or encode the value in base64", within(attribute))]
+    #[error(
+        "{position}: {}the line holds `]]>`, which OpenNebula's parser refuses; write `]]>` across a line break or encode the value in base64",
+        within(attribute)
+    )]
     CdataEnd {
         /// Where the value starts.
         position: Position,

@@ -20,7 +20,10 @@ pub(super) enum Token {
     /// The rest of a line that holds `]]>`.
     Cdata,
     /// A value: its text without the quotes, and whether it holds `\"`.
-    Text { text: Span, escaped: bool },
+    Text {
+        text: Span,
+        escaped: bool,
+    },
 }
 
 impl Token {

@@ -37,9 +37,9 @@ pub use error::{ParseError, Position, ValueError, ValueErrorReason, WriteError, 
 pub use lint::{Diagnostic, Lint, lint};
 pub use secret::is_secret;
 pub use write::{Rules, Writer};
+pub use xml::MAX_XML_NODES;
 #[cfg(feature = "model")]
 pub(crate) use xml::{document as xml_document, element as xml_element};
-pub use xml::MAX_XML_NODES;
 
 use span::Span;
 use std::cmp::Ordering;
@@ -143,7 +143,8 @@ impl Template {
             return;
         }
         // The first eight bytes decide nearly every comparison without a look into the buffer.
-        let mut order: Vec<(u64, u32)> = (0..).zip(entries.iter()).map(|(at, entry)| (prefix(name(entry)), at)).collect();
+        let mut order: Vec<(u64, u32)> =
+            (0..).zip(entries.iter()).map(|(at, entry)| (prefix(name(entry)), at)).collect();
         order.sort_by(|&(a, x), &(b, y)| {
             a.cmp(&b).then_with(|| {
                 let (x, y) = (&entries[x as usize], &entries[y as usize]);

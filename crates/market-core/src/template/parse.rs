@@ -25,12 +25,8 @@ pub(super) struct Parsed<S> {
 
 pub(super) fn parse<S: Sink>(input: &[u8], sink: S) -> Parsed<S> {
     let text = memchr(0, input).map_or(input, |nul| &input[..nul]);
-    let mut parser = Parser {
-        input,
-        lexer: Lexer::new(text, sink),
-        parsed: Attributes::default(),
-        rewritten: Vec::new(),
-    };
+    let mut parser =
+        Parser { input, lexer: Lexer::new(text, sink), parsed: Attributes::default(), rewritten: Vec::new() };
     let error = parser.template().err();
     Parsed { attributes: parser.parsed, rewritten: parser.rewritten, error, sink: parser.lexer.sink }
 }
@@ -184,7 +180,11 @@ fn unescape(text: &[u8], out: &mut Vec<u8>) {
 fn sort_pairs(pairs: &mut Vec<Pair>, first: usize, input: &[u8], rewritten: &[u8]) {
     let key = |pair: &Pair| {
         let range = pair.key.range();
-        if range.start < input.len() { &input[range] } else { &rewritten[range.start - input.len()..range.end - input.len()] }
+        if range.start < input.len() {
+            &input[range]
+        } else {
+            &rewritten[range.start - input.len()..range.end - input.len()]
+        }
     };
     if pairs[first..].is_sorted_by(|a, b| key(a) < key(b)) {
         return;

@@ -1,0 +1,298 @@
+//! `datastore-fs` as one_datastore and one_market call it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
+
+use market_core::action::ImportInfo;
+use market_testkit::dump::{Dump, owned};
+use market_testkit::http::{HttpServer, Reply};
+use market_testkit::image::{qcow2, qcow2_with_backing, sparse_raw};
+use market_testkit::{md5_hex, noise};
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use tempfile::TempDir;
+
+const EXECUTABLE: &str = env!("CARGO_BIN_EXE_datastore-fs");
+
+struct Datastore {
+    directory: TempDir,
+}
+
+impl Datastore {
+    fn new() -> Self {
+        let directory = TempDir::new().unwrap();
+        fs::create_dir(directory.path().join("images")).unwrap();
+        Self { directory }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn file(&self, name: &str, bytes: &[u8]) -> String {
+        let path = self.path("images").join(name);
+        fs::write(&path, bytes).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    fn dump(&self, source: &str) -> Dump {
+        let base = self.path("datastore").to_str().unwrap().to_owned();
+        let safe = self.path("images").to_str().unwrap().to_owned();
+        let datastore = owned(&[("RESTRICTED_DIRS", "/"), ("SAFE_DIRS", &safe)]);
+        Dump { image_path: source.to_owned(), base_path: base, datastore, ..Dump::default() }
+    }
+
+    /// What stands in the datastore, staged copies included.
+    fn stored(&self) -> Vec<PathBuf> {
+        match fs::read_dir(self.path("datastore")) {
+            Ok(entries) => entries.map(|entry| entry.unwrap().path()).collect(),
+            Err(_) => Vec::new(),
+        }
+    }
+}
+
+fn call(arguments: &[&str], dump: &str) -> Output {
+    call_in(Command::new(EXECUTABLE).args(arguments), dump)
+}
+
+fn call_in(command: &mut Command, dump: &str) -> Output {
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let _ = child.stdin.take().unwrap().write_all(dump.as_bytes());
+    child.wait_with_output().unwrap()
+}
+
+fn failure(output: &Output, code: i32) -> String {
+    let stderr = String::from_utf8(output.stderr.clone()).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{stderr}");
+    assert!(output.stdout.is_empty());
+    let plain: Vec<_> =
+        stderr.lines().filter(|line| !line.contains(": cp: ") && !line.contains(": export: ")).collect();
+    assert_eq!(plain.len(), 1, "{stderr}");
+    plain[0].to_owned()
+}
+
+fn copied(output: &Output) -> (PathBuf, String) {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let line = String::from_utf8(output.stdout.clone()).unwrap();
+    let (path, format) = line.trim_end().split_once(' ').unwrap();
+    (PathBuf::from(path), format.to_owned())
+}
+
+#[test]
+fn export_describes_the_image() {
+    let datastore = Datastore::new();
+    let path = datastore.path("image");
+    qcow2(&path, 64 << 20, 10).unwrap();
+    let dump = Dump { image_source: path.to_str().unwrap().to_owned(), size: "64".into(), ..Dump::default() };
+    let output = call(&["export", "30"], &dump.export());
+    assert!(output.status.success(), "{output:?}");
+    let info = ImportInfo::read(&String::from_utf8(output.stdout).unwrap()).unwrap();
+    assert_eq!((info.source.as_str(), info.format.as_str()), (path.to_str().unwrap(), "qcow2"));
+    assert_eq!((info.md5, info.size.unwrap().0, info.dispose), (md5_hex(&fs::read(&path).unwrap()), 64, None));
+    let gone = Dump { image_source: "/nonexistent/image".into(), ..dump.clone() };
+    assert_eq!(failure(&call(&["export", "30"], &gone.export()), 6), "/nonexistent/image: No such file or directory");
+    let remote = Dump { image_source: "rbd/image".into(), ..dump };
+    failure(&call(&["export", "30"], &remote.export()), 4);
+}
+
+#[test]
+fn a_local_image_is_copied_holes_kept_and_its_line_is_what_the_core_reads() {
+    let datastore = Datastore::new();
+    let path = datastore.path("images").join("sparse");
+    sparse_raw(&path, 128 << 20, 1 << 20).unwrap();
+    let bytes = fs::read(&path).unwrap();
+    let mut dump = datastore.dump(path.to_str().unwrap());
+    dump.image = owned(&[("MD5", &md5_hex(&bytes).to_uppercase())]);
+    dump.base_path.push('/');
+    let (copy, format) = copied(&call(&["cp", "7"], &dump.copy()));
+    assert_eq!((copy.parent().unwrap(), format.as_str()), (datastore.path("datastore").as_path(), "raw"));
+    assert!(fs::read(&copy).unwrap() == bytes);
+    assert!(copy.metadata().unwrap().blocks() <= path.metadata().unwrap().blocks() + 64);
+    dump.datastore.push(("SPARSE".into(), "no".into()));
+    let (full, _) = copied(&call(&["cp", "7"], &dump.copy()));
+    assert!(full.metadata().unwrap().blocks() * 512 >= 128 << 20, "SPARSE=no allocates everything");
+    assert_eq!(datastore.stored().len(), 2);
+}
+
+#[test]
+fn an_app_is_fetched_over_http_and_verified_against_its_md5() {
+    let datastore = Datastore::new();
+    let bytes = noise(1, 2_000_000);
+    let served = bytes.clone();
+    let server = HttpServer::start(move |request, nth| {
+        let reply = Reply::bytes(served.clone()).ranged(request, "\"1\"");
+        if nth == 0 { reply.cut_after(700_000) } else { reply }
+    });
+    let mut dump = datastore.dump(&server.url("/app"));
+    dump.image = owned(&[("FROM_APP", "30"), ("FROM_APP_MD5", &md5_hex(&bytes))]);
+    let (copy, format) = copied(&call(&["cp", "7"], &dump.copy()));
+    assert!(fs::read(&copy).unwrap() == bytes);
+    assert_eq!(format, "raw");
+    fs::remove_file(copy).unwrap();
+    dump.image = owned(&[("FROM_APP_MD5", &md5_hex(b"other"))]);
+    let line = failure(&call(&["cp", "7"], &dump.copy()), 9);
+    assert!(line.contains("FROM_APP_MD5 says"), "{line}");
+    assert_eq!(datastore.stored(), Vec::<PathBuf>::new());
+    dump.datastore.push(("VERIFY_APP_MD5".into(), "no".into()));
+    let output = call(&["cp", "7"], &dump.copy());
+    copied(&output);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("WARN: cp: VERIFY_APP_MD5 is off"));
+}
+
+#[test]
+fn every_given_checksum_is_checked_and_a_malformed_one_is_no_none() {
+    let datastore = Datastore::new();
+    let source = datastore.file("image", b"hello");
+    let good_sha1 = "AAF4C61DDCC5E8A2DABEDE0F3B482CD9AEA9434D";
+    for (attributes, code) in [
+        (vec![("MD5", md5_hex(b"hello")), ("SHA1", good_sha1.to_owned())], None),
+        (vec![("MD5", md5_hex(b"hello")), ("SHA1", "0".repeat(40))], Some(9)),
+        (vec![("MD5", md5_hex(b"other")), ("SHA1", good_sha1.to_owned())], Some(9)),
+        (vec![("MD5", "nonsense".to_owned())], Some(4)),
+        (vec![("MD5", String::new())], None),
+    ] {
+        let mut dump = datastore.dump(&source);
+        dump.image = attributes.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        let output = call(&["cp", "7"], &dump.copy());
+        assert_eq!(output.status.code(), Some(code.unwrap_or(0)), "{attributes:?}: {output:?}");
+    }
+    assert_eq!(datastore.stored().len(), 2);
+}
+
+#[test]
+fn restricted_directories_hold_through_links_and_prefixes_and_safe_ones_open() {
+    let datastore = Datastore::new();
+    let images = datastore.path("images");
+    let inside = datastore.file("image", b"bytes");
+    fs::create_dir(datastore.path("imagesecret")).unwrap();
+    let beside = datastore.path("imagesecret").join("file");
+    fs::write(&beside, b"secret").unwrap();
+    let link = images.join("link");
+    symlink(&beside, &link).unwrap();
+    let directory_link = images.join("directory");
+    symlink(datastore.path("imagesecret"), &directory_link).unwrap();
+    let dots = images.join("../imagesecret/file");
+    copied(&call(&["cp", "7"], &datastore.dump(&inside).copy()));
+    copied(&call(&["cp", "7"], &datastore.dump(&format!("file://{inside}")).copy()));
+    for hidden in [&beside, &link, &directory_link.join("file"), &dots] {
+        for form in [hidden.display().to_string(), format!("file://{}", hidden.display())] {
+            let line = failure(&call(&["cp", "7"], &datastore.dump(&form).copy()), 5);
+            assert!(line.contains("restricted") && line.contains(beside.to_str().unwrap()), "{line}");
+        }
+    }
+    assert_eq!(datastore.stored().len(), 2);
+}
+
+#[test]
+fn opennebulas_own_directories_and_the_home_are_restricted_and_an_unset_home_restricts_nothing() {
+    let datastore = Datastore::new();
+    let location = datastore.path("one");
+    let home = datastore.path("home");
+    for directory in ["one/var", "one/etc", "home", "free"] {
+        fs::create_dir_all(datastore.path(directory)).unwrap();
+        fs::write(datastore.path(directory).join("file"), b"bytes").unwrap();
+    }
+    let copy = |directory: &str, home: Option<&Path>| {
+        let source = datastore.path(directory).join("file");
+        let dump = Dump { datastore: Vec::new(), ..datastore.dump(source.to_str().unwrap()) };
+        let mut command = Command::new(EXECUTABLE);
+        command.args(["cp", "7"]).env("ONE_LOCATION", &location).env_remove("HOME");
+        if let Some(home) = home {
+            command.env("HOME", home);
+        }
+        call_in(&mut command, &dump.copy()).status.code()
+    };
+    assert_eq!(copy("one/var", None), Some(5));
+    assert_eq!(copy("one/etc", None), Some(5));
+    assert_eq!(copy("home", Some(&home)), Some(5));
+    assert_eq!(copy("home", None), Some(0));
+    assert_eq!(copy("free", Some(&home)), Some(0));
+    assert_eq!(copy("free", Some(Path::new("/"))), Some(0));
+}
+
+#[test]
+fn what_is_not_there_yet_is_refused_by_name() {
+    let datastore = Datastore::new();
+    let raw = datastore.file("raw", b"bytes");
+    let gzip = datastore.file("gzip", b"\x1f\x8b\x08 bytes");
+    let vmdk = datastore.file("vhdx", b"vhdxfile bytes");
+    let mut tar = noise(3, 600);
+    tar[257..262].copy_from_slice(b"ustar");
+    let tar = datastore.file("tar", &tar);
+    let backing = datastore.file("backing", &qcow2_with_backing("/etc/shadow"));
+    let long = "a".repeat(300);
+    for (source, attribute, value, code, expected) in [
+        (raw.as_str(), "BRIDGE_LIST", "host", 11, "attribute BRIDGE_LIST"),
+        (&raw, "LIMIT_TRANSFER_BW", "10M", 11, "attribute LIMIT_TRANSFER_BW"),
+        (&raw, "NFS_AUTO_ENABLE", "yes", 11, "attribute NFS_AUTO_ENABLE"),
+        (&raw, "SPARSE", "perhaps", 4, "attribute SPARSE: expected yes or no"),
+        (&raw, "DRIVER", "qcow2", 11, "converting it to qcow2 is not supported yet"),
+        (&vmdk, "DRIVER", "raw", 11, "is vhdx, and converting it to raw"),
+        (&gzip, "X", "", 11, "is compressed with gzip"),
+        (&tar, "X", "", 11, "is a tar archive"),
+        (&backing, "X", "", 11, "needs the backing file \"/etc/shadow\""),
+        ("s3://bucket/key", "X", "", 11, "s3:// sources are not supported yet"),
+        ("rbd://host/p/i?CEPH_KEY=hunter2", "X", "", 11, "rbd:// sources are not supported yet"),
+        ("/nonexistent", "X", "", 6, "No such file or directory"),
+        (&long, "X", "", 4, "neither an absolute path nor a URL"),
+        ("", "X", "", 4, "is empty"),
+    ] {
+        let mut dump = datastore.dump(source);
+        dump.datastore.push((attribute.to_owned(), value.to_owned()));
+        let line = failure(&call(&["cp", "7"], &dump.copy()), code);
+        assert!(line.contains(expected) && !line.contains("hunter2"), "{line}");
+    }
+    assert_eq!(datastore.stored(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_file_datastore_stores_packed_files_as_they_are_and_a_cdrom_is_not_converted() {
+    let datastore = Datastore::new();
+    let gzip = datastore.file("gzip", b"\x1f\x8b\x08 bytes");
+    let files = Dump { datastore_type: 2, ..datastore.dump(&gzip) };
+    assert_eq!(copied(&call(&["cp", "7"], &files.copy())).1, "raw");
+    let mut packed = datastore.dump(&gzip);
+    packed.datastore.push(("NO_DECOMPRESS".into(), "YES".into()));
+    copied(&call(&["cp", "7"], &packed.copy()));
+    let mut cdrom = Dump { image_type: 1, ..datastore.dump(&datastore.file("iso", b"bytes")) };
+    cdrom.datastore.push(("DRIVER".into(), "qcow2".into()));
+    copied(&call(&["cp", "7"], &cdrom.copy()));
+    let luks = datastore.dump(&datastore.file("luks", b"LUKS\xba\xbe bytes"));
+    assert_eq!(copied(&call(&["cp", "7"], &luks.copy())).1, "raw");
+}
+
+#[test]
+fn a_copy_whose_answer_is_lost_or_whose_id_is_wrong_leaves_nothing() {
+    let datastore = Datastore::new();
+    let dump = datastore.dump(&datastore.file("image", b"bytes")).copy();
+    let line = failure(&call(&["cp", "8"], &dump), 3);
+    assert!(line.contains("is about id 7, the call about id 8"), "{line}");
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut command = Command::new(EXECUTABLE);
+    let mut child =
+        command.args(["cp", "7"]).stdin(Stdio::piped()).stdout(full).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(dump.as_bytes()).unwrap();
+    assert_eq!(child.wait_with_output().unwrap().status.code(), Some(8));
+    assert_eq!(datastore.stored(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_stopped_copy_leaves_nothing() {
+    let datastore = Datastore::new();
+    let server = HttpServer::start(|_, _| Reply::bytes(noise(4, 3_000_000)).stall_after(1_000_000));
+    let mut command = Command::new(EXECUTABLE);
+    let mut child =
+        command.args(["cp", "7"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(datastore.dump(&server.url("/i")).copy().as_bytes()).unwrap();
+    let start = std::time::Instant::now();
+    while datastore.stored().is_empty() {
+        assert!(start.elapsed().as_secs() < 30, "nothing was staged");
+        std::thread::yield_now();
+    }
+    let pid = rustix::process::Pid::from_raw(child.id().try_into().unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let line = failure(&child.wait_with_output().unwrap(), 12);
+    assert!(line.contains("SIGTERM"), "{line}");
+    assert_eq!(datastore.stored(), Vec::<PathBuf>::new());
+}

@@ -1,0 +1,262 @@
+//! An app's whole life, with real images and the real executables: create a marketplace, import, monitor, export back, verify,
+//! delete. `./demo.sh` builds the executables and runs this.
+//!
+//! The executables are called as `oned` and `one_market` call them: the dump in base64, on the command line for the market
+//! driver and on standard input for the datastore driver. A small web server on a free loopback port publishes the marketplace.
+
+use indicatif::{ProgressBar, ProgressStyle};
+use market_core::action::ImportInfo;
+use market_core::report::MonitorReport;
+use market_core::template::Template;
+use market_testkit::dump::{Dump, owned};
+use market_testkit::http::HttpServer;
+use market_testkit::{image, md5_hex};
+use std::error::Error;
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+const HELP: &str = "\
+An app's whole life, with the real executables and real images.
+
+Usage: lifecycle [--keep] [--bin DIRECTORY]
+
+  --keep           leave the directories and say where they are
+  --bin DIRECTORY  where market-http and datastore-fs are (default: beside this program's directory)
+";
+
+fn main() -> ExitCode {
+    match demonstrate() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "lifecycle: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn demonstrate() -> Outcome<()> {
+    let Some(options) = Options::parse()? else { return Ok(()) };
+    let scratch = tempfile::Builder::new().prefix("market-lifecycle-").tempdir()?;
+    let outcome = Lifecycle::new(&options, scratch.path()).and_then(|lifecycle| lifecycle.run());
+    if options.keep {
+        say(&format!("Kept: {}", scratch.keep().display()));
+    } else {
+        scratch.close()?;
+    }
+    outcome
+}
+
+struct Options {
+    keep: bool,
+    executables: PathBuf,
+}
+
+impl Options {
+    fn parse() -> Outcome<Option<Self>> {
+        let beside = std::env::current_exe()?.parent().and_then(Path::parent).map(Path::to_owned);
+        let mut options = Self { keep: false, executables: beside.unwrap_or_default() };
+        let mut parser = lexopt::Parser::from_env();
+        while let Some(argument) = parser.next()? {
+            match argument {
+                lexopt::Arg::Long("keep") => options.keep = true,
+                lexopt::Arg::Long("bin") => options.executables = parser.value()?.into(),
+                lexopt::Arg::Short('h') | lexopt::Arg::Long("help") => {
+                    say(HELP.trim_end());
+                    return Ok(None);
+                }
+                other => return Err(other.unexpected().into()),
+            }
+        }
+        Ok(Some(options))
+    }
+}
+
+/// The marketplace, the datastore and the executables of one run.
+struct Lifecycle {
+    market_http: PathBuf,
+    datastore_fs: PathBuf,
+    images: PathBuf,
+    public: PathBuf,
+    datastore: PathBuf,
+    server: HttpServer,
+}
+
+impl Lifecycle {
+    fn new(options: &Options, scratch: &Path) -> Outcome<Self> {
+        let executable = |name: &str| {
+            let path = options.executables.join(name);
+            let missing = || format!("{} is missing; build it with: cargo build --release", path.display());
+            if path.is_file() { Ok(path) } else { Err(missing()) }
+        };
+        let directory = |name: &str| std::fs::create_dir(scratch.join(name)).map(|()| scratch.join(name));
+        let public = directory("public")?;
+        Ok(Self {
+            market_http: executable("market-http")?,
+            datastore_fs: executable("datastore-fs")?,
+            images: directory("images")?,
+            datastore: directory("datastore")?,
+            server: HttpServer::directory(&public),
+            public,
+        })
+    }
+
+    fn run(&self) -> Outcome<()> {
+        let qcow2 = self.images.join("debian.qcow2");
+        let raw = self.images.join("data.raw");
+        step("Make a qcow2 image and a sparse raw one", || {
+            image::qcow2(&qcow2, 256 << 20, 640)?;
+            image::sparse_raw(&raw, 512 << 20, 2 << 20)?;
+            Ok(format!("{}; {}; {}", shown(&qcow2)?, shown(&raw)?, qemu_check(&qcow2)?))
+        })?;
+        step("Create a marketplace and monitor it", || self.monitor())?;
+        for (app, path, format) in [(41, &qcow2, "qcow2"), (42, &raw, "raw")] {
+            self.live(app, path, format)?;
+        }
+        step("Monitor again", || self.monitor())?;
+        say("Every byte came back as it went in, and nothing was left behind.");
+        Ok(())
+    }
+
+    /// One app from its import to its end.
+    fn live(&self, app: i64, original: &Path, format: &str) -> Outcome<()> {
+        let mut dump = Dump { app, size: size_mib(original)?.to_string(), ..self.marketplace() };
+        dump.image_source = original.to_str().unwrap_or_default().to_owned();
+        step(&format!("App {app}: describe the image (datastore export)"), || {
+            let answer = run_on_stdin(&self.datastore_fs, &["export", &app.to_string()], &dump.export())?;
+            let info = ImportInfo::read(&answer)?;
+            expect("format", &info.format, format)?;
+            dump.import_source = info.source.as_str().to_owned();
+            (dump.md5, dump.format) = (info.md5, info.format);
+            Ok(format!("{} of MD5 {}", dump.format, dump.md5))
+        })?;
+        let mut source = String::new();
+        step(&format!("App {app}: import it into the marketplace"), || {
+            let answer = run(Command::new(&self.market_http).args(["import", &dump.import(), &app.to_string()]))?;
+            let answer = Template::parse(answer.as_bytes())?;
+            expect("MD5", answer.text("MD5")?.unwrap_or_default(), &dump.md5)?;
+            source = answer.text("SOURCE")?.unwrap_or_default().to_owned();
+            Ok(source.clone())
+        })?;
+        let mut copy = PathBuf::new();
+        step(&format!("App {app}: export it into a datastore (cp)"), || {
+            let request = Dump {
+                image_path: source.clone(),
+                image: owned(&[("FROM_APP", &app.to_string()), ("FROM_APP_MD5", &dump.md5)]),
+                base_path: self.datastore.to_str().unwrap_or_default().to_owned(),
+                ..dump.clone()
+            };
+            let answer = run_on_stdin(&self.datastore_fs, &["cp", "7"], &request.copy())?;
+            let (path, copied_format) = answer.trim().split_once(' ').ok_or("cp did not answer with two words")?;
+            expect("format", copied_format, format)?;
+            copy = PathBuf::from(path);
+            shown(&copy)
+        })?;
+        step(&format!("App {app}: compare with the original"), || {
+            expect("MD5 of the copy", &md5_hex(&std::fs::read(&copy)?), &md5_hex(&std::fs::read(original)?))?;
+            std::fs::remove_file(&copy)?;
+            Ok("identical".to_owned())
+        })?;
+        step(&format!("App {app}: delete it"), || {
+            dump.app_source = source.clone();
+            run(Command::new(&self.market_http).args(["delete", &dump.delete(), &app.to_string()]))?;
+            let left =
+                std::fs::read_dir(&self.public)?.filter_map(Result::ok).filter(|entry| entry.path().is_file()).count();
+            expect("files left in the marketplace", &left.to_string(), "0")?;
+            Ok("the marketplace is empty".to_owned())
+        })
+    }
+
+    fn marketplace(&self) -> Dump {
+        let public = self.public.to_str().unwrap_or_default();
+        Dump::of_market(&[("BASE_URL", &self.server.url("/")), ("PUBLIC_DIR", public)])
+    }
+
+    fn monitor(&self) -> Outcome<String> {
+        let answer = run(Command::new(&self.market_http).args(["monitor", &self.marketplace().monitor(), "107"]))?;
+        let (space, _) = MonitorReport::read(answer.as_bytes())?;
+        Ok(format!("used {}, free {}, total {}", space.used, space.free, space.total))
+    }
+}
+
+/// Runs one step: with a spinner on a terminal, as one plain line otherwise.
+fn step(title: &str, work: impl FnOnce() -> Outcome<String>) -> Outcome<()> {
+    let start = Instant::now();
+    let spinner = if std::io::stdout().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
+    spinner.set_style(ProgressStyle::with_template("{spinner} {msg} ({elapsed})")?);
+    spinner.set_message(title.to_owned());
+    spinner.enable_steady_tick(Duration::from_millis(100));
+    let outcome = work();
+    spinner.finish_and_clear();
+    let seconds = start.elapsed().as_secs_f64();
+    match outcome {
+        Ok(result) => {
+            say(&format!("[ok {seconds:5.2} s] {title}: {result}"));
+            Ok(())
+        }
+        Err(error) => {
+            say(&format!("[FAILED  ] {title}"));
+            Err(error)
+        }
+    }
+}
+
+/// Runs an executable; its standard output, or its one line of failure.
+fn run(command: &mut Command) -> Outcome<String> {
+    let output = command.stdin(Stdio::null()).output()?;
+    answer(command, output)
+}
+
+fn run_on_stdin(program: &Path, arguments: &[&str], dump: &str) -> Outcome<String> {
+    let mut command = Command::new(program);
+    let mut child =
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    child.stdin.take().ok_or("no pipe")?.write_all(dump.as_bytes())?;
+    answer(&command, child.wait_with_output()?)
+}
+
+fn answer(command: &Command, output: std::process::Output) -> Outcome<String> {
+    if output.status.success() {
+        return Ok(String::from_utf8(output.stdout)?);
+    }
+    let name = Path::new(command.get_program()).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Err(format!("{name}: {}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim()).into())
+}
+
+fn expect(what: &str, found: &str, expected: &str) -> Outcome<()> {
+    if found == expected { Ok(()) } else { Err(format!("{what}: {found} instead of {expected}").into()) }
+}
+
+fn size_mib(path: &Path) -> Outcome<u64> {
+    Ok(path.metadata()?.len().div_ceil(1 << 20))
+}
+
+fn shown(path: &Path) -> Outcome<String> {
+    use std::os::unix::fs::MetadataExt;
+    let (name, metadata) = (path.file_name().unwrap_or_default().to_string_lossy(), path.metadata()?);
+    Ok(format!(
+        "{name} {} MiB, {} MiB on disk",
+        metadata.len().div_ceil(1 << 20),
+        (metadata.blocks() * 512).div_ceil(1 << 20)
+    ))
+}
+
+/// `qemu-img check`, where it is installed: our own image builder is no judge of itself.
+fn qemu_check(path: &Path) -> Outcome<String> {
+    match Command::new("qemu-img").arg("check").arg("-q").arg(path).output() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Ok("qemu-img is not installed: not checked".to_owned())
+        }
+        Err(error) => Err(error.into()),
+        Ok(output) if output.status.success() => Ok("qemu-img check agrees".to_owned()),
+        Ok(output) => Err(format!("qemu-img check: {}", String::from_utf8_lossy(&output.stderr).trim()).into()),
+    }
+}
+
+fn say(line: &str) {
+    // Nobody left to read it is no failure of the demonstration.
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
