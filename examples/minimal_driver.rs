@@ -1,0 +1,141 @@
+//! A complete market driver in one file: apps are files in a directory that the datastores can read, SOURCE is their path.
+//!
+//! This is all that a third party writes. The message, the configuration, the transfer, the digests, the comparison, the order
+//! of the steps, signals, log lines and exit codes are the core's. docs/write-a-driver.md goes through it step by step.
+
+use market_core::backend::{
+    Context, Create, Deleted, Guarantees, Length, MarketBackend, ObjectState, Proof, ProofKind, Published, Staging,
+    StorageBackend, StoredObject,
+};
+use market_core::error::{Error, ErrorKind};
+use market_core::model::{AppId, MiB};
+use market_core::report::MonitorReport;
+use market_core::transfer::{Digests, Piece, SparseFile};
+use serde::Deserialize;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::SystemTime;
+
+fn main() -> ExitCode {
+    market_core::shim::run::<DirectoryMarket>()
+}
+
+/// The attributes that the driver reads from the marketplace's template.
+#[derive(Deserialize)]
+struct Config {
+    directory: PathBuf,
+}
+
+struct DirectoryMarket {
+    directory: PathBuf,
+}
+
+struct Staged {
+    part: PathBuf,
+    app: PathBuf,
+    file: SparseFile,
+}
+
+fn at(path: &Path) -> impl Fn(std::io::Error) -> Error {
+    let shown = path.display().to_string();
+    move |error| Error::io(&shown, &error)
+}
+
+impl MarketBackend for DirectoryMarket {
+    type Config = Config;
+
+    const MAD: &'static str = "directory";
+    const VERSION: &'static str = "1.0.0";
+    const ABOUT: &'static str = "A marketplace in a directory that every datastore can read.";
+
+    async fn open(config: Config, _: &Context) -> Result<Self, Error> {
+        if !config.directory.is_dir() {
+            return Err(Error::config("DIRECTORY", format!("{} is no directory", config.directory.display())));
+        }
+        Ok(Self { directory: config.directory })
+    }
+
+    async fn monitor(&self) -> Result<MonitorReport, Error> {
+        let mut used = 0;
+        self.objects(&mut |object| used += object.bytes).await?;
+        Ok(MonitorReport::of_space(MiB::containing(used), MiB(1_048_576), MiB(1_048_576)))
+    }
+}
+
+impl StorageBackend for DirectoryMarket {
+    type Staged = Staged;
+
+    const GUARANTEES: Guarantees = Guarantees {
+        staging: Staging::Invisible,
+        create: Create::Atomic,
+        proof: ProofKind::Size,
+        keeps_holes: true,
+        largest_object_bytes: None,
+        lists_staged: true,
+    };
+
+    async fn stage(&self, app: AppId, _: Length) -> Result<Staged, Error> {
+        let nanoseconds = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_nanos();
+        let name = format!("{app}-{nanoseconds}-{}", std::process::id());
+        let (part, app) = (self.directory.join(format!(".{name}")), self.directory.join(&name));
+        let file = File::options().read(true).write(true).create_new(true).open(&part).map_err(at(&part))?;
+        Ok(Staged { part, app, file: SparseFile::new(file, true) })
+    }
+
+    async fn write(&self, staged: &mut Staged, piece: Piece) -> Result<(), Error> {
+        staged.file.write(&piece).map_err(at(&staged.part))
+    }
+
+    async fn seal(&self, staged: &mut Staged, _: &Digests) -> Result<Proof, Error> {
+        staged.file.finish().map_err(at(&staged.part))?;
+        Ok(Proof::Bytes(staged.file.file().metadata().map_err(at(&staged.part))?.len()))
+    }
+
+    async fn publish(&self, staged: &mut Staged) -> Published {
+        // A link, unlike a rename, never replaces a file of that name.
+        if let Err(error) = fs::hard_link(&staged.part, &staged.app) {
+            return Published::NotPublished(at(&staged.app)(error));
+        }
+        // The app is there now; its first name, should it stay, is found by `objects`.
+        let _ = fs::remove_file(&staged.part);
+        Published::At(staged.app.display().to_string())
+    }
+
+    async fn discard(&self, staged: Staged) -> Result<(), Error> {
+        remove(&staged.part).map(drop)
+    }
+
+    async fn delete(&self, _: AppId, source: &str) -> Result<Deleted, Error> {
+        let path = Path::new(source);
+        if path.parent() != Some(&self.directory) || path.file_name().is_none() {
+            return Err(Error::new(ErrorKind::Denied, source, "is no app of this marketplace"));
+        }
+        remove(path)
+    }
+
+    async fn objects(&self, sink: &mut dyn FnMut(StoredObject)) -> Result<(), Error> {
+        for entry in fs::read_dir(&self.directory).map_err(at(&self.directory))? {
+            let entry = entry.map_err(at(&self.directory))?;
+            let Ok(key) = entry.file_name().into_string() else { continue };
+            let metadata = entry.metadata().map_err(at(&entry.path()))?;
+            let state = if key.starts_with('.') { ObjectState::Staged } else { ObjectState::Published };
+            let app = key.trim_start_matches('.').split('-').next().and_then(|id| id.parse().ok()).map(AppId);
+            let age = metadata.modified().ok().and_then(|written| written.elapsed().ok()).unwrap_or_default();
+            sink(StoredObject { key, state, app, bytes: metadata.len(), age });
+        }
+        Ok(())
+    }
+
+    async fn remove(&self, object: &StoredObject) -> Result<Deleted, Error> {
+        remove(&self.directory.join(&object.key))
+    }
+}
+
+fn remove(path: &Path) -> Result<Deleted, Error> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(Deleted::Removed),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Deleted::Absent),
+        Err(error) => Err(at(path)(error)),
+    }
+}

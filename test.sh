@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# All tests. Installs nothing: a test that needs a program which is not here says what to install and counts as skipped.
+# With MARKET_TEST_REQUIRE=all a missing program is a failure. Closes with "N passed, N failed, N skipped".
+set -uo pipefail
+cd "$(dirname "$0")" || exit 1
+log=$(mktemp) || exit 1
+trap 'rm -f "$log"' EXIT
+status=0
+
+run() {
+    printf '\n==> %s\n' "$*"
+    "$@" 2>&1 | tee -a "$log" || status=1
+}
+
+# Those who embed the template parser get it alone.
+few_crates() {
+    local count
+    count=$(cargo tree --package market-core --no-default-features --edges normal --prefix none --no-dedupe | sort -u | wc -l)
+    echo "market-core without features: $((count - 1)) other crates (at most 8)"
+    [ "$count" -le 9 ]
+}
+
+run cargo test --workspace --no-fail-fast
+run cargo test --package market-core --no-default-features --no-fail-fast
+run cargo test --package market-core --no-default-features --features serde,model --no-fail-fast
+run few_crates
+
+passed=$(grep -E '^test result:' "$log" | sed -E 's/.* ([0-9]+) passed.*/\1/' | awk "{ sum += \$1 } END { print sum + 0 }")
+failed=$(grep -E '^test result:' "$log" | sed -E 's/.* ([0-9]+) failed.*/\1/' | awk "{ sum += \$1 } END { print sum + 0 }")
+skipped=$(grep -c 'SKIPPED: ' "$log")
+if [ "$skipped" -gt 0 ]; then
+    printf '\nSkipped:\n'
+    grep -o 'SKIPPED: .*' "$log" | sort | uniq -c
+fi
+[ "${failed:-0}" -gt 0 ] && status=1
+printf '\n%s passed, %s failed, %s skipped\n' "$((${passed:-0} - skipped))" "${failed:-0}" "$skipped"
+exit "$status"
