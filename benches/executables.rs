@@ -1,2 +1,227 @@
-//! placeholder
-fn main() {}
+//! The executables as whole processes: `cargo bench --bench executables [-- MIB]`.
+//!
+//! Each command runs in turn with the one it is compared with; printed are medians of wall time, CPU time and peak memory, and
+//! the median of the wall ratios, pair by pair. MIB is the size of the images (1,024 when not given).
+
+use market_testkit::dump::Dump;
+use market_testkit::http::HttpServer;
+use market_testkit::{image, md5_file};
+use std::error::Error;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+use wait4::Wait4;
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+const ROUNDS: usize = 5;
+const ROUNDS_SHORT: usize = 31;
+
+fn main() -> Outcome<()> {
+    let mib: u64 = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(1_024);
+    let scratch = tempfile::tempdir()?;
+    let bench = Bench::new(scratch.path(), mib)?;
+    let mut out = io::stdout().lock();
+    writeln!(
+        out,
+        "{:34} {:>8} {:>8} {:>8}  {:24} {:>8} {:>6}",
+        "", "wall s", "CPU s", "MiB", "beside", "wall s", "ratio"
+    )?;
+    for row in bench.rows()? {
+        let (ours, theirs, ratio) = compare(&row)?;
+        writeln!(
+            out,
+            "{:34} {:8.3} {:8.3} {:8.1}  {:24} {:8.3} {:6.2}",
+            row.name, ours.wall, ours.cpu, ours.mib, row.beside, theirs.wall, ratio
+        )?;
+    }
+    Ok(())
+}
+
+/// A command of ours and the one that it is measured beside.
+struct Row {
+    name: &'static str,
+    ours: Vec<String>,
+    stdin: PathBuf,
+    beside: &'static str,
+    theirs: Vec<String>,
+    rounds: usize,
+    /// Directories that are emptied before each run.
+    scratch: Vec<PathBuf>,
+}
+
+struct Bench {
+    directory: PathBuf,
+    public: PathBuf,
+    datastore: PathBuf,
+    random: PathBuf,
+    sparse: PathBuf,
+    server: HttpServer,
+}
+
+impl Bench {
+    fn new(directory: &Path, mib: u64) -> Outcome<Self> {
+        let path = |name: &str| directory.join(name);
+        for name in ["public", "datastore", "images"] {
+            fs::create_dir(path(name))?;
+        }
+        let (random, sparse) = (path("images/random"), path("images/sparse"));
+        let mut file = BufWriter::new(File::create(&random)?);
+        for part in 0..mib {
+            file.write_all(&market_testkit::noise(part + 1, 1 << 20))?;
+        }
+        file.into_inner()?.sync_all()?;
+        image::sparse_raw(&sparse, mib << 20, usize::try_from(mib << 20)? / 100)?;
+        File::open(&sparse)?.sync_all()?;
+        let server = HttpServer::directory(path("images"));
+        Ok(Self {
+            public: path("public"),
+            datastore: path("datastore"),
+            random,
+            sparse,
+            server,
+            directory: directory.to_owned(),
+        })
+    }
+
+    fn rows(&self) -> Outcome<Vec<Row>> {
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        let market = executable("market-http")?;
+        let datastore = executable("datastore-fs")?;
+        let public = self.public.to_str().unwrap_or_default();
+        let plain = Dump::of_market(&[("BASE_URL", "http://127.0.0.1/"), ("PUBLIC_DIR", public)]);
+        let delete = Dump { app_source: format!("http://127.0.0.1/{}", "0".repeat(32)), ..plain.clone() };
+        let import = |source: &str, path: &Path| -> Outcome<Dump> {
+            Ok(Dump { import_source: source.to_owned(), md5: md5_file(path)?, ..plain.clone() })
+        };
+        let (random, sparse) = (self.random.to_str().unwrap_or_default(), self.sparse.to_str().unwrap_or_default());
+        let url = self.server.url("/random");
+        let copy = Dump {
+            image_path: url.clone(),
+            image: vec![("FROM_APP_MD5".to_owned(), md5_file(&self.random)?)],
+            base_path: self.datastore.to_str().unwrap_or_default().to_owned(),
+            ..plain.clone()
+        };
+        let md5sum = |path: &str| words(&["md5sum", path]);
+        let copied = format!("cp {random} {public}/copy && sync {public}/copy");
+        let cases = [
+            ("monitor", words(&[&market, "monitor", "-"]), plain.monitor(), "true", words(&["true"])),
+            ("delete (absent)", words(&[&market, "delete", "-"]), delete.delete(), "true", words(&["true"])),
+            (
+                "import, random, local",
+                words(&[&market, "import", "-"]),
+                import(random, &self.random)?.import(),
+                "md5sum",
+                md5sum(random),
+            ),
+            (
+                "import, random, local",
+                words(&[&market, "import", "-"]),
+                import(random, &self.random)?.import(),
+                "cp && sync, unverified",
+                words(&["sh", "-c", &copied]),
+            ),
+            (
+                "import, sparse, local",
+                words(&[&market, "import", "-"]),
+                import(sparse, &self.sparse)?.import(),
+                "md5sum",
+                md5sum(sparse),
+            ),
+            (
+                "import, random, http://",
+                words(&[&market, "import", "-"]),
+                import(&url, &self.random)?.import(),
+                "md5sum",
+                md5sum(random),
+            ),
+            ("cp of an http:// app", words(&[&datastore, "cp", "7"]), copy.copy(), "md5sum", md5sum(random)),
+        ];
+        let mut rows = Vec::new();
+        for (number, (name, ours, dump, beside, theirs)) in cases.into_iter().enumerate() {
+            let stdin = self.directory.join(format!("dump-{number}"));
+            fs::write(&stdin, dump)?;
+            let rounds = if beside == "true" { ROUNDS_SHORT } else { ROUNDS };
+            rows.push(Row {
+                name,
+                ours,
+                stdin,
+                beside,
+                theirs,
+                rounds,
+                scratch: vec![self.public.clone(), self.datastore.clone()],
+            });
+        }
+        Ok(rows)
+    }
+}
+
+/// Executables are built beside the benchmark.
+fn executable(name: &str) -> Outcome<String> {
+    let benches = std::env::current_exe()?;
+    let path = benches.parent().and_then(Path::parent).map(|target| target.join(name)).unwrap_or_default();
+    if !path.is_file() {
+        return Err(format!("{} is missing; build it with: cargo build --release", path.display()).into());
+    }
+    Ok(path.display().to_string())
+}
+
+#[derive(Clone, Copy)]
+struct Figures {
+    wall: f64,
+    cpu: f64,
+    mib: f64,
+}
+
+fn compare(row: &Row) -> Outcome<(Figures, Figures, f64)> {
+    let (mut ours, mut theirs, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 0..=row.rounds {
+        let one = run(&row.ours, &row.stdin, &row.scratch)?;
+        let other = run(&row.theirs, &row.stdin, &row.scratch)?;
+        // The first round warms the caches.
+        if round > 0 {
+            ratios.push(one.wall / other.wall);
+            ours.push(one);
+            theirs.push(other);
+        }
+    }
+    Ok((medians(&ours), medians(&theirs), median(ratios)))
+}
+
+fn run(words: &[String], stdin: &Path, scratch: &[PathBuf]) -> Outcome<Figures> {
+    for directory in scratch {
+        for entry in fs::read_dir(directory)? {
+            let path = entry?.path();
+            if path.is_file() {
+                fs::remove_file(path)?;
+            }
+        }
+    }
+    let (program, arguments) = words.split_first().ok_or("no command")?;
+    let start = Instant::now();
+    let child = Command::new(program)
+        .args(arguments)
+        .stdin(File::open(stdin)?)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let used = child.wait4()?;
+    let wall = start.elapsed().as_secs_f64();
+    if !used.status.success() {
+        return Err(format!("{}: {}", words.join(" "), used.status).into());
+    }
+    let cpu = used.rusage.utime.as_secs_f64() + used.rusage.stime.as_secs_f64();
+    Ok(Figures { wall, cpu, mib: used.rusage.maxrss as f64 / f64::from(1 << 20) })
+}
+
+fn medians(runs: &[Figures]) -> Figures {
+    let of = |figure: fn(&Figures) -> f64| median(runs.iter().map(figure).collect());
+    Figures { wall: of(|run| run.wall), cpu: of(|run| run.cpu), mib: of(|run| run.mib) }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}

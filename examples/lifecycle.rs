@@ -4,13 +4,13 @@
 //! The executables are called as `oned` and `one_market` call them: the dump in base64, on the command line for the market
 //! driver and on standard input for the datastore driver. A small web server on a free loopback port publishes the marketplace.
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use market_core::action::ImportInfo;
 use market_core::report::MonitorReport;
 use market_core::template::Template;
 use market_testkit::dump::{Dump, owned};
 use market_testkit::http::HttpServer;
-use market_testkit::{image, md5_hex};
+use market_testkit::{image, md5_file};
 use std::error::Error;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -83,7 +83,11 @@ struct Lifecycle {
     public: PathBuf,
     datastore: PathBuf,
     server: HttpServer,
+    progress: ProgressBar,
 }
+
+/// How many steps a run has: three of the marketplace, five of each of the two apps.
+const STEPS: u64 = 13;
 
 impl Lifecycle {
     fn new(options: &Options, scratch: &Path) -> Outcome<Self> {
@@ -101,22 +105,24 @@ impl Lifecycle {
             datastore: directory("datastore")?,
             server: HttpServer::directory(&public),
             public,
+            progress: progress()?,
         })
     }
 
     fn run(&self) -> Outcome<()> {
         let qcow2 = self.images.join("debian.qcow2");
         let raw = self.images.join("data.raw");
-        step("Make a qcow2 image and a sparse raw one", || {
+        self.step("Make a qcow2 image and a sparse raw one", || {
             image::qcow2(&qcow2, 256 << 20, 640)?;
             image::sparse_raw(&raw, 512 << 20, 2 << 20)?;
             Ok(format!("{}; {}; {}", shown(&qcow2)?, shown(&raw)?, qemu_check(&qcow2)?))
         })?;
-        step("Create a marketplace and monitor it", || self.monitor())?;
+        self.step("Create a marketplace and monitor it", || self.monitor())?;
         for (app, path, format) in [(41, &qcow2, "qcow2"), (42, &raw, "raw")] {
             self.live(app, path, format)?;
         }
-        step("Monitor again", || self.monitor())?;
+        self.step("Monitor again", || self.monitor())?;
+        self.progress.finish_and_clear();
         say("Every byte came back as it went in, and nothing was left behind.");
         Ok(())
     }
@@ -125,7 +131,7 @@ impl Lifecycle {
     fn live(&self, app: i64, original: &Path, format: &str) -> Outcome<()> {
         let mut dump = Dump { app, size: size_mib(original)?.to_string(), ..self.marketplace() };
         dump.image_source = original.to_str().unwrap_or_default().to_owned();
-        step(&format!("App {app}: describe the image (datastore export)"), || {
+        self.step(&format!("App {app}: describe the image (datastore export)"), || {
             let answer = run_on_stdin(&self.datastore_fs, &["export", &app.to_string()], &dump.export())?;
             let info = ImportInfo::read(&answer)?;
             expect("format", &info.format, format)?;
@@ -134,7 +140,7 @@ impl Lifecycle {
             Ok(format!("{} of MD5 {}", dump.format, dump.md5))
         })?;
         let mut source = String::new();
-        step(&format!("App {app}: import it into the marketplace"), || {
+        self.step(&format!("App {app}: import it into the marketplace"), || {
             let answer = run(Command::new(&self.market_http).args(["import", &dump.import(), &app.to_string()]))?;
             let answer = Template::parse(answer.as_bytes())?;
             expect("MD5", answer.text("MD5")?.unwrap_or_default(), &dump.md5)?;
@@ -142,7 +148,7 @@ impl Lifecycle {
             Ok(source.clone())
         })?;
         let mut copy = PathBuf::new();
-        step(&format!("App {app}: export it into a datastore (cp)"), || {
+        self.step(&format!("App {app}: export it into a datastore (cp)"), || {
             let request = Dump {
                 image_path: source.clone(),
                 image: owned(&[("FROM_APP", &app.to_string()), ("FROM_APP_MD5", &dump.md5)]),
@@ -155,12 +161,12 @@ impl Lifecycle {
             copy = PathBuf::from(path);
             shown(&copy)
         })?;
-        step(&format!("App {app}: compare with the original"), || {
-            expect("MD5 of the copy", &md5_hex(&std::fs::read(&copy)?), &md5_hex(&std::fs::read(original)?))?;
+        self.step(&format!("App {app}: compare with the original"), || {
+            expect("MD5 of the copy", &md5_file(&copy)?, &md5_file(original)?)?;
             std::fs::remove_file(&copy)?;
             Ok("identical".to_owned())
         })?;
-        step(&format!("App {app}: delete it"), || {
+        self.step(&format!("App {app}: delete it"), || {
             dump.app_source = source.clone();
             run(Command::new(&self.market_http).args(["delete", &dump.delete(), &app.to_string()]))?;
             let left =
@@ -168,6 +174,20 @@ impl Lifecycle {
             expect("files left in the marketplace", &left.to_string(), "0")?;
             Ok("the marketplace is empty".to_owned())
         })
+    }
+
+    /// Runs one step: the bar shows it while it runs, a plain line says what came of it.
+    fn step(&self, title: &str, work: impl FnOnce() -> Outcome<String>) -> Outcome<()> {
+        let start = Instant::now();
+        self.progress.set_message(title.to_owned());
+        let outcome = work();
+        self.progress.inc(1);
+        let seconds = start.elapsed().as_secs_f64();
+        self.progress.suspend(|| match &outcome {
+            Ok(result) => say(&format!("[ok {seconds:5.2} s] {title}: {result}")),
+            Err(_) => say(&format!("[FAILED  ] {title}")),
+        });
+        outcome.map(drop)
     }
 
     fn marketplace(&self) -> Dump {
@@ -182,26 +202,15 @@ impl Lifecycle {
     }
 }
 
-/// Runs one step: with a spinner on a terminal, as one plain line otherwise.
-fn step(title: &str, work: impl FnOnce() -> Outcome<String>) -> Outcome<()> {
-    let start = Instant::now();
-    let spinner = if std::io::stdout().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
-    spinner.set_style(ProgressStyle::with_template("{spinner} {msg} ({elapsed})")?);
-    spinner.set_message(title.to_owned());
-    spinner.enable_steady_tick(Duration::from_millis(100));
-    let outcome = work();
-    spinner.finish_and_clear();
-    let seconds = start.elapsed().as_secs_f64();
-    match outcome {
-        Ok(result) => {
-            say(&format!("[ok {seconds:5.2} s] {title}: {result}"));
-            Ok(())
-        }
-        Err(error) => {
-            say(&format!("[FAILED  ] {title}"));
-            Err(error)
-        }
+/// A bar on a terminal, nothing otherwise.
+fn progress() -> Outcome<ProgressBar> {
+    if !std::io::stdout().is_terminal() {
+        return Ok(ProgressBar::hidden());
     }
+    let bar = ProgressBar::with_draw_target(Some(STEPS), ProgressDrawTarget::stdout());
+    bar.set_style(ProgressStyle::with_template("{bar:20} {pos}/{len} {msg} ({elapsed})")?);
+    bar.enable_steady_tick(Duration::from_millis(100));
+    Ok(bar)
 }
 
 /// Runs an executable; its standard output, or its one line of failure.

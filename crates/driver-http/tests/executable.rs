@@ -188,7 +188,8 @@ fn a_wrong_configuration_names_the_marketplace_and_the_attribute() {
     let public = public.to_str().unwrap();
     let file = market.directory.path().join("file");
     fs::write(&file, b"x").unwrap();
-    let cases: [(&[(&str, &str)], i32, &str); 9] = [
+    type Case<'a> = (&'a [(&'a str, &'a str)], i32, &'a str);
+    let cases: [Case<'_>; 9] = [
         (&[("BASE_URL", BASE_URL)], 4, "attribute PUBLIC_DIR: missing"),
         (&[("PUBLIC_DIR", public)], 4, "attribute BASE_URL: missing"),
         (&[("PUBLIC_DIR", public), ("BASE_URL", "market")], 4, "attribute BASE_URL: is no http"),

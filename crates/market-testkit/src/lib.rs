@@ -9,10 +9,33 @@ pub mod require;
 
 use md5::{Digest, Md5};
 use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
 
 /// The MD5 of bytes, in lower-case hexadecimal.
 pub fn md5_hex(bytes: &[u8]) -> String {
-    Md5::digest(bytes).iter().fold(String::new(), |mut text, byte| {
+    hex(&Md5::digest(bytes))
+}
+
+/// The MD5 of a file of any size, in lower-case hexadecimal.
+///
+/// # Errors
+/// What the file system reports.
+pub fn md5_file(path: &Path) -> io::Result<String> {
+    let mut file = File::open(path)?;
+    let mut md5 = Md5::new();
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hex(&md5.finalize())),
+            count => md5.update(&buffer[..count]),
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
     })
