@@ -98,6 +98,11 @@ impl StorageBackend for HttpMarket {
         written.map_err(|error| self.write_error(staged, &error))
     }
 
+    async fn written(&self, staged: &mut Staged) -> Result<(), Error> {
+        staged.file()?.begin_sync();
+        Ok(())
+    }
+
     async fn seal(&self, staged: &mut Staged, _: &Digests) -> Result<Proof, Error> {
         let path = self.path_of(staged);
         let mut file = staged.file.take().ok_or_else(|| Error::new(ErrorKind::Failed, &path, "is sealed already"))?;

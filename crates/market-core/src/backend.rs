@@ -5,7 +5,7 @@
 //! order, and no other:
 //!
 //! ```text
-//! stage ─► copy_range* | write* ─► (digests compared) ─► seal ─► (proof compared) ─► publish ─► resolve, when unknown
+//! stage ─► copy_range* | write* ─► written ─► (digests compared) ─► seal ─► (proof compared) ─► publish ─► resolve, when unknown
 //!    └────────────┴───────────────────────┴──────────────┴─────────────┴──► discard, on any failure and on a signal
 //! ```
 //!
@@ -112,6 +112,16 @@ pub trait StorageBackend: MarketBackend {
     /// # Errors
     /// When the store does not take it; the import ends with `discard`.
     async fn write(&self, staged: &mut Self::Staged, piece: Piece) -> Result<(), Error>;
+
+    /// Optional: all has been written, while its digests may still be computed. A store that is slow to make things durable can
+    /// begin here; what counts is [`seal`](Self::seal).
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    async fn written(&self, staged: &mut Self::Staged) -> Result<(), Error> {
+        let _ = staged;
+        Ok(())
+    }
 
     /// Makes what was written durable and proves that the store holds it: with a digest that the store computed itself, or at
     /// least with the size that it has. The digests given are those of what was written.

@@ -155,6 +155,10 @@ impl<B: StorageBackend> Sink for BackendSink<'_, B> {
     async fn write(&mut self, piece: Piece) -> Result<(), Error> {
         self.backend.write(self.staged, piece).await
     }
+
+    async fn written(&mut self) -> Result<(), Error> {
+        self.backend.written(self.staged).await
+    }
 }
 
 fn verify(subject: &str, digests: &Digests, length: Length, declared_md5: &str) -> Result<(), Error> {

@@ -47,9 +47,10 @@ enum Job {
     Stretch(File, Range<u64>),
 }
 
-/// Jobs that may wait for the thread. Pieces are in memory: with the source's own, a few MiB. Stretches are in the system's
-/// cache, where they should still be when their turn comes: 128 MiB.
-const QUEUE: usize = 4;
+/// Jobs that may wait for the thread. Pieces are in memory, 4 MiB of them. Stretches are in the system's cache, 1 GiB of them,
+/// where they should still be when their turn comes: a copy is several times faster than its digest, and should be on its way
+/// to the disk long before that is done.
+const QUEUE: usize = 16;
 
 /// Read at once from a stretch: stays in the processor's cache between reading and hashing.
 const READ_BYTES: usize = 128 << 10;
@@ -79,7 +80,7 @@ impl Digester {
     }
 
     /// Adds a stretch of a file; waits while the thread is busy with earlier ones.
-    pub async fn update_stretch(&mut self, file: File, range: Range<u64>) {
+    pub(crate) async fn update_stretch(&mut self, file: File, range: Range<u64>) {
         let _ = self.queue.send(Job::Stretch(file, range)).await;
     }
 

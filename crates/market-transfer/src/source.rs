@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How much of a local file a sink takes at once: little enough to stay in the system's cache until it is hashed.
-const STRETCH_BYTES: u64 = 32 << 20;
+const STRETCH_BYTES: u64 = 64 << 20;
 
 /// How patiently a source is read.
 #[derive(Clone, Debug)]
@@ -194,6 +194,7 @@ impl Source {
             digester.update(piece.clone()).await;
             sink.write(piece).await?;
         }
+        sink.written().await?;
         Ok(digester.finish().await.map_err(|error| Error::io(format!("the copy of {}", self.subject), &error))?)
     }
 }
@@ -214,6 +215,9 @@ pub trait Sink {
 
     /// Takes a piece.
     fn write(&mut self, piece: Piece) -> impl Future<Output = Result<(), Self::Error>>;
+
+    /// All has been taken. Digests may still be computed: a sink that is slow to make things durable begins here.
+    fn written(&mut self) -> impl Future<Output = Result<(), Self::Error>>;
 }
 
 /// A new file as a sink; `subject` names it in messages.
@@ -233,5 +237,10 @@ impl Sink for FileSink<'_> {
 
     async fn write(&mut self, piece: Piece) -> Result<(), Error> {
         self.file.write(&piece).map_err(|error| Error::io(self.subject, &error))
+    }
+
+    async fn written(&mut self) -> Result<(), Error> {
+        self.file.begin_sync();
+        Ok(())
     }
 }

@@ -7,25 +7,23 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
-/// How much is written before the disk is asked to begin: the final sync then has little left to wait for.
-const SYNC_EVERY_BYTES: u64 = 64 << 20;
-
 /// A new file under way. Nothing is durable before [`finish`](Self::finish) has returned.
+///
+/// It is put on the disk when all of it is written, not meanwhile: a disk that is busy with the first part makes writing the
+/// rest several times slower (docs/benchmarks.md).
 pub struct SparseFile {
     file: Arc<File>,
     position: u64,
-    unsynced: u64,
     keep_holes: bool,
-    syncer: Option<(SyncSender<()>, JoinHandle<io::Result<()>>)>,
+    syncing: Option<JoinHandle<io::Result<()>>>,
 }
 
 impl SparseFile {
     /// Writes into an empty file from its start. Without `keep_holes`, holes are written as zeros.
     pub fn new(file: File, keep_holes: bool) -> Self {
-        Self { file: Arc::new(file), position: 0, unsynced: 0, keep_holes, syncer: None }
+        Self { file: Arc::new(file), position: 0, keep_holes, syncing: None }
     }
 
     /// Bytes so far, holes included.
@@ -51,7 +49,7 @@ impl SparseFile {
     /// What the file system reports; `UnexpectedEof` when the source ends before the range.
     pub fn copy_range(&mut self, source: &File, range: Range<u64>) -> io::Result<File> {
         copy_range(source, range.start, &self.file, self.position, range.end - range.start)?;
-        self.appended(range.end - range.start);
+        self.position += range.end - range.start;
         self.file.try_clone()
     }
 
@@ -80,36 +78,14 @@ impl SparseFile {
 
     fn write_data(&mut self, data: &[u8]) -> io::Result<()> {
         self.file.write_all_at(data, self.position)?;
-        self.appended(data.len() as u64);
+        self.position += data.len() as u64;
         Ok(())
     }
 
-    fn appended(&mut self, bytes: u64) {
-        self.position += bytes;
-        self.unsynced += bytes;
-        if self.unsynced >= SYNC_EVERY_BYTES {
-            self.start_sync();
-        }
-    }
-
-    /// Asks the syncing thread for a round, unless it is busy with one.
-    fn start_sync(&mut self) {
-        let (queue, _) = self.syncer.get_or_insert_with(|| {
-            let (queue, rounds) = sync_channel(1);
-            let file = Arc::clone(&self.file);
-            let thread = std::thread::spawn(move || {
-                while rounds.recv().is_ok() {
-                    // The kernel reports an error of writing back only once: it must reach `finish` from here.
-                    file.sync_data()?;
-                }
-                Ok(())
-            });
-            (queue, thread)
-        });
-        match queue.try_send(()) {
-            Ok(()) => self.unsynced = 0,
-            Err(TrySendError::Full(()) | TrySendError::Disconnected(())) => {}
-        }
+    /// All has been written: begins to put it on the disk, while others may still read it.
+    pub fn begin_sync(&mut self) {
+        let file = Arc::clone(&self.file);
+        self.syncing.get_or_insert_with(|| std::thread::spawn(move || file.sync_data()));
     }
 
     /// Gives the file its length and waits until all of it is on the disk.
@@ -117,8 +93,8 @@ impl SparseFile {
     /// # Errors
     /// What the file system reports.
     pub fn finish(&mut self) -> io::Result<()> {
-        if let Some((queue, thread)) = self.syncer.take() {
-            drop(queue);
+        if let Some(thread) = self.syncing.take() {
+            // The kernel reports an error of writing back only once: it must not be lost here.
             thread.join().unwrap_or_else(|_| Err(io::Error::other("the syncing thread died")))?;
         }
         self.file.set_len(self.position)?;
