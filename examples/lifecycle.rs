@@ -6,6 +6,7 @@
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use market_core::action::ImportInfo;
+use market_core::model::MiB;
 use market_core::report::MonitorReport;
 use market_core::template::Template;
 use market_testkit::dump::{Dump, owned};
@@ -129,7 +130,7 @@ impl Lifecycle {
 
     /// One app from its import to its end.
     fn live(&self, app: i64, original: &Path, format: &str) -> Outcome<()> {
-        let mut dump = Dump { app, size: size_mib(original)?.to_string(), ..self.marketplace() };
+        let mut dump = Dump { app, image_size: size_mib(original)?, ..self.marketplace() };
         dump.image_source = original.to_str().unwrap_or_default().to_owned();
         self.step(&format!("App {app}: describe the image (datastore export)"), || {
             let answer = run_on_stdin(&self.datastore_fs, &["export", &app.to_string()], &dump.export())?;
@@ -137,6 +138,7 @@ impl Lifecycle {
             expect("format", &info.format, format)?;
             dump.import_source = info.source.as_str().to_owned();
             (dump.md5, dump.format) = (info.md5, info.format);
+            dump.size = info.size.map_or_else(String::new, |size| size.0.to_string());
             Ok(format!("{} of MD5 {}", dump.format, dump.md5))
         })?;
         let mut source = String::new();
@@ -239,8 +241,8 @@ fn expect(what: &str, found: &str, expected: &str) -> Outcome<()> {
     if found == expected { Ok(()) } else { Err(format!("{what}: {found} instead of {expected}").into()) }
 }
 
-fn size_mib(path: &Path) -> Outcome<u64> {
-    Ok(path.metadata()?.len().div_ceil(1 << 20))
+fn size_mib(path: &Path) -> Outcome<i64> {
+    Ok(MiB::containing(path.metadata()?.len()).0)
 }
 
 fn shown(path: &Path) -> Outcome<String> {

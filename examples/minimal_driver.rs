@@ -97,9 +97,16 @@ impl StorageBackend for DirectoryMarket {
         if let Err(error) = fs::hard_link(&staged.part, &staged.app) {
             return Published::NotPublished(at(&staged.app)(error));
         }
-        // The app is there now; its first name, should it stay, is found by `objects`.
+        // The app is there now, and counts once the directory is on the disk; its first name, should it stay, is found by
+        // `objects`.
         let _ = fs::remove_file(&staged.part);
-        Published::At(staged.app.display().to_string())
+        match File::open(&self.directory).and_then(|directory| directory.sync_all()) {
+            Ok(()) => Published::At(staged.app.display().to_string()),
+            Err(error) => match remove(&staged.app) {
+                Ok(_) => Published::NotPublished(at(&self.directory)(error)),
+                Err(_) => Published::Unknown(at(&self.directory)(error)),
+            },
+        }
     }
 
     async fn discard(&self, staged: Staged) -> Result<(), Error> {

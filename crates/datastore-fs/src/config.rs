@@ -5,6 +5,7 @@ use market_core::error::{Error, ErrorKind};
 use market_core::model::{Datastore, DatastoreType, ImageType};
 use market_core::template::serde::from_template;
 use serde::Deserialize;
+use std::path::PathBuf;
 
 /// What `cp` and `export` read from the datastore's template (docs/datastore-fs.md).
 #[derive(Clone, Debug, Deserialize)]
@@ -13,8 +14,6 @@ pub struct FsConfig {
     pub restricted_dirs: Option<String>,
     /// Directories that images may be copied from even so, blank-separated.
     pub safe_dirs: Option<String>,
-    /// Hosts that hold the datastore instead of this one.
-    pub bridge_list: Option<String>,
     /// Whether compressed images are stored as they are.
     pub no_decompress: Option<bool>,
     /// Bandwidth limit of a transfer.
@@ -34,33 +33,60 @@ pub struct FsConfig {
     pub connect_timeout: Option<u64>,
     /// Seconds that the other side may be silent.
     pub idle_timeout: Option<u64>,
+    /// A file of PEM certificates that https servers may be signed with.
+    pub tls_ca: Option<PathBuf>,
+    /// Whether any certificate of an https server is taken.
+    #[serde(default)]
+    pub tls_insecure: bool,
+}
+
+/// What a marketplace's template says of its transfers; the datastore's own attributes come first.
+#[derive(Deserialize)]
+struct OfMarketplace {
+    tls_ca: Option<PathBuf>,
+    #[serde(default)]
+    tls_insecure: bool,
+}
+
+/// Refuses a datastore on other hosts.
+pub(crate) fn refuse_bridges(datastore: &Datastore) -> Result<(), Error> {
+    let bridges = datastore.template.text("BRIDGE_LIST");
+    let bridges = bridges.map_err(|error| Error::new(ErrorKind::Config, "the datastore", error.to_string()))?;
+    refuse("BRIDGE_LIST", bridges.is_some_and(|list| !list.trim().is_empty()), "datastores on bridges are")
+}
+
+fn refuse(attribute: &str, asked: bool, what: &str) -> Result<(), Error> {
+    if !asked {
+        return Ok(());
+    }
+    let error =
+        Error::new(ErrorKind::Unsupported, format!("attribute {attribute}"), format!("{what} not supported yet"));
+    Err(error.remedy("use the stock driver for this datastore"))
 }
 
 impl FsConfig {
-    /// Reads the template.
+    /// Reads the datastore's template and, for an app, what its marketplace says of transfers.
     ///
     /// # Errors
     /// Names the attribute that is wrong, or that asks for what is not supported.
-    pub fn of(datastore: &Datastore) -> Result<Self, Error> {
-        let config: Self = from_template(&datastore.template).map_err(|error| {
+    pub fn of(action: &CopyAction) -> Result<Self, Error> {
+        let datastore = &action.datastore;
+        let mut config: Self = from_template(&datastore.template).map_err(|error| {
             let subject = format!("datastore {} ({})", datastore.id, datastore.name);
             let remedy = format!("correct it with \"onedatastore update {}\"", datastore.id);
             Error::new(ErrorKind::Config, subject, error.to_string()).remedy(remedy)
         })?;
         let set = |value: &Option<String>| value.as_ref().is_some_and(|value| !value.trim().is_empty());
-        for (attribute, asked, what) in [
-            ("BRIDGE_LIST", set(&config.bridge_list), "datastores on bridges are"),
-            ("LIMIT_TRANSFER_BW", set(&config.limit_transfer_bw), "a bandwidth limit is"),
-            ("NFS_AUTO_ENABLE", config.nfs_auto_enable, "mounting an NFS share before the copy is"),
-        ] {
-            if asked {
-                let error = Error::new(
-                    ErrorKind::Unsupported,
-                    format!("attribute {attribute}"),
-                    format!("{what} not supported yet"),
-                );
-                return Err(error.remedy("use the stock driver for this datastore"));
-            }
+        refuse_bridges(datastore)?;
+        refuse("LIMIT_TRANSFER_BW", set(&config.limit_transfer_bw), "a bandwidth limit is")?;
+        refuse("NFS_AUTO_ENABLE", config.nfs_auto_enable, "mounting an NFS share before the copy is")?;
+        if let Some(marketplace) = &action.marketplace {
+            let of_marketplace: OfMarketplace = from_template(&marketplace.template).map_err(|error| {
+                let subject = format!("marketplace {} ({})", marketplace.id, marketplace.name);
+                Error::new(ErrorKind::Config, subject, error.to_string())
+            })?;
+            config.tls_ca = config.tls_ca.or(of_marketplace.tls_ca);
+            config.tls_insecure |= of_marketplace.tls_insecure;
         }
         Ok(config)
     }

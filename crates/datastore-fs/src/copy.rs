@@ -21,7 +21,7 @@ use std::time::Duration;
 /// # Errors
 /// Everything that stands in the way; then nothing is left in the datastore.
 pub async fn copy(action: &CopyAction, context: &Context) -> Result<CopiedImage, Error> {
-    let config = FsConfig::of(&action.datastore)?;
+    let config = FsConfig::of(action)?;
     let expected = Expected::of(action, &config, context)?;
     let mut source = open(action, &config, context).await?;
     let head = context.stop.or(source.peek(HEAD_BYTES)).await?;
@@ -36,6 +36,8 @@ pub async fn copy(action: &CopyAction, context: &Context) -> Result<CopiedImage,
     let mut sink = FileSink { file: &mut file, subject: &path };
     let digests = context.stop.or(source.transfer(&mut sink, expected.wanted())).await?;
     expected.compare(source.subject(), &digests)?;
+    // What it is was looked at before; it is looked at again in what was stored.
+    Container::sniff(&digests.head).refuse_references(source.subject(), "")?;
     let finished = tokio::task::spawn_blocking(move || file.finish()).await;
     match finished {
         Ok(Ok(())) => {}
@@ -59,8 +61,13 @@ async fn open(action: &CopyAction, config: &FsConfig, context: &Context) -> Resu
         connect_timeout: config.connect_timeout.map_or(defaults.connect_timeout, Duration::from_secs),
         idle_timeout: config.idle_timeout.map_or(defaults.idle_timeout, Duration::from_secs),
         user_agent: concat!("datastore-fs/", env!("CARGO_PKG_VERSION")).to_owned(),
+        tls_ca: config.tls_ca.clone(),
+        tls_insecure: config.tls_insecure,
         ..defaults.clone()
     };
+    if config.tls_insecure {
+        context.log.warn("TLS_INSECURE: the certificates of https servers are not verified");
+    }
     let Location::Path(local) = Location::parse(path)? else {
         return context.stop.or(Source::open(path, &options)).await;
     };
@@ -92,7 +99,7 @@ fn check_format(action: &CopyAction, config: &FsConfig, head: &[u8], subject: &s
         None => {}
     }
     let container = Container::sniff(head);
-    container.refuse_references(subject)?;
+    container.refuse_references(subject, "")?;
     if let Some(wanted) = config.converts_to(action, container.format) {
         let error = unsupported(format!("is {}, and converting it to {wanted} is not supported yet", container.format));
         return Err(error.remedy("convert it first with qemu-img, or set CONVERT=\"no\" in the datastore"));

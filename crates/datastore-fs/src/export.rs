@@ -1,6 +1,6 @@
 //! `export`: where an image's bytes are, and what they are.
 
-use crate::FsConfig;
+use crate::config::refuse_bridges;
 use market_core::action::{ExportAction, ImportInfo};
 use market_core::backend::Context;
 use market_core::container::{Container, HEAD_BYTES};
@@ -13,7 +13,7 @@ use market_core::transfer::{Digester, Location, Source, Wanted, shown};
 /// # Errors
 /// When the image is not where the datastore says, or cannot be read.
 pub async fn export(action: &ExportAction, context: &Context) -> Result<ImportInfo, Error> {
-    FsConfig::of(&action.datastore)?;
+    refuse_bridges(&action.datastore)?;
     let location = action.image.source.as_str();
     if !matches!(Location::parse(location)?, Location::Path(_)) {
         return Err(Error::new(ErrorKind::Unsupported, format!("SOURCE {}", shown(location)), "is no local path"));
@@ -21,7 +21,7 @@ pub async fn export(action: &ExportAction, context: &Context) -> Result<ImportIn
     let mut source = Source::open(location, &context.options).await?;
     let head = context.stop.or(source.peek(HEAD_BYTES)).await?;
     let container = Container::sniff(&head);
-    if let Err(error) = container.refuse_references(source.subject()) {
+    if let Err(error) = container.refuse_references(source.subject(), "") {
         context.log.warn(format_args!("no marketplace of ours will take it: {error}"));
     }
     let mut digester = Digester::start(Wanted::MD5);

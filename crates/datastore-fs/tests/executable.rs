@@ -84,7 +84,7 @@ fn export_describes_the_image() {
     let datastore = Datastore::new();
     let path = datastore.path("image");
     qcow2(&path, 64 << 20, 10).unwrap();
-    let dump = Dump { image_source: path.to_str().unwrap().to_owned(), size: "64".into(), ..Dump::default() };
+    let dump = Dump { image_source: path.to_str().unwrap().to_owned(), image_size: 64, ..Dump::default() };
     let output = call(&["export", "30"], &dump.export());
     assert!(output.status.success(), "{output:?}");
     let info = ImportInfo::read(&String::from_utf8(output.stdout).unwrap()).unwrap();

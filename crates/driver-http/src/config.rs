@@ -1,12 +1,13 @@
 //! The attributes of an http marketplace.
 
 use market_core::error::{Error, ErrorKind};
+use market_core::template::{Rules, Writer};
 use serde::Deserialize;
 use std::path::PathBuf;
 use url::Url;
 
 /// What the driver reads from the marketplace's template (docs/driver-contract.md section 5).
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Deserialize)]
 pub struct HttpConfig {
     /// The URL under which the web server publishes the directory.
     pub base_url: String,
@@ -26,6 +27,10 @@ impl HttpConfig {
         if base.is_none_or(|url| !url.has_host() || url.query().is_some() || url.fragment().is_some()) {
             return Err(Error::config("BASE_URL", "is no http:// or https:// URL of a directory"));
         }
+        // What cannot be answered must not be imported.
+        Writer::new(Rules::Oned)
+            .single("SOURCE", self.source(""))
+            .map_err(|error| Error::config("BASE_URL", error.reason.to_string()))?;
         if !self.public_dir.is_absolute() {
             return Err(Error::config("PUBLIC_DIR", "is not an absolute path"));
         }

@@ -11,7 +11,7 @@ use market_core::error::{Error, ErrorKind};
 use market_core::model::{AppId, MiB};
 use market_core::report::MonitorReport;
 use market_core::transfer::{Digests, Piece, SparseFile, shown};
-use rustix::fs::{FileType, Mode, Stat, fchmod};
+use rustix::fs::{Mode, Stat, fchmod};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io;
@@ -31,6 +31,8 @@ pub struct Staged {
     name: String,
     published_name: String,
     file: Option<SparseFile>,
+    /// The directory could not be put on the disk after publishing, which the system tells only once: no success any more.
+    unsynced: bool,
 }
 
 impl Staged {
@@ -85,7 +87,7 @@ impl StorageBackend for HttpMarket {
         let staging = self.public.create_staging()?;
         let name = name::staged(app)?;
         let file = SparseFile::new(staging.create(&name)?, true);
-        Ok(Staged { staging, name, published_name: name::published()?, file: Some(file) })
+        Ok(Staged { staging, name, published_name: name::published()?, file: Some(file), unsynced: false })
     }
 
     async fn copy_range(&self, staged: &mut Staged, source: &File, range: Range<u64>) -> Result<Option<File>, Error> {
@@ -137,17 +139,26 @@ impl StorageBackend for HttpMarket {
                 return if lost { Published::Unknown(error) } else { Published::NotPublished(error) };
             }
         }
-        self.make_durable(published_name)
+        self.make_durable(staged)
     }
 
     async fn resolve(&self, staged: &mut Staged) -> Published {
         match (self.public.stat(&staged.published_name), staged.staging.stat(&staged.name)) {
-            (Ok(Some(_)), Ok(None)) => self.make_durable(&staged.published_name),
+            (Ok(Some(_)), Ok(None)) => self.make_durable(staged),
             (Ok(None), Ok(_)) => {
                 let cause = "the file system did not take it";
                 Published::NotPublished(Error::new(ErrorKind::Failed, self.path_of(staged), cause))
             }
-            (Ok(Some(_)), Ok(Some(_))) => Published::Exists(self.config.source(&staged.published_name)),
+            (Ok(Some(published)), Ok(Some(first))) => {
+                // Two names of one file: published by a link whose answer was lost.
+                if (published.st_dev, published.st_ino) != (first.st_dev, first.st_ino) {
+                    return Published::Exists(self.config.source(&staged.published_name));
+                }
+                match staged.staging.remove(&staged.name) {
+                    Ok(_) => self.make_durable(staged),
+                    Err(error) => Published::Unknown(error),
+                }
+            }
             (Err(error), _) | (_, Err(error)) => Published::Unknown(error),
         }
     }
@@ -186,7 +197,11 @@ impl StorageBackend for HttpMarket {
     }
 
     async fn remove(&self, object: &StoredObject) -> Result<Deleted, Error> {
-        if !name::is_plain(&object.key) {
+        let known = match object.state {
+            ObjectState::Published => name::is_published(&object.key),
+            ObjectState::Staged => name::app_of_staged(&object.key).is_some(),
+        };
+        if !known {
             return Err(Error::new(ErrorKind::Denied, shown(&object.key), "is no object of this marketplace"));
         }
         match (object.state, self.public.staging()?) {
@@ -208,25 +223,22 @@ impl HttpMarket {
     }
 
     /// After the rename the app is there; it counts once the directory is on the disk too.
-    fn make_durable(&self, published_name: &str) -> Published {
-        match self.public.sync() {
-            Ok(()) => Published::At(self.config.source(published_name)),
-            Err(error) => match self.public.remove(published_name) {
-                Ok(_) => Published::NotPublished(error),
-                Err(_) => Published::Unknown(error),
-            },
+    fn make_durable(&self, staged: &mut Staged) -> Published {
+        let synced = if staged.unsynced { Err(self.not_durable()) } else { self.public.sync() };
+        let Err(error) = synced else { return Published::At(self.config.source(&staged.published_name)) };
+        staged.unsynced = true;
+        match self.public.remove(&staged.published_name) {
+            Ok(_) => Published::NotPublished(error),
+            Err(_) => Published::Unknown(error),
         }
     }
 
+    fn not_durable(&self) -> Error {
+        let path = self.config.public_dir.display().to_string();
+        Error::new(ErrorKind::Failed, path, "could not be put on the disk").remedy("check the disk")
+    }
+
     fn remove_published(&self, name: &str) -> Result<Deleted, Error> {
-        match self.public.stat(name)? {
-            None => return Ok(Deleted::Absent),
-            Some(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
-                let path = self.config.public_dir.join(name).display().to_string();
-                return Err(Error::new(ErrorKind::Denied, path, "is a directory, not an app"));
-            }
-            Some(_) => {}
-        }
         let removed = self.public.remove(name)?;
         self.public.sync()?;
         Ok(if removed { Deleted::Removed } else { Deleted::Absent })

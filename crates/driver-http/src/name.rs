@@ -41,17 +41,11 @@ pub(crate) fn app_of_staged(name: &str) -> Option<AppId> {
 }
 
 /// The file that a SOURCE names: the last segment of its path, whatever URL the marketplace had when it was made. `None` when
-/// that cannot be a file of a marketplace: nothing with separators, escapes, wildcards, or a leading dot.
+/// that is not the name of an app, ours or the stock driver's: nothing else in the directory is anybody's to remove.
 pub(crate) fn of_source(source: &str) -> Option<String> {
     let url = Url::parse(source).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
     let name = url.path_segments()?.next_back()?.to_owned();
-    is_plain(&name).then_some(name)
-}
-
-/// Whether a name is that of a plain file: no way to another directory, nothing hidden.
-pub(crate) fn is_plain(name: &str) -> bool {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
-    (1..=255).contains(&name.len()) && !name.starts_with('.') && name.bytes().all(plain)
+    is_published(&name).then_some(name)
 }
 
 #[cfg(test)]
@@ -59,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_plain_names_come_out_of_a_source() {
+    fn only_names_of_apps_come_out_of_a_source() {
         for good in ["http://m/0cc175b9c0f1b6a831c399e269772661", "https://old:8080/x/0cc175b9c0f1b6a831c399e269772661"]
         {
             assert_eq!(of_source(good).unwrap(), "0cc175b9c0f1b6a831c399e269772661");
@@ -85,6 +79,7 @@ mod tests {
             "file:///etc/passwd",
             "s3://b/k",
             "http://m/é",
+            "http://m/index.html",
             &long,
         ] {
             assert_eq!(of_source(bad), None, "{bad}");
@@ -95,7 +90,7 @@ mod tests {
     fn names_never_meet_and_staged_ones_tell_their_app() {
         let names: std::collections::HashSet<_> = (0..1_000).map(|_| published().unwrap()).collect();
         assert_eq!(names.len(), 1_000);
-        assert!(names.iter().all(|name| is_published(name) && is_plain(name)));
+        assert!(names.iter().all(|name| is_published(name)));
         assert_eq!(app_of_staged(&staged(AppId(30)).unwrap()), Some(AppId(30)));
         assert_eq!(app_of_staged(&staged(AppId(-1)).unwrap()), Some(AppId(-1)));
         for foreign in ["x", "30-1", "30-1-xyz", "a-1-0123456789abcdef"] {

@@ -16,8 +16,9 @@
 //! [`MAX_XML_NODES`](crate::template::MAX_XML_NODES)), document types are refused, and no message repeats a value.
 
 use crate::encoding;
-use crate::model::{Datastore, Element, ElementError, Image, Marketplace, MarketplaceApp, MiB, SourceUrl};
+use crate::model::{Datastore, Element, ElementError, Image, Marketplace, MarketplaceApp, MiB, Secret, SourceUrl};
 use crate::template::{self, ValueError};
+use std::fmt;
 use thiserror::Error;
 
 /// The largest base64 text that is taken for a dump: 64 MiB.
@@ -73,12 +74,14 @@ pub struct ImportAction {
     pub image: Option<Image>,
     /// The image's datastore.
     pub datastore: Option<Datastore>,
-    /// What the datastore's `export` said about the bytes.
-    pub info: ImportInfo,
+    /// What the datastore's `export` said about the bytes, or what is wrong with it.
+    pub info: Result<ImportInfo, ElementError>,
+    /// The command that removes the temporary of the export, when there is one: it runs whatever becomes of the import.
+    pub dispose: Option<Secret>,
 }
 
 /// What a datastore's `export` says about an image: where its bytes are, and what they are.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct ImportInfo {
     /// Where the bytes are.
     pub source: SourceUrl,
@@ -90,6 +93,16 @@ pub struct ImportInfo {
     pub format: String,
     /// The command that removes a temporary at `source`, when there is one.
     pub dispose: Option<String>,
+}
+
+impl fmt::Debug for ImportInfo {
+    /// The command is not shown: it may hold anything.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { source, md5, size, format, dispose } = self;
+        let mut shown = f.debug_struct("ImportInfo");
+        shown.field("source", source).field("md5", md5).field("size", size).field("format", format);
+        shown.field("dispose", &dispose.is_some()).finish()
+    }
 }
 
 /// `delete` of an app.
@@ -172,7 +185,8 @@ impl ImportAction {
                 marketplace: Marketplace::from_element(&root.required("MARKETPLACE")?)?,
                 image: root.child("IMAGE").map(|image| Image::from_element(&image)).transpose()?,
                 datastore: root.child("DATASTORE").map(|datastore| Datastore::from_element(&datastore)).transpose()?,
-                info: ImportInfo::from_element(&root)?,
+                info: ImportInfo::from_element(&root),
+                dispose: dispose(&root).map(Secret::new),
             })
         })
     }
@@ -189,16 +203,19 @@ impl ImportInfo {
             "" => None,
             size => Some(MiB(size.parse().map_err(|_| element.error("SIZE", "not a whole number"))?)),
         };
-        let command = text("DISPOSE_CMD");
-        let dispose = text("DISPOSE").eq_ignore_ascii_case("yes") && !command.is_empty();
         Ok(Self {
             source: SourceUrl::new(text("IMPORT_SOURCE")),
             md5,
             size,
             format: text("FORMAT"),
-            dispose: dispose.then_some(command),
+            dispose: dispose(element),
         })
     }
+}
+
+fn dispose(element: &Element<'_, '_>) -> Option<String> {
+    let command = element.text("DISPOSE_CMD").trim().to_owned();
+    (element.text("DISPOSE").trim().eq_ignore_ascii_case("yes") && !command.is_empty()).then_some(command)
 }
 
 /// Whether a text is an MD5 in lower-case hexadecimal.

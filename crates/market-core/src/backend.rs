@@ -9,8 +9,8 @@
 //!    └────────────┴───────────────────────┴──────────────┴─────────────┴──► discard, on any failure and on a signal
 //! ```
 //!
-//! Methods may be dropped at any `await` until `seal` begins: the only call that follows then is `discard`. From `seal` to the
-//! outcome of `publish` nothing is dropped. A driver is one process for one action on one thread, so futures need not be
+//! `stage` runs to its end. From then on methods may be dropped at any `await` until `seal` begins: the only call that follows
+//! then is `discard`. From `seal` to the outcome of `publish` nothing is dropped. A driver is one process for one action on one thread, so futures need not be
 //! `Send`, and nothing needs to be shared between calls.
 //!
 //! `examples/minimal_driver.rs` is a complete driver in one file, docs/write-a-driver.md explains it step by step.
@@ -266,7 +266,7 @@ pub struct StoredObject {
     pub app: Option<AppId>,
     /// Its size in bytes, holes included.
     pub bytes: u64,
-    /// How long ago it was last written, by the store's clock.
+    /// How long ago it was last written: by the store's clock, or by this machine's where the store's cannot be asked.
     pub age: Duration,
 }
 

@@ -5,9 +5,9 @@
 
 use crate::error::{Error, ErrorKind};
 use crate::log::one_line;
+use memchr::memmem;
 
-/// How many bytes from the start of an image are enough for [`Container::sniff`].
-pub const HEAD_BYTES: usize = 64 << 10;
+pub use market_transfer::HEAD_BYTES;
 
 /// What an image's first bytes tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,22 +41,26 @@ impl Container {
         match head {
             [b'Q', b'F', b'I', 0xfb, ..] => qcow(head),
             [b'Q', b'E', b'D', 0, ..] => of("qed", qed(head)),
-            [b'K', b'D', b'M', b'V', ..] => of("vmdk", sparse_vmdk(head)),
-            [b'C', b'O', b'W', b'D', ..] => of("vmdk", cowd_parent(head)),
+            [b'K', b'D', b'M', b'V', ..] | [b'C', b'O', b'W', b'D', ..] => of("vmdk", sparse_vmdk(head)),
             [b'v', b'h', b'd', b'x', b'f', b'i', b'l', b'e', ..] => of("vhdx", None),
             [b'c', b'o', b'n', b'e', b'c', b't', b'i', b'x', ..] => of("vpc", None),
             [b'L', b'U', b'K', b'S', 0xba, 0xbe, ..] => of("luks", None),
             _ if little_u32(head, 64) == Some(0xbeda_107f) => of("vdi", None),
-            _ if is_vmdk_descriptor(head) => of("vmdk", descriptor_extent(head).or_else(|| descriptor_parent(head))),
+            _ if is_vmdk_descriptor(head) => of("vmdk", Some(descriptor_extent(head))),
             _ => raw,
         }
     }
 
-    /// Refuses an image that needs another file.
+    /// Refuses an image that needs another file, and one that is declared as `vmdk` and is not recognized as one: with the
+    /// format given, a reader takes any text for its descriptor.
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] about `subject`, with the name of that file.
-    pub fn refuse_references(&self, subject: &str) -> Result<(), Error> {
+    pub fn refuse_references(&self, subject: &str, declared_format: &str) -> Result<(), Error> {
+        if declared_format.trim().eq_ignore_ascii_case("vmdk") && self.format != "vmdk" {
+            let cause = format!("is declared as vmdk and begins like {}", self.format);
+            return Err(Error::new(ErrorKind::Unsupported, subject, cause).remedy("correct the image's format"));
+        }
         let Some(Reference { role, name }) = &self.reference else { return Ok(()) };
         let name = name.as_ref().map_or_else(String::new, |name| format!(" \"{}\"", one_line(name)));
         let cause = format!("the {} image needs the {role}{name}, which would be read on the host", self.format);
@@ -131,67 +135,37 @@ fn qed(head: &[u8]) -> Option<Reference> {
     backing(place.and_then(|(offset, length)| name_at(head, u64::from(offset), u64::from(length))))
 }
 
-/// A sparse VMDK holds its descriptor inside; one that lies beyond the head cannot be checked and counts as a reference.
+/// A sparse VMDK (`KDMV`, or `COWD` of old ESX). qemu looks for the parent's name in the 20 sectors behind the first, wherever
+/// the header says that the descriptor is, and as a plain substring; an image of capacity 0 with a descriptor has its data in the
+/// files that the descriptor names.
 fn sparse_vmdk(head: &[u8]) -> Option<Reference> {
-    const SECTOR: u64 = 512;
-    let unknown = backing(None);
-    let (Some(offset), Some(size)) = (little_u64(head, 28), little_u64(head, 36)) else { return unknown };
-    if offset == 0 {
-        return None;
+    const DESCRIPTOR: std::ops::Range<usize> = 0x200..0x200 + 20 * 512;
+    const HINT: &[u8] = b"parentFileNameHint";
+    let capacity = little_u64(head, 12).unwrap_or_default();
+    let descriptor_sector = little_u64(head, 28).unwrap_or_default();
+    if head.starts_with(b"KDMV") && capacity == 0 && descriptor_sector != 0 {
+        return Some(Reference { role: "external data file", name: None });
     }
-    let start = usize::try_from(offset.saturating_mul(SECTOR)).unwrap_or(usize::MAX);
-    let length = usize::try_from(size.saturating_mul(SECTOR)).unwrap_or(usize::MAX);
-    match head.get(start..start.saturating_add(length)) {
-        Some(descriptor) => descriptor_parent(descriptor),
-        // Descriptors are padded with zeros to a generous size: enough when the text ends inside the head.
-        None => match head.get(start..).filter(|rest| rest.contains(&0)) {
-            Some(descriptor) => descriptor_parent(descriptor),
-            None => unknown,
-        },
-    }
+    // A shorter image has no descriptor there.
+    let descriptor = head.get(DESCRIPTOR.start..DESCRIPTOR.end.min(head.len())).unwrap_or_default();
+    let hint = memmem::find(descriptor, HINT)?;
+    let name = descriptor[hint..].split(|&b| b == b'"').nth(1).map(|name| &name[..name.len().min(1_024)]);
+    backing(name.map(|name| String::from_utf8_lossy(name).into_owned()))
 }
 
-/// The old VMware sparse format holds the parent's name in its header.
-fn cowd_parent(head: &[u8]) -> Option<Reference> {
-    let name = head.get(40..40 + 1_024)?;
-    let end = name.iter().position(|&b| b == 0).unwrap_or(name.len());
-    if end == 0 { None } else { backing(Some(String::from_utf8_lossy(&name[..end]).into_owned())) }
-}
-
-/// By the rule of qemu's own probe: comments and blank lines, then the version.
+/// A text that describes an image whose data are in other files, by the rule of qemu's own probe (comments and blank lines, then
+/// the version) or by its usual beginning. It holds no data of its own, whatever follows.
 fn is_vmdk_descriptor(head: &[u8]) -> bool {
-    let first = head.split(|&b| b == b'\n').find(|line| !line.starts_with(b"#") && !line.trim_ascii().is_empty());
-    first.is_some_and(|line| matches!(line.trim_ascii_end(), b"version=1" | b"version=2" | b"version=3"))
+    let lines = || head.split(|&b| b == b'\n').map(<[u8]>::trim_ascii);
+    let first = lines().find(|line| !line.starts_with(b"#") && !line.is_empty());
+    let version = first.is_some_and(|line| matches!(line, b"version=1" | b"version=2" | b"version=3"));
+    version || lines().next().is_some_and(|line| line.eq_ignore_ascii_case(b"# disk descriptorfile"))
 }
 
-fn lines(descriptor: &[u8]) -> impl Iterator<Item = String> {
-    let end = descriptor.iter().position(|&b| b == 0).unwrap_or(descriptor.len());
-    descriptor[..end].split(|&b| b == b'\n').map(|line| String::from_utf8_lossy(line).trim().to_owned())
-}
-
-fn descriptor_parent(descriptor: &[u8]) -> Option<Reference> {
-    let mut parent = false;
-    let mut name = None;
-    for line in lines(descriptor) {
-        let Some((key, value)) = line.split_once('=') else { continue };
-        let value = value.trim();
-        match key.trim().to_ascii_lowercase().as_str() {
-            "parentcid" => parent |= !value.eq_ignore_ascii_case("ffffffff"),
-            "parentfilenamehint" => name = Some(value.trim_matches('"').to_owned()),
-            _ => {}
-        }
-    }
-    if parent || name.is_some() { backing(name) } else { None }
-}
-
-/// An extent line of a descriptor that stands alone: `RW 4192256 FLAT "disk-flat.vmdk" 0`.
-fn descriptor_extent(descriptor: &[u8]) -> Option<Reference> {
-    lines(descriptor).find_map(|line| {
-        let access = line.split_ascii_whitespace().next()?;
-        if !matches!(access, "RW" | "RDONLY" | "NOACCESS") {
-            return None;
-        }
-        let name = line.split('"').nth(1).map(str::to_owned);
-        name.map(|name| Reference { role: "external data file", name: Some(name) })
-    })
+fn descriptor_extent(descriptor: &[u8]) -> Reference {
+    let extent =
+        descriptor.split(|&b| b == b'\n').find(|line| line.starts_with(b"RW ") || line.starts_with(b"RDONLY "));
+    let name = extent.and_then(|line| line.split(|&b| b == b'"').nth(1));
+    let name = name.map(|name| String::from_utf8_lossy(&name[..name.len().min(1_024)]).into_owned());
+    Reference { role: "external data file", name }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 
-/// How long the command may take, and how long when the action is being stopped.
+/// How long the command may take, and how long once the action is being stopped.
 const LIMIT: Duration = Duration::from_secs(60);
 const LIMIT_STOPPING: Duration = Duration::from_secs(5);
 
@@ -16,14 +16,24 @@ const LOGGED_BYTES: u64 = 16 << 10;
 /// Runs `DISPOSE_CMD`, which comes from the datastore's driver, with a shell. What becomes of it never changes the outcome of
 /// the import: it is logged.
 pub(crate) async fn dispose(command: &str, context: &Context) {
-    let limit = if context.stop.reason().is_some() { LIMIT_STOPPING } else { LIMIT };
-    match tokio::time::timeout(limit, run(command, context)).await {
-        Ok(Ok(())) => context.log.info("the temporary of the import was removed (DISPOSE_CMD)"),
-        Ok(Err(cause)) => {
+    let outcome = tokio::select! {
+        outcome = run(command, context) => Some(outcome),
+        () = tokio::time::sleep(LIMIT) => None,
+        () = stopping(context) => None,
+    };
+    match outcome {
+        Some(Ok(())) => context.log.info("the temporary of the import was removed (DISPOSE_CMD)"),
+        Some(Err(cause)) => {
             context.log.warn(format_args!("DISPOSE_CMD failed: {cause}; the temporary may be left behind"))
         }
-        Err(_) => context.log.warn(format_args!("DISPOSE_CMD did not end within {} s and was killed", limit.as_secs())),
+        None => context.log.warn("DISPOSE_CMD took too long and was killed; the temporary may be left behind"),
     }
+}
+
+/// Whoever asks to stop does not wait long.
+async fn stopping(context: &Context) {
+    context.stop.requested().await;
+    tokio::time::sleep(LIMIT_STOPPING).await;
 }
 
 async fn run(command: &str, context: &Context) -> Result<(), String> {

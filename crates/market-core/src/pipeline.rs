@@ -1,15 +1,15 @@
 //! The actions of a marketplace over any backend. The order of an import is decided here and nowhere else: bytes are counted,
 //! hashed and compared before anything becomes visible, and on every other outcome what was staged is discarded.
 
-use crate::action::{DeleteAction, ImportAction};
+use crate::action::{DeleteAction, DumpError, ImportAction, ImportInfo};
 use crate::backend::{
     Context, Deleted, Guarantees, Length, ObjectState, Proof, Published, Staging, StorageBackend, StoredObject,
 };
-use crate::container::{Container, HEAD_BYTES};
+use crate::container::Container;
 use crate::error::{Error, ErrorKind};
 use crate::model::{AppType, MiB};
-use crate::report::ImportedApp;
-use market_transfer::{Digests, FileSink, Piece, Sink, Source, SparseFile, Wanted, shown};
+use crate::report::{ImportedApp, ReportError};
+use market_transfer::{Digests, FileSink, HEAD_BYTES, Piece, Sink, Source, SparseFile, Wanted, shown};
 use rustix::fs::{Mode, OFlags};
 use std::fs::File;
 use std::ops::Range;
@@ -28,27 +28,27 @@ pub async fn import<B: StorageBackend>(
     action: &ImportAction,
     context: &Context,
 ) -> Result<ImportedApp, Error> {
-    let info = &action.info;
+    let info = action.info.as_ref().map_err(|error| Error::from(DumpError::from(error.clone())))?;
     if info.source.is_empty() {
         return Err(Error::new(ErrorKind::Dump, "IMPORT_SOURCE", "is empty: the datastore's export named no source"));
     }
+    check_answer(action, info)?;
     let mut source = context.stop.or(Source::open(info.source.as_str(), &context.options)).await?;
     let head = context.stop.or(source.peek(HEAD_BYTES)).await?;
     let container = Container::sniff(&head);
-    container.refuse_references(source.subject())?;
+    container.refuse_references(source.subject(), &info.format)?;
     note_format(&info.format, container.format, context);
+    check_room(backend, &source).await?;
 
     let mut verified = None;
     if B::GUARANTEES.staging == Staging::Visible {
-        let (spooled, digests) = spool(source, &info.md5, context).await?;
+        let (spooled, digests) = spool(source, info, context).await?;
         source = spooled;
         verified = Some(digests);
     }
-    let length = length(&source, info.size);
-    check_room(backend, &source, length).await?;
-
-    let mut staged = context.stop.or(backend.stage(action.app.id, length)).await?;
-    let transferred = transfer(backend, &mut staged, source, length, &info.md5, verified, context).await;
+    // Not interrupted: what it creates could not be discarded.
+    let mut staged = backend.stage(action.app.id, length(&source, info.size)).await?;
+    let transferred = transfer(backend, &mut staged, source, info, verified, context).await;
     let published = match transferred {
         Ok(digests) => publish(backend, &mut staged, &digests, context).await.map(|source| (source, digests)),
         Err(error) => Err(error),
@@ -64,23 +64,38 @@ pub async fn import<B: StorageBackend>(
             Ok(ImportedApp {
                 source,
                 md5: digests.md5.unwrap_or_default(),
-                size: size(action, digests.bytes),
+                size: size(action, info, digests.bytes),
                 format: if info.format.is_empty() { container.format.to_owned() } else { info.format.clone() },
             })
         }
-        Err(error) => {
-            if let Err(left) = backend.discard(staged).await {
+        Err(error) => match backend.discard(staged).await {
+            Ok(()) if error.remedy.is_none() => Err(error.remedy("nothing was published")),
+            Ok(()) => Err(error),
+            Err(left) => {
                 context.log.warn(format_args!("what was staged could not be discarded ({left}); gc will find it"));
+                Err(error)
             }
-            Err(error)
-        }
+        },
     }
 }
 
+/// What cannot be answered must not be imported: the size and the format are known before the first byte.
+fn check_answer(action: &ImportAction, info: &ImportInfo) -> Result<(), Error> {
+    let format = if info.format.is_empty() { "raw" } else { &info.format };
+    let probe = ImportedApp {
+        source: "http://x".to_owned(),
+        md5: "0".repeat(32),
+        size: size(action, info, 0),
+        format: format.to_owned(),
+    };
+    let refused = |error: ReportError| Error::new(ErrorKind::Dump, "the driver message", error.to_string());
+    probe.write().map(drop).map_err(refused)
+}
+
 /// SIZE goes back as it came: from the export, else the image's, else what the bytes take.
-fn size(action: &ImportAction, bytes: u64) -> MiB {
+fn size(action: &ImportAction, info: &ImportInfo, bytes: u64) -> MiB {
     let of_image = action.image.as_ref().map(|image| image.size).filter(|size| size.0 > 0);
-    action.info.size.or(of_image).unwrap_or_else(|| MiB::containing(bytes))
+    info.size.or(of_image).unwrap_or_else(|| MiB::containing(bytes))
 }
 
 fn note_format(declared: &str, sniffed: &str, context: &Context) {
@@ -99,8 +114,8 @@ fn length(source: &Source, size: Option<MiB>) -> Length {
 }
 
 /// Fails before the first byte when the object is too large for the store, or the store has no room.
-async fn check_room<B: StorageBackend>(backend: &B, source: &Source, length: Length) -> Result<(), Error> {
-    let Length::Exact(bytes) = length else { return Ok(()) };
+async fn check_room<B: StorageBackend>(backend: &B, source: &Source) -> Result<(), Error> {
+    let Some(bytes) = source.length() else { return Ok(()) };
     let Guarantees { keeps_holes, largest_object_bytes, .. } = B::GUARANTEES;
     let full = |cause: String| Err(Error::new(ErrorKind::Full, source.subject(), cause));
     if let Some(largest) = largest_object_bytes.filter(|&largest| bytes > largest) {
@@ -122,15 +137,14 @@ async fn transfer<B: StorageBackend>(
     backend: &B,
     staged: &mut B::Staged,
     mut source: Source,
-    length: Length,
-    declared_md5: &str,
+    info: &ImportInfo,
     verified: Option<Digests>,
     context: &Context,
 ) -> Result<Digests, Error> {
-    let subject = source.subject().to_owned();
+    let (subject, length) = (source.subject().to_owned(), source.length());
     let mut sink = BackendSink { backend, staged };
     let digests = context.stop.or(source.transfer(&mut sink, Wanted::MD5)).await?;
-    verify(&subject, &digests, length, declared_md5)?;
+    verify(&subject, &digests, length, info)?;
     match verified {
         Some(earlier) if earlier != digests => {
             Err(Error::new(ErrorKind::Mismatch, subject, "the local temporary changed"))
@@ -161,22 +175,22 @@ impl<B: StorageBackend> Sink for BackendSink<'_, B> {
     }
 }
 
-fn verify(subject: &str, digests: &Digests, length: Length, declared_md5: &str) -> Result<(), Error> {
+/// Compares what came with what was announced. What it is was looked at before; it is looked at again in what was stored.
+fn verify(subject: &str, digests: &Digests, length: Option<u64>, info: &ImportInfo) -> Result<(), Error> {
     let mismatch = |cause: String| {
         let error = Error::new(ErrorKind::Mismatch, subject, cause);
         Err(error.remedy("nothing was published; check the source and import again"))
     };
-    if let Length::Exact(bytes) = length
-        && bytes != digests.bytes
-    {
+    if let Some(bytes) = length.filter(|&bytes| bytes != digests.bytes) {
         return mismatch(format!("delivered {} bytes instead of {bytes}", digests.bytes));
     }
+    Container::sniff(&digests.head).refuse_references(subject, &info.format)?;
     if digests.bytes == 0 {
         return mismatch("holds no bytes: that is no image".to_owned());
     }
     let computed = digests.md5.as_deref().unwrap_or_default();
-    if !declared_md5.is_empty() && declared_md5 != computed {
-        return mismatch(format!("its MD5 is {computed}, the datastore declared {declared_md5}"));
+    if !info.md5.is_empty() && info.md5 != computed {
+        return mismatch(format!("its MD5 is {computed}, the datastore declared {}", info.md5));
     }
     Ok(())
 }
@@ -216,7 +230,7 @@ async fn publish<B: StorageBackend>(
         Published::At(source) => Ok(source),
         Published::NotPublished(error) => Err(error),
         Published::Exists(name) => {
-            Err(Error::new(ErrorKind::Exists, name, "already exists in the marketplace; nothing was replaced"))
+            Err(Error::new(ErrorKind::Exists, shown(&name), "already exists in the marketplace; nothing was replaced"))
         }
         Published::Unknown(error) => Err(Error {
             cause: format!("{}: whether the app was published could not be found out", error.cause),
@@ -227,18 +241,18 @@ async fn publish<B: StorageBackend>(
 }
 
 /// Collects the bytes in a local temporary that has no name, and verifies them there.
-async fn spool(mut source: Source, declared_md5: &str, context: &Context) -> Result<(Source, Digests), Error> {
+async fn spool(mut source: Source, info: &ImportInfo, context: &Context) -> Result<(Source, Digests), Error> {
     let directory = std::env::temp_dir();
     let shown_directory = directory.to_string_lossy().into_owned();
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
     let file = rustix::fs::open(&directory, flags, Mode::RUSR | Mode::WUSR);
     let file = File::from(file.map_err(|error| Error::io(&shown_directory, &error.into()))?);
     let reader = file.try_clone().map_err(|error| Error::io(&shown_directory, &error))?;
-    let length = length(&source, None);
+    let length = source.length();
     let mut target = SparseFile::new(file, true);
     let mut sink = FileSink { file: &mut target, subject: &shown_directory };
     let digests = context.stop.or(source.transfer(&mut sink, Wanted::MD5)).await?;
-    verify(source.subject(), &digests, length, declared_md5)?;
+    verify(source.subject(), &digests, length, info)?;
     target.file().set_len(target.len()).map_err(|error| Error::io(&shown_directory, &error))?;
     Ok((Source::from_file(reader, source.subject())?, digests))
 }

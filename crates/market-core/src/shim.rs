@@ -36,7 +36,6 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// An executable's command line: which action, on which dump.
-#[derive(Debug)]
 pub struct Call<A> {
     /// The action, as one of those that [`Program::parse`] was given.
     pub action: A,
@@ -64,7 +63,6 @@ pub struct Program<'a, A: 'static> {
 }
 
 /// What a command line asks for.
-#[derive(Debug)]
 pub enum Request<A> {
     /// An action.
     Action(Call<A>),
@@ -92,9 +90,12 @@ impl<A: Copy> Program<'_, A> {
                 lexopt::Arg::Value(word) if action.is_none() => {
                     action = self.actions.iter().find(|(name, _)| *name == word).copied();
                     if action.is_none() {
-                        return Err(
-                            self.usage(&format!("there is no action \"{}\"", one_line(&word.to_string_lossy())))
-                        );
+                        // A long word is a dump in the wrong place, and may hold keys.
+                        let shown = word
+                            .to_str()
+                            .filter(|word| word.len() <= 32)
+                            .map_or("of that name".to_owned(), |word| format!("\"{}\"", one_line(word)));
+                        return Err(self.usage(&format!("there is no action {shown}")));
                     }
                 }
                 lexopt::Arg::Value(word) => words.push(word),
@@ -259,8 +260,8 @@ async fn monitor<B: StorageBackend>(call: Call<MarketAction>, mut context: Conte
 async fn import<B: StorageBackend>(call: Call<MarketAction>, mut context: Context) -> Result<(), Error> {
     let action = ImportAction::decode(&call.dump)?;
     let outcome = published::<B>(&call, &action, &mut context).await;
-    if let Some(command) = &action.info.dispose {
-        dispose(command, &context).await;
+    if let Some(command) = &action.dispose {
+        dispose(command.expose(), &context).await;
     }
     let (backend, app) = outcome?;
     let Err(undelivered) = app.write().map_err(Error::from).and_then(|answer| print(&answer)) else { return Ok(()) };

@@ -18,7 +18,7 @@ impl From<StopReason> for Error {
             StopReason::Signal(name) => format!("stopped by {name}"),
             StopReason::CallerGone => "stopped: nobody is left to take the answer".to_owned(),
         };
-        Self::new(ErrorKind::Cancelled, "the action", cause).remedy("what was staged has been discarded")
+        Self::new(ErrorKind::Cancelled, "the action", cause)
     }
 }
 

@@ -39,8 +39,9 @@ fn a_captured_import_is_decoded() {
     assert_eq!(action.image.as_ref().unwrap().image_type, ImageType::Os);
     assert_eq!(action.datastore.as_ref().unwrap().clusters, [0]);
     assert_eq!(action.datastore.as_ref().unwrap().datastore_type, DatastoreType::Image);
-    assert_eq!(action.info.md5, "399447eede14ccb9e008571d362984a5");
-    assert_eq!((action.info.size, action.info.format.as_str(), &action.info.dispose), (Some(MiB(4)), "raw", &None));
+    let info = action.info.unwrap();
+    assert_eq!(info.md5, "399447eede14ccb9e008571d362984a5");
+    assert_eq!((info.size, info.format.as_str(), &info.dispose), (Some(MiB(4)), "raw", &None));
 }
 
 #[test]
@@ -109,6 +110,22 @@ fn a_dump_at_the_cap_is_accepted() {
     assert!(dump.len() > MAX_DUMP_BYTES - 400 && dump.len() <= MAX_DUMP_BYTES);
     let action = MonitorAction::decode(&dump).unwrap();
     assert_eq!(action.marketplace.template.text("A").unwrap().unwrap().len(), filler.len());
+}
+
+#[test]
+fn xml_that_takes_quadratic_time_is_refused_or_read_in_linear_time() {
+    let attributes: String = (0..200_000).map(|n| format!(" a{n}=\"\"")).collect();
+    let namespaces = "<N xmlns:a=\"u\">".repeat(20_000);
+    for hostile in [format!("<A{attributes}/>"), namespaces] {
+        let error = MonitorAction::decode(&monitor_dump(&hostile)).unwrap_err().to_string();
+        assert!(error.contains("more attributes than any dump has"), "{error}");
+    }
+    let mut names: Vec<_> = (0..300_000).map(|n| format!("<A{n:06}>1</A{n:06}>")).collect();
+    names.reverse();
+    let action = MonitorAction::decode(&monitor_dump(&names.concat())).unwrap();
+    assert_eq!(action.marketplace.template.len(), 300_000);
+    let same = MonitorAction::decode(&monitor_dump(&"<A>1</A>".repeat(300_000))).unwrap();
+    assert_eq!(same.marketplace.template.len(), 300_000);
 }
 
 #[test]
@@ -193,6 +210,8 @@ fn reports_that_would_hurt_oned_are_refused() {
         assert!(hostile.single("DESCRIPTION", value).is_err(), "{value:?}");
         assert!(hostile.vector("DISK", &[("NAME", value)]).is_err(), "{value:?}");
     }
+    assert!(hostile.vector("DISK", &[("1A", "x")]).is_err(), "no XML element can have that name");
+    assert!(hostile.vector("DISK", &[]).is_err(), "it would be lost in XML");
     assert_eq!(hostile, app("a"), "nothing of it was kept");
     let doubled = MonitorReport { space: None, apps: vec![app("a"), app("a")] };
     assert_eq!(doubled.write().unwrap_err(), ReportError::DuplicateName { name: "a".into() });

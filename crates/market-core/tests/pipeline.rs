@@ -134,10 +134,13 @@ fn every_broken_promise_of_a_backend_leaves_nothing_visible_and_is_one_clear_err
         assert_nothing(&visible);
     }
     let scene = scene();
-    let market: MemoryMarket = MemoryMarket::with(Fault::Copy);
-    market.copies.set(true);
-    assert!(scene.import(&market, &dump_of(&scene.file(&bytes), "")).is_err());
-    assert_nothing(&market);
+    for (fault, kind) in [(Fault::Copy, ErrorKind::Failed), (Fault::CorruptCopy(7), ErrorKind::Mismatch)] {
+        let market: MemoryMarket = MemoryMarket::with(fault);
+        market.copies.set(true);
+        let error = scene.import(&market, &dump_of(&scene.file(&bytes), &md5_hex(&bytes))).unwrap_err();
+        assert_eq!(error.kind, kind, "{fault:?}: {error}");
+        assert_nothing(&market);
+    }
 }
 
 #[test]
@@ -321,6 +324,21 @@ fn images_that_need_another_file_are_refused_whatever_they_are_declared_as() {
         image[16] = 1;
         image
     };
+    let sparse_vmdk = |fields: &[(usize, &[u8])]| {
+        let mut image = vec![0; 64 << 10];
+        image[..4].copy_from_slice(b"KDMV");
+        image[12] = 1;
+        for (at, bytes) in fields {
+            image[*at..at + bytes.len()].copy_from_slice(bytes);
+        }
+        image
+    };
+    let hidden_parent = sparse_vmdk(&[(0x200 + 700, b"# parentFileNameHint=\"/etc/shadow\"\n")]);
+    let descriptor_only = sparse_vmdk(&[(12, &[0]), (28, &[1])]);
+    let mut old_parent = hidden_parent.clone();
+    old_parent[..4].copy_from_slice(b"COWD");
+    let late_extent =
+        [b"version=1\n".to_vec(), b"#\n".repeat(64 << 10), b"RW 1 FLAT \"/etc/shadow\" 0\n".to_vec()].concat();
     let vmdk = b"# Disk DescriptorFile\nversion=1\nCID=1\nparentCID=ffffffff\nRW 100 FLAT \"/etc/shadow\" 0\n".to_vec();
     let child = b"#\nversion=1\nparentCID=12345678\nparentFileNameHint=\"/etc/shadow\"\n".to_vec();
     let external = {
@@ -332,8 +350,17 @@ fn images_that_need_another_file_are_refused_whatever_they_are_declared_as() {
         image[112..123].copy_from_slice(b"/etc/shadow");
         image
     };
-    let cases =
-        [(qcow2_with_backing("/etc/shadow"), true), (qed, false), (vmdk, true), (child, true), (external, true)];
+    let cases = [
+        (qcow2_with_backing("/etc/shadow"), true),
+        (qed, false),
+        (vmdk, true),
+        (child, false),
+        (external, true),
+        (hidden_parent, true),
+        (old_parent, true),
+        (descriptor_only, false),
+        (late_extent, false),
+    ];
     for (image, named) in cases {
         let scene = scene();
         let market: MemoryMarket = MemoryMarket::default();
@@ -342,6 +369,32 @@ fn images_that_need_another_file_are_refused_whatever_they_are_declared_as() {
         assert_eq!(error.to_string().contains("/etc/shadow"), named, "{error}");
         assert!(market.calls.borrow().is_empty());
     }
+}
+
+#[test]
+fn a_text_that_is_declared_as_vmdk_is_refused_and_a_self_contained_vmdk_is_not() {
+    let scene = scene();
+    let market: MemoryMarket = MemoryMarket::default();
+    let text = b"createType=\"monolithicFlat\"\nRW 1 FLAT \"/etc/shadow\" 0\n";
+    let dump = Dump { format: "vmdk".into(), ..dump_of(&scene.file(text), "") };
+    assert_eq!(scene.import(&market, &dump).unwrap_err().kind, ErrorKind::Unsupported);
+    let mut image = vec![0; 64 << 10];
+    image[..4].copy_from_slice(b"KDMV");
+    image[12] = 1;
+    let dump = Dump { format: "vmdk".into(), ..dump_of(&scene.file(&image), "") };
+    scene.import(&market, &dump).unwrap();
+}
+
+#[test]
+fn an_answer_that_could_not_be_written_stops_the_import_before_the_first_byte() {
+    let scene = scene();
+    let market: MemoryMarket = MemoryMarket::default();
+    let path = scene.file(b"bytes");
+    for (format, size, md5) in [("]]>", "1", ""), ("raw", "-1", ""), ("raw", "4.7", ""), ("raw", "1", "nonsense")] {
+        let dump = Dump { format: format.into(), size: size.into(), ..dump_of(&path, md5) };
+        assert!(scene.import(&market, &dump).is_err(), "{format} {size} {md5}");
+    }
+    assert!(market.calls.borrow().is_empty());
 }
 
 #[test]

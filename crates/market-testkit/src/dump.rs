@@ -22,6 +22,8 @@ pub struct Dump {
     pub md5: String,
     /// SIZE of the export step, in MiB.
     pub size: String,
+    /// IMAGE/SIZE, in MiB.
+    pub image_size: i64,
     /// FORMAT of the export step.
     pub format: String,
     /// DISPOSE_CMD; DISPOSE is YES when it is not empty.
@@ -53,6 +55,7 @@ impl Default for Dump {
             import_source: String::new(),
             md5: String::new(),
             size: "1".into(),
+            image_size: 1,
             format: "raw".into(),
             dispose: String::new(),
             image_source: String::new(),
@@ -139,7 +142,7 @@ impl Dump {
             self.image_type,
             element("SOURCE", &self.image_source),
             element("PATH", &self.image_path),
-            self.size,
+            self.image_size,
             template(&self.image)
         )
     }

@@ -33,6 +33,8 @@ pub enum Fault {
     WriteAfter(u64),
     /// One byte is stored wrongly; the proof tells.
     Corrupt(u64),
+    /// One byte is copied wrongly by `copy_range`, and stored so.
+    CorruptCopy(u64),
     /// One byte less is stored; the proof tells.
     Short,
     /// `seal` fails.
@@ -165,7 +167,13 @@ impl<const VISIBLE: bool> StorageBackend for MemoryMarket<VISIBLE> {
         staged.bytes.resize(start + usize::try_from(range.end - range.start).unwrap_or_default(), 0);
         source.read_exact_at(&mut staged.bytes[start..], range.start).map_err(fail)?;
         self.staged.borrow_mut().insert(staged.name.clone(), staged.bytes.clone());
-        source.try_clone().map(Some).map_err(fail)
+        // What is read back is what is stored, not what was there.
+        let copy = tempfile::tempfile().map_err(fail)?;
+        if let Fault::CorruptCopy(byte) = self.fault.get() {
+            staged.bytes[usize::try_from(byte).unwrap_or_default()] ^= 1;
+        }
+        copy.write_all_at(&staged.bytes, 0).map_err(fail)?;
+        Ok(Some(copy))
     }
 
     async fn write(&self, staged: &mut Staged, piece: Piece) -> Result<(), Error> {

@@ -24,9 +24,14 @@ impl Wanted {
     pub const MD5: Self = Self { md5: true, sha1: false };
 }
 
+/// How many of the first bytes [`Digests`] keep.
+pub const HEAD_BYTES: usize = 64 << 10;
+
 /// Digests in lower-case hexadecimal, and how many bytes they cover.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Digests {
+    /// The first [`HEAD_BYTES`] of what was hashed, or all of it when it is less: what a reader will make of it is decided there.
+    pub head: Vec<u8>,
     /// Bytes, holes included.
     pub bytes: u64,
     /// MD5, when it was wanted.
@@ -60,7 +65,12 @@ impl Digester {
     pub fn start(wanted: Wanted) -> Self {
         let (queue, mut jobs) = mpsc::channel::<Job>(QUEUE);
         let thread = std::thread::spawn(move || {
-            let mut hashes = Hashes { md5: wanted.md5.then(Md5::new), sha1: wanted.sha1.then(Sha1::new), bytes: 0 };
+            let mut hashes = Hashes {
+                md5: wanted.md5.then(Md5::new),
+                sha1: wanted.sha1.then(Sha1::new),
+                head: Vec::new(),
+                bytes: 0,
+            };
             while let Some(job) = jobs.blocking_recv() {
                 match job {
                     Job::Piece(Piece::Data(data)) => hashes.update(&data),
@@ -99,12 +109,15 @@ impl Digester {
 struct Hashes {
     md5: Option<Md5>,
     sha1: Option<Sha1>,
+    head: Vec<u8>,
     bytes: u64,
 }
 
 impl Hashes {
     fn update(&mut self, data: &[u8]) {
         self.bytes += data.len() as u64;
+        let missing = HEAD_BYTES - self.head.len();
+        self.head.extend_from_slice(&data[..missing.min(data.len())]);
         if let Some(md5) = &mut self.md5 {
             md5.update(data);
         }
@@ -135,8 +148,8 @@ impl Hashes {
     }
 
     fn finish(self) -> Digests {
-        let Self { md5, sha1, bytes } = self;
-        Digests { bytes, md5: md5.map(|md5| hex(&md5.finalize())), sha1: sha1.map(|sha1| hex(&sha1.finalize())) }
+        let Self { md5, sha1, head, bytes } = self;
+        Digests { head, bytes, md5: md5.map(|md5| hex(&md5.finalize())), sha1: sha1.map(|sha1| hex(&sha1.finalize())) }
     }
 }
 

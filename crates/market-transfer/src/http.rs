@@ -7,9 +7,7 @@
 use crate::buffers::Buffers;
 use crate::{Error, ErrorKind, Options, Piece, shown, split_zeros};
 use bytes::{Bytes, BytesMut};
-use reqwest::header::{
-    ACCEPT_ENCODING, CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, IF_RANGE, LAST_MODIFIED, RANGE, RETRY_AFTER,
-};
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, IF_RANGE, RANGE, RETRY_AFTER};
 use reqwest::{Certificate, Client, Response, StatusCode};
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -203,6 +201,11 @@ impl HttpSource {
             if validator(response.headers()).is_some_and(|now| Some(now) != self.validator) {
                 return Err(self.changed("changed between two requests"));
             }
+            // With an unknown length, a server that sends less than the rest would pass for the end.
+            let Some(total) = self.total.or(total) else {
+                return Err(self.changed("resumed without saying how long it is"));
+            };
+            self.total = Some(total);
             self.body = Body::Open(response);
             return Ok(());
         }
@@ -308,10 +311,9 @@ fn client(options: &Options, subject: &str) -> Result<Client, Error> {
     client.map_err(|error| failure(subject, &error).error)
 }
 
-/// A strong ETag, or else the modification time: what `If-Range` accepts.
+/// A strong ETag. A modification time is none: two versions of one second would pass for one.
 fn validator(headers: &HeaderMap) -> Option<HeaderValue> {
-    let strong = headers.get(ETAG).filter(|etag| !etag.as_bytes().starts_with(b"W/"));
-    strong.or_else(|| headers.get(LAST_MODIFIED)).cloned()
+    headers.get(ETAG).filter(|etag| !etag.as_bytes().starts_with(b"W/")).cloned()
 }
 
 /// The first byte and the total length of `bytes 5-9/10`; the total may be `*`.

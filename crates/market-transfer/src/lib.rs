@@ -30,10 +30,10 @@ mod source;
 mod sparse;
 mod system;
 
-pub use digest::{Digester, Digests, Wanted};
+pub use digest::{Digester, Digests, HEAD_BYTES, Wanted};
 pub use error::{Error, ErrorKind};
 pub use location::{Location, shown};
 pub use piece::{PIECE_BYTES, Piece, ZEROS, split_zeros};
 pub use source::{FileSink, Options, Sink, Source};
 pub use sparse::SparseFile;
-pub use system::rename_new;
+pub use system::{is_same_file, rename_new};

@@ -62,16 +62,18 @@ fn scheme(text: &str) -> Option<(String, &str)> {
 /// assert_eq!(shown("/var/tmp/a\nb"), "/var/tmp/a\\nb");
 /// ```
 pub fn shown(location: &str) -> String {
-    let public = match scheme(location) {
+    let public = match scheme(location.trim_start()) {
+        // Not a URL that we know, but somebody may have meant one.
+        None if location.contains("://") => "<not a URL>".to_owned(),
         None => location.to_owned(),
         Some((scheme, rest)) => {
             let rest = rest.split(['?', '#']).next().unwrap_or_default();
             let end = rest.find('/').unwrap_or(rest.len());
             let (authority, path) = rest.split_at(end);
             let host = authority.rsplit('@').next().unwrap_or_default();
-            let port = host.rsplit_once(':').map_or("", |(_, port)| port.trim_end_matches(']'));
+            let port = if host.ends_with(']') { "" } else { host.rsplit_once(':').map_or("", |(_, port)| port) };
             // What is no port is a password with a slash in it: nothing before the last @ is shown.
-            if !port.bytes().all(|b| b.is_ascii_hexdigit()) {
+            if !port.bytes().all(|b| b.is_ascii_digit()) {
                 let shown = rest.rsplit_once('@').map_or("", |(_, after)| after);
                 return shown_line(&format!("{scheme}://{shown}"));
             }
@@ -119,6 +121,9 @@ mod tests {
             "http://u:hunter2/x@h/a",
             "s3://h/a#hunter2",
             "http://u:@hunter2@h/",
+            "http://u:abc/hunter2@h/",
+            " http://u:hunter2@h/",
+            "x y://u:hunter2@h",
         ] {
             assert!(!shown(url).contains("hunter2"), "{}", shown(url));
         }

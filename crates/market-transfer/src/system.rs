@@ -1,6 +1,6 @@
 //! What the system does better than a loop of reads and writes: copies between files, and a rename that never replaces.
 
-use rustix::fs::{AtFlags, RenameFlags, copy_file_range, linkat, renameat_with, unlinkat};
+use rustix::fs::{AtFlags, RenameFlags, copy_file_range, linkat, renameat_with, statat, unlinkat};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io;
@@ -53,13 +53,27 @@ pub fn rename_new(from: impl AsFd, name: &str, to: impl AsFd, new_name: &str) ->
     match renamed {
         // A file system that cannot promise it (NFS): a link never replaces either.
         Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-            linkat(&from, name, &to, new_name, AtFlags::empty())?;
+            if let Err(error) = linkat(&from, name, &to, new_name, AtFlags::empty())
+                && !is_same_file(&from, name, &to, new_name)
+            {
+                return Err(error.into());
+            }
             // The file has its name; the first one, if it stays, is garbage that its owner can tell by its name.
             let _ = unlinkat(&from, name, AtFlags::empty());
             Ok(())
         }
         outcome => Ok(outcome?),
     }
+}
+
+/// Whether two names are those of one file: what a server answers to a request that it has carried out before (`EEXIST`) is
+/// only told apart from a name that is taken by that.
+pub fn is_same_file(from: impl AsFd, name: &str, to: impl AsFd, other_name: &str) -> bool {
+    let identity = |directory: std::os::fd::BorrowedFd<'_>, name: &str| {
+        statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).ok().map(|stat| (stat.st_dev, stat.st_ino))
+    };
+    let first = identity(from.as_fd(), name);
+    first.is_some() && first == identity(to.as_fd(), other_name)
 }
 
 #[cfg(test)]

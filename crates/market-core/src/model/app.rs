@@ -1,6 +1,6 @@
 //! A marketplace app.
 
-use super::{Element, ElementError, MiB, Owner, Permissions, SourceUrl, numbered};
+use super::{Element, ElementError, MiB, Owner, Permissions, Secret, SourceUrl, numbered};
 use crate::template::Template;
 use std::fmt;
 
@@ -93,8 +93,8 @@ pub struct MarketplaceApp {
     pub version: String,
     /// Image format (`qcow2`, `raw`, ...); empty when unknown.
     pub format: String,
-    /// The template of the image that an export creates, in base64.
-    pub app_template64: String,
+    /// The template of the image that an export creates, in base64; it may hold passwords.
+    pub app_template64: Secret,
     /// The marketplace's id.
     pub marketplace_id: i64,
     /// The marketplace's name.
@@ -126,7 +126,7 @@ impl MarketplaceApp {
             description: element.text("DESCRIPTION"),
             version: element.text("VERSION"),
             format: element.text("FORMAT"),
-            app_template64: element.text("APPTEMPLATE64"),
+            app_template64: Secret::new(element.text("APPTEMPLATE64")),
             marketplace_id: element.number("MARKETPLACE_ID")?,
             marketplace: element.text("MARKETPLACE"),
             state: AppState::from_number(element.number("STATE")?),

@@ -149,6 +149,9 @@ pub enum WriteErrorReason {
     /// A byte or character that cannot be stored as XML, as OpenNebula does with every template.
     #[error("the value holds bytes that XML cannot carry (control characters, or text that is not UTF-8)")]
     NotXml,
+    /// A vector without pairs, which is lost when it is stored as XML.
+    #[error("the vector is empty")]
+    EmptyVector,
     /// More than 4 GiB of text.
     #[error("the template would be larger than 4 GiB")]
     TooLarge,

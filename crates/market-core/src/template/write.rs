@@ -11,7 +11,8 @@ pub enum Rules {
     /// Everything that the template parser reads back unchanged.
     Parser,
     /// Only what also survives `oned`, which stores every template as XML in its database: no `]]>` in any form (inside an
-    /// `APP` record it crashes `oned`), UTF-8 only, no control characters but tab and newline.
+    /// `APP` record it crashes `oned`), UTF-8 only, no control characters but tab and newline, no empty vector, no key that begins
+    /// with a digit. (Blanks at the ends of a value survive in an answer; where users send templates, `oned` cuts them off.)
     Oned,
 }
 
@@ -83,6 +84,9 @@ impl Writer {
         for (key, value) in pairs {
             let key = key.as_ref();
             check_key(name, key)?;
+            if self.rules == Rules::Oned && key.starts_with(|c: char| c.is_ascii_digit()) {
+                return Err(error(name, Some(key), WriteErrorReason::Name));
+            }
             // The newline after the bracket and between pairs keeps each value alone on its line, which `]]>` needs.
             self.out.extend_from_slice(if keys.is_empty() { b"\n" } else { b",\n" });
             if !keys.insert(key.to_owned()) {
@@ -91,6 +95,9 @@ impl Writer {
             self.out.extend_from_slice(key.as_bytes());
             self.out.push(b'=');
             self.value(name, Some(key), value.as_ref())?;
+        }
+        if keys.is_empty() && self.rules == Rules::Oned {
+            return Err(error(name, None, WriteErrorReason::EmptyVector));
         }
         self.out.extend_from_slice(if keys.is_empty() { b"]\n" } else { b"\n]\n" });
         Ok(())

@@ -2,7 +2,7 @@
 
 use super::error::{ParseError, WriteError, WriteErrorReason};
 use super::parse::needs_prefix;
-use super::{ParseFailure, Repr, Template, Value, Vector, write};
+use super::{Entry, ParseFailure, Repr, Span, Template, Value, Vector, write};
 use memchr::memmem;
 use roxmltree::{Document, Node, ParsingOptions};
 
@@ -46,9 +46,8 @@ impl Template {
     pub fn from_element(element: Node<'_, '_>) -> Result<Self, ParseError> {
         let mut template = Self::new();
         for child in element.children().filter(Node::is_element) {
-            let name = element_name(child);
-            let inserted = if let Some(text) = single(child) {
-                template.insert(&name, |template| Some(Repr::Single(template.store(text.as_bytes())?)))
+            let value = if let Some(text) = single(child) {
+                template.store(text.as_bytes()).map(Repr::Single)
             } else if child.children().any(|node| node.is_element()) {
                 let mut pairs = std::collections::BTreeMap::new();
                 for pair in child.children().filter(Node::is_element) {
@@ -56,25 +55,26 @@ impl Template {
                         pairs.insert(pair.tag_name().name(), value);
                     }
                 }
-                template.insert(&name, |template| {
-                    template.store_pairs(pairs.iter().map(|(key, value)| (*key, value.as_bytes())))
-                })
+                template.store_pairs(pairs.iter().map(|(key, value)| (*key, value.as_bytes())))
             } else {
-                Ok(())
+                continue;
             };
-            inserted.map_err(|_| ParseError::TooLarge)?;
+            let name = template.store(element_name(child).as_bytes());
+            let (name, value) = name.zip(value).ok_or(ParseError::TooLarge)?;
+            template.attributes.entries.push(Entry { name, value, at: Span::default() });
         }
+        template.sort();
         Ok(template)
     }
 
     fn trimmed(mut self) -> Self {
         let Self { buffer, attributes } = &mut self;
-        let trim = |span: &mut super::Span| {
+        let trim = |span: &mut Span| {
             let text = span.of(buffer);
             let is_space = |b: &u8| b.is_ascii_whitespace() || *b == 0x0b;
             let front = text.iter().take_while(|b| is_space(b)).count();
             let back = text[front..].iter().rev().take_while(|b| is_space(b)).count();
-            *span = super::Span::new(span.start as usize + front, span.end as usize - back);
+            *span = Span::new(span.start as usize + front, span.end as usize - back);
         };
         for entry in &mut attributes.entries {
             if let Repr::Single(value) = &mut entry.value {
@@ -133,35 +133,48 @@ fn pairs(out: &mut String, name: &str, vector: Vector<'_>) -> Result<(), WriteEr
 
 /// Parses XML without document types (so nothing can expand) and with a bound on its nodes.
 pub(crate) fn document(text: &str) -> Result<Document<'_>, ParseError> {
+    check_markup(text)?;
     let options = ParsingOptions { allow_dtd: false, nodes_limit: MAX_XML_NODES, ..ParsingOptions::default() };
-    let document = Document::parse_with_options(text, options).map_err(|error| ParseError::Xml(error.to_string()))?;
-    if let Some(place) = forbidden_text(text) {
-        return Err(ParseError::Xml(format!("`]]>` in the text at byte {place}")));
-    }
-    Ok(document)
+    Document::parse_with_options(text, options).map_err(|error| ParseError::Xml(error.to_string()))
 }
 
-/// The first `]]>` outside a CDATA section, a comment, a processing instruction and a tag: not well formed, but the XML parser
-/// does not say so.
-fn forbidden_text(text: &str) -> Option<usize> {
+/// The most attributes of one tag, and the most namespace declarations of a document: dumps have none of either, and the XML
+/// parser takes quadratic time for many.
+const MAX_TAG_ATTRIBUTES: usize = 64;
+
+/// Refuses what the XML parser does not, in one pass: `]]>` in a text (not well formed) and tags that would take for ever.
+fn check_markup(text: &str) -> Result<(), ParseError> {
     let bytes = text.as_bytes();
-    let find = |from: usize, what: &[u8]| memmem::find(&bytes[from..], what).map(|n| from + n);
-    let mut end = find(0, b"]]>")?;
-    let mut at = 0;
+    let refuse = |reason: &str, at: usize| Err(ParseError::Xml(format!("{reason} at byte {at}")));
+    let find = |from: usize, what: &[u8]| memmem::find(&bytes[from..], what).map(|n| from + n + what.len());
+    let (mut at, mut namespaces) = (0, 0);
     loop {
-        let Some(markup) = memchr::memchr(b'<', &bytes[at..end]).map(|n| at + n) else { return Some(end) };
+        let markup = memchr::memchr(b'<', &bytes[at..]).map_or(bytes.len(), |n| at + n);
+        if let Some(end) = memmem::find(&bytes[at..markup], b"]]>") {
+            return refuse("`]]>` in the text", at + end);
+        }
         let rest = &bytes[markup..];
-        at = if rest.starts_with(b"<![CDATA[") {
-            find(markup, b"]]>")? + 3
+        let end = if rest.is_empty() {
+            return Ok(());
+        } else if rest.starts_with(b"<![CDATA[") {
+            find(markup, b"]]>")
         } else if rest.starts_with(b"<!--") {
-            find(markup + 4, b"-->")? + 3
+            find(markup + 4, b"-->")
         } else if rest.starts_with(b"<?") {
-            find(markup, b"?>")? + 2
+            find(markup, b"?>")
         } else {
-            markup + tag_length(rest)?
+            let end = tag_length(rest).map(|length| markup + length);
+            let tag = &bytes[markup..end.unwrap_or(bytes.len())];
+            namespaces += memmem::find_iter(tag, b"xmlns").count();
+            if memchr::memchr_iter(b'=', tag).nth(MAX_TAG_ATTRIBUTES).is_some() || namespaces > MAX_TAG_ATTRIBUTES {
+                return refuse("more attributes than any dump has", markup);
+            }
+            end
         };
-        if at > end {
-            end = find(at, b"]]>")?;
+        match end {
+            Some(end) => at = end,
+            // Not closed: the parser says so better.
+            None => return Ok(()),
         }
     }
 }
