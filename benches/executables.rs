@@ -50,6 +50,9 @@ struct Row {
     rounds: usize,
     /// Directories that are emptied before each run.
     scratch: Vec<PathBuf>,
+    /// As many bytes are written and removed again before each run: a virtual machine's host takes memory back from it while it
+    /// rests, and who writes first would pay for that.
+    warm_bytes: u64,
 }
 
 struct Bench {
@@ -59,6 +62,7 @@ struct Bench {
     random: PathBuf,
     sparse: PathBuf,
     server: HttpServer,
+    bytes: u64,
 }
 
 impl Bench {
@@ -77,6 +81,7 @@ impl Bench {
         File::open(&sparse)?.sync_all()?;
         let server = HttpServer::directory(path("images"));
         Ok(Self {
+            bytes: mib << 20,
             public: path("public"),
             datastore: path("datastore"),
             random,
@@ -152,6 +157,7 @@ impl Bench {
                 theirs,
                 rounds,
                 scratch: vec![self.public.clone(), self.datastore.clone()],
+                warm_bytes: if beside == "true" { 0 } else { self.bytes },
             });
         }
         Ok(rows)
@@ -178,8 +184,8 @@ struct Figures {
 fn compare(row: &Row) -> Outcome<(Figures, Figures, f64)> {
     let (mut ours, mut theirs, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..=row.rounds {
-        let one = run(&row.ours, &row.stdin, &row.scratch)?;
-        let other = run(&row.theirs, &row.stdin, &row.scratch)?;
+        let one = run(&row.ours, row)?;
+        let other = run(&row.theirs, row)?;
         // The first round warms the caches.
         if round > 0 {
             ratios.push(one.wall / other.wall);
@@ -190,8 +196,8 @@ fn compare(row: &Row) -> Outcome<(Figures, Figures, f64)> {
     Ok((medians(&ours), medians(&theirs), median(ratios)))
 }
 
-fn run(words: &[String], stdin: &Path, scratch: &[PathBuf]) -> Outcome<Figures> {
-    for directory in scratch {
+fn run(words: &[String], row: &Row) -> Outcome<Figures> {
+    for directory in &row.scratch {
         for entry in fs::read_dir(directory)? {
             let path = entry?.path();
             if path.is_file() {
@@ -199,11 +205,12 @@ fn run(words: &[String], stdin: &Path, scratch: &[PathBuf]) -> Outcome<Figures> 
             }
         }
     }
+    warm(row)?;
     let (program, arguments) = words.split_first().ok_or("no command")?;
     let start = Instant::now();
     let child = Command::new(program)
         .args(arguments)
-        .stdin(File::open(stdin)?)
+        .stdin(File::open(&row.stdin)?)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()?;
@@ -214,6 +221,15 @@ fn run(words: &[String], stdin: &Path, scratch: &[PathBuf]) -> Outcome<Figures> 
     }
     let cpu = used.rusage.utime.as_secs_f64() + used.rusage.stime.as_secs_f64();
     Ok(Figures { wall, cpu, mib: used.rusage.maxrss as f64 / f64::from(1 << 20) })
+}
+
+fn warm(row: &Row) -> Outcome<()> {
+    let directory = row.scratch.first().ok_or("no directory")?;
+    let mut file = tempfile::tempfile_in(directory)?;
+    for _ in 0..row.warm_bytes >> 20 {
+        file.write_all(&[1; 1 << 20])?;
+    }
+    Ok(())
 }
 
 fn medians(runs: &[Figures]) -> Figures {

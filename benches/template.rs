@@ -75,15 +75,16 @@ fn monitor_report() -> Vec<u8> {
     text.into_bytes()
 }
 
-/// 135,384 attributes as users write them: singles, vectors over several lines, comments.
+/// 10 MB of 135,384 attributes as users write them: singles, vectors over several lines, comments, scripts.
 fn vm_templates() -> Vec<u8> {
     let mut text = String::new();
     for vm in 0..11_282 {
         let _ = write!(
             text,
-            "# machine {vm}\nNAME = \"vm-{vm}\"\nCPU = 0.5\nVCPU = 2\nMEMORY = 1024\nDESCRIPTION = \"a machine with \\\"quotes\\\" and a \
-             rather long description of what it does for a living, so that the sizes are those of real templates\"\n\
-             CONTEXT = [ NETWORK = \"YES\", SSH_PUBLIC_KEY = \"$USER[SSH_PUBLIC_KEY]\", SET_HOSTNAME = \"$NAME\" ]\n\
+            "# machine {vm}\nNAME = \"vm-{vm}\"\nCPU = 0.5\nVCPU = 2\nMEMORY = 1024\n\
+             DESCRIPTION = \"a machine with \\\"quotes\\\" and a rather long description of what it does for a living\"\n\
+             CONTEXT = [ NETWORK = \"YES\", SSH_PUBLIC_KEY = \"$USER[SSH_PUBLIC_KEY]\", SET_HOSTNAME = \"$NAME\",\n  \
+             START_SCRIPT = \"#!/bin/bash\nset -e\nif [ ! -f /etc/marker ]; then\n  echo configured >> /etc/motd\nfi\n\" ]\n\
              DISK = [ IMAGE = \"Debian 12\", IMAGE_UNAME = \"oneadmin\",\n  SIZE = 10240, DEV_PREFIX = vd ]\n\
              DISK = [ TYPE = swap, SIZE = 1024, READONLY = no ]\n\
              NIC = [ NETWORK = \"Public\", NETWORK_UNAME = \"oneadmin\", SECURITY_GROUPS = \"0,100\" ]\n\

@@ -142,16 +142,20 @@ impl Template {
         if entries.is_sorted_by(|a, b| name(a) <= name(b)) {
             return;
         }
-        // The first eight bytes decide nearly every comparison without a look into the buffer.
-        let mut order: Vec<(u64, u32)> =
-            (0..).zip(entries.iter()).map(|(at, entry)| (prefix(name(entry)), at)).collect();
-        order.sort_by(|&(a, x), &(b, y)| {
+        // The first sixteen bytes decide nearly every comparison without a look into the buffer.
+        let key = |(at, entry): (u32, &Entry)| (prefix(name(entry)), at, entry.name.len() > PREFIX_BYTES);
+        let mut order: Vec<_> = (0..).zip(entries.iter()).map(key).collect();
+        order.sort_by(|&(a, x, x_long), &(b, y, y_long)| {
             a.cmp(&b).then_with(|| {
-                let (x, y) = (&entries[x as usize], &entries[y as usize]);
-                if x.name.len() <= 8 && y.name.len() <= 8 { Ordering::Equal } else { name(x).cmp(name(y)) }
+                // Equal prefixes of names that end within them are equal names: no name holds the NUL that pads a prefix.
+                if x_long || y_long {
+                    name(&entries[x as usize]).cmp(name(&entries[y as usize]))
+                } else {
+                    Ordering::Equal
+                }
             })
         });
-        attributes.entries = order.into_iter().map(|(_, at)| entries[at as usize]).collect();
+        attributes.entries = order.into_iter().map(|(_, at, _)| entries[at as usize]).collect();
     }
 
     /// The number of attributes.
@@ -284,12 +288,14 @@ impl Template {
     }
 }
 
-/// The first eight bytes of a name as a number that sorts as the bytes do (no name holds a NUL).
-fn prefix(name: &[u8]) -> u64 {
-    let mut bytes = [0; 8];
-    let taken = name.len().min(8);
+const PREFIX_BYTES: usize = 16;
+
+/// The first bytes of a name as a number that sorts as the bytes do.
+fn prefix(name: &[u8]) -> u128 {
+    let mut bytes = [0; PREFIX_BYTES];
+    let taken = name.len().min(PREFIX_BYTES);
     bytes[..taken].copy_from_slice(&name[..taken]);
-    u64::from_be_bytes(bytes)
+    u128::from_be_bytes(bytes)
 }
 
 impl PartialEq for Template {
