@@ -5,7 +5,7 @@ use libfuzzer_sys::fuzz_target;
 use market_core::container::Container;
 
 fuzz_target!(|head: &[u8]| {
-    if let Err(error) = Container::sniff(head).refuse_references("image") {
+    if let Err(error) = Container::sniff(head).refuse_references("image", "raw") {
         assert!(!error.to_string().contains('\n'));
     }
 });

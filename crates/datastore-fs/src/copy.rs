@@ -8,7 +8,9 @@ use market_core::container::{Container, HEAD_BYTES};
 use market_core::error::{Error, ErrorKind};
 use market_core::model::MiB;
 use market_core::report::CopiedImage;
-use market_core::transfer::{Digests, FileSink, Location, Options, Source, SparseFile, Wanted, rename_new, shown};
+use market_core::transfer::{
+    Digests, FileSink, Location, Options, Source, SparseFile, Wanted, random_name, rename_new, shown,
+};
 use rustix::fs::statvfs;
 use std::fs::File;
 use std::io;
@@ -29,7 +31,7 @@ pub async fn copy(action: &CopyAction, context: &Context) -> Result<CopiedImage,
 
     let base = base_path(action)?;
     check_room(&source, &base)?;
-    let name = random_name()?;
+    let name = random_name::<16>().map_err(|error| Error::io("the system's random numbers", &error))?;
     let staged = Staged::create(&base, &name)?;
     let mut file = SparseFile::new(staged.open()?, config.sparse.unwrap_or(true));
     let path = staged.shown();
@@ -177,16 +179,6 @@ fn check_room(source: &Source, base: &Path) -> Result<(), Error> {
     let cause =
         format!("needs {}, the datastore {} has {} free", MiB::containing(needed), base.display(), MiB::within(free));
     Err(Error::new(ErrorKind::Full, source.subject(), cause).remedy("free some space"))
-}
-
-fn random_name() -> Result<String, Error> {
-    use std::fmt::Write as _;
-    let mut random = [0_u8; 16];
-    getrandom::fill(&mut random).map_err(|error| Error::io("the system's random numbers", &error.into()))?;
-    Ok(random.iter().fold(String::new(), |mut name, byte| {
-        let _ = write!(name, "{byte:02x}");
-        name
-    }))
 }
 
 /// The copy under a name that is no image's, beside its place; removed unless it is published.

@@ -2,28 +2,24 @@
 
 use market_core::error::Error;
 use market_core::model::AppId;
+use market_core::transfer::random_name;
+use std::io;
 use std::time::{SystemTime, UNIX_EPOCH};
 use url::Url;
 
 /// The name of a published app: 32 hexadecimal digits, the form that the stock driver gave its files.
 pub(crate) fn published() -> Result<String, Error> {
-    random(16)
+    random_name::<16>().map_err(no_random)
 }
 
 /// The name of a staged import: app, start in seconds since 1970, something random.
 pub(crate) fn staged(app: AppId) -> Result<String, Error> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    Ok(format!("{app}-{now}-{}", random(8)?))
+    Ok(format!("{app}-{now}-{}", random_name::<8>().map_err(no_random)?))
 }
 
-fn random(bytes: usize) -> Result<String, Error> {
-    use std::fmt::Write as _;
-    let mut random = [0; 16];
-    getrandom::fill(&mut random).map_err(|error| Error::io("the system's random numbers", &error.into()))?;
-    Ok(random.iter().take(bytes).fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    }))
+fn no_random(error: io::Error) -> Error {
+    Error::io("the system's random numbers", &error)
 }
 
 /// Whether a file of the public directory is one that an import made, by us or by the stock driver.

@@ -52,7 +52,7 @@ impl Container {
     }
 
     /// Refuses an image that needs another file, and one that is declared as `vmdk` and is not recognized as one: with the
-    /// format given, a reader takes any text for its descriptor.
+    /// format given, a reader takes any text for its descriptor. `declared_format` is empty where nothing was declared.
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] about `subject`, with the name of that file.

@@ -2,6 +2,9 @@
 
 pub mod template;
 
+/// The XML parser whose nodes [`template::Template::from_element`] takes.
+pub use roxmltree;
+
 #[cfg(feature = "model")]
 pub mod action;
 #[cfg(feature = "model")]

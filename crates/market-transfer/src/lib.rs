@@ -36,4 +36,4 @@ pub use location::{Location, shown};
 pub use piece::{PIECE_BYTES, Piece, ZEROS, split_zeros};
 pub use source::{FileSink, Options, Sink, Source};
 pub use sparse::SparseFile;
-pub use system::{is_same_file, rename_new};
+pub use system::{is_same_file, random_name, rename_new};

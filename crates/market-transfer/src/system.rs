@@ -1,5 +1,6 @@
-//! What the system does better than a loop of reads and writes: copies between files, and a rename that never replaces.
+//! What the system does better than code of ours: copies between files, a rename that never replaces, names that never meet.
 
+use crate::digest::hex;
 use rustix::fs::{AtFlags, RenameFlags, copy_file_range, linkat, renameat_with, statat, unlinkat};
 use rustix::io::Errno;
 use std::fs::File;
@@ -74,6 +75,21 @@ pub fn is_same_file(from: impl AsFd, name: &str, to: impl AsFd, other_name: &str
     };
     let first = identity(from.as_fd(), name);
     first.is_some() && first == identity(to.as_fd(), other_name)
+}
+
+/// A name of so many random bytes in lower-case hexadecimal: with 16 of them no two are ever the same.
+///
+/// # Errors
+/// When the system has no random numbers.
+///
+/// ```
+/// assert_eq!(market_transfer::random_name::<16>()?.len(), 32);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn random_name<const BYTES: usize>() -> io::Result<String> {
+    let mut random = [0; BYTES];
+    getrandom::fill(&mut random)?;
+    Ok(hex(&random))
 }
 
 #[cfg(test)]

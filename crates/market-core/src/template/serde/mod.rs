@@ -28,6 +28,21 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! A TEMPLATE element is read the same way, through [`Template::from_element`](super::Template::from_element) or, as text,
+//! [`Template::parse_text_or_xml`](super::Template::parse_text_or_xml):
+//!
+//! ```
+//! # use market_core::template::{Template, serde::from_template};
+//! # #[derive(serde::Deserialize)] struct Config { bucket: String }
+//! let template = Template::parse_text_or_xml(b"<TEMPLATE><BUCKET><![CDATA[apps]]></BUCKET></TEMPLATE>")?;
+//! assert_eq!(from_template::<Config>(&template)?.bucket, "apps");
+//! assert_eq!(
+//!     from_template::<Config>(&Template::new()).err().unwrap().to_string(),
+//!     "attribute BUCKET: missing",
+//! );
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! Messages name the attribute, never its value: it may be a secret.
 
 mod de;
