@@ -268,6 +268,8 @@ fn a_copy_whose_answer_is_lost_or_whose_id_is_wrong_leaves_nothing() {
     let dump = datastore.dump(&datastore.file("image", b"bytes")).copy();
     let line = failure(&call(&["cp", "8"], &dump), 3);
     assert!(line.contains("is about id 7, the call about id 8"), "{line}");
+    let line = failure(&call(&["cp", "7", "8"], &dump), 2);
+    assert!(line.contains("too many arguments"), "{line}");
     let full = fs::File::options().write(true).open("/dev/full").unwrap();
     let mut command = Command::new(EXECUTABLE);
     let mut child =

@@ -116,14 +116,11 @@ impl<A: Copy> Program<'_, A> {
 
     fn dump(&self, words: Vec<OsString>) -> Result<(Vec<u8>, Option<i64>), Error> {
         let mut words = words.into_iter();
-        let dump = match (self.dump_on_stdin, words.next()) {
-            (true, id) => {
-                words = id.into_iter().collect::<Vec<_>>().into_iter();
-                read_stdin()?
-            }
-            (false, Some(word)) if word == "-" => read_stdin()?,
-            (false, Some(word)) => word.into_vec(),
-            (false, None) => return Err(self.usage("the dump is missing")),
+        let first = if self.dump_on_stdin { Some(OsString::from("-")) } else { words.next() };
+        let dump = match first {
+            Some(word) if word == "-" => read_stdin()?,
+            Some(word) => word.into_vec(),
+            None => return Err(self.usage("the dump is missing")),
         };
         let id = words.next().map(|word| {
             let number = std::str::from_utf8(word.as_bytes()).ok().and_then(|text| text.parse().ok());
