@@ -115,7 +115,8 @@ impl StorageBackend for DirectoryMarket {
 
     async fn delete(&self, _: AppId, source: &str) -> Result<Deleted, Error> {
         let path = Path::new(source);
-        if path.parent() != Some(&self.directory) || path.file_name().is_none() {
+        let name = path.file_name().and_then(|name| name.to_str()).and_then(app_of);
+        if path.parent() != Some(&self.directory) || name.is_none() {
             return Err(Error::new(ErrorKind::Denied, source, "is no app of this marketplace"));
         }
         remove(path)
@@ -125,11 +126,12 @@ impl StorageBackend for DirectoryMarket {
         for entry in fs::read_dir(&self.directory).map_err(at(&self.directory))? {
             let entry = entry.map_err(at(&self.directory))?;
             let Ok(key) = entry.file_name().into_string() else { continue };
-            let metadata = entry.metadata().map_err(at(&entry.path()))?;
+            // Other files are not ours, and one of ours may be gone by now.
+            let Some(app) = app_of(key.trim_start_matches('.')) else { continue };
+            let Ok(metadata) = entry.metadata() else { continue };
             let state = if key.starts_with('.') { ObjectState::Staged } else { ObjectState::Published };
-            let app = key.trim_start_matches('.').split('-').next().and_then(|id| id.parse().ok()).map(AppId);
             let age = metadata.modified().ok().and_then(|written| written.elapsed().ok()).unwrap_or_default();
-            sink(StoredObject { key, state, app, bytes: metadata.len(), age });
+            sink(StoredObject { key, state, app: Some(app), bytes: metadata.len(), age });
         }
         Ok(())
     }
@@ -137,6 +139,14 @@ impl StorageBackend for DirectoryMarket {
     async fn remove(&self, object: &StoredObject) -> Result<Deleted, Error> {
         remove(&self.directory.join(&object.key))
     }
+}
+
+/// The app of a name that `stage` made: `<app>-<nanoseconds>-<process>`.
+fn app_of(name: &str) -> Option<AppId> {
+    let mut parts = name.splitn(3, '-');
+    let mut number = || parts.next()?.parse::<i128>().ok();
+    let (app, _, _) = (number()?, number()?, number()?);
+    i64::try_from(app).ok().map(AppId)
 }
 
 fn remove(path: &Path) -> Result<Deleted, Error> {

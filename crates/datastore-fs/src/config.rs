@@ -5,6 +5,7 @@ use market_core::error::{Error, ErrorKind};
 use market_core::model::{Datastore, DatastoreType, ImageType};
 use market_core::template::serde::from_template;
 use serde::Deserialize;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 /// What `cp` and `export` read from the datastore's template (docs/datastore-fs.md).
@@ -30,22 +31,20 @@ pub struct FsConfig {
     /// Whether `FROM_APP_MD5` is verified; yes by default.
     pub verify_app_md5: Option<bool>,
     /// Seconds that a connection may take.
-    pub connect_timeout: Option<u64>,
+    pub connect_timeout: Option<NonZeroU64>,
     /// Seconds that the other side may be silent.
-    pub idle_timeout: Option<u64>,
+    pub idle_timeout: Option<NonZeroU64>,
     /// A file of PEM certificates that https servers may be signed with.
     pub tls_ca: Option<PathBuf>,
     /// Whether any certificate of an https server is taken.
-    #[serde(default)]
-    pub tls_insecure: bool,
+    pub tls_insecure: Option<bool>,
 }
 
 /// What a marketplace's template says of its transfers; the datastore's own attributes come first.
 #[derive(Deserialize)]
 struct OfMarketplace {
     tls_ca: Option<PathBuf>,
-    #[serde(default)]
-    tls_insecure: bool,
+    tls_insecure: Option<bool>,
 }
 
 /// Refuses a datastore on other hosts.
@@ -61,7 +60,7 @@ fn refuse(attribute: &str, asked: bool, what: &str) -> Result<(), Error> {
     }
     let error =
         Error::new(ErrorKind::Unsupported, format!("attribute {attribute}"), format!("{what} not supported yet"));
-    Err(error.remedy("use the stock driver for this datastore"))
+    Err(error.remedy("keep the stock driver where datastores use it (see docs/run-the-drivers.md)"))
 }
 
 impl FsConfig {
@@ -86,7 +85,7 @@ impl FsConfig {
                 Error::new(ErrorKind::Config, subject, error.to_string())
             })?;
             config.tls_ca = config.tls_ca.or(of_marketplace.tls_ca);
-            config.tls_insecure |= of_marketplace.tls_insecure;
+            config.tls_insecure = config.tls_insecure.or(of_marketplace.tls_insecure);
         }
         Ok(config)
     }

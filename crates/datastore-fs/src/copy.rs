@@ -6,7 +6,7 @@ use market_core::action::CopyAction;
 use market_core::backend::Context;
 use market_core::container::{Container, HEAD_BYTES};
 use market_core::error::{Error, ErrorKind};
-use market_core::model::MiB;
+use market_core::model::{DatastoreType, MiB};
 use market_core::report::CopiedImage;
 use market_core::transfer::{
     Digests, FileSink, Location, Options, Source, SparseFile, Wanted, random_name, rename_new, shown,
@@ -60,14 +60,16 @@ async fn open(action: &CopyAction, config: &FsConfig, context: &Context) -> Resu
     let path = action.image.path.as_str();
     let defaults = &context.options;
     let options = Options {
-        connect_timeout: config.connect_timeout.map_or(defaults.connect_timeout, Duration::from_secs),
-        idle_timeout: config.idle_timeout.map_or(defaults.idle_timeout, Duration::from_secs),
+        connect_timeout: config
+            .connect_timeout
+            .map_or(defaults.connect_timeout, |seconds| Duration::from_secs(seconds.get())),
+        idle_timeout: config.idle_timeout.map_or(defaults.idle_timeout, |seconds| Duration::from_secs(seconds.get())),
         user_agent: concat!("datastore-fs/", env!("CARGO_PKG_VERSION")).to_owned(),
         tls_ca: config.tls_ca.clone(),
-        tls_insecure: config.tls_insecure,
+        tls_insecure: config.tls_insecure.unwrap_or_default(),
         ..defaults.clone()
     };
-    if config.tls_insecure {
+    if options.tls_insecure {
         context.log.warn("TLS_INSECURE: the certificates of https servers are not verified");
     }
     let Location::Path(local) = Location::parse(path)? else {
@@ -92,13 +94,14 @@ fn path_of(file: &File) -> Result<PathBuf, Error> {
 /// Refuses what cannot become an image of this datastore; the format otherwise.
 fn check_format(action: &CopyAction, config: &FsConfig, head: &[u8], subject: &str) -> Result<&'static str, Error> {
     let unsupported = |cause: String| Error::new(ErrorKind::Unsupported, subject, cause);
-    match Packing::sniff(head).filter(|_| config.decompresses(action)) {
-        Some(Packing::Compressed(format)) => {
+    let files = action.datastore.datastore_type == DatastoreType::File;
+    match Packing::sniff(head).filter(|_| !files) {
+        Some(Packing::Compressed(format)) if config.decompresses(action) => {
             let error = unsupported(format!("is compressed with {format}, which is not unpacked yet"));
             return Err(error.remedy("unpack it first, or set NO_DECOMPRESS=\"yes\" to store it as it is"));
         }
         Some(Packing::Archive(format)) => return Err(unsupported(format!("is a {format} archive, not an image"))),
-        None => {}
+        _ => {}
     }
     let container = Container::sniff(head);
     container.refuse_references(subject, "")?;
@@ -149,7 +152,10 @@ impl Expected {
                 let computed = computed.as_deref().unwrap_or_default();
                 let cause = format!("what came has the checksum {computed}, {name} says {declared}");
                 let error = Error::new(ErrorKind::Mismatch, subject, cause);
-                return Err(error.remedy("nothing was kept; check the source"));
+                return Err(error.remedy(match name {
+                    "FROM_APP_MD5" => "nothing was kept; check the app, or set VERIFY_APP_MD5=\"no\" in the datastore if it is known to be good",
+                    _ => "nothing was kept; check the source",
+                }));
             }
         }
         if digests.bytes == 0 {

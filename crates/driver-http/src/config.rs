@@ -36,8 +36,9 @@ impl HttpConfig {
         }
         if self.bridge_list.as_ref().is_some_and(|list| !list.trim().is_empty()) {
             let cause = "marketplaces on bridges are not supported yet";
-            return Err(Error::new(ErrorKind::Unsupported, "attribute BRIDGE_LIST", cause)
-                .remedy("use a local PUBLIC_DIR, or the stock driver for this marketplace"));
+            return Err(Error::new(ErrorKind::Unsupported, "attribute BRIDGE_LIST", cause).remedy(
+                "keep the stock driver for it, and install this one under another name (see docs/run-the-drivers.md)",
+            ));
         }
         Ok(())
     }

@@ -30,7 +30,10 @@ impl Directory {
         let handle = open(path, DIRECTORY, Mode::empty()).map_err(|errno| match errno {
             Errno::NOENT => Error::config("PUBLIC_DIR", format!("{} does not exist", path.display())),
             Errno::NOTDIR => Error::config("PUBLIC_DIR", format!("{} is no directory", path.display())),
-            errno => failed(path, errno),
+            Errno::LOOP | Errno::NAMETOOLONG | Errno::INVAL => {
+                Error::config("PUBLIC_DIR", format!("{}: {}", path.display(), io::Error::from(errno).kind()))
+            }
+            errno => Error::io(format!("attribute PUBLIC_DIR: {}", path.display()), &errno.into()),
         })?;
         Ok(Self { handle, path: path.to_owned() })
     }
@@ -48,10 +51,15 @@ impl Directory {
             Err(errno) => return Err(failed(&path, errno)),
         };
         let stat = fstat(&handle).map_err(|errno| failed(&path, errno))?;
-        let ours = stat.st_uid == rustix::process::geteuid().as_raw();
-        if !ours || Mode::from_raw_mode(stat.st_mode).intersects(Mode::RWXG | Mode::RWXO) {
+        let user = rustix::process::geteuid().as_raw();
+        if stat.st_uid != user {
+            let cause = format!("belongs to user {}, and this runs as user {user}", stat.st_uid);
+            let error = Error::new(ErrorKind::Denied, path.display().to_string(), cause);
+            return Err(error.remedy("run as the user of oned, and give the directory to that user"));
+        }
+        if Mode::from_raw_mode(stat.st_mode).intersects(Mode::RWXG | Mode::RWXO) {
             let error = Error::new(ErrorKind::Denied, path.display().to_string(), "could be read by others");
-            return Err(error.remedy("give it to the user of oned with mode 0700: it holds unfinished imports"));
+            return Err(error.remedy("give it mode 0700: it holds unfinished imports"));
         }
         Ok(Some(Self { handle, path }))
     }

@@ -10,14 +10,18 @@
 //! ```
 //!
 //! `stage` runs to its end. From then on methods may be dropped at any `await` until `seal` begins: the only call that follows
-//! then is `discard`. From `seal` to the outcome of `publish` nothing is dropped. A driver is one process for one action on one thread, so futures need not be
+//! then is `discard`. From `seal` to the outcome of `publish` nothing is dropped. The other actions (`open`, `monitor`, `delete`,
+//! `objects`, `remove`) may be dropped at any `await`. Where nothing is dropped, a store that hangs must be given up by the
+//! backend itself: [`Context::options`] has the patience that the operator wants.
+//!
+//! Futures run on tokio's current-thread runtime, with I/O and time enabled. A call that blocks the thread also delays signals. A driver is one process for one action on one thread, so futures need not be
 //! `Send`, and nothing needs to be shared between calls.
 //!
 //! `examples/minimal_driver.rs` is a complete driver in one file, docs/write-a-driver.md explains it step by step.
 
 #![allow(async_fn_in_trait, reason = "a driver runs on one thread; its futures need not be Send")]
 
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::log::Log;
 use crate::model::AppId;
 use crate::report::MonitorReport;
@@ -87,7 +91,7 @@ pub trait StorageBackend: MarketBackend {
     /// that two imports never meet and what a crash leaves can be found by [`objects`](Self::objects).
     ///
     /// # Errors
-    /// When nothing can be stored.
+    /// When nothing can be stored. Then nothing is left either: there is no stage yet that could be discarded.
     async fn stage(&self, app: AppId, length: Length) -> Result<Self::Staged, Error>;
 
     /// Optional shortcut for a local source: appends a range of the file by the store's own means (shared extents, a copy inside
@@ -134,14 +138,11 @@ pub trait StorageBackend: MarketBackend {
     /// is there already.
     async fn publish(&self, staged: &mut Self::Staged) -> Published;
 
-    /// Finds out what became of a [`publish`](Self::publish) whose outcome was [`Published::Unknown`]. Asked a few times.
+    /// Finds out what became of a [`publish`](Self::publish) whose outcome was [`Published::Unknown`]. Asked a few times; while
+    /// it stays unknown, the import fails and says that the app may be there.
     async fn resolve(&self, staged: &mut Self::Staged) -> Published {
         let _ = staged;
-        Published::NotPublished(Error::new(
-            crate::error::ErrorKind::Failed,
-            "publish",
-            "its outcome cannot be found out",
-        ))
+        Published::Unknown(Error::new(ErrorKind::Failed, "publish", "its outcome cannot be found out"))
     }
 
     /// Removes what was staged. Called on every failure, on signals, and when the caller has gone.
@@ -162,7 +163,7 @@ pub trait StorageBackend: MarketBackend {
     /// When the store cannot be listed completely.
     async fn objects(&self, sink: &mut dyn FnMut(StoredObject)) -> Result<(), Error>;
 
-    /// Removes an object that [`objects`](Self::objects) named. The core decides what is garbage.
+    /// Removes an object that [`objects`](Self::objects) named. The core decides which.
     ///
     /// # Errors
     /// When it is there and stays.
@@ -187,9 +188,10 @@ pub struct Guarantees {
     pub staging: Staging,
     /// How surely `publish` never replaces.
     pub create: Create,
-    /// What `seal` proves.
+    /// What `seal` proves at least.
     pub proof: ProofKind,
-    /// Whether holes are kept as holes, or cost room as zeros do.
+    /// Whether holes are kept as holes, or cost room as zeros do. They come as [`Piece::Hole`] either way; a store without holes
+    /// writes zeros ([`ZEROS`](market_transfer::ZEROS)).
     pub keeps_holes: bool,
     /// The largest object, in bytes.
     pub largest_object_bytes: Option<u64>,
@@ -202,7 +204,8 @@ pub struct Guarantees {
 pub enum Staging {
     /// Nobody sees it before `publish`.
     Invisible,
-    /// It may be seen: the pipeline first collects and verifies the bytes in a local temporary.
+    /// It may be seen: the pipeline first collects and verifies the bytes in a local temporary without a name, in `TMPDIR`
+    /// (`/tmp` when that is not set), which must have room for a whole image.
     Visible,
 }
 

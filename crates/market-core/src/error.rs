@@ -117,8 +117,12 @@ impl From<transfer::Error> for Error {
         use transfer::ErrorKind as From;
         let (kind, remedy) = match error.kind {
             From::Absent => (ErrorKind::Absent, None),
-            From::Denied => (ErrorKind::Denied, Some("check the owner and the permissions")),
+            From::Denied => (ErrorKind::Denied, Some("check who may read or write it")),
             From::Unreachable => (ErrorKind::Unreachable, Some("try again once it answers")),
+            From::Untrusted => (
+                ErrorKind::Unreachable,
+                Some("set TLS_CA to a file with the certificate of its authority, or TLS_INSECURE=\"YES\""),
+            ),
             From::Changed => (ErrorKind::Mismatch, Some("nothing was published; try again when it is at rest")),
             From::Full => (ErrorKind::Full, Some("free some space")),
             From::Unsupported => (ErrorKind::Unsupported, None),

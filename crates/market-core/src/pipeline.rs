@@ -3,7 +3,8 @@
 
 use crate::action::{DeleteAction, DumpError, ImportAction, ImportInfo};
 use crate::backend::{
-    Context, Deleted, Guarantees, Length, ObjectState, Proof, Published, Staging, StorageBackend, StoredObject,
+    Context, Deleted, Guarantees, Length, ObjectState, Proof, ProofKind, Published, Staging, StorageBackend,
+    StoredObject,
 };
 use crate::container::Container;
 use crate::error::{Error, ErrorKind};
@@ -12,6 +13,7 @@ use crate::report::{ImportedApp, ReportError};
 use market_transfer::{Digests, FileSink, HEAD_BYTES, Piece, Sink, Source, SparseFile, Wanted, shown};
 use rustix::fs::{Mode, OFlags};
 use std::fs::File;
+use std::io;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -38,7 +40,7 @@ pub async fn import<B: StorageBackend>(
     let container = Container::sniff(&head);
     container.refuse_references(source.subject(), &info.format)?;
     note_format(&info.format, container.format, context);
-    check_room(backend, &source).await?;
+    check_room(backend, &source, context).await?;
 
     let mut verified = None;
     if B::GUARANTEES.staging == Staging::Visible {
@@ -72,7 +74,10 @@ pub async fn import<B: StorageBackend>(
             Ok(()) if error.remedy.is_none() => Err(error.remedy("nothing was published")),
             Ok(()) => Err(error),
             Err(left) => {
-                context.log.warn(format_args!("what was staged could not be discarded ({left}); gc will find it"));
+                context.log.warn(format_args!(
+                    "what was staged could not be discarded ({left}); delete app {} or remove it by hand",
+                    action.app.id
+                ));
                 Err(error)
             }
         },
@@ -114,7 +119,7 @@ fn length(source: &Source, size: Option<MiB>) -> Length {
 }
 
 /// Fails before the first byte when the object is too large for the store, or the store has no room.
-async fn check_room<B: StorageBackend>(backend: &B, source: &Source) -> Result<(), Error> {
+async fn check_room<B: StorageBackend>(backend: &B, source: &Source, context: &Context) -> Result<(), Error> {
     let Some(bytes) = source.length() else { return Ok(()) };
     let Guarantees { keeps_holes, largest_object_bytes, .. } = B::GUARANTEES;
     let full = |cause: String| Err(Error::new(ErrorKind::Full, source.subject(), cause));
@@ -122,7 +127,7 @@ async fn check_room<B: StorageBackend>(backend: &B, source: &Source) -> Result<(
         return full(format!("has {bytes} bytes, the marketplace stores at most {largest} in one object"));
     }
     let needed = source.allocated().filter(|_| keeps_holes).map_or(bytes, |allocated| allocated.min(bytes));
-    match backend.available_bytes().await? {
+    match context.stop.or(backend.available_bytes()).await? {
         Some(free) if needed > free => {
             let (needed, free) = (MiB::containing(needed), MiB::within(free));
             full(format!("needs {needed}, the marketplace has {free} free"))
@@ -205,7 +210,12 @@ async fn publish<B: StorageBackend>(
     if let Some(reason) = context.stop.reason() {
         return Err(reason.into());
     }
-    let holds = match backend.seal(staged, digests).await? {
+    let proof = backend.seal(staged, digests).await?;
+    if B::GUARANTEES.proof == ProofKind::Digest && matches!(proof, Proof::Bytes(_)) {
+        let cause = "proved the size of what it holds where it promises a digest";
+        return Err(Error::new(ErrorKind::Mismatch, "the marketplace's store", cause).remedy("nothing was published"));
+    }
+    let holds = match proof {
         Proof::Md5(md5) => (Some(&md5) != digests.md5.as_ref()).then(|| format!("bytes of MD5 {md5}")),
         Proof::Bytes(bytes) => (bytes != digests.bytes).then(|| format!("{bytes} bytes")),
     };
@@ -244,9 +254,21 @@ async fn publish<B: StorageBackend>(
 async fn spool(mut source: Source, info: &ImportInfo, context: &Context) -> Result<(Source, Digests), Error> {
     let directory = std::env::temp_dir();
     let shown_directory = directory.to_string_lossy().into_owned();
+    let fail = |error: &io::Error| {
+        Error::io(&*shown_directory, error)
+            .remedy("set TMPDIR of oned to a directory of a local disk with room for the image")
+    };
+    let space = rustix::fs::statvfs(&directory).map_err(|errno| fail(&errno.into()))?;
+    if source
+        .allocated()
+        .or(source.length())
+        .is_some_and(|needed| needed > space.f_bavail.saturating_mul(space.f_frsize))
+    {
+        return Err(fail(&io::ErrorKind::StorageFull.into()));
+    }
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
     let file = rustix::fs::open(&directory, flags, Mode::RUSR | Mode::WUSR);
-    let file = File::from(file.map_err(|error| Error::io(&shown_directory, &error.into()))?);
+    let file = File::from(file.map_err(|errno| fail(&errno.into()))?);
     let reader = file.try_clone().map_err(|error| Error::io(&shown_directory, &error))?;
     let length = source.length();
     let mut target = SparseFile::new(file, true);

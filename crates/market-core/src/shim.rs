@@ -29,6 +29,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::ffi::OsString;
 use std::io::{IsTerminal, Read, Write};
+use std::num::NonZeroU64;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -292,9 +293,9 @@ async fn delete<B: StorageBackend>(call: Call<MarketAction>, mut context: Contex
 #[derive(Deserialize)]
 struct Transfer {
     /// Seconds.
-    connect_timeout: Option<u64>,
+    connect_timeout: Option<NonZeroU64>,
     /// Seconds.
-    idle_timeout: Option<u64>,
+    idle_timeout: Option<NonZeroU64>,
     tls_ca: Option<PathBuf>,
     #[serde(default)]
     tls_insecure: bool,
@@ -306,22 +307,26 @@ fn configuration<C: DeserializeOwned>(marketplace: &Marketplace) -> Result<C, Er
         .map_err(|error| in_marketplace(marketplace, Error::new(ErrorKind::Config, "", error.to_string())))
 }
 
+fn seconds(number: NonZeroU64) -> Duration {
+    Duration::from_secs(number.get())
+}
+
 /// Says which marketplace a wrong attribute belongs to, and how to correct it.
 fn in_marketplace(marketplace: &Marketplace, error: Error) -> Error {
-    if error.kind != ErrorKind::Config {
+    if !matches!(error.kind, ErrorKind::Config | ErrorKind::Unsupported) {
         return error;
     }
     let cause = if error.subject.is_empty() { error.cause } else { format!("{}: {}", error.subject, error.cause) };
     let subject = format!("marketplace {} ({})", marketplace.id, marketplace.name);
     let remedy = error.remedy.unwrap_or_else(|| format!("correct it with \"onemarket update {}\"", marketplace.id));
-    Error::new(ErrorKind::Config, subject, cause).remedy(remedy)
+    Error::new(error.kind, subject, cause).remedy(remedy)
 }
 
 async fn open<B: StorageBackend>(marketplace: &Marketplace, context: &mut Context) -> Result<B, Error> {
     let transfer: Transfer = configuration(marketplace)?;
     let options = &mut context.options;
-    options.connect_timeout = transfer.connect_timeout.map_or(options.connect_timeout, Duration::from_secs);
-    options.idle_timeout = transfer.idle_timeout.map_or(options.idle_timeout, Duration::from_secs);
+    options.connect_timeout = transfer.connect_timeout.map_or(options.connect_timeout, seconds);
+    options.idle_timeout = transfer.idle_timeout.map_or(options.idle_timeout, seconds);
     options.user_agent = format!("market-{}/{}", B::MAD, B::VERSION);
     options.tls_ca = transfer.tls_ca;
     options.tls_insecure = transfer.tls_insecure;
@@ -339,7 +344,10 @@ async fn open<B: StorageBackend>(marketplace: &Marketplace, context: &mut Contex
 pub fn print(answer: &[u8]) -> Result<(), Error> {
     let mut stdout = std::io::stdout().lock();
     let written = stdout.write_all(answer).and_then(|()| stdout.flush());
-    written.map_err(|error| Error::io("standard output", &error).remedy("the answer could not be delivered"))
+    written.map_err(|error| Error {
+        kind: ErrorKind::Failed,
+        ..Error::io("standard output", &error).remedy("the answer could not be delivered")
+    })
 }
 
 /// SIGTERM, SIGINT and SIGHUP ask to stop.

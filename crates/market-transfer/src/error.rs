@@ -12,6 +12,8 @@ pub enum ErrorKind {
     Denied,
     /// The other side cannot be reached, fails, or is too slow; trying later may help.
     Unreachable,
+    /// The other side cannot prove who it is.
+    Untrusted,
     /// The bytes are not what they were, or not as many as was said.
     Changed,
     /// No room is left.

@@ -326,7 +326,10 @@ fn content_range(headers: &HeaderMap) -> Option<(u64, Option<u64>)> {
 
 /// A request that did not get through.
 fn failure(subject: &str, error: &reqwest::Error) -> Attempt {
-    let (kind, again) = if error.is_builder() {
+    let untrusted = !error.is_timeout() && root_cause(error).contains("certificate");
+    let (kind, again) = if untrusted {
+        (ErrorKind::Untrusted, false)
+    } else if error.is_builder() {
         (ErrorKind::Malformed, false)
     } else if error.is_redirect() {
         (ErrorKind::Unreachable, false)

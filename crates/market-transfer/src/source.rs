@@ -70,7 +70,8 @@ impl Source {
             Location::Path(path) => return Self::open_path(&path),
             Location::Http(url) => Kind::Http(Box::new(HttpSource::open(url, options).await?)),
             Location::Other(scheme) => {
-                let cause = format!("{scheme}:// sources are not supported yet");
+                let cause =
+                    format!("{scheme}:// sources are not supported yet, only paths, file://, http:// and https://");
                 return Err(Error::new(ErrorKind::Unsupported, shown(location), cause));
             }
         };
