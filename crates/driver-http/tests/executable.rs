@@ -189,7 +189,7 @@ fn a_wrong_configuration_names_the_marketplace_and_the_attribute() {
     let file = market.directory.path().join("file");
     fs::write(&file, b"x").unwrap();
     type Case<'a> = (&'a [(&'a str, &'a str)], i32, &'a str);
-    let cases: [Case<'_>; 9] = [
+    let cases: [Case<'_>; 10] = [
         (&[("BASE_URL", BASE_URL)], 4, "attribute PUBLIC_DIR: missing"),
         (&[("PUBLIC_DIR", public)], 4, "attribute BASE_URL: missing"),
         (&[("PUBLIC_DIR", public), ("BASE_URL", "market")], 4, "attribute BASE_URL: is no http"),
@@ -209,6 +209,11 @@ fn a_wrong_configuration_names_the_marketplace_and_the_attribute() {
             &[("PUBLIC_DIR", public), ("BASE_URL", BASE_URL), ("IDLE_TIMEOUT", "soon")],
             4,
             "attribute IDLE_TIMEOUT: expected a whole number",
+        ),
+        (
+            &[("PUBLIC_DIR", public), ("BASE_URL", BASE_URL), ("IDLE_TIMEOUT", "0")],
+            4,
+            "attribute IDLE_TIMEOUT: expected a whole number, one or more",
         ),
         (
             &[("PUBLIC_DIR", public), ("BASE_URL", BASE_URL), ("TLS_INSECURE", "perhaps")],

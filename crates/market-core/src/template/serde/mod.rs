@@ -99,11 +99,16 @@ impl ::serde::de::Error for Error {
 
     // serde's own words for these quote the value.
     fn invalid_value(_: ::serde::de::Unexpected<'_>, expected: &dyn ::serde::de::Expected) -> Self {
+        // The one type whose words are not those of an operator.
+        let expected = match expected.to_string() {
+            nonzero if nonzero.starts_with("a nonzero") => "a whole number, one or more".to_owned(),
+            other => other,
+        };
         Self::new(format_args!("expected {expected}, found something else"))
     }
 
-    fn invalid_type(_: ::serde::de::Unexpected<'_>, expected: &dyn ::serde::de::Expected) -> Self {
-        Self::new(format_args!("expected {expected}, found something else"))
+    fn invalid_type(unexpected: ::serde::de::Unexpected<'_>, expected: &dyn ::serde::de::Expected) -> Self {
+        Self::invalid_value(unexpected, expected)
     }
 
     fn unknown_variant(_: &str, expected: &'static [&'static str]) -> Self {
