@@ -1,7 +1,7 @@
 //! The public directory and the staging directory inside it, held open: no path is looked up twice.
 
 use market_core::error::{Error, ErrorKind};
-use market_core::transfer::rename_new;
+use market_core::transfer::{is_same_file, rename_new};
 use rustix::fs::{
     AtFlags, FileType, Mode, OFlags, RawDir, Stat, StatVfs, fstat, fstatvfs, mkdirat, open, openat, statat, unlinkat,
 };
@@ -83,6 +83,11 @@ impl Directory {
     /// Moves a file into another directory without replacing one there.
     pub(crate) fn publish(&self, name: &str, target: &Self, target_name: &str) -> io::Result<()> {
         rename_new(&self.handle, name, &target.handle, target_name)
+    }
+
+    /// Whether a name here and one in another directory are those of one file.
+    pub(crate) fn same_file(&self, name: &str, other: &Self, other_name: &str) -> bool {
+        is_same_file(&self.handle, name, &other.handle, other_name)
     }
 
     /// Makes the directory's entries durable.

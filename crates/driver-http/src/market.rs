@@ -149,16 +149,16 @@ impl StorageBackend for HttpMarket {
                 let cause = "the file system did not take it";
                 Published::NotPublished(Error::new(ErrorKind::Failed, self.path_of(staged), cause))
             }
-            (Ok(Some(published)), Ok(Some(first))) => {
-                // Two names of one file: published by a link whose answer was lost.
-                if (published.st_dev, published.st_ino) != (first.st_dev, first.st_ino) {
-                    return Published::Exists(self.config.source(&staged.published_name));
-                }
+            // Two names of one file: published by a link whose answer was lost.
+            (Ok(Some(_)), Ok(Some(_)))
+                if staged.staging.same_file(&staged.name, &self.public, &staged.published_name) =>
+            {
                 match staged.staging.remove(&staged.name) {
                     Ok(_) => self.make_durable(staged),
                     Err(error) => Published::Unknown(error),
                 }
             }
+            (Ok(Some(_)), Ok(Some(_))) => Published::Exists(self.config.source(&staged.published_name)),
             (Err(error), _) | (_, Err(error)) => Published::Unknown(error),
         }
     }
