@@ -35,7 +35,7 @@ pub async fn copy(action: &CopyAction, context: &Context) -> Result<CopiedImage,
     let staged = Staged::create(&base, &name)?;
     let mut file = SparseFile::new(staged.open()?, config.sparse.unwrap_or(true));
     let path = staged.shown();
-    let mut sink = FileSink { file: &mut file, subject: &path };
+    let mut sink = FileSink { file: &mut file, subject: &path, durable: true };
     let digests = context.stop.or(source.transfer(&mut sink, expected.wanted())).await?;
     expected.compare(source.subject(), &digests)?;
     // What it is was looked at before; it is looked at again in what was stored.

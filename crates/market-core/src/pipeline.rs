@@ -272,7 +272,7 @@ async fn spool(mut source: Source, info: &ImportInfo, context: &Context) -> Resu
     let reader = file.try_clone().map_err(|error| Error::io(&shown_directory, &error))?;
     let length = source.length();
     let mut target = SparseFile::new(file, true);
-    let mut sink = FileSink { file: &mut target, subject: &shown_directory };
+    let mut sink = FileSink { file: &mut target, subject: &shown_directory, durable: false };
     let digests = context.stop.or(source.transfer(&mut sink, Wanted::MD5)).await?;
     verify(source.subject(), &digests, length, info)?;
     target.file().set_len(target.len()).map_err(|error| Error::io(&shown_directory, &error))?;

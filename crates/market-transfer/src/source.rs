@@ -227,6 +227,8 @@ pub struct FileSink<'a> {
     pub file: &'a mut SparseFile,
     /// Its path, as it may be shown.
     pub subject: &'a str,
+    /// Whether it is to be durable in the end; a temporary need not go to the disk.
+    pub durable: bool,
 }
 
 impl Sink for FileSink<'_> {
@@ -241,7 +243,9 @@ impl Sink for FileSink<'_> {
     }
 
     async fn written(&mut self) -> Result<(), Error> {
-        self.file.begin_sync();
+        if self.durable {
+            self.file.begin_sync();
+        }
         Ok(())
     }
 }
