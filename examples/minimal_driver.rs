@@ -10,7 +10,7 @@ use market_core::backend::{
 use market_core::error::{Error, ErrorKind};
 use market_core::model::{AppId, MiB};
 use market_core::report::MonitorReport;
-use market_core::transfer::{Digests, Piece, SparseFile};
+use market_core::transfer::{Digests, Options, Piece, Source, SparseFile};
 use serde::Deserialize;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -29,6 +29,7 @@ struct Config {
 
 struct DirectoryMarket {
     directory: PathBuf,
+    options: Options,
 }
 
 struct Staged {
@@ -49,11 +50,11 @@ impl MarketBackend for DirectoryMarket {
     const VERSION: &'static str = "1.0.0";
     const ABOUT: &'static str = "A marketplace in a directory that every datastore can read.";
 
-    async fn open(config: Config, _: &Context) -> Result<Self, Error> {
+    async fn open(config: Config, context: &Context) -> Result<Self, Error> {
         if !config.directory.is_dir() {
             return Err(Error::config("DIRECTORY", format!("{} is no directory", config.directory.display())));
         }
-        Ok(Self { directory: config.directory })
+        Ok(Self { directory: config.directory, options: context.options.clone() })
     }
 
     async fn monitor(&self) -> Result<MonitorReport, Error> {
@@ -66,16 +67,18 @@ impl MarketBackend for DirectoryMarket {
 impl StorageBackend for DirectoryMarket {
     type Staged = Staged;
 
-    const GUARANTEES: Guarantees = Guarantees {
-        staging: Staging::Invisible,
-        create: Create::Atomic,
-        proof: ProofKind::Size,
-        keeps_holes: true,
-        largest_object_bytes: None,
-        lists_staged: true,
-    };
+    fn guarantees(&self) -> Guarantees {
+        Guarantees {
+            staging: Staging::Invisible,
+            create: Create::Atomic,
+            proof: ProofKind::Size,
+            keeps_holes: true,
+            largest_object_bytes: None,
+            lists_staged: true,
+        }
+    }
 
-    async fn stage(&self, app: AppId, _: Length) -> Result<Staged, Error> {
+    async fn stage(&self, app: AppId, _: Length, _: Option<u64>) -> Result<Staged, Error> {
         let nanoseconds = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_nanos();
         let name = format!("{app}-{nanoseconds}-{}", std::process::id());
         let (part, app) = (self.directory.join(format!(".{name}")), self.directory.join(&name));
@@ -114,12 +117,21 @@ impl StorageBackend for DirectoryMarket {
     }
 
     async fn delete(&self, _: AppId, source: &str) -> Result<Deleted, Error> {
-        let path = Path::new(source);
-        let name = path.file_name().and_then(|name| name.to_str()).and_then(app_of);
-        if path.parent() != Some(&self.directory) || name.is_none() {
-            return Err(Error::new(ErrorKind::Denied, source, "is no app of this marketplace"));
+        remove(&self.path_of(source)?)
+    }
+
+    async fn stored(&self, _: AppId, source: &str) -> Result<Option<Source>, Error> {
+        let path = self.path_of(source)?;
+        if !path.exists() {
+            return Ok(None);
         }
-        remove(path)
+        Ok(Some(Source::open_path(&path, &self.options)?))
+    }
+
+    fn key_of(&self, source: &str) -> Option<String> {
+        let path = Path::new(source);
+        let name = path.file_name()?.to_str().filter(|name| app_of(name).is_some())?;
+        (path.parent() == Some(&self.directory)).then(|| name.to_owned())
     }
 
     async fn objects(&self, sink: &mut dyn FnMut(StoredObject)) -> Result<(), Error> {
@@ -131,13 +143,22 @@ impl StorageBackend for DirectoryMarket {
             let Ok(metadata) = entry.metadata() else { continue };
             let state = if key.starts_with('.') { ObjectState::Staged } else { ObjectState::Published };
             let age = metadata.modified().ok().and_then(|written| written.elapsed().ok()).unwrap_or_default();
-            sink(StoredObject { key, state, app: Some(app), bytes: metadata.len(), age });
+            let (place, bytes) = (String::new(), metadata.len());
+            sink(StoredObject { key, place, state, app: Some(app), bytes, age, busy: false });
         }
         Ok(())
     }
 
     async fn remove(&self, object: &StoredObject) -> Result<Deleted, Error> {
         remove(&self.directory.join(&object.key))
+    }
+}
+
+impl DirectoryMarket {
+    /// The file of a SOURCE. Nothing else is touched.
+    fn path_of(&self, source: &str) -> Result<PathBuf, Error> {
+        let key = self.key_of(source).map(|key| self.directory.join(key));
+        key.ok_or_else(|| Error::new(ErrorKind::Denied, source, "is no app of this marketplace"))
     }
 }
 

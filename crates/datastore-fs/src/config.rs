@@ -1,12 +1,12 @@
 //! The attributes of the datastore's template.
 
 use market_core::action::CopyAction;
+use market_core::attributes::TransferAttributes;
 use market_core::error::{Error, ErrorKind};
 use market_core::model::{Datastore, DatastoreType, ImageType};
 use market_core::template::serde::from_template;
 use serde::Deserialize;
-use std::num::NonZeroU64;
-use std::path::PathBuf;
+use std::fmt::Display;
 
 /// What `cp` and `export` read from the datastore's template (docs/datastore-fs.md).
 #[derive(Clone, Debug, Deserialize)]
@@ -17,8 +17,6 @@ pub struct FsConfig {
     pub safe_dirs: Option<String>,
     /// Whether compressed images are stored as they are.
     pub no_decompress: Option<bool>,
-    /// Bandwidth limit of a transfer.
-    pub limit_transfer_bw: Option<String>,
     /// Whether images are converted to `driver`.
     pub convert: Option<bool>,
     /// The format that the datastore wants.
@@ -30,21 +28,9 @@ pub struct FsConfig {
     pub sparse: Option<bool>,
     /// Whether `FROM_APP_MD5` is verified; yes by default.
     pub verify_app_md5: Option<bool>,
-    /// Seconds that a connection may take.
-    pub connect_timeout: Option<NonZeroU64>,
-    /// Seconds that the other side may be silent.
-    pub idle_timeout: Option<NonZeroU64>,
-    /// A file of PEM certificates that https servers may be signed with.
-    pub tls_ca: Option<PathBuf>,
-    /// Whether any certificate of an https server is taken.
-    pub tls_insecure: Option<bool>,
-}
-
-/// What a marketplace's template says of its transfers; the datastore's own attributes come first.
-#[derive(Deserialize)]
-struct OfMarketplace {
-    tls_ca: Option<PathBuf>,
-    tls_insecure: Option<bool>,
+    /// How bytes are moved; what the datastore does not say, the app's marketplace may.
+    #[serde(skip)]
+    pub transfer: TransferAttributes,
 }
 
 /// Refuses a datastore on other hosts.
@@ -63,6 +49,12 @@ fn refuse(attribute: &str, asked: bool, what: &str) -> Result<(), Error> {
     Err(error.remedy("keep the stock driver where datastores use it (see docs/run-the-drivers.md)"))
 }
 
+/// An attribute of a template that cannot be used.
+fn wrong(kind: &str, tool: &str, id: i64, name: &str, error: &dyn Display) -> Error {
+    let error = Error::new(ErrorKind::Config, format!("{kind} {id} ({name})"), error.to_string());
+    error.remedy(format!("correct it with \"{tool} update {id}\""))
+}
+
 impl FsConfig {
     /// Reads the datastore's template and, for an app, what its marketplace says of transfers.
     ///
@@ -70,22 +62,16 @@ impl FsConfig {
     /// Names the attribute that is wrong, or that asks for what is not supported.
     pub fn of(action: &CopyAction) -> Result<Self, Error> {
         let datastore = &action.datastore;
-        let mut config: Self = from_template(&datastore.template).map_err(|error| {
-            let subject = format!("datastore {} ({})", datastore.id, datastore.name);
-            let remedy = format!("correct it with \"onedatastore update {}\"", datastore.id);
-            Error::new(ErrorKind::Config, subject, error.to_string()).remedy(remedy)
-        })?;
-        let set = |value: &Option<String>| value.as_ref().is_some_and(|value| !value.trim().is_empty());
+        let of_datastore =
+            |error: &dyn Display| wrong("datastore", "onedatastore", datastore.id, &datastore.name, error);
+        let mut config: Self = from_template(&datastore.template).map_err(|error| of_datastore(&error))?;
+        config.transfer = from_template(&datastore.template).map_err(|error| of_datastore(&error))?;
         refuse_bridges(datastore)?;
-        refuse("LIMIT_TRANSFER_BW", set(&config.limit_transfer_bw), "a bandwidth limit is")?;
         refuse("NFS_AUTO_ENABLE", config.nfs_auto_enable, "mounting an NFS share before the copy is")?;
         if let Some(marketplace) = &action.marketplace {
-            let of_marketplace: OfMarketplace = from_template(&marketplace.template).map_err(|error| {
-                let subject = format!("marketplace {} ({})", marketplace.id, marketplace.name);
-                Error::new(ErrorKind::Config, subject, error.to_string())
-            })?;
-            config.tls_ca = config.tls_ca.or(of_marketplace.tls_ca);
-            config.tls_insecure = config.tls_insecure.or(of_marketplace.tls_insecure);
+            let of_marketplace: TransferAttributes = from_template(&marketplace.template)
+                .map_err(|error| wrong("marketplace", "onemarket", marketplace.id, &marketplace.name, &error))?;
+            config.transfer = config.transfer.or(of_marketplace);
         }
         Ok(config)
     }

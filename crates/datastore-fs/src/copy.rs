@@ -1,6 +1,5 @@
 //! `cp`: fetches an image into the datastore. It gets its name when all of it is there, verified and on the disk.
 
-use crate::archive::Packing;
 use crate::{Directories, FsConfig};
 use market_core::action::CopyAction;
 use market_core::backend::Context;
@@ -9,14 +8,14 @@ use market_core::error::{Error, ErrorKind};
 use market_core::model::{DatastoreType, MiB};
 use market_core::report::CopiedImage;
 use market_core::transfer::{
-    Digests, FileSink, Location, Options, Source, SparseFile, Wanted, random_name, rename_new, shown,
+    Compression, FileSink, Location, Options, Packing, Source, SparseFile, Transfer, Transferred, Wanted, random_name,
+    rename_new, shown,
 };
 use rustix::fs::statvfs;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 /// Copies IMAGE/PATH into the datastore.
 ///
@@ -24,10 +23,13 @@ use std::time::Duration;
 /// Everything that stands in the way; then nothing is left in the datastore.
 pub async fn copy(action: &CopyAction, context: &Context) -> Result<CopiedImage, Error> {
     let config = FsConfig::of(action)?;
-    let expected = Expected::of(action, &config, context)?;
     let mut source = open(action, &config, context).await?;
+    let expected = Expected::of(action, &config, source.is_built(), context)?;
     let head = context.stop.or(source.peek(HEAD_BYTES)).await?;
-    let format = check_format(action, &config, &head, source.subject())?;
+    let unpack = compression(action, &config, &source, &head);
+    if unpack.is_none() {
+        check_format(action, &config, &head, source.subject())?;
+    }
 
     let base = base_path(action)?;
     check_room(&source, &base)?;
@@ -36,10 +38,11 @@ pub async fn copy(action: &CopyAction, context: &Context) -> Result<CopiedImage,
     let mut file = SparseFile::new(staged.open()?, config.sparse.unwrap_or(true));
     let path = staged.shown();
     let mut sink = FileSink { file: &mut file, subject: &path, durable: true };
-    let digests = context.stop.or(source.transfer(&mut sink, expected.wanted())).await?;
-    expected.compare(source.subject(), &digests)?;
-    // What it is was looked at before; it is looked at again in what was stored.
-    Container::sniff(&digests.head).refuse_references(source.subject(), "")?;
+    let how = Transfer { wanted: expected.wanted(), unpack, max_bytes: None };
+    let transferred = context.stop.or(source.transfer(&mut sink, how)).await?;
+    expected.compare(source.subject(), &transferred)?;
+    // What it is was looked at before, as far as it could be; it is looked at again in what was stored.
+    let format = check_format(action, &config, &transferred.head, source.subject())?;
     let finished = tokio::task::spawn_blocking(move || file.finish()).await;
     match finished {
         Ok(Ok(())) => {}
@@ -50,7 +53,8 @@ pub async fn copy(action: &CopyAction, context: &Context) -> Result<CopiedImage,
         return Err(reason.into());
     }
     staged.publish()?;
-    context.log.info(format_args!("{} copied, {} bytes", source.subject(), digests.bytes));
+    let unpacked = unpack.map_or_else(String::new, |compression| format!(", unpacked from {}", compression.name()));
+    context.log.info(format_args!("{} copied, {} bytes{unpacked}", source.subject(), transferred.bytes));
     let directory = action.datastore.base_path.trim_end_matches('/');
     Ok(CopiedImage { path: format!("{directory}/{name}"), format: format.to_owned() })
 }
@@ -58,27 +62,18 @@ pub async fn copy(action: &CopyAction, context: &Context) -> Result<CopiedImage,
 /// Opens PATH; a local one only where the datastore allows it.
 async fn open(action: &CopyAction, config: &FsConfig, context: &Context) -> Result<Source, Error> {
     let path = action.image.path.as_str();
-    let defaults = &context.options;
-    let options = Options {
-        connect_timeout: config
-            .connect_timeout
-            .map_or(defaults.connect_timeout, |seconds| Duration::from_secs(seconds.get())),
-        idle_timeout: config.idle_timeout.map_or(defaults.idle_timeout, |seconds| Duration::from_secs(seconds.get())),
+    let defaults = Options {
         user_agent: concat!("datastore-fs/", env!("CARGO_PKG_VERSION")).to_owned(),
-        tls_ca: config.tls_ca.clone(),
-        tls_insecure: config.tls_insecure.unwrap_or_default(),
-        ..defaults.clone()
+        ..context.options.clone()
     };
-    if options.tls_insecure {
-        context.log.warn("TLS_INSECURE: the certificates of https servers are not verified");
-    }
+    let options = config.transfer.clone().apply(defaults, &context.log)?;
     let Location::Path(local) = Location::parse(path)? else {
         return context.stop.or(Source::open(path, &options)).await;
     };
     let directories = Directories::of(config);
     let resolved = local.canonicalize().map_err(|error| Error::io(format!("PATH {}", shown(path)), &error))?;
     directories.check(&resolved)?;
-    let source = Source::open_path(&resolved)?;
+    let source = Source::open_path(&resolved, &options)?;
     // A link may have been put in the way between the check and the opening: what counts is what was opened.
     if let Some(file) = source.file() {
         directories.check(&path_of(file)?)?;
@@ -91,17 +86,21 @@ fn path_of(file: &File) -> Result<PathBuf, Error> {
     std::fs::read_link(&link).map_err(|error| Error::io(link, &error))
 }
 
+/// The format that the image is to be unpacked from on its way, if it is.
+fn compression(action: &CopyAction, config: &FsConfig, source: &Source, head: &[u8]) -> Option<Compression> {
+    match Packing::sniff(head)? {
+        Packing::Compressed(compression) if config.decompresses(action) && source.may_be_packed() => Some(compression),
+        _ => None,
+    }
+}
+
 /// Refuses what cannot become an image of this datastore; the format otherwise.
 fn check_format(action: &CopyAction, config: &FsConfig, head: &[u8], subject: &str) -> Result<&'static str, Error> {
     let unsupported = |cause: String| Error::new(ErrorKind::Unsupported, subject, cause);
-    let files = action.datastore.datastore_type == DatastoreType::File;
-    match Packing::sniff(head).filter(|_| !files) {
-        Some(Packing::Compressed(format)) if config.decompresses(action) => {
-            let error = unsupported(format!("is compressed with {format}, which is not unpacked yet"));
-            return Err(error.remedy("unpack it first, or set NO_DECOMPRESS=\"yes\" to store it as it is"));
-        }
-        Some(Packing::Archive(format)) => return Err(unsupported(format!("is a {format} archive, not an image"))),
-        _ => {}
+    if let (Some(Packing::Archive(format)), false) =
+        (Packing::sniff(head), action.datastore.datastore_type == DatastoreType::File)
+    {
+        return Err(unsupported(format!("is a {format} archive, not an image")));
     }
     let container = Container::sniff(head);
     container.refuse_references(subject, "")?;
@@ -119,7 +118,8 @@ struct Expected {
 }
 
 impl Expected {
-    fn of(action: &CopyAction, config: &FsConfig, context: &Context) -> Result<Self, Error> {
+    /// `built`: the bytes are made while they are read, and no app was recorded with them.
+    fn of(action: &CopyAction, config: &FsConfig, built: bool, context: &Context) -> Result<Self, Error> {
         let checksum = |name: &'static str, digits: usize| {
             let value =
                 action.checksum(name).map_err(|error| Error::new(ErrorKind::Config, "the image", error.to_string()))?;
@@ -132,7 +132,9 @@ impl Expected {
         };
         let mut md5 = Vec::new();
         md5.extend(checksum("MD5", 32)?.map(|value| ("MD5", value)));
-        if config.verify_app_md5.unwrap_or(true) {
+        if built {
+            context.log.debug("the image is built on the fly: FROM_APP_MD5 does not count");
+        } else if config.verify_app_md5.unwrap_or(true) {
             md5.extend(checksum("FROM_APP_MD5", 32)?.map(|value| ("FROM_APP_MD5", value)));
         } else {
             context.log.warn("VERIFY_APP_MD5 is off: what comes is not compared with the app's MD5");
@@ -141,10 +143,11 @@ impl Expected {
     }
 
     fn wanted(&self) -> Wanted {
-        Wanted { md5: !self.md5.is_empty(), sha1: self.sha1.is_some() }
+        Wanted { md5: !self.md5.is_empty(), sha1: self.sha1.is_some(), sha256: false }
     }
 
-    fn compare(&self, subject: &str, digests: &Digests) -> Result<(), Error> {
+    fn compare(&self, subject: &str, transferred: &Transferred) -> Result<(), Error> {
+        let digests = &transferred.digests;
         let md5 = self.md5.iter().map(|(name, declared)| (*name, declared, &digests.md5));
         let sha1 = self.sha1.iter().map(|declared| ("SHA1", declared, &digests.sha1));
         for (name, declared, computed) in md5.chain(sha1) {
@@ -158,7 +161,7 @@ impl Expected {
                 }));
             }
         }
-        if digests.bytes == 0 {
+        if transferred.bytes == 0 {
             return Err(Error::new(ErrorKind::Mismatch, subject, "holds no bytes: that is no image"));
         }
         Ok(())

@@ -1,6 +1,5 @@
 #![doc = include_str!("../README.md")]
 
-mod archive;
 mod config;
 mod copy;
 mod export;
@@ -39,7 +38,7 @@ pub const PROGRAM: Program<'static, Action> = Program {
 ///
 /// # Errors
 /// What stands in the way; then nothing is printed, and a copy is removed.
-pub async fn act(call: Call<Action>, context: Context) -> Result<(), Error> {
+pub async fn act(call: Call<Action>, mut context: Context) -> Result<(), Error> {
     match call.action {
         Action::Export => {
             let action = ExportAction::decode(&call.dump)?;
@@ -49,6 +48,9 @@ pub async fn act(call: Call<Action>, context: Context) -> Result<(), Error> {
         Action::Copy => {
             let action = CopyAction::decode(&call.dump)?;
             check_id(call.id, action.image.id)?;
+            if let Some(helpers) = &mut context.options.helpers {
+                helpers.dump = Some(call.dump.into());
+            }
             let image = copy(&action, &context).await?;
             let printed = image.write().map_err(Error::from).and_then(|line| print(line.as_bytes()));
             if printed.is_err() {

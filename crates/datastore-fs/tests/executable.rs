@@ -212,7 +212,7 @@ fn opennebulas_own_directories_and_the_home_are_restricted_and_an_unset_home_res
 }
 
 #[test]
-fn what_is_not_there_yet_is_refused_by_name() {
+fn what_cannot_become_an_image_is_refused_by_name() {
     let datastore = Datastore::new();
     let raw = datastore.file("raw", b"bytes");
     let gzip = datastore.file("gzip", b"\x1f\x8b\x08 bytes");
@@ -224,16 +224,16 @@ fn what_is_not_there_yet_is_refused_by_name() {
     let long = "a".repeat(300);
     for (source, attribute, value, code, expected) in [
         (raw.as_str(), "BRIDGE_LIST", "host", 11, "attribute BRIDGE_LIST"),
-        (&raw, "LIMIT_TRANSFER_BW", "10M", 11, "attribute LIMIT_TRANSFER_BW"),
+        (&raw, "LIMIT_TRANSFER_BW", "fast", 4, "attribute LIMIT_TRANSFER_BW: is no rate"),
         (&raw, "NFS_AUTO_ENABLE", "yes", 11, "attribute NFS_AUTO_ENABLE"),
         (&raw, "SPARSE", "perhaps", 4, "attribute SPARSE: expected yes or no"),
         (&raw, "DRIVER", "qcow2", 11, "converting it to qcow2 is not supported yet"),
         (&vmdk, "DRIVER", "raw", 11, "is vhdx, and converting it to raw"),
-        (&gzip, "X", "", 11, "is compressed with gzip"),
+        (&gzip, "X", "", 9, "is no whole gzip stream"),
         (&tar, "X", "", 11, "is a tar archive"),
         (&backing, "X", "", 11, "needs the backing file \"/etc/shadow\""),
-        ("s3://bucket/key", "X", "", 11, "s3:// sources are not supported yet"),
-        ("rbd://host/p/i?CEPH_KEY=hunter2", "X", "", 11, "rbd:// sources are not supported yet"),
+        ("s3://bucket/key", "X", "", 11, "s3:// sources need "),
+        ("rbd://host?CEPH_KEY=hunter2", "X", "", 4, "is not rbd://host/pool/image"),
         ("/nonexistent", "X", "", 6, "No such file or directory"),
         (&long, "X", "", 4, "neither an absolute path nor a URL"),
         ("", "X", "", 4, "is empty"),

@@ -1,7 +1,8 @@
 //! The attributes of an http marketplace.
 
-use market_core::error::{Error, ErrorKind};
+use market_core::error::Error;
 use market_core::template::{Rules, Writer};
+use market_core::transfer::ssh::Host;
 use serde::Deserialize;
 use std::path::PathBuf;
 use url::Url;
@@ -13,7 +14,7 @@ pub struct HttpConfig {
     pub base_url: String,
     /// The directory, an absolute path.
     pub public_dir: PathBuf,
-    /// Hosts that hold the directory instead of this one.
+    /// Hosts that hold the directory instead of this one, separated by blanks.
     pub bridge_list: Option<String>,
 }
 
@@ -34,13 +35,20 @@ impl HttpConfig {
         if !self.public_dir.is_absolute() {
             return Err(Error::config("PUBLIC_DIR", "is not an absolute path"));
         }
-        if self.bridge_list.as_ref().is_some_and(|list| !list.trim().is_empty()) {
-            let cause = "marketplaces on bridges are not supported yet";
-            return Err(Error::new(ErrorKind::Unsupported, "attribute BRIDGE_LIST", cause).remedy(
-                "keep the stock driver for it, and install this one under another name (see docs/run-the-drivers.md)",
-            ));
+        if self.public_dir.to_str().is_none() {
+            return Err(Error::config("PUBLIC_DIR", "is not UTF-8"));
         }
         Ok(())
+    }
+
+    /// The hosts of BRIDGE_LIST; none when the directory is on this one.
+    ///
+    /// # Errors
+    /// When one of them is no host.
+    pub(crate) fn bridges(&self) -> Result<Vec<Host>, Error> {
+        let words = self.bridge_list.as_deref().unwrap_or_default().split_whitespace();
+        let host = |word| Host::new(word).map_err(|error| Error::config("BRIDGE_LIST", error.cause));
+        words.map(host).collect()
     }
 
     /// The URL of a published file: BASE_URL and the name, joined by one slash.

@@ -3,7 +3,8 @@
 use market_core::error::{Error, ErrorKind};
 use market_core::transfer::{is_same_file, rename_new};
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, RawDir, Stat, StatVfs, fstat, fstatvfs, mkdirat, open, openat, statat, unlinkat,
+    AtFlags, FileType, FlockOperation, Mode, OFlags, RawDir, Stat, StatVfs, flock, fstat, fstatvfs, mkdirat, open,
+    openat, statat, unlinkat,
 };
 use rustix::io::Errno;
 use std::fs::File;
@@ -78,6 +79,26 @@ impl Directory {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let handle = openat(&self.handle, name, flags, Mode::RUSR | Mode::WUSR).map_err(|errno| self.failed(errno))?;
         Ok(File::from(handle))
+    }
+
+    /// Opens a file to read it; `None` when there is none.
+    pub(crate) fn open(&self, name: &str) -> Result<Option<File>, Error> {
+        match openat(
+            &self.handle,
+            name,
+            OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC,
+            Mode::empty(),
+        ) {
+            Ok(handle) => Ok(Some(File::from(handle))),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(self.failed_on(name, &errno.into())),
+        }
+    }
+
+    /// Whether somebody holds a lock on a file: an import that still runs.
+    pub(crate) fn is_locked(&self, name: &str) -> bool {
+        let Ok(Some(file)) = self.open(name) else { return false };
+        flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)
     }
 
     /// Moves a file into another directory without replacing one there.

@@ -1,7 +1,10 @@
 #![doc = include_str!("../README.md")]
 
+mod bridge;
+mod bridges;
 mod config;
 mod directory;
+mod local;
 mod market;
 mod name;
 

@@ -1,7 +1,8 @@
-//! The backend: a file for each app, staged beside its place and renamed into it.
+//! The backend: a directory, here or on bridges.
 
+use crate::bridges::{Bridges, Upload};
 use crate::config::HttpConfig;
-use crate::directory::Directory;
+use crate::local::{self, LocalMarket};
 use crate::name;
 use market_core::backend::{
     Context, Create, Deleted, Guarantees, Length, MarketBackend, ObjectState, Proof, ProofKind, Published, Staging,
@@ -10,36 +11,31 @@ use market_core::backend::{
 use market_core::error::{Error, ErrorKind};
 use market_core::model::{AppId, MiB};
 use market_core::report::MonitorReport;
-use market_core::transfer::{Digests, Piece, SparseFile, shown};
-use rustix::fs::{Mode, Stat, fchmod};
-use rustix::io::Errno;
+use market_core::transfer::{Digests, Piece, Source, shown};
 use std::fs::File;
-use std::io;
 use std::ops::Range;
-use std::os::unix::fs::MetadataExt;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// A marketplace in a local directory.
+/// A marketplace in a directory that a web server publishes.
 pub struct HttpMarket {
-    config: HttpConfig,
-    public: Directory,
+    place: Place,
 }
 
-/// An import under way: a file in the staging directory, and the name that it will have.
-pub struct Staged {
-    staging: Directory,
-    name: String,
-    published_name: String,
-    file: Option<SparseFile>,
-    /// The directory could not be put on the disk after publishing, which the system tells only once: no success any more.
-    unsynced: bool,
+enum Place {
+    Local(Box<LocalMarket>),
+    Bridges(Box<Bridges>),
 }
 
-impl Staged {
-    fn file(&mut self) -> Result<&mut SparseFile, Error> {
-        let name = &self.name;
-        self.file.as_mut().ok_or_else(|| Error::new(ErrorKind::Failed, name, "is not open for writing"))
-    }
+/// An import under way.
+pub struct Staged(Kind);
+
+enum Kind {
+    Local(local::Staged),
+    Upload(Box<Upload>),
+}
+
+/// A stage comes from the market that it is given back to.
+fn foreign() -> Error {
+    Error::new(ErrorKind::Failed, "the stage", "belongs to another marketplace")
 }
 
 impl MarketBackend for HttpMarket {
@@ -49,151 +45,154 @@ impl MarketBackend for HttpMarket {
     const VERSION: &'static str = env!("CARGO_PKG_VERSION");
     const ABOUT: &'static str = "OpenNebula marketplace driver for a directory behind a web server.";
 
-    async fn open(config: HttpConfig, _: &Context) -> Result<Self, Error> {
+    async fn open(config: HttpConfig, context: &Context) -> Result<Self, Error> {
         config.check()?;
-        let public = Directory::public(&config.public_dir)?;
-        Ok(Self { config, public })
+        let hosts = config.bridges()?;
+        let place = if hosts.is_empty() {
+            Place::Local(Box::new(LocalMarket::open(config, context.options.clone())?))
+        } else {
+            Place::Bridges(Box::new(Bridges::open(config, hosts, context).await))
+        };
+        Ok(Self { place })
     }
 
     async fn monitor(&self) -> Result<MonitorReport, Error> {
-        let space = self.public.space()?;
-        let bytes = |blocks: u64| blocks.saturating_mul(space.f_frsize);
-        Ok(MonitorReport::of_space(
-            MiB::containing(bytes(space.f_blocks.saturating_sub(space.f_bfree))),
-            MiB::within(bytes(space.f_bavail)),
-            MiB::containing(bytes(space.f_blocks)),
-        ))
+        match &self.place {
+            Place::Local(market) => market.monitor(),
+            Place::Bridges(market) => market.monitor().await,
+        }
     }
+}
+
+/// What a file system tells of itself, as a report: blocks, and their size in bytes.
+pub(crate) fn report(block: u64, blocks: u64, free: u64, available: u64) -> MonitorReport {
+    let bytes = |count: u64| count.saturating_mul(block);
+    MonitorReport::of_space(
+        MiB::containing(bytes(blocks.saturating_sub(free))),
+        MiB::within(bytes(available)),
+        MiB::containing(bytes(blocks)),
+    )
 }
 
 impl StorageBackend for HttpMarket {
     type Staged = Staged;
 
-    const GUARANTEES: Guarantees = Guarantees {
-        staging: Staging::Invisible,
-        create: Create::Atomic,
-        proof: ProofKind::Size,
-        keeps_holes: true,
-        largest_object_bytes: None,
-        lists_staged: true,
-    };
+    fn guarantees(&self) -> Guarantees {
+        Guarantees {
+            staging: Staging::Invisible,
+            create: Create::Atomic,
+            proof: match self.place {
+                Place::Local(_) => ProofKind::Size,
+                Place::Bridges(_) => ProofKind::Digest,
+            },
+            keeps_holes: true,
+            largest_object_bytes: None,
+            lists_staged: true,
+        }
+    }
 
     async fn available_bytes(&self) -> Result<Option<u64>, Error> {
-        let space = self.public.space()?;
-        Ok(Some(space.f_bavail.saturating_mul(space.f_frsize)))
+        match &self.place {
+            Place::Local(market) => market.available_bytes(),
+            // Each has its own: the stage looks for one with enough.
+            Place::Bridges(_) => Ok(None),
+        }
     }
 
-    async fn stage(&self, app: AppId, _: Length) -> Result<Staged, Error> {
-        let staging = self.public.create_staging()?;
-        let name = name::staged(app)?;
-        let file = SparseFile::new(staging.create(&name)?, true);
-        Ok(Staged { staging, name, published_name: name::published()?, file: Some(file), unsynced: false })
+    async fn stage(&self, app: AppId, _: Length, needed_bytes: Option<u64>) -> Result<Staged, Error> {
+        match &self.place {
+            Place::Local(market) => market.stage(app).map(Kind::Local).map(Staged),
+            Place::Bridges(market) => market.stage(app, needed_bytes).await.map(Box::new).map(Kind::Upload).map(Staged),
+        }
     }
 
-    async fn copy_range(&self, staged: &mut Staged, source: &File, range: Range<u64>) -> Result<Option<File>, Error> {
-        let copied = staged.file()?.copy_range(source, range);
-        copied.map(Some).map_err(|error| self.write_error(staged, &error))
+    fn read_back(&self, staged: &Staged) -> Result<Option<File>, Error> {
+        match (&self.place, &staged.0) {
+            (Place::Local(market), Kind::Local(staged)) => market.read_back(staged),
+            _ => Ok(None),
+        }
+    }
+
+    async fn copy_range(&self, staged: &mut Staged, source: &File, range: Range<u64>) -> Result<(), Error> {
+        match (&self.place, &mut staged.0) {
+            (Place::Local(market), Kind::Local(staged)) => market.copy_range(staged, source, range),
+            _ => Err(foreign()),
+        }
     }
 
     async fn write(&self, staged: &mut Staged, piece: Piece) -> Result<(), Error> {
-        let written = staged.file()?.write(&piece);
-        written.map_err(|error| self.write_error(staged, &error))
+        match (&self.place, &mut staged.0) {
+            (Place::Local(market), Kind::Local(staged)) => market.write(staged, &piece),
+            (Place::Bridges(_), Kind::Upload(upload)) => upload.write(&piece).await,
+            _ => Err(foreign()),
+        }
     }
 
     async fn written(&self, staged: &mut Staged) -> Result<(), Error> {
-        staged.file()?.begin_sync();
-        Ok(())
+        match (&self.place, &mut staged.0) {
+            (Place::Local(market), Kind::Local(staged)) => market.written(staged),
+            (Place::Bridges(_), Kind::Upload(upload)) => upload.written(),
+            _ => Err(foreign()),
+        }
     }
 
     async fn seal(&self, staged: &mut Staged, _: &Digests) -> Result<Proof, Error> {
-        let path = self.path_of(staged);
-        let mut file = staged.file.take().ok_or_else(|| Error::new(ErrorKind::Failed, &path, "is sealed already"))?;
-        // Readable for the web server from the moment of publishing; the directory keeps it closed until then.
-        let sealed = tokio::task::spawn_blocking(move || {
-            fchmod(file.file(), Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH)?;
-            file.finish()?;
-            file.file().metadata().map(|metadata| metadata.size())
-        });
-        match sealed.await {
-            Ok(Ok(bytes)) => Ok(Proof::Bytes(bytes)),
-            Ok(Err(error)) => Err(self.write_error(staged, &error)),
-            Err(_) => Err(Error::new(ErrorKind::Failed, path, "the syncing thread died")),
+        match (&self.place, &mut staged.0) {
+            (Place::Local(market), Kind::Local(staged)) => market.seal(staged).await,
+            (Place::Bridges(_), Kind::Upload(upload)) => upload.seal().await,
+            _ => Err(foreign()),
         }
     }
 
     async fn publish(&self, staged: &mut Staged) -> Published {
-        let Staged { staging, name, published_name, .. } = staged;
-        match staging.publish(name, &self.public, published_name) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                return Published::Exists(self.config.source(published_name));
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let cause = "is gone: the app was deleted, or the marketplace cleaned, while it was imported";
-                return Published::NotPublished(Error::new(ErrorKind::Absent, self.path_of(staged), cause));
-            }
-            Err(error) => {
-                // A network file system may have done it and lost the answer.
-                let lost = matches!(Errno::from_io_error(&error), Some(Errno::IO | Errno::TIMEDOUT | Errno::STALE));
-                let error = self.public.failed_on(published_name, &error);
-                return if lost { Published::Unknown(error) } else { Published::NotPublished(error) };
-            }
+        match (&self.place, &mut staged.0) {
+            (Place::Local(market), Kind::Local(staged)) => market.publish(staged),
+            (Place::Bridges(market), Kind::Upload(upload)) => market.publish(upload).await,
+            _ => Published::NotPublished(foreign()),
         }
-        self.make_durable(staged)
     }
 
     async fn resolve(&self, staged: &mut Staged) -> Published {
-        match (self.public.stat(&staged.published_name), staged.staging.stat(&staged.name)) {
-            (Ok(Some(_)), Ok(None)) => self.make_durable(staged),
-            (Ok(None), Ok(_)) => {
-                let cause = "the file system did not take it";
-                Published::NotPublished(Error::new(ErrorKind::Failed, self.path_of(staged), cause))
-            }
-            // Two names of one file: published by a link whose answer was lost.
-            (Ok(Some(_)), Ok(Some(_)))
-                if staged.staging.same_file(&staged.name, &self.public, &staged.published_name) =>
-            {
-                match staged.staging.remove(&staged.name) {
-                    Ok(_) => self.make_durable(staged),
-                    Err(error) => Published::Unknown(error),
-                }
-            }
-            (Ok(Some(_)), Ok(Some(_))) => Published::Exists(self.config.source(&staged.published_name)),
-            (Err(error), _) | (_, Err(error)) => Published::Unknown(error),
+        match (&self.place, &mut staged.0) {
+            (Place::Local(market), Kind::Local(staged)) => market.resolve(staged),
+            (Place::Bridges(market), Kind::Upload(upload)) => market.resolve(upload).await,
+            _ => Published::NotPublished(foreign()),
         }
     }
 
     async fn discard(&self, staged: Staged) -> Result<(), Error> {
-        staged.staging.remove(&staged.name).map(drop)
+        match (&self.place, staged.0) {
+            (Place::Local(market), Kind::Local(staged)) => market.discard(staged),
+            (Place::Bridges(_), Kind::Upload(upload)) => upload.discard().await,
+            _ => Err(foreign()),
+        }
     }
 
-    async fn delete(&self, _: AppId, source: &str) -> Result<Deleted, Error> {
-        let Some(name) = name::of_source(source) else {
-            let error =
-                Error::new(ErrorKind::Denied, format!("SOURCE {}", shown(source)), "names no file of this marketplace");
-            return Err(error.remedy("nothing was removed"));
-        };
-        self.remove_published(&name)
+    async fn delete(&self, app: AppId, source: &str) -> Result<Deleted, Error> {
+        let name = named(source)?;
+        match &self.place {
+            Place::Local(market) => market.delete(&name),
+            Place::Bridges(market) => market.delete(app, &name).await,
+        }
+    }
+
+    async fn stored(&self, app: AppId, source: &str) -> Result<Option<Source>, Error> {
+        let name = named(source)?;
+        match &self.place {
+            Place::Local(market) => market.stored(&name),
+            Place::Bridges(market) => market.stored(app, &name).await,
+        }
+    }
+
+    fn key_of(&self, source: &str) -> Option<String> {
+        name::of_source(source)
     }
 
     async fn objects(&self, sink: &mut dyn FnMut(StoredObject)) -> Result<(), Error> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let mut tell = |files: Vec<(String, Stat)>, state| {
-            for (key, stat) in files {
-                let written = Duration::from_secs(u64::try_from(stat.st_mtime).unwrap_or_default());
-                let app = name::app_of_staged(&key);
-                let known = if state == ObjectState::Staged { app.is_some() } else { name::is_published(&key) };
-                if known {
-                    let bytes = u64::try_from(stat.st_size).unwrap_or_default();
-                    sink(StoredObject { key, state, app, bytes, age: now.saturating_sub(written) });
-                }
-            }
-        };
-        tell(self.public.files()?, ObjectState::Published);
-        if let Some(staging) = self.public.staging()? {
-            tell(staging.files()?, ObjectState::Staged);
+        match &self.place {
+            Place::Local(market) => market.objects(sink),
+            Place::Bridges(market) => market.objects(sink).await,
         }
-        Ok(())
     }
 
     async fn remove(&self, object: &StoredObject) -> Result<Deleted, Error> {
@@ -204,43 +203,18 @@ impl StorageBackend for HttpMarket {
         if !known {
             return Err(Error::new(ErrorKind::Denied, shown(&object.key), "is no object of this marketplace"));
         }
-        match (object.state, self.public.staging()?) {
-            (ObjectState::Published, _) => self.remove_published(&object.key),
-            (ObjectState::Staged, Some(staging)) if staging.remove(&object.key)? => Ok(Deleted::Removed),
-            (ObjectState::Staged, _) => Ok(Deleted::Absent),
+        match &self.place {
+            Place::Local(market) => market.remove(object),
+            Place::Bridges(market) => market.remove(object).await,
         }
     }
 }
 
-impl HttpMarket {
-    fn path_of(&self, staged: &Staged) -> String {
-        let directory = self.config.public_dir.join(crate::directory::STAGING);
-        directory.join(&staged.name).display().to_string()
-    }
-
-    fn write_error(&self, staged: &Staged, error: &std::io::Error) -> Error {
-        Error::io(self.path_of(staged), error).remedy("nothing was published; check PUBLIC_DIR and import again")
-    }
-
-    /// After the rename the app is there; it counts once the directory is on the disk too.
-    fn make_durable(&self, staged: &mut Staged) -> Published {
-        let synced = if staged.unsynced { Err(self.not_durable()) } else { self.public.sync() };
-        let Err(error) = synced else { return Published::At(self.config.source(&staged.published_name)) };
-        staged.unsynced = true;
-        match self.public.remove(&staged.published_name) {
-            Ok(_) => Published::NotPublished(error),
-            Err(_) => Published::Unknown(error),
-        }
-    }
-
-    fn not_durable(&self) -> Error {
-        let path = self.config.public_dir.display().to_string();
-        Error::new(ErrorKind::Failed, path, "could not be put on the disk").remedy("check the disk")
-    }
-
-    fn remove_published(&self, name: &str) -> Result<Deleted, Error> {
-        let removed = self.public.remove(name)?;
-        self.public.sync()?;
-        Ok(if removed { Deleted::Removed } else { Deleted::Absent })
-    }
+/// The file that a SOURCE names; anything else is refused.
+fn named(source: &str) -> Result<String, Error> {
+    name::of_source(source).ok_or_else(|| {
+        let subject = format!("SOURCE {}", shown(source));
+        let error = Error::new(ErrorKind::Denied, subject, "names no file of this marketplace");
+        error.remedy("nothing was touched")
+    })
 }

@@ -201,9 +201,9 @@ fn a_wrong_configuration_names_the_marketplace_and_the_attribute() {
         ),
         (&[("PUBLIC_DIR", file.to_str().unwrap()), ("BASE_URL", BASE_URL)], 4, "is no directory"),
         (
-            &[("PUBLIC_DIR", public), ("BASE_URL", BASE_URL), ("BRIDGE_LIST", "a b")],
-            11,
-            "attribute BRIDGE_LIST: marketplaces on bridges are not supported yet",
+            &[("PUBLIC_DIR", public), ("BASE_URL", BASE_URL), ("BRIDGE_LIST", "a -oProxyCommand=x")],
+            4,
+            "attribute BRIDGE_LIST: is no name of a host",
         ),
         (
             &[("PUBLIC_DIR", public), ("BASE_URL", BASE_URL), ("IDLE_TIMEOUT", "soon")],
@@ -277,7 +277,13 @@ fn what_cannot_be_imported_leaves_nothing_and_says_one_line() {
         (image.as_str(), wrong.as_str(), 9, "the datastore declared"),
         ("/nonexistent", "", 6, "/nonexistent: No such file or directory"),
         ("/dev/zero", "", 11, "is neither a file nor a block device"),
-        ("ssh://host:/image", "", 11, "ssh:// sources are not supported yet"),
+        (
+            "s3://bucket/key",
+            "",
+            11,
+            "s3:// sources need /var/lib/one/remotes/datastore/downloader.d/s3, which is not there",
+        ),
+        ("ssh://-oProxyCommand=x:/image", "", 4, "names no host that ssh could be given"),
         ("-x", "", 4, "is neither an absolute path nor a URL"),
         (backing.as_str(), "", 11, "needs the backing file \"/etc/shadow\""),
         (&cut.url("/i?secret=hunter2"), "", 10, "retries did not help"),

@@ -18,6 +18,7 @@
 use crate::encoding;
 use crate::model::{Datastore, Element, ElementError, Image, Marketplace, MarketplaceApp, MiB, Secret, SourceUrl};
 use crate::template::{self, ValueError};
+use roxmltree::Node;
 use std::fmt;
 use thiserror::Error;
 
@@ -150,7 +151,16 @@ fn decode<T>(
     if bytes.is_empty() {
         return Err(DumpError::Empty);
     }
-    let text = String::from_utf8(bytes).map_err(|_| DumpError::NotUtf8)?;
+    read_xml(bytes, root, |node| read(Element::new("", node)))
+}
+
+/// Parses a document and hands its root element to `read`.
+fn read_xml<T>(
+    xml: Vec<u8>,
+    root: &'static str,
+    read: impl FnOnce(Node<'_, '_>) -> Result<T, ElementError>,
+) -> Result<T, DumpError> {
+    let text = String::from_utf8(xml).map_err(|_| DumpError::NotUtf8)?;
     // The XML parser's messages quote names from the document, never its text.
     let document = template::xml_document(&text).map_err(|error| DumpError::Xml(error.to_string()))?;
     let found = document.root_element().tag_name().name();
@@ -158,7 +168,32 @@ fn decode<T>(
         let found = found.chars().take(64).collect();
         return Err(DumpError::Root { expected: root, found });
     }
-    Ok(read(Element::new("", document.root_element()))?)
+    Ok(read(document.root_element())?)
+}
+
+/// Reads a marketplace as an operator has it: the output of `onemarket show -x`, or a driver message.
+///
+/// # Errors
+/// [`DumpError`] says what is wrong with it.
+pub fn read_marketplace(text: &[u8]) -> Result<Marketplace, DumpError> {
+    let text = text.trim_ascii();
+    if text.starts_with(b"<") {
+        return read_xml(text.to_vec(), "MARKETPLACE", |node| {
+            Marketplace::from_element(&Element::new("MARKETPLACE", node))
+        });
+    }
+    MonitorAction::decode(text).map(|action| action.marketplace)
+}
+
+/// Reads apps as an operator has them: the output of `onemarketapp list -x`.
+///
+/// # Errors
+/// [`DumpError`] says what is wrong with it.
+pub fn read_apps(xml: &[u8]) -> Result<Vec<MarketplaceApp>, DumpError> {
+    read_xml(xml.trim_ascii().to_vec(), "MARKETPLACEAPP_POOL", |pool| {
+        let apps = pool.children().filter(|node| node.tag_name().name() == "MARKETPLACEAPP");
+        apps.map(|app| MarketplaceApp::from_element(&Element::new("MARKETPLACEAPP", app))).collect()
+    })
 }
 
 impl MonitorAction {

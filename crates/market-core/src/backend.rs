@@ -5,7 +5,7 @@
 //! order, and no other:
 //!
 //! ```text
-//! stage ─► copy_range* | write* ─► written ─► (digests compared) ─► seal ─► (proof compared) ─► publish ─► resolve, when unknown
+//! stage ─► (copy_range | write)* ─► written ─► (digests compared) ─► seal ─► (proof compared) ─► publish ─► resolve, when unknown
 //!    └────────────┴───────────────────────┴──────────────┴─────────────┴──► discard, on any failure and on a signal
 //! ```
 //!
@@ -26,7 +26,7 @@ use crate::log::Log;
 use crate::model::AppId;
 use crate::report::MonitorReport;
 use crate::stop::Stop;
-use market_transfer::{Digests, Options, Piece};
+use market_transfer::{Digests, Options, Piece, Source};
 use serde::de::DeserializeOwned;
 use std::fs::File;
 use std::ops::Range;
@@ -76,8 +76,8 @@ pub trait StorageBackend: MarketBackend {
     /// An upload under way.
     type Staged;
 
-    /// What the store can promise; the pipeline adapts to it.
-    const GUARANTEES: Guarantees;
+    /// What the store can promise, as it is configured; the pipeline adapts to it.
+    fn guarantees(&self) -> Guarantees;
 
     /// Bytes that can still be stored, when the store can tell. An import that needs more fails before the first byte.
     ///
@@ -88,27 +88,32 @@ pub trait StorageBackend: MarketBackend {
     }
 
     /// Opens a place that no reader of the marketplace sees. Its name holds the app's id, the time and something random, so
-    /// that two imports never meet and what a crash leaves can be found by [`objects`](Self::objects).
+    /// that two imports never meet and what a crash leaves can be found by [`objects`](Self::objects). `needed_bytes` is the room
+    /// that the bytes will take, when that is known: a store of several places chooses one that has it.
     ///
     /// # Errors
     /// When nothing can be stored. Then nothing is left either: there is no stage yet that could be discarded.
-    async fn stage(&self, app: AppId, length: Length) -> Result<Self::Staged, Error>;
+    async fn stage(&self, app: AppId, length: Length, needed_bytes: Option<u64>) -> Result<Self::Staged, Error>;
 
-    /// Optional shortcut for a local source: appends a range of the file by the store's own means (shared extents, a copy inside
-    /// the system), and returns a handle to read back what was stored, at the same offsets; the pipeline hashes that while it
-    /// asks for the next range. `None`: not possible, nothing was done, and [`write`](Self::write) is called instead. Ranges
-    /// come in order; holes between them come by `write`. The position of `source` is not the backend's to use.
+    /// Optional: a handle to read back what is stored, at the same offsets, while more is written. With it the pipeline hashes
+    /// what the store holds, not what was sent to it, and calls [`copy_range`](Self::copy_range).
+    ///
+    /// # Errors
+    /// What stands in the way; the import ends with `discard`.
+    fn read_back(&self, staged: &Self::Staged) -> Result<Option<File>, Error> {
+        let _ = staged;
+        Ok(None)
+    }
+
+    /// Appends a range of a local file by the store's own means (shared extents, a copy inside the system). Ranges come in
+    /// order; holes between them come by [`write`](Self::write). The position of `source` is not the backend's to use. Only
+    /// called of a backend that can [read back](Self::read_back).
     ///
     /// # Errors
     /// When the store does not take it; the import ends with `discard`.
-    async fn copy_range(
-        &self,
-        staged: &mut Self::Staged,
-        source: &File,
-        range: Range<u64>,
-    ) -> Result<Option<File>, Error> {
+    async fn copy_range(&self, staged: &mut Self::Staged, source: &File, range: Range<u64>) -> Result<(), Error> {
         let _ = (staged, source, range);
-        Ok(None)
+        Err(Error::new(ErrorKind::Unsupported, "the store", "copies no ranges of files"))
     }
 
     /// Appends a piece: data, or a hole that reads as zeros. Pieces come in order and without gaps.
@@ -128,7 +133,9 @@ pub trait StorageBackend: MarketBackend {
     }
 
     /// Makes what was written durable and proves that the store holds it: with a digest that the store computed itself, or at
-    /// least with the size that it has. The digests given are those of what was written.
+    /// least with the size that it has. The digests given are those of what was written; there is no MD5 among them when the
+    /// store promises a digest and the datastore has declared one: then those two are compared, and hashing here too would only
+    /// take time.
     ///
     /// # Errors
     /// When it cannot be made durable; the import ends with `discard`.
@@ -157,10 +164,20 @@ pub trait StorageBackend: MarketBackend {
     /// When it is refused, or the store does not do it.
     async fn delete(&self, app: AppId, source: &str) -> Result<Deleted, Error>;
 
+    /// Opens the stored bytes of an app to read them; `None` when they are not there. Confined as [`delete`](Self::delete) is.
+    ///
+    /// # Errors
+    /// When it is refused, or cannot be found out.
+    async fn stored(&self, app: AppId, source: &str) -> Result<Option<Source>, Error>;
+
+    /// The [key](StoredObject::key) that the published object of a SOURCE has, whether it is there or not; `None` when the SOURCE
+    /// points elsewhere. By it, `gc` knows which objects belong to an app.
+    fn key_of(&self, source: &str) -> Option<String>;
+
     /// Tells `sink` of everything that this marketplace has staged or published, and of nothing else.
     ///
     /// # Errors
-    /// When the store cannot be listed completely.
+    /// When the store cannot be listed completely; what can be listed has been told then.
     async fn objects(&self, sink: &mut dyn FnMut(StoredObject)) -> Result<(), Error>;
 
     /// Removes an object that [`objects`](Self::objects) named. The core decides which.
@@ -263,6 +280,8 @@ pub enum Deleted {
 pub struct StoredObject {
     /// What the backend knows it by: a file name, an object key, an upload id.
     pub key: String,
+    /// Which of several places holds it: a host. Empty in a store of one place.
+    pub place: String,
     /// Staged or published.
     pub state: ObjectState,
     /// The app whose import made it, where the name tells.
@@ -271,6 +290,8 @@ pub struct StoredObject {
     pub bytes: u64,
     /// How long ago it was last written: by the store's clock, or by this machine's where the store's cannot be asked.
     pub age: Duration,
+    /// Whether an import that still runs writes it, where that can be told.
+    pub busy: bool,
 }
 
 /// Whether an object can be seen by readers.

@@ -1,17 +1,13 @@
 //! Running the command that removes the temporary of an import.
 
 use crate::backend::Context;
-use std::process::Stdio;
+use market_transfer::Process;
 use std::time::Duration;
-use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 
 /// How long the command may take, and how long once the action is being stopped.
 const LIMIT: Duration = Duration::from_secs(60);
 const LIMIT_STOPPING: Duration = Duration::from_secs(5);
-
-/// How much of what it prints is logged.
-const LOGGED_BYTES: u64 = 16 << 10;
 
 /// Runs `DISPOSE_CMD`, which comes from the datastore's driver, with a shell. What becomes of it never changes the outcome of
 /// the import: it is logged.
@@ -37,43 +33,16 @@ async fn stopping(context: &Context) {
 }
 
 async fn run(command: &str, context: &Context) -> Result<(), String> {
-    let mut child = Command::new("/bin/sh")
-        .args(["-c", command])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .process_group(0)
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|error| error.to_string())?;
-    let mut group = Group(child.id());
-    let mut printed = Vec::new();
-    if let Some(stderr) = child.stderr.take() {
-        let mut head = stderr.take(LOGGED_BYTES);
-        let _ = head.read_to_end(&mut printed).await;
-        // What goes beyond is read and dropped, so that the command does not wait for a reader.
-        let _ = tokio::io::copy(&mut head.into_inner(), &mut tokio::io::sink()).await;
-    }
-    let status = child.wait().await;
-    group.0 = None;
-    for line in String::from_utf8_lossy(&printed).lines().filter(|line| !line.trim().is_empty()) {
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", command]);
+    let text = |error: std::io::Error| error.to_string();
+    let mut process = Process::start(shell, LIMIT).map_err(text)?;
+    process.close_input();
+    // What it prints is nobody's answer.
+    while process.read().await.map_err(text)?.is_some() {}
+    let ended = process.wait().await.map_err(text)?;
+    for line in ended.stderr.lines().filter(|line| !line.trim().is_empty()) {
         context.log.debug(format_args!("DISPOSE_CMD: {line}"));
     }
-    match status {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(status.to_string()),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-/// Kills the whole process group when the command is given up.
-struct Group(Option<u32>);
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        let id = self.0.and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
-        if let Some(id) = id {
-            let _ = rustix::process::kill_process_group(id, rustix::process::Signal::KILL);
-        }
-    }
+    if ended.status.success() { Ok(()) } else { Err(ended.status.to_string()) }
 }

@@ -124,6 +124,7 @@ impl From<transfer::Error> for Error {
                 Some("set TLS_CA to a file with the certificate of its authority, or TLS_INSECURE=\"YES\""),
             ),
             From::Changed => (ErrorKind::Mismatch, Some("nothing was published; try again when it is at rest")),
+            From::Corrupt => (ErrorKind::Mismatch, Some("check the source")),
             From::Full => (ErrorKind::Full, Some("free some space")),
             From::Unsupported => (ErrorKind::Unsupported, None),
             From::Malformed => (ErrorKind::Config, None),

@@ -15,6 +15,8 @@ pub mod model;
 pub mod report;
 
 #[cfg(feature = "driver")]
+pub mod attributes;
+#[cfg(feature = "driver")]
 pub mod backend;
 #[cfg(feature = "driver")]
 pub mod container;
@@ -30,6 +32,8 @@ pub mod pipeline;
 pub mod shim;
 #[cfg(feature = "driver")]
 pub mod stop;
+#[cfg(feature = "driver")]
+pub mod upkeep;
 
 #[cfg(feature = "driver")]
 pub use market_transfer as transfer;

@@ -10,7 +10,9 @@ use crate::container::Container;
 use crate::error::{Error, ErrorKind};
 use crate::model::{AppType, MiB};
 use crate::report::{ImportedApp, ReportError};
-use market_transfer::{Digests, FileSink, HEAD_BYTES, Piece, Sink, Source, SparseFile, Wanted, shown};
+use market_transfer::{
+    FileSink, HEAD_BYTES, Options, Piece, Sink, Source, SparseFile, Transfer, Transferred, Wanted, shown,
+};
 use rustix::fs::{Mode, OFlags};
 use std::fs::File;
 use std::io;
@@ -40,33 +42,28 @@ pub async fn import<B: StorageBackend>(
     let container = Container::sniff(&head);
     container.refuse_references(source.subject(), &info.format)?;
     note_format(&info.format, container.format, context);
-    check_room(backend, &source, context).await?;
+    let needed_bytes = check_room(backend, &source, context).await?;
 
     let mut verified = None;
-    if B::GUARANTEES.staging == Staging::Visible {
-        let (spooled, digests) = spool(source, info, context).await?;
+    if backend.guarantees().staging == Staging::Visible {
+        let (spooled, transferred) = spool(source, info, context).await?;
         source = spooled;
-        verified = Some(digests);
+        verified = Some(transferred);
     }
     // Not interrupted: what it creates could not be discarded.
-    let mut staged = backend.stage(action.app.id, length(&source, info.size)).await?;
-    let transferred = transfer(backend, &mut staged, source, info, verified, context).await;
-    let published = match transferred {
-        Ok(digests) => publish(backend, &mut staged, &digests, context).await.map(|source| (source, digests)),
+    let mut staged = backend.stage(action.app.id, length(&source, info.size), needed_bytes).await?;
+    let outcome = match transfer(backend, &mut staged, source, info, verified, context).await {
+        Ok(transferred) => publish(backend, &mut staged, &transferred, info, context).await,
         Err(error) => Err(error),
     };
-    match published {
-        Ok((source, digests)) => {
-            context.log.info(format_args!(
-                "app {}: {} bytes published as {}",
-                action.app.id,
-                digests.bytes,
-                shown(&source)
-            ));
+    match outcome {
+        Ok(app) => {
+            let (id, bytes) = (action.app.id, app.bytes);
+            context.log.info(format_args!("app {id}: {bytes} bytes published as {}", shown(&app.source)));
             Ok(ImportedApp {
-                source,
-                md5: digests.md5.unwrap_or_default(),
-                size: size(action, info, digests.bytes),
+                source: app.source,
+                md5: app.md5,
+                size: size(action, info, bytes),
                 format: if info.format.is_empty() { container.format.to_owned() } else { info.format.clone() },
             })
         }
@@ -119,9 +116,10 @@ fn length(source: &Source, size: Option<MiB>) -> Length {
 }
 
 /// Fails before the first byte when the object is too large for the store, or the store has no room.
-async fn check_room<B: StorageBackend>(backend: &B, source: &Source, context: &Context) -> Result<(), Error> {
-    let Some(bytes) = source.length() else { return Ok(()) };
-    let Guarantees { keeps_holes, largest_object_bytes, .. } = B::GUARANTEES;
+/// The room that it needs, when that is known.
+async fn check_room<B: StorageBackend>(backend: &B, source: &Source, context: &Context) -> Result<Option<u64>, Error> {
+    let Some(bytes) = source.length() else { return Ok(None) };
+    let Guarantees { keeps_holes, largest_object_bytes, .. } = backend.guarantees();
     let full = |cause: String| Err(Error::new(ErrorKind::Full, source.subject(), cause));
     if let Some(largest) = largest_object_bytes.filter(|&largest| bytes > largest) {
         return full(format!("has {bytes} bytes, the marketplace stores at most {largest} in one object"));
@@ -133,7 +131,7 @@ async fn check_room<B: StorageBackend>(backend: &B, source: &Source, context: &C
             full(format!("needs {needed}, the marketplace has {free} free"))
                 .map_err(|error| error.remedy("free some space"))
         }
-        _ => Ok(()),
+        _ => Ok(Some(needed)),
     }
 }
 
@@ -143,18 +141,21 @@ async fn transfer<B: StorageBackend>(
     staged: &mut B::Staged,
     mut source: Source,
     info: &ImportInfo,
-    verified: Option<Digests>,
+    verified: Option<Transferred>,
     context: &Context,
-) -> Result<Digests, Error> {
+) -> Result<Transferred, Error> {
     let (subject, length) = (source.subject().to_owned(), source.length());
+    // A digest of what the store holds, beside one that was declared, needs no third.
+    let proven = backend.guarantees().proof == ProofKind::Digest && !info.md5.is_empty() && verified.is_none();
+    let how = Transfer::hashed(if proven { Wanted::default() } else { Wanted::MD5 });
     let mut sink = BackendSink { backend, staged };
-    let digests = context.stop.or(source.transfer(&mut sink, Wanted::MD5)).await?;
-    verify(&subject, &digests, length, info)?;
+    let transferred = context.stop.or(source.transfer(&mut sink, how)).await?;
+    verify(&subject, &transferred, length, info)?;
     match verified {
-        Some(earlier) if earlier != digests => {
+        Some(earlier) if earlier != transferred => {
             Err(Error::new(ErrorKind::Mismatch, subject, "the local temporary changed"))
         }
-        _ => Ok(digests),
+        _ => Ok(transferred),
     }
 }
 
@@ -167,7 +168,11 @@ struct BackendSink<'a, B: StorageBackend> {
 impl<B: StorageBackend> Sink for BackendSink<'_, B> {
     type Error = Error;
 
-    async fn copy_range(&mut self, source: &File, range: Range<u64>) -> Result<Option<File>, Error> {
+    fn read_back(&self) -> Result<Option<File>, Error> {
+        self.backend.read_back(self.staged)
+    }
+
+    async fn copy_range(&mut self, source: &File, range: Range<u64>) -> Result<(), Error> {
         self.backend.copy_range(self.staged, source, range).await
     }
 
@@ -181,49 +186,49 @@ impl<B: StorageBackend> Sink for BackendSink<'_, B> {
 }
 
 /// Compares what came with what was announced. What it is was looked at before; it is looked at again in what was stored.
-fn verify(subject: &str, digests: &Digests, length: Option<u64>, info: &ImportInfo) -> Result<(), Error> {
+fn verify(subject: &str, transferred: &Transferred, length: Option<u64>, info: &ImportInfo) -> Result<(), Error> {
     let mismatch = |cause: String| {
         let error = Error::new(ErrorKind::Mismatch, subject, cause);
         Err(error.remedy("nothing was published; check the source and import again"))
     };
-    if let Some(bytes) = length.filter(|&bytes| bytes != digests.bytes) {
-        return mismatch(format!("delivered {} bytes instead of {bytes}", digests.bytes));
+    let bytes = transferred.bytes;
+    if let Some(announced) = length.filter(|&announced| announced != bytes) {
+        return mismatch(format!("delivered {bytes} bytes instead of {announced}"));
     }
-    Container::sniff(&digests.head).refuse_references(subject, &info.format)?;
-    if digests.bytes == 0 {
+    Container::sniff(&transferred.head).refuse_references(subject, &info.format)?;
+    if bytes == 0 {
         return mismatch("holds no bytes: that is no image".to_owned());
     }
-    let computed = digests.md5.as_deref().unwrap_or_default();
-    if !info.md5.is_empty() && info.md5 != computed {
-        return mismatch(format!("its MD5 is {computed}, the datastore declared {}", info.md5));
+    match &transferred.digests.md5 {
+        Some(computed) if !info.md5.is_empty() && info.md5 != *computed => {
+            mismatch(format!("its MD5 is {computed}, the datastore declared {}", info.md5))
+        }
+        _ => Ok(()),
     }
-    Ok(())
+}
+
+/// What was published.
+struct App {
+    source: String,
+    bytes: u64,
+    md5: String,
 }
 
 /// From here to the outcome nothing is interrupted: a signal waits.
 async fn publish<B: StorageBackend>(
     backend: &B,
     staged: &mut B::Staged,
-    digests: &Digests,
+    transferred: &Transferred,
+    info: &ImportInfo,
     context: &Context,
-) -> Result<String, Error> {
+) -> Result<App, Error> {
     if let Some(reason) = context.stop.reason() {
         return Err(reason.into());
     }
-    let proof = backend.seal(staged, digests).await?;
-    if B::GUARANTEES.proof == ProofKind::Digest && matches!(proof, Proof::Bytes(_)) {
-        let cause = "proved the size of what it holds where it promises a digest";
-        return Err(Error::new(ErrorKind::Mismatch, "the marketplace's store", cause).remedy("nothing was published"));
-    }
-    let holds = match proof {
-        Proof::Md5(md5) => (Some(&md5) != digests.md5.as_ref()).then(|| format!("bytes of MD5 {md5}")),
-        Proof::Bytes(bytes) => (bytes != digests.bytes).then(|| format!("{bytes} bytes")),
-    };
-    if let Some(holds) = holds {
-        let sent = format!("{} bytes of MD5 {}", digests.bytes, digests.md5.as_deref().unwrap_or_default());
-        let cause = format!("holds {holds} after {sent} were sent");
-        return Err(Error::new(ErrorKind::Mismatch, "the marketplace's store", cause).remedy("nothing was published"));
-    }
+    let proof = backend.seal(staged, &transferred.digests).await?;
+    let bytes = transferred.bytes;
+    let md5 = transferred.digests.md5.as_ref().unwrap_or(&info.md5).clone();
+    check_proof(&proof, backend.guarantees().proof, bytes, &md5)?;
     if let Some(reason) = context.stop.reason() {
         return Err(reason.into());
     }
@@ -237,7 +242,7 @@ async fn publish<B: StorageBackend>(
         }
     }
     match outcome {
-        Published::At(source) => Ok(source),
+        Published::At(source) => Ok(App { source, bytes, md5 }),
         Published::NotPublished(error) => Err(error),
         Published::Exists(name) => {
             Err(Error::new(ErrorKind::Exists, shown(&name), "already exists in the marketplace; nothing was replaced"))
@@ -250,8 +255,28 @@ async fn publish<B: StorageBackend>(
     }
 }
 
+/// Compares what the store proves with what was sent, or with what was declared.
+fn check_proof(proof: &Proof, promised: ProofKind, bytes: u64, md5: &str) -> Result<(), Error> {
+    let mismatch = |cause: String| {
+        let error = Error::new(ErrorKind::Mismatch, "the marketplace's store", cause);
+        Err(error.remedy("nothing was published; check the source and import again"))
+    };
+    match proof {
+        Proof::Bytes(_) if promised == ProofKind::Digest => {
+            mismatch("proved the size of what it holds where it promises a digest".to_owned())
+        }
+        Proof::Md5(held) if held != md5 => {
+            mismatch(format!("holds bytes of MD5 {held}, and {bytes} bytes of MD5 {md5} were to be stored"))
+        }
+        Proof::Bytes(held) if *held != bytes => {
+            mismatch(format!("holds {held} bytes after {bytes} bytes of MD5 {md5} were sent"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Collects the bytes in a local temporary that has no name, and verifies them there.
-async fn spool(mut source: Source, info: &ImportInfo, context: &Context) -> Result<(Source, Digests), Error> {
+async fn spool(mut source: Source, info: &ImportInfo, context: &Context) -> Result<(Source, Transferred), Error> {
     let directory = std::env::temp_dir();
     let shown_directory = directory.to_string_lossy().into_owned();
     let fail = |error: &io::Error| {
@@ -273,10 +298,10 @@ async fn spool(mut source: Source, info: &ImportInfo, context: &Context) -> Resu
     let length = source.length();
     let mut target = SparseFile::new(file, true);
     let mut sink = FileSink { file: &mut target, subject: &shown_directory, durable: false };
-    let digests = context.stop.or(source.transfer(&mut sink, Wanted::MD5)).await?;
-    verify(source.subject(), &digests, length, info)?;
+    let transferred = context.stop.or(source.transfer(&mut sink, Transfer::hashed(Wanted::MD5))).await?;
+    verify(source.subject(), &transferred, length, info)?;
     target.file().set_len(target.len()).map_err(|error| Error::io(&shown_directory, &error))?;
-    Ok((Source::from_file(reader, source.subject())?, digests))
+    Ok((Source::from_file(reader, source.subject(), &Options::default())?, transferred))
 }
 
 /// Deletes an app. What is already gone is a success with a warning; an app whose import still runs has nothing published, so
@@ -304,19 +329,21 @@ pub async fn delete<B: StorageBackend>(backend: &B, action: &DeleteAction, conte
 async fn discard_staged<B: StorageBackend>(backend: &B, action: &DeleteAction, context: &Context) -> Result<(), Error> {
     let id = action.app.id;
     let mut staged: Vec<StoredObject> = Vec::new();
-    if B::GUARANTEES.lists_staged {
+    let mut listed = Ok(());
+    if backend.guarantees().lists_staged {
         let mut keep = |object: StoredObject| {
             if object.state == ObjectState::Staged && object.app == Some(id) {
                 staged.push(object);
             }
         };
-        context.stop.or(backend.objects(&mut keep)).await?;
+        listed = context.stop.or(backend.objects(&mut keep)).await;
     }
     for object in &staged {
         if backend.remove(object).await? == Deleted::Removed {
             context.log.info(format_args!("app {id}: the unfinished import {} was discarded", object.key));
         }
     }
+    listed?;
     if staged.is_empty() {
         context.log.info(format_args!("app {id} has no SOURCE yet: there is nothing to remove"));
     }

@@ -9,11 +9,12 @@
 //! # }
 //! ```
 //!
-//! One executable answers to three names. Which action is meant is told by the name it is called by (`monitor`, `import`,
+//! One executable answers to three names, and has two commands for operators ([`upkeep`](crate::upkeep)). Which action is meant is told by the name it is called by (`monitor`, `import`,
 //! `delete`; what follows a dot does not count, so that `import.real` still is an import) or else by its first argument. The
 //! dump comes in the next argument, or on standard input when that argument is `-`.
 
 use crate::action::{DeleteAction, DumpError, ImportAction, MAX_DUMP_BYTES, MonitorAction};
+use crate::attributes::TransferAttributes;
 use crate::backend::{Context, StorageBackend};
 use crate::dispose::dispose;
 use crate::error::{Error, ErrorKind};
@@ -23,17 +24,15 @@ use crate::pipeline;
 use crate::report::ImportedApp;
 use crate::stop::{StopReason, StopSwitch};
 use crate::template::serde::from_template;
-use market_transfer::Options;
+use crate::upkeep::{self, Work};
+use market_transfer::{Helpers, Options};
 use rustix::event::{PollFd, PollFlags, poll};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::ffi::OsString;
 use std::io::{IsTerminal, Read, Write};
-use std::num::NonZeroU64;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// An executable's command line: which action, on which dump.
@@ -158,11 +157,12 @@ impl<A: Copy> Program<'_, A> {
     }
 }
 
-fn read_stdin() -> Result<Vec<u8>, Error> {
+/// Reads a driver message, or anything as large, from standard input.
+pub(crate) fn read_stdin() -> Result<Vec<u8>, Error> {
     let stdin = std::io::stdin();
     if stdin.is_terminal() {
         let error = Error::new(ErrorKind::Usage, "standard input", "is a terminal, and a dump was expected there");
-        return Err(error.remedy("pipe the base64 text in"));
+        return Err(error.remedy("pipe it in"));
     }
     let mut dump = Vec::new();
     let mut capped = stdin.lock().take(MAX_DUMP_BYTES as u64 + 1);
@@ -189,26 +189,16 @@ pub fn execute<A: Copy>(
     program: &Program<'_, A>,
     act: impl AsyncFnOnce(Call<A>, Context) -> Result<(), Error>,
 ) -> ExitCode {
-    one_line_panics();
-    let outcome = program.parse(std::env::args_os()).and_then(|request| match request {
+    end(|| match program.parse(std::env::args_os())? {
         Request::Print(text) => print(text.as_bytes()),
-        Request::Action(call) => {
-            let context = |stop| Context { log: Log::stderr(call.script), stop, options: Options::default() };
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            let runtime = runtime.map_err(|error| Error::io("the runtime", &error))?;
-            let outcome = runtime.block_on(async {
-                let switch = StopSwitch::new();
-                let context = context(switch.listen());
-                watch_signals(&switch)?;
-                watch_caller(switch);
-                act(call, context).await
-            });
-            // Threads that still wait for a disk are not waited for.
-            runtime.shutdown_background();
-            outcome
-        }
-    });
-    match outcome {
+        Request::Action(call) => run_until_stopped(call.script, async |context| act(call, context).await),
+    })
+}
+
+/// Says the one line of a failure, and what it is to whoever called.
+fn end(body: impl FnOnce() -> Result<(), Error>) -> ExitCode {
+    one_line_panics();
+    match body() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // The one plain line that a user sees; a broken standard error leaves the exit code to speak.
@@ -218,9 +208,40 @@ pub fn execute<A: Copy>(
     }
 }
 
+fn run_until_stopped(script: &str, act: impl AsyncFnOnce(Context) -> Result<(), Error>) -> Result<(), Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Error::io("the runtime", &error))?;
+    let outcome = runtime.block_on(async {
+        let switch = StopSwitch::new();
+        let context = Context { log: Log::stderr(script), stop: switch.listen(), options: options_of_environment() };
+        watch_signals(&switch)?;
+        watch_caller(switch);
+        act(context).await
+    });
+    // Threads that still wait for a disk are not waited for.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// The options before any template was read: `SSH` is the command, and `ONE_LOCATION` where OpenNebula's own helpers are.
+fn options_of_environment() -> Options {
+    let one = std::env::var_os("ONE_LOCATION").filter(|location| !location.is_empty());
+    let var = one.map_or_else(|| PathBuf::from("/var/lib/one"), |location| PathBuf::from(location).join("var"));
+    let helpers = Helpers { directory: var.join("remotes/datastore"), dump: None };
+    let ssh = std::env::var("SSH").unwrap_or_default();
+    Options { ssh, helpers: Some(helpers), ..Options::default() }
+}
+
 /// Runs a storage driver: the whole main of it.
 pub fn run<B: StorageBackend>() -> ExitCode {
     let name = format!("market-{}", B::MAD);
+    let arguments: Vec<_> = std::env::args_os().collect();
+    if let Some(work) = Work::of(&arguments) {
+        return end(|| match work.parse(&name, &arguments)? {
+            None => print(work.help(&name).as_bytes()),
+            Some(task) => run_until_stopped(work.word(), async |context| upkeep::run::<B>(task, context).await),
+        });
+    }
     let program =
         Program { name: &name, version: B::VERSION, about: B::ABOUT, actions: MarketAction::ALL, dump_on_stdin: false };
     execute(&program, async |call, context| match call.action {
@@ -257,6 +278,9 @@ async fn monitor<B: StorageBackend>(call: Call<MarketAction>, mut context: Conte
 
 async fn import<B: StorageBackend>(call: Call<MarketAction>, mut context: Context) -> Result<(), Error> {
     let action = ImportAction::decode(&call.dump)?;
+    if let Some(helpers) = &mut context.options.helpers {
+        helpers.dump = Some(call.dump.as_slice().into());
+    }
     let outcome = published::<B>(&call, &action, &mut context).await;
     if let Some(command) = &action.dispose {
         dispose(command.expose(), &context).await;
@@ -289,26 +313,10 @@ async fn delete<B: StorageBackend>(call: Call<MarketAction>, mut context: Contex
     pipeline::delete(&backend, &action, &context).await
 }
 
-/// Attributes of a marketplace's template that every driver understands.
-#[derive(Deserialize)]
-struct Transfer {
-    /// Seconds.
-    connect_timeout: Option<NonZeroU64>,
-    /// Seconds.
-    idle_timeout: Option<NonZeroU64>,
-    tls_ca: Option<PathBuf>,
-    #[serde(default)]
-    tls_insecure: bool,
-}
-
 /// Reads a configuration from a marketplace's template.
 fn configuration<C: DeserializeOwned>(marketplace: &Marketplace) -> Result<C, Error> {
     from_template(&marketplace.template)
         .map_err(|error| in_marketplace(marketplace, Error::new(ErrorKind::Config, "", error.to_string())))
-}
-
-fn seconds(number: NonZeroU64) -> Duration {
-    Duration::from_secs(number.get())
 }
 
 /// Says which marketplace a wrong attribute belongs to, and how to correct it.
@@ -322,17 +330,11 @@ fn in_marketplace(marketplace: &Marketplace, error: Error) -> Error {
     Error::new(error.kind, subject, cause).remedy(remedy)
 }
 
-async fn open<B: StorageBackend>(marketplace: &Marketplace, context: &mut Context) -> Result<B, Error> {
-    let transfer: Transfer = configuration(marketplace)?;
-    let options = &mut context.options;
-    options.connect_timeout = transfer.connect_timeout.map_or(options.connect_timeout, seconds);
-    options.idle_timeout = transfer.idle_timeout.map_or(options.idle_timeout, seconds);
-    options.user_agent = format!("market-{}/{}", B::MAD, B::VERSION);
-    options.tls_ca = transfer.tls_ca;
-    options.tls_insecure = transfer.tls_insecure;
-    if options.tls_insecure {
-        context.log.warn("TLS_INSECURE: the certificates of https servers are not verified");
-    }
+/// Opens the backend of a marketplace, and makes the context follow the marketplace's template.
+pub(crate) async fn open<B: StorageBackend>(marketplace: &Marketplace, context: &mut Context) -> Result<B, Error> {
+    let attributes: TransferAttributes = configuration(marketplace)?;
+    let options = Options { user_agent: format!("market-{}/{}", B::MAD, B::VERSION), ..context.options.clone() };
+    context.options = attributes.apply(options, &context.log).map_err(|error| in_marketplace(marketplace, error))?;
     let config = configuration(marketplace)?;
     context.stop.or(B::open(config, context)).await.map_err(|error| in_marketplace(marketplace, error))
 }

@@ -402,7 +402,7 @@ fn a_source_of_no_known_kind_is_refused_by_name() {
     let scene = scene();
     let market: MemoryMarket = MemoryMarket::default();
     for (source, kind) in [
-        ("rbd://host/pool/image?CEPH_KEY=hunter2", ErrorKind::Unsupported),
+        ("none://host/pool/image?CEPH_KEY=hunter2", ErrorKind::Unsupported),
         ("relative/path", ErrorKind::Config),
         ("", ErrorKind::Dump),
         ("/nonexistent/image", ErrorKind::Absent),

@@ -218,6 +218,11 @@ impl HttpServer {
         format!("http://{}{path}", self.address)
     }
 
+    /// Its address.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// What was asked so far.
     pub fn requests(&self) -> Vec<Request> {
         self.requests.lock().unwrap().clone()

@@ -8,7 +8,7 @@ use market_core::backend::{
 use market_core::error::{Error, ErrorKind};
 use market_core::model::{AppId, MiB};
 use market_core::report::MonitorReport;
-use market_core::transfer::{Digests, Piece};
+use market_core::transfer::{Digests, Options, Piece, Source};
 use serde::Deserialize;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -58,7 +58,9 @@ pub enum Fault {
 pub struct MemoryMarket<const VISIBLE: bool = false> {
     /// What is broken.
     pub fault: Cell<Fault>,
-    /// Whether local sources are taken by `copy_range`.
+    /// How old all objects are.
+    pub age: Cell<Duration>,
+    /// Whether what is stored can be read back, and local sources are taken by `copy_range`.
     pub copies: Cell<bool>,
     /// The calls so far, by name.
     pub calls: RefCell<Vec<&'static str>>,
@@ -82,6 +84,8 @@ pub struct NoConfig {}
 pub struct Staged {
     name: String,
     bytes: Vec<u8>,
+    /// What is read back: what is stored, not what was sent.
+    copy: Option<File>,
 }
 
 impl<const VISIBLE: bool> MemoryMarket<VISIBLE> {
@@ -101,6 +105,13 @@ impl<const VISIBLE: bool> MemoryMarket<VISIBLE> {
 
     fn broken(&self, fault: Fault) -> Result<(), Error> {
         if self.fault.get() == fault { Err(fault_error()) } else { Ok(()) }
+    }
+
+    /// What was appended from an offset on is there now.
+    fn store(&self, staged: &Staged, start: usize) -> Result<(), Error> {
+        self.staged.borrow_mut().insert(staged.name.clone(), staged.bytes.clone());
+        let Some(copy) = &staged.copy else { return Ok(()) };
+        copy.write_all_at(&staged.bytes[start..], start as u64).map_err(|error| Error::io("the copy", &error))
     }
 
     fn source_of(staged: &Staged) -> String {
@@ -132,14 +143,16 @@ impl<const VISIBLE: bool> MarketBackend for MemoryMarket<VISIBLE> {
 impl<const VISIBLE: bool> StorageBackend for MemoryMarket<VISIBLE> {
     type Staged = Staged;
 
-    const GUARANTEES: Guarantees = Guarantees {
-        staging: if VISIBLE { Staging::Visible } else { Staging::Invisible },
-        create: Create::Atomic,
-        proof: ProofKind::Digest,
-        keeps_holes: false,
-        largest_object_bytes: Some(64 << 20),
-        lists_staged: true,
-    };
+    fn guarantees(&self) -> Guarantees {
+        Guarantees {
+            staging: if VISIBLE { Staging::Visible } else { Staging::Invisible },
+            create: Create::Atomic,
+            proof: ProofKind::Digest,
+            keeps_holes: false,
+            largest_object_bytes: Some(64 << 20),
+            lists_staged: true,
+        }
+    }
 
     async fn available_bytes(&self) -> Result<Option<u64>, Error> {
         Ok(match self.fault.get() {
@@ -148,43 +161,43 @@ impl<const VISIBLE: bool> StorageBackend for MemoryMarket<VISIBLE> {
         })
     }
 
-    async fn stage(&self, app: AppId, _: Length) -> Result<Staged, Error> {
+    async fn stage(&self, app: AppId, _: Length, _: Option<u64>) -> Result<Staged, Error> {
         self.called("stage");
         self.broken(Fault::Stage)?;
         let name = format!("{app}-{}", self.calls.borrow().len());
         self.staged.borrow_mut().insert(name.clone(), Vec::new());
-        Ok(Staged { name, bytes: Vec::new() })
+        let copy = self.copies.get().then(tempfile::tempfile).transpose();
+        Ok(Staged { name, bytes: Vec::new(), copy: copy.map_err(|error| Error::io("the copy", &error))? })
     }
 
-    async fn copy_range(&self, staged: &mut Staged, source: &File, range: Range<u64>) -> Result<Option<File>, Error> {
-        if !self.copies.get() {
-            return Ok(None);
-        }
+    fn read_back(&self, staged: &Staged) -> Result<Option<File>, Error> {
+        let handle = staged.copy.as_ref().map(File::try_clone).transpose();
+        handle.map_err(|error| Error::io("the copy", &error))
+    }
+
+    async fn copy_range(&self, staged: &mut Staged, source: &File, range: Range<u64>) -> Result<(), Error> {
         self.called("copy_range");
         self.broken(Fault::Copy)?;
-        let fail = |error| Error::io("the copy", &error);
         let start = staged.bytes.len();
         staged.bytes.resize(start + usize::try_from(range.end - range.start).unwrap_or_default(), 0);
-        source.read_exact_at(&mut staged.bytes[start..], range.start).map_err(fail)?;
-        self.staged.borrow_mut().insert(staged.name.clone(), staged.bytes.clone());
-        // What is read back is what is stored, not what was there.
-        let copy = tempfile::tempfile().map_err(fail)?;
+        let copied = source.read_exact_at(&mut staged.bytes[start..], range.start);
+        copied.map_err(|error| Error::io("the copy", &error))?;
         if let Fault::CorruptCopy(byte) = self.fault.get() {
             staged.bytes[usize::try_from(byte).unwrap_or_default()] ^= 1;
         }
-        copy.write_all_at(&staged.bytes, 0).map_err(fail)?;
-        Ok(Some(copy))
+        self.store(staged, start)
     }
 
     async fn write(&self, staged: &mut Staged, piece: Piece) -> Result<(), Error> {
         self.called("write");
+        let start = staged.bytes.len();
         match piece {
             Piece::Data(data) => staged.bytes.extend_from_slice(&data),
             Piece::Hole(length) => {
                 staged.bytes.resize(staged.bytes.len() + usize::try_from(length).unwrap_or_default(), 0)
             }
         }
-        self.staged.borrow_mut().insert(staged.name.clone(), staged.bytes.clone());
+        self.store(staged, start)?;
         match self.fault.get() {
             Fault::WriteAfter(bytes) if staged.bytes.len() as u64 >= bytes => Err(fault_error()),
             _ => Ok(()),
@@ -244,12 +257,25 @@ impl<const VISIBLE: bool> StorageBackend for MemoryMarket<VISIBLE> {
         Ok(if removed { Deleted::Removed } else { Deleted::Absent })
     }
 
+    async fn stored(&self, _: AppId, source: &str) -> Result<Option<Source>, Error> {
+        let fail = |error| Error::io("the copy", &error);
+        let Some(bytes) = self.published.borrow().get(source).cloned() else { return Ok(None) };
+        let copy = tempfile::tempfile().map_err(fail)?;
+        copy.write_all_at(&bytes, 0).map_err(fail)?;
+        Ok(Some(Source::from_file(copy, source, &Options::default())?))
+    }
+
+    fn key_of(&self, source: &str) -> Option<String> {
+        source.starts_with("memory://").then(|| source.to_owned())
+    }
+
     async fn objects(&self, sink: &mut dyn FnMut(StoredObject)) -> Result<(), Error> {
         for (stored, state) in [(&self.staged, ObjectState::Staged), (&self.published, ObjectState::Published)] {
             for (key, bytes) in &*stored.borrow() {
                 let app =
                     key.trim_start_matches("memory://").split('-').next().and_then(|id| id.parse().ok()).map(AppId);
-                sink(StoredObject { key: key.clone(), state, app, bytes: bytes.len() as u64, age: Duration::ZERO });
+                let (key, place, bytes) = (key.clone(), String::new(), bytes.len() as u64);
+                sink(StoredObject { key, place, state, app, bytes, age: self.age.get(), busy: false });
             }
         }
         Ok(())

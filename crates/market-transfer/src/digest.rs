@@ -3,10 +3,12 @@
 use crate::{Piece, ZEROS};
 use md5::{Digest, Md5};
 use sha1::Sha1;
+use sha2::Sha256;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use tokio::sync::mpsc;
 
@@ -17,27 +19,26 @@ pub struct Wanted {
     pub md5: bool,
     /// SHA-1.
     pub sha1: bool,
+    /// SHA-256.
+    pub sha256: bool,
 }
 
 impl Wanted {
     /// MD5 alone.
-    pub const MD5: Self = Self { md5: true, sha1: false };
+    pub const MD5: Self = Self { md5: true, sha1: false, sha256: false };
 }
-
-/// How many of the first bytes [`Digests`] keep.
-pub const HEAD_BYTES: usize = 64 << 10;
 
 /// Digests in lower-case hexadecimal, and how many bytes they cover.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Digests {
-    /// The first [`HEAD_BYTES`] of what was hashed, or all of it when it is less: what a reader will make of it is decided there.
-    pub head: Vec<u8>,
     /// Bytes, holes included.
     pub bytes: u64,
     /// MD5, when it was wanted.
     pub md5: Option<String>,
     /// SHA-1, when it was wanted.
     pub sha1: Option<String>,
+    /// SHA-256, when it was wanted.
+    pub sha256: Option<String>,
 }
 
 /// Computes digests of what it is given, in order.
@@ -49,12 +50,12 @@ pub struct Digester {
 enum Job {
     Piece(Piece),
     /// A stretch of a file that holds its bytes already.
-    Stretch(File, Range<u64>),
+    Stretch(Arc<File>, Range<u64>),
 }
 
-/// Jobs that may wait for the thread. Pieces are in memory, 4 MiB of them. Stretches are in the system's cache, 1 GiB of them,
-/// where they should still be when their turn comes: a copy is several times faster than its digest, and should be on its way
-/// to the disk long before that is done.
+/// Jobs that may wait for the thread. Pieces are in memory, 4 MiB of them. Stretches are in the system's cache, at most 1 GiB of
+/// them, where they should still be when their turn comes: a copy is several times faster than its digest, and should be on its
+/// way to the disk long before that is done.
 const QUEUE: usize = 16;
 
 /// Read at once from a stretch: stays in the processor's cache between reading and hashing.
@@ -68,7 +69,7 @@ impl Digester {
             let mut hashes = Hashes {
                 md5: wanted.md5.then(Md5::new),
                 sha1: wanted.sha1.then(Sha1::new),
-                head: Vec::new(),
+                sha256: wanted.sha256.then(Sha256::new),
                 bytes: 0,
             };
             while let Some(job) = jobs.blocking_recv() {
@@ -90,7 +91,7 @@ impl Digester {
     }
 
     /// Adds a stretch of a file; waits while the thread is busy with earlier ones.
-    pub(crate) async fn update_stretch(&mut self, file: File, range: Range<u64>) {
+    pub(crate) async fn update_stretch(&mut self, file: Arc<File>, range: Range<u64>) {
         let _ = self.queue.send(Job::Stretch(file, range)).await;
     }
 
@@ -109,24 +110,29 @@ impl Digester {
 struct Hashes {
     md5: Option<Md5>,
     sha1: Option<Sha1>,
-    head: Vec<u8>,
+    sha256: Option<Sha256>,
     bytes: u64,
 }
 
 impl Hashes {
     fn update(&mut self, data: &[u8]) {
         self.bytes += data.len() as u64;
-        let missing = HEAD_BYTES - self.head.len();
-        self.head.extend_from_slice(&data[..missing.min(data.len())]);
         if let Some(md5) = &mut self.md5 {
             md5.update(data);
         }
         if let Some(sha1) = &mut self.sha1 {
             sha1.update(data);
         }
+        if let Some(sha256) = &mut self.sha256 {
+            sha256.update(data);
+        }
     }
 
     fn zeros(&mut self, length: u64) {
+        if self.idle() {
+            self.bytes += length;
+            return;
+        }
         let mut left = length;
         while left > 0 {
             let step = usize::try_from(left).unwrap_or(ZEROS.len()).min(ZEROS.len());
@@ -135,7 +141,16 @@ impl Hashes {
         }
     }
 
+    /// Nothing but a count is wanted.
+    fn idle(&self) -> bool {
+        self.md5.is_none() && self.sha1.is_none() && self.sha256.is_none()
+    }
+
     fn stretch(&mut self, file: &File, range: Range<u64>) -> io::Result<()> {
+        if self.idle() {
+            self.bytes += range.end - range.start;
+            return Ok(());
+        }
         let mut buffer = vec![0; READ_BYTES];
         let mut position = range.start;
         while position < range.end {
@@ -148,8 +163,13 @@ impl Hashes {
     }
 
     fn finish(self) -> Digests {
-        let Self { md5, sha1, head, bytes } = self;
-        Digests { head, bytes, md5: md5.map(|md5| hex(&md5.finalize())), sha1: sha1.map(|sha1| hex(&sha1.finalize())) }
+        let Self { md5, sha1, sha256, bytes } = self;
+        Digests {
+            bytes,
+            md5: md5.map(|md5| hex(&md5.finalize())),
+            sha1: sha1.map(|sha1| hex(&sha1.finalize())),
+            sha256: sha256.map(|sha256| hex(&sha256.finalize())),
+        }
     }
 }
 

@@ -16,6 +16,8 @@ pub enum ErrorKind {
     Untrusted,
     /// The bytes are not what they were, or not as many as was said.
     Changed,
+    /// The bytes are not of the form that they begin with.
+    Corrupt,
     /// No room is left.
     Full,
     /// The kind of source is not one that can be read.

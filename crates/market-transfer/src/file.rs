@@ -145,7 +145,7 @@ impl Reader {
 }
 
 /// Reads until the buffer is full or the file ends.
-fn fill(file: &File, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+pub(crate) fn fill(file: &File, buffer: &mut [u8], position: u64) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
         match file.read_at(&mut buffer[filled..], position + filled as u64) {

@@ -20,20 +20,34 @@
 //! ```
 
 mod buffers;
+mod command;
 mod digest;
 mod error;
 mod file;
+mod helper;
 mod http;
 mod location;
 mod piece;
+mod process;
+mod rate;
+mod remote_file;
+mod resume;
 mod source;
 mod sparse;
+pub mod ssh;
 mod system;
+mod transfer;
+mod unpack;
 
-pub use digest::{Digester, Digests, HEAD_BYTES, Wanted};
+pub use digest::{Digester, Digests, Wanted};
 pub use error::{Error, ErrorKind};
+pub use helper::Helpers;
 pub use location::{Location, shown};
 pub use piece::{PIECE_BYTES, Piece, ZEROS, split_zeros};
-pub use source::{FileSink, Options, Sink, Source};
+pub use process::{Ended, Process};
+pub use rate::{Rate, RateError};
+pub use source::{Options, Source};
 pub use sparse::SparseFile;
 pub use system::{is_same_file, random_name, rename_new};
+pub use transfer::{FileSink, HEAD_BYTES, Sink, Transfer, Transferred};
+pub use unpack::{Compression, Packing};

@@ -1,5 +1,6 @@
 //! Where a source is: a path or a URL, told apart, and shown without secrets.
 
+use crate::ssh::Host;
 use crate::{Error, ErrorKind};
 use std::path::PathBuf;
 
@@ -10,6 +11,20 @@ pub enum Location {
     Path(PathBuf),
     /// `http://` or `https://`.
     Http(String),
+    /// `ssh://[user@]host:path`.
+    Ssh {
+        /// The host.
+        host: Host,
+        /// The path there; a relative one is below the user's home.
+        path: String,
+    },
+    /// `rbd://[user@]host/pool/image[@snapshot]`: an image of Ceph, exported on a host.
+    Rbd {
+        /// The host.
+        host: Host,
+        /// Arguments of `rbd`.
+        arguments: Vec<String>,
+    },
     /// Any other scheme, in lower case.
     Other(String),
 }
@@ -31,6 +46,8 @@ impl Location {
             Some((scheme, rest)) => Ok(match scheme.as_str() {
                 "http" | "https" => Self::Http(text.to_owned()),
                 "file" => return Self::path(rest),
+                "ssh" => return Self::ssh(rest).map_err(|cause| Error::new(ErrorKind::Malformed, shown(text), cause)),
+                "rbd" => return Self::rbd(rest).map_err(|cause| Error::new(ErrorKind::Malformed, shown(text), cause)),
                 _ => Self::Other(scheme),
             }),
             None => Self::path(text),
@@ -43,6 +60,47 @@ impl Location {
         }
         Err(Error::new(ErrorKind::Malformed, shown(text), "is neither an absolute path nor a URL"))
     }
+}
+
+impl Location {
+    fn ssh(rest: &str) -> Result<Self, &'static str> {
+        let (host, path) = split_host(rest).ok_or("is not ssh://host:path")?;
+        let host = Host::new(host).map_err(|_| "names no host that ssh could be given")?;
+        if path.is_empty() {
+            return Err("names no path");
+        }
+        Ok(Self::Ssh { host, path: path.to_owned() })
+    }
+
+    fn rbd(rest: &str) -> Result<Self, &'static str> {
+        let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let (host, image) = place.split_once('/').ok_or("is not rbd://host/pool/image")?;
+        let host = Host::new(host).map_err(|_| "names no host that ssh could be given")?;
+        let mut arguments = Vec::new();
+        for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+            let option = match &*name {
+                "CEPH_USER" => "--id",
+                "CEPH_KEY" => "--keyfile",
+                "CEPH_CONF" => "--conf",
+                _ => continue,
+            };
+            if !value.is_empty() {
+                arguments.extend([option.to_owned(), value.into_owned()]);
+            }
+        }
+        if image.is_empty() || image.starts_with('-') {
+            return Err("names no image of Ceph");
+        }
+        arguments.extend(["export".to_owned(), image.to_owned(), "-".to_owned()]);
+        Ok(Self::Rbd { host, arguments })
+    }
+}
+
+/// Splits `host:path` at the colon that ends the host; an IPv6 address stands in brackets.
+fn split_host(text: &str) -> Option<(&str, &str)> {
+    let from = text.find(']').filter(|_| text.split('@').next_back().is_some_and(|host| host.starts_with('[')));
+    let colon = text[from.unwrap_or_default()..].find(':')? + from.unwrap_or_default();
+    Some((&text[..colon], &text[colon + 1..]))
 }
 
 fn scheme(text: &str) -> Option<(String, &str)> {
@@ -66,6 +124,11 @@ pub fn shown(location: &str) -> String {
         // Not a URL that we know, but somebody may have meant one.
         None if location.contains("://") => "<not a URL>".to_owned(),
         None => location.to_owned(),
+        // A path follows the host's colon, and may hold anything.
+        Some((scheme, rest)) if scheme == "ssh" && matches!(Location::ssh(rest), Ok(Location::Ssh { .. })) => {
+            let (host, path) = split_host(rest).unwrap_or_default();
+            format!("ssh://{}:{path}", host.rsplit('@').next().unwrap_or_default())
+        }
         Some((scheme, rest)) => {
             let rest = rest.split(['?', '#']).next().unwrap_or_default();
             let end = rest.find('/').unwrap_or(rest.len());
@@ -83,7 +146,7 @@ pub fn shown(location: &str) -> String {
     shown_line(&public)
 }
 
-fn shown_line(public: &str) -> String {
+pub(crate) fn shown_line(public: &str) -> String {
     let mut line: String = public.chars().take(256).flat_map(escape).collect();
     if public.chars().nth(256).is_some() {
         line.push_str("...");
@@ -108,7 +171,31 @@ mod tests {
         assert!(matches!(Location::parse("file:///a"), Ok(Location::Path(path)) if path == Path::new("/a")));
         assert!(matches!(Location::parse("HTTP://h/a"), Ok(Location::Http(_))));
         assert!(matches!(Location::parse("restic+rbd://h/a"), Ok(Location::Other(scheme)) if scheme == "restic+rbd"));
-        for wrong in ["", "a/b", "-x", "http:/a", "/a\0b", "file://a"] {
+        let ssh = Location::parse("ssh://u@h:/a b'$(x)?y").unwrap();
+        assert!(matches!(&ssh, Location::Ssh { host, path } if host.as_str() == "u@h" && path == "/a b'$(x)?y"));
+        let ssh = Location::parse("ssh://[::1]:a:b").unwrap();
+        assert!(matches!(&ssh, Location::Ssh { host, path } if host.as_str() == "[::1]" && path == "a:b"));
+        let rbd = Location::parse("rbd://h/one/one-1@s?CEPH_USER=a%20b&x=y&CEPH_CONF=").unwrap();
+        assert!(matches!(&rbd, Location::Rbd { host, arguments }
+            if host.as_str() == "h" && *arguments == ["--id", "a b", "export", "one/one-1@s", "-"]));
+        for wrong in [
+            "",
+            "a/b",
+            "-x",
+            "http:/a",
+            "/a\0b",
+            "file://a",
+            "ssh://h",
+            "ssh://h:",
+            "ssh://-oX=y:/a",
+            "ssh://a b:/a",
+            "ssh://:/a",
+            "rbd://h",
+            "rbd://h/",
+            "rbd://h/-x",
+            "rbd://-x/a/b",
+            "rbd:///a/b",
+        ] {
             assert_eq!(Location::parse(wrong).err().map(|e| e.kind), Some(ErrorKind::Malformed), "{wrong:?}");
         }
     }
@@ -124,9 +211,12 @@ mod tests {
             "http://u:abc/hunter2@h/",
             " http://u:hunter2@h/",
             "x y://u:hunter2@h",
+            "ssh://u:hunter2@h:/a",
+            "ssh://u:hunter2@h/a",
         ] {
             assert!(!shown(url).contains("hunter2"), "{}", shown(url));
         }
+        assert_eq!(shown("ssh://u@h:dir/a"), "ssh://h:dir/a");
         assert_eq!(shown(&format!("/{}", "a".repeat(300))).len(), 256 + 3);
     }
 }

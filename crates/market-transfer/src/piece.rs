@@ -33,6 +33,26 @@ impl Piece {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// At most its first `most` bytes.
+    pub(crate) fn cut_to(self, most: u64) -> Self {
+        match self {
+            Self::Data(bytes) => {
+                let length = usize::try_from(most).unwrap_or(usize::MAX).min(bytes.len());
+                Self::Data(bytes.slice(..length))
+            }
+            Self::Hole(length) => Self::Hole(length.min(most)),
+        }
+    }
+
+    /// Appends its bytes to a head that is to have `count` bytes.
+    pub(crate) fn copy_into(&self, head: &mut Vec<u8>, count: usize) {
+        let missing = count - head.len();
+        match self {
+            Self::Data(data) => head.extend_from_slice(&data[..data.len().min(missing)]),
+            Self::Hole(length) => head.resize(head.len() + usize::try_from(*length).unwrap_or(missing).min(missing), 0),
+        }
+    }
 }
 
 impl std::fmt::Debug for Piece {

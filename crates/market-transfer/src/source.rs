@@ -1,17 +1,20 @@
 //! One way to read bytes, wherever they are.
 
+use crate::command::{CommandOutput, Recipe};
 use crate::file::{Extent, FileSource};
-use crate::http::HttpSource;
-use crate::{Digester, Digests, Error, ErrorKind, Location, Piece, SparseFile, Wanted, shown};
+use crate::helper::{self, Helpers, Nature};
+use crate::http::HttpOrigin;
+use crate::location::shown_line;
+use crate::rate::{Pacer, Rate};
+use crate::remote_file::RemoteFile;
+use crate::resume::Resumable;
+use crate::ssh::{Host, Ssh};
+use crate::{Error, Location, Piece, shown};
 use std::collections::VecDeque;
 use std::fs::File;
-use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-/// How much of a local file a sink takes at once: little enough to stay in the system's cache until it is hashed.
-const STRETCH_BYTES: u64 = 64 << 20;
 
 /// How patiently a source is read.
 #[derive(Clone, Debug)]
@@ -30,6 +33,12 @@ pub struct Options {
     pub tls_ca: Option<PathBuf>,
     /// Takes any certificate of an https server: nobody knows who is on the other side.
     pub tls_insecure: bool,
+    /// How fast bytes may move.
+    pub limit: Option<Rate>,
+    /// The `ssh` command, its words separated by blanks.
+    pub ssh: String,
+    /// The executables for further schemes.
+    pub helpers: Option<Helpers>,
 }
 
 impl Default for Options {
@@ -42,6 +51,9 @@ impl Default for Options {
             user_agent: concat!("market-transfer/", env!("CARGO_PKG_VERSION")).to_owned(),
             tls_ca: None,
             tls_insecure: false,
+            limit: None,
+            ssh: "ssh".to_owned(),
+            helpers: None,
         }
     }
 }
@@ -53,48 +65,74 @@ pub struct Source {
     /// Pieces read ahead by [`peek`](Self::peek).
     pending: VecDeque<Piece>,
     subject: String,
+    nature: Nature,
 }
 
 enum Kind {
-    File(Box<FileSource>),
-    Http(Box<HttpSource>),
+    File(Box<FileSource>, Option<Pacer>),
+    Http(Box<Resumable<HttpOrigin>>),
+    Ssh(Box<Resumable<RemoteFile>>),
+    Command(Box<Resumable<CommandOutput>>),
 }
 
+/// Bytes as they were stored.
+const STORED: Nature = Nature { built: false, may_be_packed: true };
+
 impl Source {
-    /// Opens a path, or a `file://`, `http://` or `https://` URL.
+    /// Opens a path, or a URL: `file://`, `http://`, `https://`, `ssh://[user@]host:path`, `rbd://[user@]host/pool/image`, and
+    /// those that [`Options::helpers`] understand.
     ///
     /// # Errors
     /// When there is nothing, or it cannot be read; other schemes are refused by name.
     pub async fn open(location: &str, options: &Options) -> Result<Self, Error> {
-        let kind = match Location::parse(location)? {
-            Location::Path(path) => return Self::open_path(&path),
-            Location::Http(url) => Kind::Http(Box::new(HttpSource::open(url, options).await?)),
+        let subject = shown(location);
+        let (kind, nature) = match Location::parse(location)? {
+            Location::Path(path) => (file(FileSource::open(&path)?, options), STORED),
+            Location::Http(url) => {
+                let origin = HttpOrigin::new(url, subject.clone(), options)?;
+                (Kind::Http(Box::new(Resumable::open(origin, subject.clone(), options).await?)), STORED)
+            }
+            Location::Ssh { host, path } => return Self::open_on(&host, &path, options).await,
+            Location::Rbd { host, arguments } => {
+                let recipe = Recipe::Rbd { ssh: Ssh::new(options), host, arguments };
+                let origin = CommandOutput::new(recipe, subject.clone(), options);
+                (Kind::Command(Box::new(Resumable::open(origin, subject.clone(), options).await?)), STORED)
+            }
             Location::Other(scheme) => {
-                let cause =
-                    format!("{scheme}:// sources are not supported yet, only paths, file://, http:// and https://");
-                return Err(Error::new(ErrorKind::Unsupported, shown(location), cause));
+                let (origin, nature) = helper::open(&scheme, location, &subject, options).await?;
+                (Kind::Command(Box::new(Resumable::open(origin, subject.clone(), options).await?)), nature)
             }
         };
-        Ok(Self { kind, pending: VecDeque::new(), subject: shown(location) })
+        Ok(Self { kind, pending: VecDeque::new(), subject, nature })
     }
 
-    /// Opens a local file or block device.
+    /// Opens a file or block device of another host, over ssh.
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub fn open_path(path: &Path) -> Result<Self, Error> {
-        let subject = shown(&path.to_string_lossy());
-        let kind = Kind::File(Box::new(FileSource::open(path)?));
-        Ok(Self { kind, pending: VecDeque::new(), subject })
+    pub async fn open_on(host: &Host, path: &str, options: &Options) -> Result<Self, Error> {
+        let subject = shown_line(&format!("ssh://{}:{path}", host.name()));
+        let origin = RemoteFile::new(host.clone(), path.to_owned(), subject.clone(), options);
+        let kind = Kind::Ssh(Box::new(Resumable::open(origin, subject.clone(), options).await?));
+        Ok(Self { kind, pending: VecDeque::new(), subject, nature: STORED })
     }
 
     /// Reads an open file from its start; `subject` names it in messages.
     ///
     /// # Errors
     /// When it is neither a file nor a block device.
-    pub fn from_file(file: File, subject: &str) -> Result<Self, Error> {
-        let kind = Kind::File(Box::new(FileSource::of(file, subject.to_owned())?));
-        Ok(Self { kind, pending: VecDeque::new(), subject: subject.to_owned() })
+    pub fn from_file(file: File, subject: &str, options: &Options) -> Result<Self, Error> {
+        let kind = self::file(FileSource::of(file, subject.to_owned())?, options);
+        Ok(Self { kind, pending: VecDeque::new(), subject: subject.to_owned(), nature: STORED })
+    }
+
+    /// Opens a local file or block device.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_path(path: &Path, options: &Options) -> Result<Self, Error> {
+        let kind = file(FileSource::open(path)?, options);
+        Ok(Self { kind, pending: VecDeque::new(), subject: shown(&path.to_string_lossy()), nature: STORED })
     }
 
     /// The path or URL as it may be shown.
@@ -105,8 +143,10 @@ impl Source {
     /// The number of bytes that the source says it has; that many are delivered, or an error.
     pub fn length(&self) -> Option<u64> {
         match &self.kind {
-            Kind::File(source) => Some(source.length),
+            Kind::File(source, _) => Some(source.length),
             Kind::Http(source) => source.length(),
+            Kind::Ssh(source) => source.length(),
+            Kind::Command(source) => source.length(),
         }
     }
 
@@ -119,9 +159,19 @@ impl Source {
     /// The file, when the source is a local one.
     pub fn file(&self) -> Option<&File> {
         match &self.kind {
-            Kind::File(source) => Some(&source.file),
-            Kind::Http(_) => None,
+            Kind::File(source, _) => Some(&source.file),
+            _ => None,
         }
+    }
+
+    /// Whether its bytes are built while they are read: no digest that was recorded before is one of them.
+    pub fn is_built(&self) -> bool {
+        self.nature.built
+    }
+
+    /// Whether it may be a compressed file that is to be unpacked. Some helpers write nothing but images.
+    pub fn may_be_packed(&self) -> bool {
+        self.nature.may_be_packed
     }
 
     /// The next piece; `None` when all bytes have been delivered and the source was whole and unchanged.
@@ -137,8 +187,16 @@ impl Source {
 
     async fn read(&mut self) -> Result<Option<Piece>, Error> {
         match &mut self.kind {
-            Kind::File(source) => source.next().await,
+            Kind::File(source, pacer) => {
+                let piece = source.next().await?;
+                if let (Some(pacer), Some(Piece::Data(data))) = (pacer, &piece) {
+                    pacer.pay(data.len() as u64).await;
+                }
+                Ok(piece)
+            }
             Kind::Http(source) => source.next().await,
+            Kind::Ssh(source) => source.next().await,
+            Kind::Command(source) => source.next().await,
         }
     }
 
@@ -147,7 +205,7 @@ impl Source {
     /// # Errors
     /// As [`next`](Self::next).
     pub async fn peek(&mut self, count: usize) -> Result<Vec<u8>, Error> {
-        if let Kind::File(source) = &self.kind {
+        if let Kind::File(source, _) = &self.kind {
             return source.head(count);
         }
         while self.pending.iter().map(Piece::len).sum::<u64>() < count as u64 {
@@ -156,96 +214,38 @@ impl Source {
         }
         let mut head = Vec::with_capacity(count);
         for piece in &self.pending {
-            let left = count - head.len();
-            match piece {
-                Piece::Data(data) => head.extend_from_slice(&data[..data.len().min(left)]),
-                Piece::Hole(length) => head.resize(head.len() + usize::try_from(*length).unwrap_or(left).min(left), 0),
-            }
+            piece.copy_into(&mut head, count);
         }
         Ok(head)
     }
 
-    /// Moves all bytes into a sink and computes their digests. Of a local source the sink may take ranges by itself; then what
-    /// it has taken is hashed, not what was there.
-    ///
-    /// May be dropped at any time; then the sink holds a part.
-    ///
-    /// # Errors
-    /// Those of the source as in [`next`](Self::next), and those of the sink.
-    pub async fn transfer<S: Sink>(&mut self, sink: &mut S, wanted: Wanted) -> Result<Digests, S::Error> {
-        let mut digester = Digester::start(wanted);
-        while let Kind::File(source) = &mut self.kind {
-            match source.extent(STRETCH_BYTES)? {
-                Extent::Hole(length) => {
-                    digester.update(Piece::Hole(length)).await;
-                    sink.write(Piece::Hole(length)).await?;
-                    source.skip(length);
-                }
-                Extent::Data(range) => {
-                    let Some(copy) = sink.copy_range(&source.file, range.clone()).await? else { break };
-                    source.skip(range.end - range.start);
-                    digester.update_stretch(copy, range).await;
-                    // The sink may not have waited for anything: others get their turn here.
-                    tokio::task::yield_now().await;
-                }
-                Extent::End => break,
+    /// What comes next of a local file, at most `most` bytes of it, without reading it; `None` when pieces have to be read.
+    pub(crate) fn extent(&self, most: u64) -> Result<Option<Extent>, Error> {
+        match &self.kind {
+            Kind::File(source, _) => source.extent(most).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// Passes over what [`extent`](Self::extent) told; `moved` bytes of it took somebody time.
+    pub(crate) async fn skip(&mut self, bytes: u64, moved: u64) {
+        if let Kind::File(source, pacer) = &mut self.kind {
+            source.skip(bytes);
+            if let Some(pacer) = pacer {
+                pacer.pay(moved).await;
             }
         }
-        while let Some(piece) = self.next().await? {
-            digester.update(piece.clone()).await;
-            sink.write(piece).await?;
+    }
+
+    /// How much may be taken at once, so that a limit is kept evenly.
+    pub(crate) fn stride(&self, most: u64) -> u64 {
+        match &self.kind {
+            Kind::File(_, Some(pacer)) => pacer.stride().min(most),
+            _ => most,
         }
-        sink.written().await?;
-        Ok(digester.finish().await.map_err(|error| Error::io(format!("the copy of {}", self.subject), &error))?)
     }
 }
 
-/// Where a [`Source`] is transferred to.
-pub trait Sink {
-    /// What can go wrong.
-    type Error: From<Error>;
-
-    /// Takes a range of a local file by itself, and returns a handle to read it back at the same offsets; `None` when it can
-    /// only be [written](Self::write). Ranges follow what was taken before without gaps. The position of `source` is not the
-    /// sink's to use.
-    fn copy_range(
-        &mut self,
-        source: &File,
-        range: Range<u64>,
-    ) -> impl Future<Output = Result<Option<File>, Self::Error>>;
-
-    /// Takes a piece.
-    fn write(&mut self, piece: Piece) -> impl Future<Output = Result<(), Self::Error>>;
-
-    /// All has been taken. Digests may still be computed: a sink that is slow to make things durable begins here.
-    fn written(&mut self) -> impl Future<Output = Result<(), Self::Error>>;
-}
-
-/// A new file as a sink; `subject` names it in messages.
-pub struct FileSink<'a> {
-    /// The file.
-    pub file: &'a mut SparseFile,
-    /// Its path, as it may be shown.
-    pub subject: &'a str,
-    /// Whether it is to be durable in the end; a temporary need not go to the disk.
-    pub durable: bool,
-}
-
-impl Sink for FileSink<'_> {
-    type Error = Error;
-
-    async fn copy_range(&mut self, source: &File, range: Range<u64>) -> Result<Option<File>, Error> {
-        self.file.copy_range(source, range).map(Some).map_err(|error| Error::io(self.subject, &error))
-    }
-
-    async fn write(&mut self, piece: Piece) -> Result<(), Error> {
-        self.file.write(&piece).map_err(|error| Error::io(self.subject, &error))
-    }
-
-    async fn written(&mut self) -> Result<(), Error> {
-        if self.durable {
-            self.file.begin_sync();
-        }
-        Ok(())
-    }
+fn file(source: FileSource, options: &Options) -> Kind {
+    Kind::File(Box::new(source), options.limit.map(Pacer::new))
 }

@@ -42,14 +42,21 @@ impl SparseFile {
     }
 
     /// Appends a range of another file by the shortest way: shared extents where the file system has them (XFS, Btrfs), a copy
-    /// by the server (NFS, SMB), a copy inside the system, or through a small buffer. A handle to read it back, at the offsets
-    /// it has in `source` when all of `source` is appended from its start.
+    /// by the server (NFS, SMB), a copy inside the system, or through a small buffer.
     ///
     /// # Errors
     /// What the file system reports; `UnexpectedEof` when the source ends before the range.
-    pub fn copy_range(&mut self, source: &File, range: Range<u64>) -> io::Result<File> {
+    pub fn copy_range(&mut self, source: &File, range: Range<u64>) -> io::Result<()> {
         copy_range(source, range.start, &self.file, self.position, range.end - range.start)?;
         self.position += range.end - range.start;
+        Ok(())
+    }
+
+    /// A handle to read back what was written, at the same offsets. Not what is still a hole at the end.
+    ///
+    /// # Errors
+    /// What the system reports.
+    pub fn read_back(&self) -> io::Result<File> {
         self.file.try_clone()
     }
 

@@ -4,7 +4,9 @@
 use market_testkit::http::{HttpServer, Reply};
 use market_testkit::image::sparse_raw;
 use market_testkit::{md5_hex, noise};
-use market_transfer::{Digests, Error, ErrorKind, FileSink, Options, Piece, Source, SparseFile, Wanted, rename_new};
+use market_transfer::{
+    Digests, Error, ErrorKind, FileSink, Options, Piece, Source, SparseFile, Transfer, Wanted, rename_new,
+};
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
@@ -144,17 +146,20 @@ fn a_file_keeps_its_holes_on_every_road() {
     let receive = |location: &str, name: &str| -> (Digests, u64) {
         let target = File::options().create_new(true).read(true).write(true).open(directory.path().join(name)).unwrap();
         let mut file = SparseFile::new(target, true);
-        let digests = block_on(async {
+        let transferred = block_on(async {
             Source::open(location, &options())
                 .await
                 .unwrap()
-                .transfer(&mut FileSink { file: &mut file, subject: "target", durable: true }, Wanted::MD5)
+                .transfer(
+                    &mut FileSink { file: &mut file, subject: "target", durable: true },
+                    Transfer::hashed(Wanted::MD5),
+                )
                 .await
                 .unwrap()
         });
         file.finish().unwrap();
         assert_eq!(md5_hex(&std::fs::read(directory.path().join(name)).unwrap()), md5);
-        (digests, file.file().metadata().unwrap().blocks())
+        (transferred.digests, file.file().metadata().unwrap().blocks())
     };
     let (digests, blocks) = receive(path.to_str().unwrap(), "from file");
     assert_eq!((digests.bytes, digests.md5.as_ref()), (64 << 20, Some(&md5)));
@@ -197,11 +202,16 @@ fn peeking_takes_nothing_away() {
         assert!(source.peek(70_000).await.unwrap() == bytes[..70_000]);
         assert!(source.peek(10).await.unwrap() == bytes[..10]);
         let mut file = SparseFile::new(tempfile::tempfile().unwrap(), true);
-        let digests = source
-            .transfer(&mut FileSink { file: &mut file, subject: "t", durable: false }, Wanted { md5: true, sha1: true })
+        let transferred = source
+            .transfer(
+                &mut FileSink { file: &mut file, subject: "t", durable: false },
+                Transfer::hashed(Wanted { md5: true, sha1: true, sha256: true }),
+            )
             .await
             .unwrap();
+        assert!(transferred.head == bytes[..64 << 10]);
+        let digests = transferred.digests;
         assert_eq!(digests.md5.unwrap(), md5_hex(&bytes));
-        assert_eq!(digests.sha1.unwrap().len(), 40);
+        assert_eq!((digests.sha1.unwrap().len(), digests.sha256.unwrap().len()), (40, 64));
     });
 }

@@ -1,0 +1,16 @@
+# Begins every script: enters PUBLIC_DIR, which is $1.
+LC_ALL=C
+export LC_ALL
+umask 077
+if ! cd "$1" 2>/dev/null; then
+    if [ -d "$1" ]; then
+        echo "Permission denied" >&2
+        exit 77
+    elif [ -e "$1" ]; then
+        echo "is no directory" >&2
+        exit 65
+    fi
+    echo "does not exist" >&2
+    exit 66
+fi
+staging=.market-staging

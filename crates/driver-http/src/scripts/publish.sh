@@ -1,0 +1,20 @@
+# Gives the staging file $2 the name $3, in one step and never in place of another file. Answers "published", "exists" or "gone".
+if [ ! -f "$staging/$2" ]; then
+    echo gone
+    exit 0
+fi
+if ln "$staging/$2" "$3" 2>/dev/null; then
+    rm -f "$staging/$2"
+elif [ -e "$3" ]; then
+    echo exists
+    exit 0
+else
+    # A file system without links.
+    mv -n "$staging/$2" "$3" || exit 73
+fi
+if [ ! -f "$3" ]; then
+    echo gone
+    exit 0
+fi
+sync . 2>/dev/null || sync
+echo published

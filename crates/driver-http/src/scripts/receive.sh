@@ -1,0 +1,63 @@
+# Stores standard input in the staging file $2, if there is room for $3 bytes (- when that is not known). Answers line by line:
+# "ready" or "full <available bytes>"; "hashed <MD5> <bytes>" once all is there; "synced" once it is on the disk; "error <why>".
+mkdir "$staging" 2>/dev/null
+if [ -L "$staging" ] || [ ! -d "$staging" ]; then
+    echo "error $staging is no directory of ours: remove it, unfinished imports are kept there"
+    exit 0
+elif [ ! -O "$staging" ]; then
+    echo "error $staging belongs to another user than $(id -un)"
+    exit 0
+fi
+case $(ls -ld "$staging") in
+drwx------*) ;;
+*)
+    echo "error $staging could be read by others: give it mode 0700"
+    exit 0
+    ;;
+esac
+available=$(stat -f -c '%a * %S' .) || exit 74
+available=$(($available))
+if [ "$3" != - ] && [ "$3" -gt "$available" ]; then
+    echo "full $available"
+    exit 0
+fi
+cd "$staging" || exit 77
+set -C
+: >"$2" || exit 73
+set +C
+# By descriptors only from here on: a file that was removed meanwhile must not come back.
+exec 3<&0 4>&1 8<"$2" 9<>"$2"
+# Marks it as being written, where that is possible.
+flock -n 9 2>/dev/null
+echo ready
+sparse=
+dd if=/dev/null of=/dev/null conv=sparse 2>/dev/null && sparse=,sparse
+
+# Writes stretches of 64 MiB, and says so after each of them.
+write() {
+    while :; do
+        if ! told=$(dd bs=65536 count=1024 iflag=fullblock conv="notrunc$sparse" 2>&1 <&3 >&9); then
+            echo "error $(printf '%s\n' "$told" | sed -n '/^dd: /{s/^dd: //;p;q;}')" >&4
+            return
+        fi
+        echo written
+        case $told in 1024+0\ *) ;; *) return ;; esac
+    done
+}
+
+# Reads each stretch back, from the system's cache, while the next one comes.
+read_back() {
+    while read -r _; do
+        dd bs=1048576 count=64 2>/dev/null <&8
+    done
+}
+
+sum=$(write | read_back | md5sum)
+bytes=$(stat -c %s "$2") || exit 74
+chmod 0644 "$2" || exit 74
+echo "hashed ${sum%% *} $bytes"
+if ! told=$(dd if=/dev/null conv=notrunc,fsync 2>&1 >&9); then
+    echo "error $(printf '%s\n' "$told" | sed -n '/^dd: /{s/^dd: //;p;q;}')"
+    exit 0
+fi
+echo synced

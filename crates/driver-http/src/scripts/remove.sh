@@ -1,0 +1,8 @@
+# Removes the file $2. Answers "removed" or "absent".
+if [ -e "./$2" ] || [ -L "./$2" ]; then
+    rm -f "./$2" || exit 77
+    sync . 2>/dev/null || sync
+    echo removed
+else
+    echo absent
+fi

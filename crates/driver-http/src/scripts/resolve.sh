@@ -1,0 +1,9 @@
+# Finds out whether the staging file $2 got the name $3, and sees to it that it does not any more if it has not. Answers
+# "published" or "gone".
+rm -f "$staging/$2" || exit 73
+if [ -f "$3" ]; then
+    sync . 2>/dev/null || sync
+    echo published
+else
+    echo gone
+fi

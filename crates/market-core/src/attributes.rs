@@ -1,0 +1,74 @@
+//! Attributes that say how bytes are moved; marketplaces and datastores understand the same ones.
+
+use crate::error::Error;
+use crate::log::Log;
+use market_transfer::{Options, Rate};
+use serde::Deserialize;
+use std::num::NonZeroU64;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What a template says of transfers.
+///
+/// ```
+/// use market_core::attributes::TransferAttributes;
+/// use market_core::log::Log;
+/// use market_core::template::{Template, serde::from_template};
+/// use market_core::transfer::Options;
+///
+/// let template = Template::parse(b"IDLE_TIMEOUT = 60\nLIMIT_TRANSFER_BW = 10M")?;
+/// let attributes: TransferAttributes = from_template(&template)?;
+/// let options = attributes.apply(Options::default(), &Log::memory("import"))?;
+/// assert_eq!(options.idle_timeout.as_secs(), 60);
+/// assert_eq!(options.limit.unwrap().bytes_per_second(), 10 << 20);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct TransferAttributes {
+    /// Seconds that a connection may take.
+    pub connect_timeout: Option<NonZeroU64>,
+    /// Seconds that the other side may be silent.
+    pub idle_timeout: Option<NonZeroU64>,
+    /// A file of PEM certificates that https servers may be signed with.
+    pub tls_ca: Option<PathBuf>,
+    /// Whether any certificate of an https server is taken.
+    pub tls_insecure: Option<bool>,
+    /// The most bytes a second, as `curl` writes it (`500k`, `10M`).
+    pub limit_transfer_bw: Option<String>,
+}
+
+impl TransferAttributes {
+    /// These attributes, and those of another template where these are not set.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            connect_timeout: self.connect_timeout.or(other.connect_timeout),
+            idle_timeout: self.idle_timeout.or(other.idle_timeout),
+            tls_ca: self.tls_ca.or(other.tls_ca),
+            tls_insecure: self.tls_insecure.or(other.tls_insecure),
+            limit_transfer_bw: self.limit_transfer_bw.or(other.limit_transfer_bw),
+        }
+    }
+
+    /// The options with these attributes applied, but a limit that is set already stays; what makes a transfer less safe is logged.
+    ///
+    /// # Errors
+    /// Names the attribute that cannot be used.
+    pub fn apply(self, mut options: Options, log: &Log) -> Result<Options, Error> {
+        let seconds = |number: NonZeroU64| Duration::from_secs(number.get());
+        options.connect_timeout = self.connect_timeout.map_or(options.connect_timeout, seconds);
+        options.idle_timeout = self.idle_timeout.map_or(options.idle_timeout, seconds);
+        options.tls_ca = self.tls_ca.or(options.tls_ca);
+        options.tls_insecure = self.tls_insecure.unwrap_or(options.tls_insecure);
+        if options.tls_insecure {
+            log.warn("TLS_INSECURE: the certificates of https servers are not verified");
+        }
+        let limit = self.limit_transfer_bw.filter(|limit| !limit.trim().is_empty());
+        if let Some(limit) = limit {
+            let rate = limit.parse::<Rate>();
+            let rate = rate.map_err(|error| Error::config("LIMIT_TRANSFER_BW", error.to_string()))?;
+            options.limit = options.limit.or(Some(rate));
+        }
+        Ok(options)
+    }
+}

@@ -1,0 +1,127 @@
+//! Finding and removing garbage: unfinished imports that nobody continues, and published objects that no app has.
+
+use crate::action::{self, DumpError};
+use crate::backend::{Context, Deleted, ObjectState, StorageBackend, StoredObject};
+use crate::error::{Error, ErrorKind};
+use crate::model::Marketplace;
+use std::collections::HashSet;
+use std::time::Duration;
+
+/// The sources of all apps that are known: what they name is no garbage.
+#[derive(Clone, Debug, Default)]
+pub struct KnownApps {
+    sources: Vec<String>,
+    /// How long ago the list was made: what was published since is not in it.
+    age: Duration,
+}
+
+impl KnownApps {
+    /// Reads the output of `onemarketapp list -x`, or a SOURCE a line, made so long ago. Apps of other marketplaces count too:
+    /// two marketplaces may share a store.
+    ///
+    /// # Errors
+    /// When it cannot be read, or lacks an app that `marketplace` has: by an incomplete list, good apps would be removed.
+    pub fn read(text: &[u8], age: Duration, marketplace: &Marketplace) -> Result<Self, Error> {
+        let text = text.trim_ascii();
+        if !text.starts_with(b"<") {
+            let text = String::from_utf8(text.to_vec()).map_err(|_| Self::unreadable(&DumpError::NotUtf8))?;
+            let sources: Vec<_> =
+                text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();
+            if let Some(other) = sources.iter().find(|source| !source.contains("://") && !source.starts_with('/')) {
+                let cause = format!("line \"{}\" is no SOURCE", other.chars().take(40).collect::<String>());
+                return Err(Error::new(ErrorKind::Usage, "the list of apps", cause));
+            }
+            return Ok(Self { sources, age });
+        }
+        let apps = action::read_apps(text).map_err(|error| Self::unreadable(&error))?;
+        let listed: HashSet<_> = apps.iter().map(|app| app.id).collect();
+        if let Some(missing) = marketplace.apps.iter().find(|id| !listed.contains(id)) {
+            let cause = format!("lacks app {missing} of marketplace {}", marketplace.id);
+            let error = Error::new(ErrorKind::Usage, "the list of apps", cause);
+            return Err(error.remedy("make it as oneadmin with \"onemarketapp list -x\", after \"onemarket show -x\""));
+        }
+        let sources =
+            apps.iter().map(|app| app.source.as_str().to_owned()).filter(|source| !source.is_empty()).collect();
+        Ok(Self { sources, age })
+    }
+
+    fn unreadable(error: &DumpError) -> Error {
+        Error::new(ErrorKind::Usage, "the list of apps", error.to_string())
+    }
+}
+
+/// What counts as garbage.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// The apps that there are; without them only unfinished imports are looked for.
+    pub apps: Option<KnownApps>,
+    /// What was written more recently is spared.
+    pub older_than: Duration,
+    /// Whether what a running import writes counts too, however wrong that is for it.
+    pub running: bool,
+}
+
+impl Default for Rules {
+    /// Unfinished imports older than a day.
+    fn default() -> Self {
+        Self { apps: None, older_than: Duration::from_secs(24 * 3_600), running: false }
+    }
+}
+
+/// Why an object is garbage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// An import left it unfinished.
+    Unfinished,
+    /// No app has it.
+    NoApp,
+}
+
+/// What was found.
+#[derive(Clone, Debug, Default)]
+pub struct Findings {
+    /// What is garbage, and why.
+    pub garbage: Vec<(StoredObject, Reason)>,
+    /// How many objects would be garbage if they were older, or not being written.
+    pub spared: usize,
+}
+
+/// Looks for garbage; changes nothing.
+///
+/// # Errors
+/// When the store cannot be listed completely.
+pub async fn find<B: StorageBackend>(backend: &B, rules: &Rules, context: &Context) -> Result<Findings, Error> {
+    let known: Option<HashSet<String>> =
+        rules.apps.as_ref().map(|apps| apps.sources.iter().filter_map(|source| backend.key_of(source)).collect());
+    let list_age = rules.apps.as_ref().map_or(Duration::ZERO, |apps| apps.age);
+    let mut findings = Findings::default();
+    let mut judge = |object: StoredObject| {
+        let (reason, older_than) = match (object.state, &known) {
+            (ObjectState::Staged, _) => (Reason::Unfinished, rules.older_than),
+            (ObjectState::Published, Some(known)) if !known.contains(&object.key) => {
+                (Reason::NoApp, rules.older_than.saturating_add(list_age))
+            }
+            (ObjectState::Published, _) => return,
+        };
+        if object.age < older_than || (object.busy && !rules.running) {
+            findings.spared += 1;
+        } else {
+            findings.garbage.push((object, reason));
+        }
+    };
+    context.stop.or(backend.objects(&mut judge)).await?;
+    findings.garbage.sort_by(|(one, _), (other, _)| (&one.place, &one.key).cmp(&(&other.place, &other.key)));
+    Ok(findings)
+}
+
+/// Removes an object that was found to be garbage.
+///
+/// # Errors
+/// When it stays.
+pub async fn remove<B: StorageBackend>(
+    backend: &B,
+    object: &StoredObject,
+    context: &Context,
+) -> Result<Deleted, Error> {
+    context.stop.or(backend.remove(object)).await
+}

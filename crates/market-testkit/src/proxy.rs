@@ -1,0 +1,154 @@
+//! A TCP proxy that breaks what goes through it.
+//!
+//! ```
+//! use market_testkit::http::{HttpServer, Reply};
+//! use market_testkit::proxy::{Break, Proxy};
+//!
+//! let server = HttpServer::start(|_, _| Reply::bytes(vec![7; 1000]));
+//! let proxy = Proxy::start(server.address(), |nth| if nth == 0 { Break::Reset(400) } else { Break::Never });
+//! assert_ne!(proxy.port(), server.address().port());
+//! ```
+
+use rustix::net::sockopt::set_socket_linger;
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+/// How a connection ends before its time. Bytes are those of both directions together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Break {
+    /// It does not.
+    Never,
+    /// It is reset after so many bytes.
+    Reset(u64),
+    /// It is closed in order after so many bytes.
+    Close(u64),
+    /// Nothing moves any more after so many bytes.
+    Stall(u64),
+    /// It is slow all the time: so many bytes a millisecond, in pieces of that size.
+    Slow(usize),
+}
+
+/// A running proxy; it ends when it is dropped.
+pub struct Proxy {
+    address: SocketAddr,
+    closing: Arc<AtomicBool>,
+}
+
+impl Proxy {
+    /// Starts a proxy in front of an address; what happens to a connection is told by how many came before it.
+    pub fn start(target: SocketAddr, fate: impl Fn(usize) -> Break + Send + 'static) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a loopback port");
+        let address = listener.local_addr().expect("its address");
+        let closing = Arc::new(AtomicBool::new(false));
+        let accepting = Arc::clone(&closing);
+        std::thread::spawn(move || {
+            for (nth, stream) in listener.incoming().enumerate() {
+                if accepting.load(Ordering::SeqCst) {
+                    return;
+                }
+                let (Ok(client), Ok(server)) = (stream, TcpStream::connect(target)) else { continue };
+                connect(client, server, fate(nth), &accepting);
+            }
+        });
+        Self { address, closing }
+    }
+
+    /// Its port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.closing.store(true, Ordering::SeqCst);
+        // Wakes the accepting thread.
+        let _ = TcpStream::connect(self.address);
+    }
+}
+
+/// What the two directions of a connection share.
+#[derive(Default)]
+struct Shared {
+    moved: AtomicU64,
+    /// It is to be reset: its last descriptor is closed, and nothing is said before.
+    reset: AtomicBool,
+}
+
+fn connect(client: TcpStream, server: TcpStream, fate: Break, closing: &Arc<AtomicBool>) {
+    let shared = Arc::new(Shared::default());
+    let ends = [(client.try_clone(), server.try_clone()), (Ok(server), Ok(client))];
+    for (from, to) in ends {
+        let (Ok(from), Ok(to)) = (from, to) else { return };
+        let (shared, closing) = (Arc::clone(&shared), Arc::clone(closing));
+        std::thread::spawn(move || forward(from, to, fate, &shared, &closing));
+    }
+}
+
+fn forward(mut from: TcpStream, mut to: TcpStream, fate: Break, shared: &Shared, closing: &AtomicBool) {
+    let _ = from.set_read_timeout(Some(Duration::from_millis(50)));
+    let mut buffer = vec![0; if let Break::Slow(bytes) = fate { bytes.max(1) } else { 16 << 10 }];
+    while !closing.load(Ordering::SeqCst) && !shared.reset.load(Ordering::SeqCst) {
+        let count = match from.read(&mut buffer) {
+            Ok(0) => {
+                let _ = to.shutdown(Shutdown::Write);
+                return;
+            }
+            Ok(count) => count,
+            Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {
+                continue;
+            }
+            Err(_) => break,
+        };
+        let before = shared.moved.fetch_add(count as u64, Ordering::SeqCst);
+        let left = |limit: u64| usize::try_from(limit.saturating_sub(before)).unwrap_or(count).min(count);
+        match fate {
+            Break::Reset(limit) if before + count as u64 > limit => {
+                let _ = to.write_all(&buffer[..left(limit)]);
+                for end in [&from, &to] {
+                    let _ = set_socket_linger(end, Some(Duration::ZERO));
+                }
+                shared.reset.store(true, Ordering::SeqCst);
+            }
+            Break::Close(limit) if before + count as u64 > limit => {
+                let _ = to.write_all(&buffer[..left(limit)]);
+                break;
+            }
+            Break::Stall(limit) if before + count as u64 > limit => {
+                let _ = to.write_all(&buffer[..left(limit)]);
+                stall(&from, closing);
+                break;
+            }
+            _ => {
+                if matches!(fate, Break::Slow(_)) {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                if to.write_all(&buffer[..count]).is_err() {
+                    break;
+                }
+            }
+        }
+    }
+    if shared.reset.load(Ordering::SeqCst) {
+        return;
+    }
+    let _ = from.shutdown(Shutdown::Both);
+    let _ = to.shutdown(Shutdown::Both);
+}
+
+/// Until the other end gives up, or the test is over; what it still sends is left where it is.
+fn stall(from: &TcpStream, closing: &AtomicBool) {
+    let mut byte = [0];
+    while !closing.load(Ordering::SeqCst) {
+        match from.peek(&mut byte) {
+            Ok(0) => return,
+            // Waiting for what is never taken.
+            Ok(_) => std::thread::sleep(Duration::from_millis(20)),
+            Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {}
+            Err(_) => return,
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! A real `sshd` on loopback that plays several hosts, and a client that logs in without being asked anything.
+//!
+//! Each host has a port of its own. They can be told apart by what they hold: a host can have a directory of its own at a path that
+//! all of them use, or a file system without space there (both by private mounts, which need `unshare`).
+
+use crate::require;
+use rustix::process::geteuid;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use tempfile::TempDir;
+
+/// What a host is.
+#[derive(Clone, Debug)]
+pub enum Kind {
+    /// This machine.
+    Plain,
+    /// This machine, with the first directory at the path of the second one.
+    Holding(PathBuf, PathBuf),
+    /// This machine, with a file system of 1 MiB at that path.
+    Small(PathBuf),
+    /// Nobody answers.
+    Down,
+    /// Reached at another port than its own: through a proxy.
+    Through(u16),
+}
+
+/// A running server; it ends when it is dropped.
+pub struct Sshd {
+    directory: TempDir,
+    child: Child,
+    ports: Vec<u16>,
+}
+
+impl Sshd {
+    /// Starts a server for hosts of these names; `None` when something is missing, which has been said then.
+    pub fn start(hosts: &[(&str, Kind)]) -> Option<Self> {
+        let sshd = require::program("sshd", "openssh-server")?;
+        require::program("ssh", "openssh-client")?;
+        let keygen = require::program("ssh-keygen", "openssh-client")?;
+        if hosts.iter().any(|(_, kind)| matches!(kind, Kind::Holding(..) | Kind::Small(_))) {
+            require::program("unshare", "util-linux")?;
+        }
+        if geteuid().is_root() {
+            fs::create_dir_all("/run/sshd").expect("the directory that sshd wants");
+        }
+        let directory = TempDir::new().expect("a directory");
+        for key in ["host", "client"] {
+            let made = Command::new(&keygen)
+                .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+                .arg(directory.path().join(key))
+                .status();
+            assert!(made.expect("ssh-keygen").success());
+        }
+        // A port may be taken between the look and the start.
+        (0..5).find_map(|_| Self::try_start(&sshd, directory.path(), hosts)).map(|(child, ports)| Self {
+            directory,
+            child,
+            ports,
+        })
+    }
+
+    fn try_start(sshd: &Path, directory: &Path, hosts: &[(&str, Kind)]) -> Option<(Child, Vec<u16>)> {
+        let ports: Vec<u16> = free_ports(hosts.len());
+        fs::write(directory.join("sshd_config"), server_config(directory, hosts, &ports)).expect("a file");
+        fs::write(directory.join("ssh_config"), client_config(directory, hosts, &ports)).expect("a file");
+        let mut child = Command::new(sshd)
+            .args(["-D", "-e", "-f"])
+            .arg(directory.join("sshd_config"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("sshd");
+        let mut lines = BufReader::new(child.stderr.take().expect("its messages")).lines();
+        let listening = hosts.iter().filter(|(_, kind)| !matches!(kind, Kind::Down)).count();
+        let mut heard = 0;
+        let mut said = String::new();
+        for line in lines.by_ref().map_while(Result::ok) {
+            heard += usize::from(line.contains("Server listening on"));
+            said.push_str(&line);
+            if heard == listening {
+                std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
+                return Some((child, ports));
+            }
+        }
+        let _ = child.wait();
+        assert!(said.contains("Address already in use"), "sshd: {said}");
+        None
+    }
+
+    /// The ssh command that reaches the hosts by their names, as `SSH` in the environment wants it.
+    pub fn ssh(&self) -> String {
+        format!("ssh -F {}", self.directory.path().join("ssh_config").display())
+    }
+
+    /// The port of a host, by its number.
+    pub fn port(&self, host: usize) -> u16 {
+        self.ports[host]
+    }
+}
+
+impl Drop for Sshd {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Held all at once, so that they differ.
+fn free_ports(count: usize) -> Vec<u16> {
+    let listeners: Vec<_> = (0..count).map(|_| TcpListener::bind(("127.0.0.1", 0)).expect("a port")).collect();
+    listeners.iter().map(|listener| listener.local_addr().expect("its address").port()).collect()
+}
+
+fn server_config(directory: &Path, hosts: &[(&str, Kind)], ports: &[u16]) -> String {
+    let at = directory.display();
+    let mut config = format!(
+        "ListenAddress 127.0.0.1\nHostKey {at}/host\nPidFile none\nAuthorizedKeysFile {at}/client.pub\nStrictModes no\n\
+         UsePAM no\nUseDNS no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nMaxStartups 200\nMaxSessions 200\n\
+         PermitRootLogin prohibit-password\n"
+    );
+    let up = || hosts.iter().zip(ports).filter(|((_, kind), _)| !matches!(kind, Kind::Down));
+    for (_, port) in up() {
+        config.push_str(&format!("Port {port}\n"));
+    }
+    for ((name, kind), port) in up() {
+        let mount = match kind {
+            Kind::Holding(own, path) => format!("mount --bind '{}' '{}'", own.display(), path.display()),
+            Kind::Small(path) => format!("mount -t tmpfs -o size=1m,mode=0777 none '{}'", path.display()),
+            _ => continue,
+        };
+        let script = directory.join(format!("enter-{name}"));
+        let text = format!(
+            "#!/bin/sh\nexport inner=\"$SSH_ORIGINAL_COMMAND\"\n\
+             exec unshare --mount {} sh -c \"{mount} && exec sh -c \\\"\\$inner\\\"\"\n",
+            if geteuid().is_root() { "" } else { "--map-root-user" }
+        );
+        let mut file = fs::File::create(&script).expect("a file");
+        file.write_all(text.as_bytes()).expect("a file");
+        file.set_permissions(fs::Permissions::from_mode(0o755)).expect("its mode");
+        config.push_str(&format!("Match LocalPort {port}\nForceCommand {}\n", script.display()));
+    }
+    config
+}
+
+fn client_config(directory: &Path, hosts: &[(&str, Kind)], ports: &[u16]) -> String {
+    let mut config = String::new();
+    for ((name, kind), port) in hosts.iter().zip(ports) {
+        let port = if let Kind::Through(proxy) = kind { proxy } else { port };
+        config.push_str(&format!("Host {name}\nPort {port}\n"));
+    }
+    let at = directory.display();
+    config.push_str(&format!(
+        "Host *\nHostName 127.0.0.1\nIdentityFile {at}/client\nIdentitiesOnly yes\nStrictHostKeyChecking no\n\
+         UserKnownHostsFile /dev/null\nGlobalKnownHostsFile /dev/null\nLogLevel ERROR\n"
+    ));
+    config
+}

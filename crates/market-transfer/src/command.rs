@@ -1,0 +1,148 @@
+//! What a command writes to its standard output, as the origin of a stream of unknown length.
+
+use crate::location::shown_line;
+use crate::process::pipe_failure;
+use crate::resume::{Attempt, Opened, Origin};
+use crate::ssh::{CONNECTION_FAILED, Host, Ssh, connection_error};
+use crate::{Error, ErrorKind, Options, Process};
+use bytes::Bytes;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::process::Command;
+
+/// How long a command that cleans up may take.
+const CLEANING: Duration = Duration::from_secs(60);
+
+/// Exports an image of Ceph to standard output; the arguments are those of `rbd`.
+const RBD: &str = "exec rbd \"$@\"";
+
+/// Runs what a helper has told in `$MARKET_TOLD`: shell lines that set `command` and `clean_command`; $1 says which of them.
+const TOLD: &str = r#"eval "$MARKET_TOLD"; unset MARKET_TOLD
+case $1 in command) eval "$command" ;; *) eval "$clean_command" ;; esac"#;
+
+/// A command that can be run, again and again.
+pub(crate) enum Recipe {
+    /// `rbd export` on a host.
+    Rbd { ssh: Ssh, host: Host, arguments: Vec<String> },
+    /// An executable.
+    Executable { path: PathBuf, arguments: Vec<String>, stdin: Option<Arc<[u8]>> },
+    /// What a helper has told to run.
+    Told { told: String, which: &'static str },
+}
+
+impl Recipe {
+    fn command(&self) -> Command {
+        match self {
+            Self::Rbd { ssh, host, arguments } => {
+                ssh.command(host, RBD, &arguments.iter().map(String::as_str).collect::<Vec<_>>())
+            }
+            Self::Executable { path, arguments, .. } => {
+                let mut command = Command::new(path);
+                command.args(arguments);
+                command
+            }
+            Self::Told { told, which } => {
+                let mut command = Command::new("/bin/sh");
+                command.args(["-c", TOLD, "sh", which]).env("MARKET_TOLD", told);
+                command
+            }
+        }
+    }
+}
+
+/// A command's output.
+pub(crate) struct CommandOutput {
+    recipe: Recipe,
+    subject: String,
+    patience: Duration,
+    /// Whether it may be run a second time when it fails.
+    again: bool,
+    /// What is run after all was read.
+    clean: Option<Recipe>,
+    process: Option<Process>,
+}
+
+impl CommandOutput {
+    pub(crate) fn new(recipe: Recipe, subject: String, options: &Options) -> Self {
+        Self { recipe, subject, patience: options.idle_timeout, again: true, clean: None, process: None }
+    }
+
+    /// The command builds what it writes: it is not run a second time.
+    pub(crate) fn once(mut self) -> Self {
+        self.again = false;
+        self
+    }
+
+    /// Another command is run after this one was read to its end.
+    pub(crate) fn then(mut self, clean: Recipe) -> Self {
+        self.clean = Some(clean);
+        self
+    }
+
+    fn failure(&self, code: Option<i32>, cause: &str) -> Attempt {
+        let error = |kind| Error::new(kind, &self.subject, shown_line(cause));
+        match (&self.recipe, code) {
+            (Recipe::Rbd { host, .. }, Some(CONNECTION_FAILED)) => {
+                let error = connection_error(host, cause);
+                let again = error.kind == ErrorKind::Unreachable;
+                Attempt { error: Error::new(error.kind, &self.subject, error.to_string()), again, pause: None }
+            }
+            // No such image.
+            (Recipe::Rbd { .. }, Some(2)) => error(ErrorKind::Absent).into(),
+            (Recipe::Rbd { .. }, Some(127)) => error(ErrorKind::Unsupported).into(),
+            _ => Attempt { error: error(ErrorKind::Failed), again: self.again, pause: None },
+        }
+    }
+}
+
+impl Origin for CommandOutput {
+    async fn open(&mut self, at: u64) -> Result<Opened, Attempt> {
+        if at > 0 && !self.again {
+            return Err(Error::new(ErrorKind::Unreachable, &self.subject, "broke, and cannot be read again").into());
+        }
+        self.process = None;
+        let mut process = Process::start(self.recipe.command(), self.patience)
+            .map_err(|error| Error::io(self.subject.as_str(), &error))?;
+        match &self.recipe {
+            Recipe::Executable { stdin: Some(dump), .. } => process.feed(Arc::clone(dump)),
+            _ => process.close_input(),
+        }
+        self.process = Some(process);
+        Ok(Opened { start: 0, total: None })
+    }
+
+    async fn chunk(&mut self) -> Result<Option<Bytes>, Attempt> {
+        let Some(process) = &mut self.process else { return Ok(None) };
+        let patience = |error: &std::io::Error| Attempt {
+            error: pipe_failure(&self.subject, error),
+            again: self.again,
+            pause: None,
+        };
+        if let Some(data) = process.read().await.map_err(|error| patience(&error))? {
+            return Ok(Some(data));
+        }
+        let ended = process.wait().await.map_err(|error| patience(&error))?;
+        if !ended.status.success() {
+            return Err(self.failure(ended.status.code(), &ended.cause()));
+        }
+        self.process = None;
+        if let Some(clean) = self.clean.take() {
+            // All bytes are here: what is left behind over there is not their fault.
+            let _ = run(&clean, CLEANING).await;
+        }
+        Ok(None)
+    }
+}
+
+/// Runs a command to its end and returns what it wrote, at most 64 KiB, and its exit status.
+pub(crate) async fn run(recipe: &Recipe, patience: Duration) -> std::io::Result<(Vec<u8>, crate::Ended)> {
+    const MOST: usize = 64 << 10;
+    let mut process = Process::start(recipe.command(), patience)?;
+    process.close_input();
+    let mut written = Vec::new();
+    while let Some(data) = process.read().await? {
+        written.extend_from_slice(&data[..data.len().min(MOST - written.len().min(MOST))]);
+    }
+    Ok((written, process.wait().await?))
+}

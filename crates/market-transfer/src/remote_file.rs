@@ -1,0 +1,169 @@
+//! A file or block device of another host as the origin of a stream, read over ssh.
+//!
+//! A file tells what it is before its bytes and after them: one that changes meanwhile is noticed, and one that is still the same
+//! is continued where a connection broke. A block device is read again from its start.
+
+use crate::location::shown_line;
+use crate::process::pipe_failure;
+use crate::resume::{Attempt, Opened, Origin};
+use crate::ssh::{CONNECTION_FAILED, Host, Ssh, connection_error};
+use crate::{Error, ErrorKind, Options, Process};
+use bytes::Bytes;
+use std::io;
+use std::time::Duration;
+
+const SCRIPT: &str = include_str!("scripts/read_file.sh");
+
+/// What begins the lines that the script writes.
+const WORD: &str = "market-transfer ";
+
+/// More than this after the bytes is no line of the script's.
+const LONGEST_END: usize = 512;
+
+pub(crate) struct RemoteFile {
+    ssh: Ssh,
+    host: Host,
+    path: String,
+    subject: String,
+    patience: Duration,
+    process: Option<Process>,
+    /// What the file told of itself at first.
+    stamp: Option<Stamp>,
+    /// Bytes that are still to come, when its length is known.
+    left: Option<u64>,
+    /// What came after them.
+    end: Vec<u8>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Stamp {
+    length: Option<u64>,
+    /// Whether it is a file, which can tell whether it is the same; the text by which it tells.
+    file: bool,
+    text: String,
+}
+
+impl Stamp {
+    fn parse(line: &str) -> Option<Self> {
+        let text = line.strip_prefix(WORD)?.trim_end().to_owned();
+        let (length, identity) = text.split_once(' ')?;
+        let file = identity != "device";
+        let length = length.parse().ok();
+        (!file || length.is_some()).then_some(Self { length, file, text })
+    }
+}
+
+impl RemoteFile {
+    pub(crate) fn new(host: Host, path: String, subject: String, options: &Options) -> Self {
+        let (ssh, patience) = (Ssh::new(options), options.idle_timeout);
+        Self { ssh, host, path, subject, patience, process: None, stamp: None, left: None, end: Vec::new() }
+    }
+
+    fn error(&self, kind: ErrorKind, cause: impl Into<String>) -> Error {
+        Error::new(kind, &self.subject, cause)
+    }
+
+    /// Waits for the end of the process: why there was no more to read.
+    async fn ended(&mut self) -> Result<(), Attempt> {
+        let Some(mut process) = self.process.take() else { return Ok(()) };
+        let ended = process.wait().await.map_err(|error| Attempt::passing(pipe_failure(&self.subject, &error)))?;
+        let cause = shown_line(&ended.cause());
+        match ended.status.code() {
+            Some(0) => Ok(()),
+            Some(66) => Err(self.error(ErrorKind::Absent, cause).into()),
+            Some(77) => Err(self.error(ErrorKind::Denied, cause).into()),
+            Some(65) => Err(self.error(ErrorKind::Unsupported, cause).into()),
+            Some(CONNECTION_FAILED) => {
+                let error = connection_error(&self.host, &ended.cause());
+                let again = error.kind == ErrorKind::Unreachable;
+                Err(Attempt { error: self.error(error.kind, error.to_string()), again, pause: None })
+            }
+            _ => Err(Attempt::passing(self.error(ErrorKind::Failed, cause))),
+        }
+    }
+
+    /// Compares what the file told after its bytes with what it told before them.
+    fn compare_end(&self) -> Result<(), Error> {
+        let Some(stamp) = self.stamp.as_ref().filter(|stamp| stamp.file) else { return Ok(()) };
+        let end = String::from_utf8_lossy(&self.end);
+        if Stamp::parse(end.trim_start_matches('\n')).as_ref() == Some(stamp) {
+            return Ok(());
+        }
+        Err(self.error(ErrorKind::Changed, "changed while it was read"))
+    }
+}
+
+impl Origin for RemoteFile {
+    async fn open(&mut self, at: u64) -> Result<Opened, Attempt> {
+        self.process = None;
+        let start = if self.stamp.as_ref().is_some_and(|stamp| stamp.file) { at } else { 0 };
+        let command = self.ssh.command(&self.host, SCRIPT, &[&self.path, &start.to_string()]);
+        let mut process = Process::start(command, self.patience).map_err(|error| Error::io("ssh", &error))?;
+        process.close_input();
+        let line = process.read_line().await;
+        self.process = Some(process);
+        let line = match line {
+            Ok(Some(line)) => line,
+            Ok(None) => {
+                self.ended().await?;
+                return Err(self.error(ErrorKind::Failed, "the host answered nothing").into());
+            }
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => String::new(),
+            Err(error) => return Err(Attempt::passing(pipe_failure(&self.subject, &error))),
+        };
+        let Some(stamp) = Stamp::parse(&line) else {
+            let cause = format!("the login shell of {} prints text of its own: silence its start-up files", self.host);
+            return Err(self.error(ErrorKind::Malformed, cause).into());
+        };
+        if self.stamp.as_ref().is_some_and(|before| *before != stamp) {
+            return Err(self.error(ErrorKind::Changed, "changed between two readings").into());
+        }
+        self.left = stamp.length.map(|length| length.saturating_sub(start));
+        self.end.clear();
+        let total = stamp.length;
+        self.stamp = Some(stamp);
+        Ok(Opened { start, total })
+    }
+
+    async fn chunk(&mut self) -> Result<Option<Bytes>, Attempt> {
+        loop {
+            let Some(process) = &mut self.process else { return Ok(None) };
+            let read = process.read().await;
+            let Some(mut data) = read.map_err(|error| Attempt::passing(pipe_failure(&self.subject, &error)))? else {
+                self.ended().await?;
+                // A file that became shorter ends here too; it is told by its stamp when it is opened again.
+                if self.left.is_none_or(|left| left == 0) {
+                    self.compare_end()?;
+                }
+                return Ok(None);
+            };
+            let Some(left) = &mut self.left else { return Ok(Some(data)) };
+            let wanted = usize::try_from(*left).unwrap_or(usize::MAX).min(data.len());
+            let end = data.split_off(wanted);
+            *left -= wanted as u64;
+            self.end.extend_from_slice(&end);
+            if self.end.len() > LONGEST_END {
+                return Err(self.error(ErrorKind::Changed, "became longer while it was read").into());
+            }
+            if !data.is_empty() {
+                return Ok(Some(data));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_lines_of_the_script_are_stamps() {
+        let stamp = Stamp::parse("market-transfer 10 7 1 2").unwrap();
+        assert_eq!((stamp.length, stamp.file), (Some(10), true));
+        let device = Stamp::parse("market-transfer - device").unwrap();
+        assert_eq!((device.length, device.file), (None, false));
+        for other in ["", "Welcome", "market-transfer", "market-transfer 10", "market-transfer x 7 1 2"] {
+            assert_eq!(Stamp::parse(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Commands on other hosts, over `ssh`.
+//!
+//! The remote login shell gets one line: a fixed script and its arguments, each in single quotes, so that no argument is ever
+//! anything but data. It must understand the quotes of a POSIX shell; `sh` runs the script.
+
+use crate::location::shown_line;
+use crate::{Error, ErrorKind, Options};
+use std::fmt;
+use std::time::Duration;
+use tokio::process::Command;
+
+/// A host as `ssh` takes it: `[user@]name`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Host(String);
+
+impl Host {
+    /// Checks a host. Names, addresses and aliases of an ssh configuration are made of letters, digits and a few signs; anything
+    /// else, and what `ssh` would take for an option, is refused: it would end up in shells.
+    ///
+    /// # Errors
+    /// When it is no host.
+    ///
+    /// ```
+    /// use market_transfer::ssh::Host;
+    ///
+    /// assert!(Host::new("oneadmin@bridge-1.example").is_ok());
+    /// assert!(Host::new("-oProxyCommand=x").is_err());
+    /// ```
+    pub fn new(text: &str) -> Result<Self, Error> {
+        let (user, name) = text.rsplit_once('@').map_or((None, text), |(user, name)| (Some(user), name));
+        let valid = |part: &str, signs: &[u8]| {
+            !part.is_empty()
+                && part.len() <= 255
+                && !part.starts_with('-')
+                && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || signs.contains(&byte))
+        };
+        if !valid(name, b"-._:%[]") || user.is_some_and(|user| !valid(user, b"-._+@")) {
+            return Err(Error::new(ErrorKind::Malformed, "the ssh host", "is no name of a host"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// Without the user.
+    pub fn name(&self) -> &str {
+        self.0.rsplit('@').next().unwrap_or_default()
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The `ssh` command of this machine.
+#[derive(Clone, Debug)]
+pub struct Ssh {
+    words: Vec<String>,
+    connect_timeout: Duration,
+    idle_timeout: Duration,
+}
+
+/// The exit status by which `ssh` tells that it failed itself.
+pub const CONNECTION_FAILED: i32 = 255;
+
+impl Ssh {
+    /// As the options say.
+    pub fn new(options: &Options) -> Self {
+        let words: Vec<String> = options.ssh.split_ascii_whitespace().map(ToOwned::to_owned).collect();
+        let words = if words.is_empty() { vec!["ssh".to_owned()] } else { words };
+        Self { words, connect_timeout: options.connect_timeout, idle_timeout: options.idle_timeout }
+    }
+
+    /// The command that runs a POSIX shell script on a host; `arguments` are its `$1`, `$2` and so on. Never asks anybody for a
+    /// password, and gives up a host that does not answer any more.
+    pub fn command(&self, host: &Host, script: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.words[0]);
+        command.args(&self.words[1..]);
+        let alive = (self.idle_timeout.as_secs() / 3).max(1);
+        for option in [
+            "BatchMode=yes".to_owned(),
+            format!("ConnectTimeout={}", self.connect_timeout.as_secs().max(1)),
+            format!("ServerAliveInterval={alive}"),
+            "ServerAliveCountMax=3".to_owned(),
+        ] {
+            command.arg("-o").arg(option);
+        }
+        let mut line = format!("exec sh -c {} sh", quoted(script));
+        for argument in arguments {
+            line.push(' ');
+            line.push_str(&quoted(argument));
+        }
+        command.arg("-T").arg("--").arg(host.as_str()).arg(line);
+        command
+    }
+}
+
+/// A text as one word of a POSIX shell.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+/// What a failed connection is, by the last words of `ssh`.
+pub fn connection_error(host: &Host, cause: &str) -> Error {
+    let denied = ["Permission denied", "Host key verification failed", "Too many authentication failures"];
+    let kind =
+        if denied.iter().any(|known| cause.contains(known)) { ErrorKind::Denied } else { ErrorKind::Unreachable };
+    Error::new(kind, format!("ssh to {host}"), shown_line(cause.trim_start_matches("ssh: ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_names_and_nothing_else() {
+        for good in ["h", "u@h", "10.0.0.1", "fe80::1%eth0", "[::1]", "u@domain@h", "bridge_1.example"] {
+            assert!(Host::new(good).is_ok(), "{good}");
+        }
+        let long = "h".repeat(256);
+        for bad in
+            ["", "-h", "u@-h", "-u@h", "@h", "u@", "a b", "h;x", "$(x)", "h`x`", "h'x", "h\nx", "h/x", "é", &long]
+        {
+            assert!(Host::new(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn arguments_reach_a_shell_as_they_are() {
+        let nasty = ["", "a b", "'", "''\\''", "$(echo x)", "`x`", "; x", "a\nb", "-n", "\\", "*", "é\u{7f}"];
+        let script: String = nasty.iter().map(|text| format!(" {}", quoted(text))).collect();
+        let output = std::process::Command::new("sh").args(["-c", &format!("printf '<%s>'{script}")]).output().unwrap();
+        let expected: String = nasty.iter().map(|text| format!("<{text}>")).collect();
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), expected);
+    }
+}

@@ -1,0 +1,291 @@
+//! Moving all bytes of a source into a sink, hashed on the way.
+
+use crate::file::Extent;
+use crate::file::fill;
+use crate::{Compression, Digester, Digests, Error, Piece, Source, SparseFile, Wanted, unpack};
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::pin::pin;
+use std::sync::Arc;
+
+/// How many of the first bytes [`Transferred`] keeps.
+pub const HEAD_BYTES: usize = 64 << 10;
+
+/// How much of a local file a sink takes at once: little enough to stay in the system's cache until it is hashed.
+const STRETCH_BYTES: u64 = 64 << 20;
+
+/// What was written piece by piece is read back in stretches of this size.
+const READ_BACK_BYTES: u64 = 16 << 20;
+
+/// How bytes are to be moved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Transfer {
+    /// The digests to compute: of the bytes as they are fetched.
+    pub wanted: Wanted,
+    /// The format that they are unpacked from on the way.
+    pub unpack: Option<Compression>,
+    /// The most bytes that are written; a source that has more is not read to its end, and the digests cover what was fetched.
+    pub max_bytes: Option<u64>,
+}
+
+impl Transfer {
+    /// All bytes as they are, with these digests.
+    pub fn hashed(wanted: Wanted) -> Self {
+        Self { wanted, ..Self::default() }
+    }
+}
+
+/// What was moved.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Transferred {
+    /// Of the bytes as they were fetched.
+    pub digests: Digests,
+    /// Bytes written, holes included.
+    pub bytes: u64,
+    /// The first [`HEAD_BYTES`] of what was written, or all of it when it is less: what a reader will make of it is decided there.
+    pub head: Vec<u8>,
+}
+
+/// Where a [`Source`] is transferred to.
+pub trait Sink {
+    /// What can go wrong.
+    type Error: From<Error>;
+
+    /// A handle to read back what the sink has stored, at the offsets it has there, while more is written. With it, what was
+    /// stored is hashed, and not what was sent; and ranges of local files are [copied](Self::copy_range). `None` when it cannot
+    /// be read.
+    ///
+    /// # Errors
+    /// What stands in the way.
+    fn read_back(&self) -> Result<Option<File>, Self::Error>;
+
+    /// Takes a range of a local file by itself. Ranges follow what was taken before without gaps. The position of `source` is
+    /// not the sink's to use. Only called when there is something to [read back](Self::read_back).
+    fn copy_range(&mut self, source: &File, range: Range<u64>) -> impl Future<Output = Result<(), Self::Error>>;
+
+    /// Takes a piece.
+    fn write(&mut self, piece: Piece) -> impl Future<Output = Result<(), Self::Error>>;
+
+    /// All has been taken. Digests may still be computed: a sink that is slow to make things durable begins here.
+    fn written(&mut self) -> impl Future<Output = Result<(), Self::Error>>;
+}
+
+impl Source {
+    /// Moves all bytes into a sink and computes their digests.
+    ///
+    /// May be dropped at any time; then the sink holds a part.
+    ///
+    /// # Errors
+    /// Those of the source as in [`next`](Self::next), and those of the sink.
+    pub async fn transfer<S: Sink>(&mut self, sink: &mut S, how: Transfer) -> Result<Transferred, S::Error> {
+        let mut digester = Digester::start(how.wanted);
+        let mut writer = Writer::new(sink, how.max_bytes)?;
+        match how.unpack {
+            None => self.store(&mut writer, &mut digester).await?,
+            Some(compression) => self.unpack(compression, &mut writer, &mut digester).await?,
+        }
+        let (bytes, head) = writer.finish().await?;
+        let digests = digester.finish().await.map_err(|error| self.copy_error(&error))?;
+        Ok(Transferred { digests, bytes, head })
+    }
+
+    fn copy_error(&self, error: &io::Error) -> Error {
+        Error::io(format!("the copy of {}", self.subject()), error)
+    }
+
+    /// Stores the bytes as they are. What can be read back is hashed there.
+    async fn store<S: Sink>(&mut self, writer: &mut Writer<'_, S>, digester: &mut Digester) -> Result<(), S::Error> {
+        let Some(stored) = writer.stored.clone() else {
+            while let Some(piece) = writer.wanted(self).await? {
+                digester.update(piece.clone()).await;
+                writer.write(piece).await?;
+            }
+            return Ok(());
+        };
+        self.copy(writer, &stored, digester).await?;
+        let mut hashed = writer.written;
+        while let Some(piece) = writer.wanted(self).await? {
+            let hole = matches!(piece, Piece::Hole(_)).then_some(piece.len());
+            if hole.is_some() || writer.written - hashed >= READ_BACK_BYTES {
+                digester.update_stretch(Arc::clone(&stored), hashed..writer.written).await;
+                hashed = writer.written;
+            }
+            if let Some(length) = hole {
+                // A hole at the end is not there to be read before the sink has its length.
+                digester.update(Piece::Hole(length)).await;
+                hashed += length;
+            }
+            writer.write(piece).await?;
+        }
+        digester.update_stretch(stored, hashed..writer.written).await;
+        Ok(())
+    }
+
+    /// Lets the sink copy the ranges of a local file.
+    async fn copy<S: Sink>(
+        &mut self,
+        writer: &mut Writer<'_, S>,
+        stored: &Arc<File>,
+        digester: &mut Digester,
+    ) -> Result<(), S::Error> {
+        while writer.left > 0 {
+            match self.extent(self.stride(STRETCH_BYTES).min(writer.left))? {
+                None | Some(Extent::End) => break,
+                Some(Extent::Hole(length)) => {
+                    let length = length.min(writer.left);
+                    digester.update(Piece::Hole(length)).await;
+                    writer.write(Piece::Hole(length)).await?;
+                    self.skip(length, 0).await;
+                }
+                Some(Extent::Data(range)) => {
+                    let (length, start) = (range.end - range.start, writer.written);
+                    let Some(file) = self.file() else { break };
+                    writer.copy_range(file, range).await?;
+                    digester.update_stretch(Arc::clone(stored), start..writer.written).await;
+                    self.skip(length, length).await;
+                    // The sink may not have waited for anything: others get their turn here.
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends the bytes through a thread that unpacks them; hashed is what was fetched.
+    async fn unpack<S: Sink>(
+        &mut self,
+        compression: Compression,
+        writer: &mut Writer<'_, S>,
+        digester: &mut Digester,
+    ) -> Result<(), S::Error> {
+        let (packed, mut unpacked) = unpack::start(compression, self.subject());
+        let feed = async {
+            let mut packed = packed;
+            while let Some(piece) = self.next().await? {
+                digester.update(piece.clone()).await;
+                packed.push(piece).await;
+            }
+            Ok::<_, Error>(())
+        };
+        let drain = async {
+            while writer.left > 0 {
+                let Some(piece) = unpacked.next().await? else { return Ok(true) };
+                let piece = piece.cut_to(writer.left);
+                writer.write(piece).await?;
+            }
+            Ok::<_, S::Error>(false)
+        };
+        let (mut feed, mut drain) = (pin!(feed), pin!(drain));
+        let mut fed = false;
+        loop {
+            tokio::select! {
+                biased;
+                outcome = &mut feed, if !fed => {
+                    outcome?;
+                    fed = true;
+                }
+                outcome = &mut drain => {
+                    // What follows the compressed stream still belongs to the digests.
+                    if outcome? && !fed {
+                        feed.await?;
+                    }
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+/// Writes into a sink, counts, and knows when it is enough.
+struct Writer<'a, S> {
+    sink: &'a mut S,
+    /// To read back what the sink holds.
+    stored: Option<Arc<File>>,
+    written: u64,
+    left: u64,
+    /// The first bytes, when they cannot be read back.
+    head: Vec<u8>,
+}
+
+impl<'a, S: Sink> Writer<'a, S> {
+    fn new(sink: &'a mut S, max_bytes: Option<u64>) -> Result<Self, S::Error> {
+        let stored = sink.read_back()?.map(Arc::new);
+        Ok(Self { sink, stored, written: 0, left: max_bytes.unwrap_or(u64::MAX), head: Vec::new() })
+    }
+
+    /// The next piece of a source, as much of it as is wanted.
+    async fn wanted(&self, source: &mut Source) -> Result<Option<Piece>, Error> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        Ok(source.next().await?.map(|piece| piece.cut_to(self.left)))
+    }
+
+    async fn write(&mut self, piece: Piece) -> Result<(), S::Error> {
+        self.took(piece.len());
+        if self.stored.is_none() && self.head.len() < HEAD_BYTES {
+            piece.copy_into(&mut self.head, HEAD_BYTES);
+        }
+        self.sink.write(piece).await
+    }
+
+    async fn copy_range(&mut self, source: &File, range: Range<u64>) -> Result<(), S::Error> {
+        self.took(range.end - range.start);
+        self.sink.copy_range(source, range).await
+    }
+
+    fn took(&mut self, bytes: u64) {
+        self.written += bytes;
+        self.left -= bytes;
+    }
+
+    async fn finish(self) -> Result<(u64, Vec<u8>), S::Error> {
+        let head = match &self.stored {
+            None => self.head,
+            Some(stored) => read_head(stored, self.written).map_err(|error| Error::io("what was stored", &error))?,
+        };
+        self.sink.written().await?;
+        Ok((self.written, head))
+    }
+}
+
+/// The first bytes of what was stored; a hole at its end is not there yet.
+fn read_head(stored: &File, written: u64) -> io::Result<Vec<u8>> {
+    let mut head = vec![0; usize::try_from(written).unwrap_or(HEAD_BYTES).min(HEAD_BYTES)];
+    fill(stored, &mut head, 0)?;
+    Ok(head)
+}
+
+/// A new file as a sink; `subject` names it in messages.
+pub struct FileSink<'a> {
+    /// The file.
+    pub file: &'a mut SparseFile,
+    /// Its path, as it may be shown.
+    pub subject: &'a str,
+    /// Whether it is to be durable in the end; a temporary need not go to the disk.
+    pub durable: bool,
+}
+
+impl Sink for FileSink<'_> {
+    type Error = Error;
+
+    fn read_back(&self) -> Result<Option<File>, Error> {
+        self.file.read_back().map(Some).map_err(|error| Error::io(self.subject, &error))
+    }
+
+    async fn copy_range(&mut self, source: &File, range: Range<u64>) -> Result<(), Error> {
+        self.file.copy_range(source, range).map_err(|error| Error::io(self.subject, &error))
+    }
+
+    async fn write(&mut self, piece: Piece) -> Result<(), Error> {
+        self.file.write(&piece).map_err(|error| Error::io(self.subject, &error))
+    }
+
+    async fn written(&mut self) -> Result<(), Error> {
+        if self.durable {
+            self.file.begin_sync();
+        }
+        Ok(())
+    }
+}
