@@ -7,6 +7,7 @@ pub mod image;
 pub mod memory;
 pub mod proxy;
 pub mod require;
+pub mod shell;
 pub mod sshd;
 
 use md5::{Digest, Md5};

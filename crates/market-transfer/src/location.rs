@@ -121,14 +121,12 @@ fn scheme(text: &str) -> Option<(String, &str)> {
 /// ```
 pub fn shown(location: &str) -> String {
     let public = match scheme(location.trim_start()) {
+        Some((scheme, rest)) if scheme == "ssh" && shown_ssh(rest).is_some() => {
+            format!("ssh://{}", shown_ssh(rest).unwrap_or_default())
+        }
         // Not a URL that we know, but somebody may have meant one.
         None if location.contains("://") => "<not a URL>".to_owned(),
         None => location.to_owned(),
-        // A path follows the host's colon, and may hold anything.
-        Some((scheme, rest)) if scheme == "ssh" && matches!(Location::ssh(rest), Ok(Location::Ssh { .. })) => {
-            let (host, path) = split_host(rest).unwrap_or_default();
-            format!("ssh://{}:{path}", host.rsplit('@').next().unwrap_or_default())
-        }
         Some((scheme, rest)) => {
             let rest = rest.split(['?', '#']).next().unwrap_or_default();
             let end = rest.find('/').unwrap_or(rest.len());
@@ -144,6 +142,13 @@ pub fn shown(location: &str) -> String {
         }
     };
     shown_line(&public)
+}
+
+/// `host:path` of an ssh location; `None` when somebody may have meant a password by what follows the first colon.
+fn shown_ssh(rest: &str) -> Option<String> {
+    let Ok(Location::Ssh { host, path }) = Location::ssh(rest) else { return None };
+    let meant = path.split('/').next().is_some_and(|start| start.contains('@'));
+    (!meant).then(|| format!("{}:{path}", host.name()))
 }
 
 pub(crate) fn shown_line(public: &str) -> String {

@@ -10,7 +10,7 @@ elif [ ! -r "$file" ]; then
     echo "Permission denied" >&2
     exit 77
 elif [ -f "$file" ]; then
-    stamp() { stat -L -c '%s %i %Y %Z' "$file"; }
+    stamp() { stat -L -c '%s %i %y %z' "$file"; }
 elif [ -b "$file" ]; then
     stamp() { echo "$(blockdev --getsize64 "$file" 2>/dev/null || echo -) device"; }
 else

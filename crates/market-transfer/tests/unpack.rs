@@ -1,0 +1,186 @@
+//! Compressed streams are unpacked in motion, hashed as they were fetched, and told from broken ones.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
+
+use market_testkit::http::{HttpServer, Reply};
+use market_testkit::{md5_hex, noise};
+use market_transfer::{
+    Compression, Error, ErrorKind, FileSink, Options, Packing, Source, SparseFile, Transfer, Transferred, Wanted,
+};
+use std::io::{Read, Write};
+use std::os::unix::fs::MetadataExt;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+const ALL: [Compression; 4] = [Compression::Gzip, Compression::Bzip2, Compression::Xz, Compression::Zstd];
+
+fn pack(compression: Compression, bytes: &[u8]) -> Vec<u8> {
+    match compression {
+        Compression::Gzip => {
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            encoder.write_all(bytes).unwrap();
+            encoder.finish().unwrap()
+        }
+        Compression::Bzip2 => {
+            let mut packed = Vec::new();
+            bzip2::read::BzEncoder::new(bytes, bzip2::Compression::fast()).read_to_end(&mut packed).unwrap();
+            packed
+        }
+        Compression::Xz => {
+            let mut packed = Vec::new();
+            liblzma::read::XzEncoder::new(bytes, 1).read_to_end(&mut packed).unwrap();
+            packed
+        }
+        Compression::Zstd => {
+            // As the tool does it.
+            let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+            encoder.include_checksum(true).unwrap();
+            encoder.write_all(bytes).unwrap();
+            encoder.finish().unwrap()
+        }
+    }
+}
+
+/// Fetches into a file; what was moved, and the file's bytes.
+fn fetch(location: &str, how: Transfer, options: &Options) -> Result<(Transferred, SparseFile, Vec<u8>), Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let mut file = SparseFile::new(tempfile::tempfile().unwrap(), true);
+    let moved = runtime.block_on(async {
+        let mut source = Source::open(location, options).await?;
+        source.transfer(&mut FileSink { file: &mut file, subject: "the copy", durable: false }, how).await
+    })?;
+    file.finish().unwrap();
+    let mut bytes = vec![0; usize::try_from(file.len()).unwrap()];
+    std::os::unix::fs::FileExt::read_exact_at(file.file(), &mut bytes, 0).unwrap();
+    Ok((moved, file, bytes))
+}
+
+fn quick() -> Options {
+    Options { backoff: Duration::ZERO, retries: 1, ..Options::default() }
+}
+
+fn unpacking(compression: Compression) -> Transfer {
+    Transfer { wanted: Wanted::MD5, unpack: Some(compression), max_bytes: None }
+}
+
+/// An image with data at both ends and a hole between.
+fn image() -> Vec<u8> {
+    let mut bytes = vec![0; 8 << 20];
+    bytes[..300_000].copy_from_slice(&noise(1, 300_000));
+    bytes[(8 << 20) - 100..].copy_from_slice(&noise(2, 100));
+    bytes
+}
+
+#[test]
+fn every_format_is_recognized_unpacked_and_hashed_as_it_came() {
+    let directory = TempDir::new().unwrap();
+    let bytes = image();
+    for compression in ALL {
+        let packed = pack(compression, &bytes);
+        assert_eq!(Packing::sniff(&packed), Some(Packing::Compressed(compression)));
+        let path = directory.path().join(compression.name());
+        std::fs::write(&path, &packed).unwrap();
+        let served = packed.clone();
+        let server = HttpServer::start(move |request, nth| {
+            let reply = Reply::bytes(served.clone()).ranged(request, "\"v\"");
+            if nth == 0 { reply.cut_after(served.len() as u64 / 2) } else { reply }
+        });
+        for location in [path.to_str().unwrap(), &server.url("/i")] {
+            let (moved, file, unpacked) = fetch(location, unpacking(compression), &quick()).unwrap();
+            assert!(unpacked == bytes, "{compression:?}");
+            assert_eq!(moved.digests.md5, Some(md5_hex(&packed)), "{compression:?}");
+            assert_eq!((moved.bytes, moved.digests.bytes), (bytes.len() as u64, packed.len() as u64));
+            assert!(moved.head == bytes[..64 << 10]);
+            assert!(file.file().metadata().unwrap().blocks() < 2_048, "holes are kept: {compression:?}");
+        }
+    }
+}
+
+#[test]
+fn several_streams_one_behind_the_other_are_one() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("packed");
+    for compression in ALL {
+        let packed = [pack(compression, b"one "), pack(compression, b"two")].concat();
+        std::fs::write(&path, packed).unwrap();
+        let (_, _, bytes) = fetch(path.to_str().unwrap(), unpacking(compression), &quick()).unwrap();
+        assert_eq!(bytes, b"one two", "{compression:?}");
+    }
+}
+
+#[test]
+fn streams_that_end_early_or_are_damaged_are_errors() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("packed");
+    let bytes = noise(3, 500_000);
+    for compression in ALL {
+        let whole = pack(compression, &bytes);
+        let mut damaged = whole.clone();
+        damaged[whole.len() / 2] ^= 0x55;
+        let cases =
+            [whole[..whole.len() - 5].to_vec(), whole[..20].to_vec(), damaged, [&whole[..], b"rubbish"].concat()];
+        for (number, packed) in cases.into_iter().enumerate() {
+            std::fs::write(&path, packed).unwrap();
+            let fetched = fetch(path.to_str().unwrap(), unpacking(compression), &quick()).map(drop);
+            let error = fetched.expect_err(&format!("{compression:?} {number}"));
+            assert_eq!(error.kind, ErrorKind::Corrupt, "{compression:?} {number}: {error}");
+            assert!(error.cause.contains(compression.name()), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_source_that_fails_is_told_rather_than_the_stream_that_it_broke() {
+    let packed = pack(Compression::Gzip, &noise(4, 900_000));
+    let server = HttpServer::start(move |_, _| Reply::bytes(packed.clone()).cut_after(300_000));
+    let error = fetch(&server.url("/i"), unpacking(Compression::Gzip), &quick()).map(drop).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Unreachable, "{error}");
+}
+
+#[test]
+fn no_more_is_written_than_was_asked_for() {
+    let directory = TempDir::new().unwrap();
+    let bytes = image();
+    let (plain, packed) = (directory.path().join("plain"), directory.path().join("packed"));
+    std::fs::write(&plain, &bytes).unwrap();
+    std::fs::write(&packed, pack(Compression::Zstd, &bytes)).unwrap();
+    let server = HttpServer::directory(directory.path());
+    for most in [0, 1, 100_000, 400_000, 5 << 20] {
+        let locations = [plain.to_str().unwrap().to_owned(), server.url("/plain"), packed.to_str().unwrap().to_owned()];
+        for (unpack, location) in [None, None, Some(Compression::Zstd)].into_iter().zip(locations) {
+            let how = Transfer { wanted: Wanted::default(), unpack, max_bytes: Some(most) };
+            let (moved, _, part) = fetch(&location, how, &quick()).unwrap();
+            assert_eq!(moved.bytes, most, "{location}");
+            assert!(part == bytes[..usize::try_from(most).unwrap()], "{location}");
+        }
+    }
+    let how = Transfer { wanted: Wanted::MD5, unpack: None, max_bytes: Some(100 << 20) };
+    let (moved, _, _) = fetch(plain.to_str().unwrap(), how, &quick()).unwrap();
+    assert_eq!(moved.digests.md5, Some(md5_hex(&bytes)), "a limit beyond the end changes nothing");
+}
+
+#[test]
+fn a_limit_slows_every_kind_of_source() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("image");
+    std::fs::write(&path, noise(5, 1 << 20)).unwrap();
+    let server = HttpServer::directory(directory.path());
+    let options = Options { limit: Some("2M".parse().unwrap()), ..quick() };
+    for location in [path.to_str().unwrap(), &server.url("/image")] {
+        let start = Instant::now();
+        fetch(location, Transfer::hashed(Wanted::MD5), &options).unwrap();
+        // 1 MiB at 2 MiB a second; slower is the machine's business.
+        assert!(start.elapsed() >= Duration::from_millis(490), "{location}: {:?}", start.elapsed());
+    }
+}
+
+#[test]
+fn what_unpacks_to_far_more_than_it_is_takes_little_memory_and_keeps_its_holes() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("bomb");
+    let zeros = vec![0; 64 << 20];
+    for compression in [Compression::Gzip, Compression::Zstd] {
+        std::fs::write(&path, pack(compression, &zeros)).unwrap();
+        let (moved, file, _) = fetch(path.to_str().unwrap(), unpacking(compression), &quick()).unwrap();
+        assert_eq!((moved.bytes, file.file().metadata().unwrap().blocks()), (64 << 20, 0));
+    }
+}
