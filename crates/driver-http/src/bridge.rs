@@ -43,6 +43,11 @@ impl Bridge {
         self.path(&format!("{STAGING}/{name}"))
     }
 
+    /// Prepares for many bytes.
+    pub(crate) async fn for_bulk(&self) -> Self {
+        Self { ssh: self.ssh.for_bulk(&self.host).await, ..self.clone() }
+    }
+
     /// Starts a script.
     pub(crate) fn start(&self, script: &str, arguments: &[&str]) -> Result<Process, Error> {
         // Checked to be text when the configuration was read.

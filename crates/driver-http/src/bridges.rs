@@ -276,7 +276,7 @@ impl Upload {
     async fn start(bridge: &Bridge, app: AppId, needed_bytes: Option<u64>) -> Result<Self, Error> {
         let (name, published_name) = (name::staged(app)?, name::published()?);
         let needed = needed_bytes.map_or_else(|| "-".to_owned(), |bytes| bytes.to_string());
-        let process = bridge.start(script!("receive.sh"), &[&name, &needed])?;
+        let process = bridge.for_bulk().await.start(script!("receive.sh"), &[&name, &needed])?;
         let mut upload = Self { bridge: bridge.clone(), name, published_name, process };
         match upload.line().await?.as_str() {
             "ready" => Ok(upload),

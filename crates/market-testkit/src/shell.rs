@@ -34,6 +34,7 @@ pub struct Shell(TempDir);
 const SCRIPT: &str = r#"
 at=$1
 shift
+[ "$1" != -G ] || exit 0
 while [ "$1" != -- ]; do shift; done
 shift 2
 nth=$(cat "$at/count")

@@ -97,6 +97,9 @@ impl Origin for RemoteFile {
     async fn open(&mut self, at: u64) -> Result<Opened, Attempt> {
         self.process = None;
         let start = if self.stamp.as_ref().is_some_and(|stamp| stamp.file) { at } else { 0 };
+        if self.stamp.is_none() {
+            self.ssh = self.ssh.for_bulk(&self.host).await;
+        }
         let command = self.ssh.command(&self.host, SCRIPT, &[&self.path, &start.to_string()]);
         let mut process = Process::start(command, self.patience).map_err(|error| Error::io("ssh", &error))?;
         process.close_input();

@@ -94,7 +94,8 @@ impl Source {
             }
             Location::Ssh { host, path } => return Self::open_on(&host, &path, options).await,
             Location::Rbd { host, arguments } => {
-                let recipe = Recipe::Rbd { ssh: Ssh::new(options), host, arguments };
+                let ssh = Ssh::new(options).for_bulk(&host).await;
+                let recipe = Recipe::Rbd { ssh, host, arguments };
                 let origin = CommandOutput::new(recipe, subject.clone(), options);
                 (Kind::Command(Box::new(Resumable::open(origin, subject.clone(), options).await?)), STORED)
             }

@@ -4,7 +4,7 @@
 //! anything but data. It must understand the quotes of a POSIX shell; `sh` runs the script.
 
 use crate::location::shown_line;
-use crate::{Error, ErrorKind, Options};
+use crate::{Error, ErrorKind, Options, Process};
 use std::fmt;
 use std::time::Duration;
 use tokio::process::Command;
@@ -61,6 +61,7 @@ impl fmt::Display for Host {
 #[derive(Clone, Debug)]
 pub struct Ssh {
     words: Vec<String>,
+    ciphers: Option<String>,
     connect_timeout: Duration,
     idle_timeout: Duration,
 }
@@ -73,7 +74,33 @@ impl Ssh {
     pub fn new(options: &Options) -> Self {
         let words: Vec<String> = options.ssh.split_ascii_whitespace().map(ToOwned::to_owned).collect();
         let words = if words.is_empty() { vec!["ssh".to_owned()] } else { words };
-        Self { words, connect_timeout: options.connect_timeout, idle_timeout: options.idle_timeout }
+        Self { words, ciphers: None, connect_timeout: options.connect_timeout, idle_timeout: options.idle_timeout }
+    }
+
+    /// The same for moving many bytes: of the ciphers that this machine's configuration allows, AES-GCM comes first where the
+    /// processor has instructions for it. The default order of OpenSSH takes one and a half times as long. Anything that is not
+    /// an `ssh` of OpenSSH stays as it is.
+    pub async fn for_bulk(&self, host: &Host) -> Self {
+        let mut bulk = self.clone();
+        if has_aes()
+            && let Some(ciphers) = self.ciphers(host).await
+        {
+            bulk.ciphers = aes_gcm_first(&ciphers);
+        }
+        bulk
+    }
+
+    /// The ciphers that the configuration allows for a host.
+    async fn ciphers(&self, host: &Host) -> Option<String> {
+        let mut command = Command::new(&self.words[0]);
+        command.args(&self.words[1..]).arg("-G").arg("--").arg(host.as_str());
+        let mut process = Process::start(command, PATIENCE).ok()?;
+        process.close_input();
+        let mut ciphers = None;
+        while let Some(line) = process.read_line().await.ok()? {
+            ciphers = line.strip_prefix("ciphers ").map(str::to_owned).or(ciphers);
+        }
+        ciphers.filter(|list| list.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.@,".contains(&byte)))
     }
 
     /// The command that runs a POSIX shell script on a host; `arguments` are its `$1`, `$2` and so on. Never asks anybody for a
@@ -90,6 +117,9 @@ impl Ssh {
         ] {
             command.arg("-o").arg(option);
         }
+        if let Some(ciphers) = &self.ciphers {
+            command.arg("-o").arg(format!("Ciphers={ciphers}"));
+        }
         let mut line = format!("exec sh -c {} sh", quoted(script));
         for argument in arguments {
             line.push(' ');
@@ -98,6 +128,27 @@ impl Ssh {
         command.arg("-T").arg("--").arg(host.as_str()).arg(line);
         command
     }
+}
+
+/// How long `ssh` may take to tell its configuration.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Whether this machine's processor has instructions for AES.
+fn has_aes() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::arch::is_x86_feature_detected!("aes");
+    #[cfg(target_arch = "aarch64")]
+    return std::arch::is_aarch64_feature_detected!("aes");
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    false
+}
+
+/// A list of ciphers with those of AES-GCM first; `None` when it has none, or has them first already.
+fn aes_gcm_first(ciphers: &str) -> Option<String> {
+    let (first, others): (Vec<_>, Vec<_>) = ciphers.split(',').partition(|cipher| cipher.contains("-gcm@"));
+    let ordered: Vec<_> = first.iter().chain(&others).copied().collect();
+    let ordered = ordered.join(",");
+    (!first.is_empty() && ordered != ciphers).then_some(ordered)
 }
 
 /// A text as one word of a POSIX shell.
@@ -127,6 +178,14 @@ mod tests {
             ["", "-h", "u@-h", "-u@h", "@h", "u@", "a b", "h;x", "$(x)", "h`x`", "h'x", "h\nx", "h/x", "é", &long]
         {
             assert!(Host::new(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn ciphers_are_put_in_another_order_and_none_is_added() {
+        assert_eq!(aes_gcm_first("a,aes128-gcm@o,b,aes256-gcm@o").as_deref(), Some("aes128-gcm@o,aes256-gcm@o,a,b"));
+        for kept in ["aes128-gcm@o,a", "a,b", ""] {
+            assert_eq!(aes_gcm_first(kept), None, "{kept}");
         }
     }
 
