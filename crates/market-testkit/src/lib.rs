@@ -1,20 +1,33 @@
 #![doc = include_str!("../README.md")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test part fails its test")]
 
+pub mod conformance;
 pub mod dump;
 pub mod http;
 pub mod image;
 pub mod memory;
 pub mod proxy;
 pub mod require;
+pub mod seeds;
 pub mod shell;
 pub mod sshd;
 
+use market_core::backend::Context;
+use market_core::log::Log;
+use market_core::stop::StopSwitch;
+use market_core::transfer::Options;
 use md5::{Digest, Md5};
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
+use std::time::Duration;
+
+/// What a backend gets in a test: a log in memory, nobody who asks to stop, little patience.
+pub fn context() -> Context {
+    let options = Options { backoff: Duration::ZERO, idle_timeout: Duration::from_secs(5), ..Options::default() };
+    Context { log: Log::memory("test"), stop: StopSwitch::new().listen(), options }
+}
 
 /// The MD5 of bytes, in lower-case hexadecimal.
 pub fn md5_hex(bytes: &[u8]) -> String {

@@ -53,11 +53,14 @@ refused)
     exit 255
     ;;
 "output "*)
-    sh -c "$1" | head -c "${fate#* }"
+    mkfifo "$at/output.$nth"
+    sh -c "$1" <&0 >"$at/output.$nth" 2>/dev/null &
+    head -c "${fate#* }" <"$at/output.$nth"
+    kill -9 "$!" 2>/dev/null
     broken
     ;;
 "input "*)
-    head -c "${fate#* }" | sh -c "$1" >/dev/null
+    head -c "${fate#* }" | sh -c "$1"
     broken
     ;;
 lost)
