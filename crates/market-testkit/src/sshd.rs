@@ -4,7 +4,7 @@
 //! all of them use, or a file system without space there (both by private mounts, which need `unshare`).
 
 use crate::require;
-use rustix::process::geteuid;
+use rustix::process::{Pid, Signal, geteuid, kill_process};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
@@ -97,6 +97,23 @@ impl Sshd {
         format!("ssh -F {}", self.directory.path().join("ssh_config").display())
     }
 
+    /// Kills every session that is open: what a host does that loses its power, seen from here.
+    pub fn kill_sessions(&self) {
+        let mut parents = vec![self.child.id()];
+        let mut killed = 0;
+        let children = children();
+        while let Some(parent) = parents.get(killed) {
+            let of_parent: Vec<u32> = children.iter().filter(|(_, of)| of == parent).map(|(child, _)| *child).collect();
+            parents.extend(of_parent);
+            killed += 1;
+        }
+        for pid in &parents[1..] {
+            if let Some(pid) = i32::try_from(*pid).ok().and_then(Pid::from_raw) {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        }
+    }
+
     /// The port of a host, by its number.
     pub fn port(&self, host: usize) -> u16 {
         self.ports[host]
@@ -110,18 +127,32 @@ impl Drop for Sshd {
     }
 }
 
+/// Every process and its parent.
+fn children() -> Vec<(u32, u32)> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let of = |entry: fs::DirEntry| {
+        let pid = entry.file_name().to_str()?.parse().ok()?;
+        let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
+        // The name before it may hold anything.
+        let parent = stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(1)?.parse().ok()?;
+        Some((pid, parent))
+    };
+    entries.filter_map(of).collect()
+}
+
 /// Held all at once, so that they differ.
 fn free_ports(count: usize) -> Vec<u16> {
     let listeners: Vec<_> = (0..count).map(|_| TcpListener::bind(("127.0.0.1", 0)).expect("a port")).collect();
     listeners.iter().map(|listener| listener.local_addr().expect("its address").port()).collect()
 }
 
+/// `SHLVL` keeps the start-up files of whoever runs the test out of it: bash reads them for ssh only in a first shell.
 fn server_config(directory: &Path, hosts: &[(&str, Kind)], ports: &[u16]) -> String {
     let at = directory.display();
     let mut config = format!(
         "ListenAddress 127.0.0.1\nHostKey {at}/host\nPidFile none\nAuthorizedKeysFile {at}/client.pub\nStrictModes no\n\
          UsePAM no\nUseDNS no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nMaxStartups 200\nMaxSessions 200\n\
-         PermitRootLogin prohibit-password\n"
+         PermitRootLogin prohibit-password\nSetEnv SHLVL=9\n"
     );
     let up = || hosts.iter().zip(ports).filter(|((_, kind), _)| !matches!(kind, Kind::Down));
     for (_, port) in up() {
