@@ -1,10 +1,12 @@
-//! The executables as whole processes: `cargo bench --bench executables [-- MIB]`.
+//! The executables as whole processes: `cargo bench --bench executables [-- MIB WORD...]`.
 //!
 //! Each command runs in turn with the one it is compared with; printed are medians of wall time, CPU time and peak memory, and
-//! the median of the wall ratios, pair by pair. MIB is the size of the images (1,024 when not given).
+//! the median of the wall ratios, pair by pair. MIB is the size of the images (1,024 when not given); words choose the rows
+//! whose names hold them.
 
 use market_testkit::dump::Dump;
 use market_testkit::http::HttpServer;
+use market_testkit::sshd::{Kind, Sshd};
 use market_testkit::{image, md5_file};
 use std::error::Error;
 use std::fs::{self, File};
@@ -29,7 +31,12 @@ fn main() -> Outcome<()> {
         "{:34} {:>8} {:>8} {:>8}  {:24} {:>8} {:>6}",
         "", "wall s", "CPU s", "MiB", "beside", "wall s", "ratio"
     )?;
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| argument.parse::<u64>().is_err()).collect();
+    let wanted: Vec<_> = wanted.iter().filter(|word| !word.starts_with("--")).collect();
     for row in bench.rows()? {
+        if !wanted.is_empty() && !wanted.iter().any(|word| row.name.contains(word.as_str())) {
+            continue;
+        }
         let (ours, theirs, ratio) = compare(&row)?;
         writeln!(
             out,
@@ -61,7 +68,11 @@ struct Bench {
     datastore: PathBuf,
     random: PathBuf,
     sparse: PathBuf,
+    /// Compresses to a half, as an image does.
+    digits: PathBuf,
     server: HttpServer,
+    /// Where there is an sshd.
+    sshd: Option<Sshd>,
     bytes: u64,
 }
 
@@ -79,14 +90,32 @@ impl Bench {
         file.into_inner()?.sync_all()?;
         image::sparse_raw(&sparse, mib << 20, usize::try_from(mib << 20)? / 100)?;
         File::open(&sparse)?.sync_all()?;
+        let digits = path("images/digits");
+        let mut file = BufWriter::new(File::create(&digits)?);
+        for part in 0..mib {
+            for byte in market_testkit::noise(part + 1, 1 << 19) {
+                write!(file, "{byte:02x}")?;
+            }
+        }
+        file.into_inner()?.sync_all()?;
+        for tool in ["gzip -1 -k -c", "bzip2 -1 -k -c", "xz -1 -k -c", "zstd -1 -q -k -c"] {
+            let name = tool.split(' ').next().unwrap_or_default();
+            let packed = File::create(path("images").join(name))?;
+            // One that is missing here is left out below.
+            let _ =
+                Command::new("sh").args(["-c", &format!("{tool} '{}'", digits.display())]).stdout(packed).status()?;
+        }
         let server = HttpServer::directory(path("images"));
+        let sshd = Sshd::start(&[("bridge", Kind::Plain)]);
         Ok(Self {
             bytes: mib << 20,
             public: path("public"),
             datastore: path("datastore"),
             random,
             sparse,
+            digits,
             server,
+            sshd,
             directory: directory.to_owned(),
         })
     }
@@ -144,6 +173,61 @@ impl Bench {
             ),
             ("cp of an http:// app", words(&[&datastore, "cp", "7"]), copy.copy(), "md5sum", md5sum(random)),
         ];
+        let mut cases = Vec::from(cases);
+        let local = self.directory.join("dump-local");
+        fs::write(&local, import(random, &self.random)?.import())?;
+        let beside_local = format!("{market} import - <{}", local.display());
+        cases.push((
+            "import, random, http://",
+            words(&[&market, "import", "-"]),
+            import(&url, &self.random)?.import(),
+            "import, random, local",
+            words(&["sh", "-c", &beside_local]),
+        ));
+        if let Some(sshd) = &self.sshd {
+            let ssh = sshd.ssh();
+            let with_ssh = words(&["env", &format!("SSH={ssh}"), &market, "import", "-"]);
+            let mut bridged = import(random, &self.random)?;
+            bridged.market.push(("BRIDGE_LIST".to_owned(), "bridge".to_owned()));
+            let stock = format!("cat {random} | {ssh} bridge dd of={public}/copy bs=64k conv=sparse");
+            cases.push((
+                "import, random, to a bridge",
+                with_ssh.clone(),
+                bridged.import(),
+                "cat | ssh dd, unverified",
+                words(&["sh", "-c", &stock]),
+            ));
+            let cat = format!("{ssh} bridge cat {random} >{public}/copy");
+            let from = import(&format!("ssh://bridge:{random}"), &self.random)?;
+            cases.push((
+                "import, random, ssh://",
+                with_ssh,
+                from.import(),
+                "ssh cat, unverified",
+                words(&["sh", "-c", &cat]),
+            ));
+        }
+        for (name, tool) in [
+            ("cp of a gzip app", "gzip"),
+            ("cp of a bzip2 app", "bzip2"),
+            ("cp of an xz app", "xz"),
+            ("cp of a zstd app", "zstd"),
+        ] {
+            let packed = self.digits.with_file_name(tool);
+            if packed.metadata()?.len() == 0 {
+                continue;
+            }
+            let path = packed.to_str().unwrap_or_default().to_owned();
+            let unpack = format!("{tool} -dc <{path} >{public}/copy");
+            let dump = Dump { image_path: path, image: Vec::new(), ..copy.clone() };
+            cases.push((
+                name,
+                words(&[&datastore, "cp", "7"]),
+                dump.copy(),
+                tool_beside(tool),
+                words(&["sh", "-c", &unpack]),
+            ));
+        }
         let mut rows = Vec::new();
         for (number, (name, ours, dump, beside, theirs)) in cases.into_iter().enumerate() {
             let stdin = self.directory.join(format!("dump-{number}"));
@@ -161,6 +245,15 @@ impl Bench {
             });
         }
         Ok(rows)
+    }
+}
+
+fn tool_beside(tool: &str) -> &'static str {
+    match tool {
+        "gzip" => "gzip -dc, unsynced",
+        "bzip2" => "bzip2 -dc, unsynced",
+        "xz" => "xz -dc, unsynced",
+        _ => "zstd -dc, unsynced",
     }
 }
 
@@ -226,7 +319,7 @@ fn run(words: &[String], row: &Row) -> Outcome<Figures> {
 fn warm(row: &Row) -> Outcome<()> {
     let directory = row.scratch.first().ok_or("no directory")?;
     let mut file = tempfile::tempfile_in(directory)?;
-    for _ in 0..row.warm_bytes >> 20 {
+    for _ in 0..(row.warm_bytes * 3) >> 20 {
         file.write_all(&[1; 1 << 20])?;
     }
     Ok(())

@@ -212,6 +212,44 @@ fn opennebulas_own_directories_and_the_home_are_restricted_and_an_unset_home_res
 }
 
 #[test]
+fn a_packed_app_is_unpacked_and_verified_as_it_was_stored() {
+    let Some(gzip) = market_testkit::require::program("gzip", "gzip") else { return };
+    let datastore = Datastore::new();
+    let image = datastore.file("image", &[noise(5, 100_000), vec![0; 1 << 20]].concat());
+    for (name, content) in [
+        ("image", image.clone()),
+        (
+            "tar",
+            datastore.file("tar", &{
+                let mut tar = noise(3, 600);
+                tar[257..262].copy_from_slice(b"ustar");
+                tar
+            }),
+        ),
+        ("backing", datastore.file("backing", &qcow2_with_backing("/etc/shadow"))),
+    ] {
+        assert!(Command::new(&gzip).args(["-k", "-f", &content]).status().unwrap().success());
+        let packed = format!("{content}.gz");
+        let mut dump = datastore.dump(&packed);
+        dump.image.push(("FROM_APP_MD5".into(), md5_hex(&std::fs::read(&packed).unwrap())));
+        dump.datastore.push(("LIMIT_TRANSFER_BW".into(), "100M".into()));
+        let output = call(&["cp", "7"], &dump.copy());
+        match name {
+            "image" => {
+                let (path, format) = copied(&output);
+                assert_eq!(
+                    (std::fs::read(path).unwrap() == std::fs::read(&content).unwrap(), format.as_str()),
+                    (true, "raw")
+                );
+            }
+            "tar" => assert!(failure(&output, 11).contains("is a tar archive")),
+            _ => assert!(failure(&output, 11).contains("needs the backing file \"/etc/shadow\"")),
+        }
+    }
+    assert_eq!(datastore.stored().len(), 1);
+}
+
+#[test]
 fn what_cannot_become_an_image_is_refused_by_name() {
     let datastore = Datastore::new();
     let raw = datastore.file("raw", b"bytes");

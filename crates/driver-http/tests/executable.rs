@@ -605,6 +605,39 @@ fn in_namespace(script: &str, arguments: &[&str]) -> Option<Output> {
 }
 
 #[test]
+fn proxies_are_used_with_their_credentials_in_both_letter_cases() {
+    let bytes = noise(14, 10_000);
+    for (name, bypass) in
+        [("http_proxy", None), ("HTTP_PROXY", None), ("http_proxy", Some("no_proxy")), ("http_proxy", Some("NO_PROXY"))]
+    {
+        let market = Market::new();
+        let (proxied, direct) = (bytes.clone(), noise(15, 10_000));
+        let proxy = HttpServer::start(move |_, _| Reply::bytes(proxied.clone()));
+        let server = HttpServer::start(move |_, _| Reply::bytes(direct.clone()));
+        let dump = market.import_from(&server.url("/image"), "");
+        let mut command = Command::new(EXECUTABLE);
+        command.args(["import", "-"]);
+        for known in ["http_proxy", "HTTP_PROXY", "no_proxy", "NO_PROXY", "all_proxy", "ALL_PROXY"] {
+            command.env_remove(known);
+        }
+        command.env(name, proxy.url("").replace("http://", "http://me:hunter2@"));
+        if let Some(bypass) = bypass {
+            command.env(bypass, "127.0.0.1");
+        }
+        let output = feed(&mut command, dump.import().as_bytes());
+        let md5 = answer(&output, "MD5");
+        assert!(!String::from_utf8_lossy(&output.stderr).contains("hunter2"));
+        if bypass.is_some() {
+            assert_eq!((proxy.requests().len(), md5), (0, md5_hex(&noise(15, 10_000))));
+        } else {
+            assert_eq!(md5, md5_hex(&bytes), "{name}");
+            assert_eq!(proxy.requests()[0].path, server.url("/image"));
+            assert!(proxy.requests()[0].header("proxy-authorization").unwrap().starts_with("Basic "));
+        }
+    }
+}
+
+#[test]
 fn a_full_disk_is_told_before_the_first_byte_or_when_it_happens_and_leaves_nothing() {
     let market = Market::new();
     let dump = market.directory.path().join("dump");
