@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
 
 use market_core::action::ImportInfo;
+use market_testkit::driver::{failure, run};
 use market_testkit::dump::{Dump, owned};
 use market_testkit::http::{HttpServer, Reply};
 use market_testkit::image::{qcow2, qcow2_with_backing, sparse_raw};
@@ -53,23 +54,7 @@ impl Datastore {
 }
 
 fn call(arguments: &[&str], dump: &str) -> Output {
-    call_in(Command::new(EXECUTABLE).args(arguments), dump)
-}
-
-fn call_in(command: &mut Command, dump: &str) -> Output {
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let _ = child.stdin.take().unwrap().write_all(dump.as_bytes());
-    child.wait_with_output().unwrap()
-}
-
-fn failure(output: &Output, code: i32) -> String {
-    let stderr = String::from_utf8(output.stderr.clone()).unwrap();
-    assert_eq!(output.status.code(), Some(code), "{stderr}");
-    assert!(output.stdout.is_empty());
-    let plain: Vec<_> =
-        stderr.lines().filter(|line| !line.contains(": cp: ") && !line.contains(": export: ")).collect();
-    assert_eq!(plain.len(), 1, "{stderr}");
-    plain[0].to_owned()
+    run(Command::new(EXECUTABLE).args(arguments), dump)
 }
 
 fn copied(output: &Output) -> (PathBuf, String) {
@@ -201,7 +186,7 @@ fn opennebulas_own_directories_and_the_home_are_restricted_and_an_unset_home_res
         if let Some(home) = home {
             command.env("HOME", home);
         }
-        call_in(&mut command, &dump.copy()).status.code()
+        run(&mut command, dump.copy()).status.code()
     };
     assert_eq!(copy("one/var", None), Some(5));
     assert_eq!(copy("one/etc", None), Some(5));

@@ -1,14 +1,14 @@
 //! `market-http` on bridges: a real sshd that plays three hosts.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
 
+use market_testkit::driver::{answer, failure, run, stderr};
 use market_testkit::dump::Dump;
 use market_testkit::sshd::{Kind, Sshd};
 use market_testkit::{md5_hex, noise};
 use std::fs;
-use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 use tempfile::TempDir;
 
 const EXECUTABLE: &str = env!("CARGO_BIN_EXE_market-http");
@@ -55,7 +55,7 @@ impl Hosts {
     fn call(&self, action: &str, dump: &str) -> Output {
         let mut command = Command::new(EXECUTABLE);
         command.args([action, "-"]).env("SSH", self.sshd.ssh());
-        feed(&mut command, dump)
+        run(&mut command, dump)
     }
 
     fn published(&self, host: &str) -> Vec<PathBuf> {
@@ -74,35 +74,9 @@ impl Hosts {
     }
 }
 
-fn feed(command: &mut Command, dump: &str) -> Output {
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let _ = child.stdin.take().unwrap().write_all(dump.as_bytes());
-    child.wait_with_output().unwrap()
-}
-
 fn files(directory: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
     entries.filter(|path| path.symlink_metadata().unwrap().is_file()).collect()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
-
-fn answer(output: &Output, name: &str) -> String {
-    assert!(output.status.success(), "{}", stderr(output));
-    let template = market_core::template::Template::parse(&output.stdout).unwrap();
-    template.text(name).unwrap().unwrap().to_owned()
-}
-
-/// The one plain line of a failure.
-fn failure(output: &Output, code: i32) -> String {
-    let stderr = stderr(output);
-    assert_eq!(output.status.code(), Some(code), "{stderr}");
-    let is_log = |line: &&str| ["ERROR: ", "WARN: ", "INFO: ", "DEBUG: "].iter().any(|level| line.starts_with(level));
-    let plain: Vec<_> = stderr.lines().filter(|line| !is_log(line)).collect();
-    assert_eq!(plain.len(), 1, "{stderr}");
-    plain[0].to_owned()
 }
 
 #[test]
@@ -215,7 +189,7 @@ fn attributes_are_never_commands() {
         dump.import_source = format!("ssh://plain:{}", image.display());
         let mut command = Command::new(EXECUTABLE);
         command.args(["import", "-"]).env("SSH", hosts.sshd.ssh()).current_dir(&work);
-        let output = feed(&mut command, &dump.import());
+        let output = run(&mut command, dump.import());
         dump.app_source = answer(&output, "SOURCE");
         assert_eq!(files(&public).len(), 1, "{name:?}");
         answer(&hosts.call("monitor", &dump.monitor()), "FREE_MB");
@@ -289,7 +263,7 @@ fn hosts_that_opennebula_has_switched_off_are_left_out() {
         let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
         let mut command = Command::new(EXECUTABLE);
         command.args([action, "-"]).env("SSH", hosts.sshd.ssh()).env("PATH", path);
-        feed(&mut command, dump)
+        run(&mut command, dump)
     };
     onehost("NAME,STAT\\none,off\\n");
     let mut dump = hosts.import_of("one two", &noise(7, 1_000));

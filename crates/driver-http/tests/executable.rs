@@ -1,6 +1,7 @@
 //! `market-http` as oned calls it: real processes, real signals, a real web server.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
 
+use market_testkit::driver::{answer, failure, run, start};
 use market_testkit::dump::Dump;
 use market_testkit::http::{HttpServer, Reply};
 use market_testkit::image::{qcow2, qcow2_with_backing, sparse_raw};
@@ -77,40 +78,11 @@ fn files(directory: &Path) -> Vec<PathBuf> {
 }
 
 fn call(action: &str, dump: &str) -> Output {
-    feed(Command::new(EXECUTABLE).args([action, "-"]), dump.as_bytes())
-}
-
-/// Runs a command with a dump on its standard input.
-fn feed(command: &mut Command, dump: &[u8]) -> Output {
-    let mut child = start(command);
-    // A child that refuses its arguments does not read on.
-    let _ = child.stdin.take().unwrap().write_all(dump);
-    child.wait_with_output().unwrap()
-}
-
-fn start(command: &mut Command) -> Child {
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    run(Command::new(EXECUTABLE).args([action, "-"]), dump.as_bytes())
 }
 
 fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-/// The one plain line of a failure, after the log lines.
-fn failure(output: &Output, code: i32) -> String {
-    let stderr = String::from_utf8(output.stderr.clone()).unwrap();
-    assert_eq!(output.status.code(), Some(code), "{stderr}");
-    assert_eq!(stdout(output), "", "a failure prints no answer");
-    let is_log = |line: &&str| ["ERROR: ", "WARN: ", "INFO: ", "DEBUG: "].iter().any(|level| line.starts_with(level));
-    let plain: Vec<_> = stderr.lines().filter(|line| !is_log(line)).collect();
-    assert_eq!(plain.len(), 1, "{stderr}");
-    plain[0].to_owned()
-}
-
-fn answer(output: &Output, name: &str) -> String {
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let template = market_core::template::Template::parse(&output.stdout).unwrap();
-    template.text(name).unwrap().unwrap().to_owned()
 }
 
 #[test]
@@ -624,7 +596,7 @@ fn proxies_are_used_with_their_credentials_in_both_letter_cases() {
         if let Some(bypass) = bypass {
             command.env(bypass, "127.0.0.1");
         }
-        let output = feed(&mut command, dump.import().as_bytes());
+        let output = run(&mut command, dump.import().as_bytes());
         let md5 = answer(&output, "MD5");
         assert!(!String::from_utf8_lossy(&output.stderr).contains("hunter2"));
         if bypass.is_some() {

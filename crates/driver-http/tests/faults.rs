@@ -16,7 +16,7 @@ use market_testkit::conformance::{self, objects, stored};
 use market_testkit::dump::Dump;
 use market_testkit::seeds::{Faulted, Kind};
 use market_testkit::shell::{Fate, Shell};
-use market_testkit::{Random, md5_hex, noise};
+use market_testkit::{Random, block_on, md5_hex, noise};
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -33,10 +33,6 @@ async fn market(public: &Path, bridges: &str, context: &Context) -> HttpMarket {
         bridge_list: Some(bridges.into()),
     };
     HttpMarket::open(config, context).await.unwrap()
-}
-
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
 async fn import(market: &HttpMarket, source: &str, md5: &str, context: &Context) -> Result<ImportedApp, Error> {

@@ -160,7 +160,9 @@ fn a_list_that_lacks_apps_or_is_stale_removes_nothing() {
     let lacking = scene.apps(&[(30, &name(9), "", 1)]);
     let line = failed(&run(&["gc", &market, "--apps", &lacking, "--delete"]), 2);
     assert!(line.contains("the list of apps: lacks app 31 of marketplace 100"), "{line}");
-    for (text, expected) in [("<X/>", "holds <X>, not <MARKETPLACEAPP_POOL>"), ("hello\n", "\"hello\" is no SOURCE")] {
+    for (text, expected) in
+        [("<X/>", "holds <X>, not <MARKETPLACEAPP_POOL>"), ("hello\n", "\"hello\" is no SOURCE"), ("\n", "is empty")]
+    {
         let list = scene.text("list", text);
         let line = failed(&run(&["gc", &market, "--apps", &list, "--delete"]), 2);
         assert!(line.contains(expected), "{line}");

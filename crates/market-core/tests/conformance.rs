@@ -6,8 +6,7 @@ use market_testkit::memory::MemoryMarket;
 
 #[test]
 fn the_marketplace_in_memory_keeps_every_promise() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
+    market_testkit::block_on(async {
         conformance::all(&<MemoryMarket>::default(), &market_testkit::context()).await;
         conformance::all(&MemoryMarket::<true>::default(), &market_testkit::context()).await;
     });

@@ -15,7 +15,7 @@ use market_testkit::dump::Dump;
 use market_testkit::http::{HttpServer, Reply};
 use market_testkit::image::{qcow2_with_backing, sparse_raw};
 use market_testkit::memory::{Fault, MemoryMarket};
-use market_testkit::{md5_hex, noise};
+use market_testkit::{block_on, md5_hex, noise};
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
@@ -45,10 +45,6 @@ impl Scene {
         let action = ImportAction::decode(dump.import().as_bytes()).unwrap();
         block_on(pipeline::import(market, &action, &self.context))
     }
-}
-
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
 fn dump_of(source: &str, md5: &str) -> Dump {

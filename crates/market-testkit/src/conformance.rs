@@ -7,19 +7,17 @@
 //! use market_testkit::{conformance, memory::MemoryMarket};
 //!
 //! let context = market_testkit::context();
-//! let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-//! runtime.block_on(conformance::all(&<MemoryMarket>::default(), &context));
-//! # Ok::<(), std::io::Error>(())
+//! market_testkit::block_on(conformance::all(&<MemoryMarket>::default(), &context));
 //! ```
 
-use crate::{md5_hex, noise};
+use crate::{md5_hex, noise, read_to_end};
 use bytes::Bytes;
 use market_core::backend::{
     Context, Deleted, Length, ObjectState, Proof, ProofKind, Published, StorageBackend, StoredObject,
 };
 use market_core::error::ErrorKind;
 use market_core::model::AppId;
-use market_core::transfer::{Digests, PIECE_BYTES, Piece, Source};
+use market_core::transfer::{Digests, PIECE_BYTES, Piece};
 use market_core::upkeep::gc::{self, Rules};
 use std::pin::pin;
 use std::task::Poll;
@@ -98,15 +96,8 @@ async fn assert_empty<B: StorageBackend>(backend: &B, why: &str) {
 
 /// The bytes of an app; `None` when it is not there.
 pub async fn stored<B: StorageBackend>(backend: &B, app: AppId, source: &str) -> Option<Vec<u8>> {
-    let mut source: Source = backend.stored(app, source).await.expect("stored")?;
-    let mut bytes = Vec::new();
-    while let Some(piece) = source.next().await.expect("an app can be read") {
-        match piece {
-            Piece::Data(data) => bytes.extend_from_slice(&data),
-            Piece::Hole(length) => bytes.resize(bytes.len() + usize::try_from(length).expect("a small app"), 0),
-        }
-    }
-    Some(bytes)
+    let mut source = backend.stored(app, source).await.expect("stored")?;
+    Some(read_to_end(&mut source).await.expect("an app can be read"))
 }
 
 async fn delete<B: StorageBackend>(backend: &B, source: &str) {

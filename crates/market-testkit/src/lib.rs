@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test part fails its test")]
 
 pub mod conformance;
+pub mod driver;
 pub mod dump;
 pub mod http;
 pub mod image;
@@ -15,7 +16,7 @@ pub mod sshd;
 use market_core::backend::Context;
 use market_core::log::Log;
 use market_core::stop::StopSwitch;
-use market_core::transfer::Options;
+use market_core::transfer::{Error, Options, Piece, Source};
 use md5::{Digest, Md5};
 use std::fmt::Write as _;
 use std::fs::File;
@@ -55,6 +56,32 @@ fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+/// Runs a future on a runtime of its own.
+///
+/// # Panics
+/// When there is no runtime to be had.
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(future)
+}
+
+/// All the bytes of a source.
+///
+/// # Errors
+/// Those of the source.
+///
+/// # Panics
+/// When it has more than fits in memory.
+pub async fn read_to_end(source: &mut Source) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::new();
+    while let Some(piece) = source.next().await? {
+        match piece {
+            Piece::Data(data) => bytes.extend_from_slice(&data),
+            Piece::Hole(length) => bytes.resize(bytes.len() + usize::try_from(length).expect("a small hole"), 0),
+        }
+    }
+    Ok(bytes)
 }
 
 /// Numbers that look random and are the same for the same seed.

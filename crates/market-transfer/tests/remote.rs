@@ -1,11 +1,11 @@
 //! Sources on other hosts and behind helpers: every byte once, or an error.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
 
-use market_testkit::noise;
 use market_testkit::proxy::{Break, Proxy};
 use market_testkit::shell::{Fate, Shell};
 use market_testkit::sshd::{Kind, Sshd};
-use market_transfer::{Error, ErrorKind, Helpers, Options, Piece, Source};
+use market_testkit::{block_on, noise, read_to_end};
+use market_transfer::{Error, ErrorKind, Helpers, Options, Source};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -17,22 +17,7 @@ fn options(ssh: String) -> Options {
 }
 
 fn read(location: &str, options: &Options) -> Result<Vec<u8>, Error> {
-    block_on(async { read_all(&mut Source::open(location, options).await?).await })
-}
-
-async fn read_all(source: &mut Source) -> Result<Vec<u8>, Error> {
-    let mut bytes = Vec::new();
-    while let Some(piece) = source.next().await? {
-        match piece {
-            Piece::Data(data) => bytes.extend_from_slice(&data),
-            Piece::Hole(length) => bytes.resize(bytes.len() + usize::try_from(length).unwrap(), 0),
-        }
-    }
-    Ok(bytes)
-}
-
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+    block_on(async { read_to_end(&mut Source::open(location, options).await?).await })
 }
 
 /// Names that a shell would make something of.
@@ -51,7 +36,7 @@ fn files_of_a_real_host_arrive_whatever_their_names() {
         block_on(async {
             let mut source = Source::open(&url, &options).await.unwrap();
             assert_eq!(source.length(), Some(1_500_000), "{name:?}");
-            assert!(read_all(&mut source).await.unwrap() == bytes, "{name:?}");
+            assert!(read_to_end(&mut source).await.unwrap() == bytes, "{name:?}");
         });
     }
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), NASTY.len(), "something was executed");
@@ -91,7 +76,7 @@ fn a_file_that_changes_between_two_connections_or_while_it_is_read_is_refused() 
         let mut source = Source::open(&url, &options).await?;
         source.next().await?;
         fs::write(&path, noise(4, 2_000_000)).unwrap();
-        read_all(&mut source).await
+        read_to_end(&mut source).await
     });
     assert_eq!(outcome.map(drop).unwrap_err().kind, ErrorKind::Changed);
     for growth in [1_usize, 1_000_000] {
@@ -101,7 +86,7 @@ fn a_file_that_changes_between_two_connections_or_while_it_is_read_is_refused() 
             source.next().await?;
             let mut file = fs::File::options().append(true).open(&path).unwrap();
             std::io::Write::write_all(&mut file, &vec![1; growth]).unwrap();
-            read_all(&mut source).await
+            read_to_end(&mut source).await
         });
         assert_eq!(outcome.map(drop).unwrap_err().kind, ErrorKind::Changed, "{growth}");
     }

@@ -3,7 +3,7 @@
 
 use market_testkit::http::{HttpServer, Reply};
 use market_testkit::image::sparse_raw;
-use market_testkit::{md5_hex, noise};
+use market_testkit::{block_on, md5_hex, noise, read_to_end};
 use market_transfer::{
     Digests, Error, ErrorKind, FileSink, Options, Piece, Source, SparseFile, Transfer, Wanted, rename_new,
 };
@@ -17,21 +17,7 @@ fn options() -> Options {
 }
 
 fn read(location: &str) -> Result<Vec<u8>, Error> {
-    block_on(async {
-        let mut source = Source::open(location, &options()).await?;
-        let mut bytes = Vec::new();
-        while let Some(piece) = source.next().await? {
-            match piece {
-                Piece::Data(data) => bytes.extend_from_slice(&data),
-                Piece::Hole(length) => bytes.resize(bytes.len() + usize::try_from(length).unwrap(), 0),
-            }
-        }
-        Ok(bytes)
-    })
-}
-
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+    block_on(async { read_to_end(&mut Source::open(location, &options()).await?).await })
 }
 
 #[test]

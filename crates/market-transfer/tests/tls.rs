@@ -1,8 +1,8 @@
 //! https servers are verified: against the machine's authorities and those that are named, or not at all when that is asked for.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
 
-use market_testkit::{noise, require};
-use market_transfer::{Error, ErrorKind, Options, Piece, Source};
+use market_testkit::{block_on, noise, read_to_end, require};
+use market_transfer::{Error, ErrorKind, Options, Source};
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -27,14 +27,7 @@ impl Drop for Nginx {
 
 fn read(url: &str, options: Options) -> Result<Vec<u8>, Error> {
     let options = Options { backoff: Duration::ZERO, retries: 0, ..options };
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-        let mut source = Source::open(url, &options).await?;
-        let mut bytes = Vec::new();
-        while let Some(Piece::Data(data)) = source.next().await? {
-            bytes.extend_from_slice(&data);
-        }
-        Ok(bytes)
-    })
+    block_on(async { read_to_end(&mut Source::open(url, &options).await?).await })
 }
 
 #[test]

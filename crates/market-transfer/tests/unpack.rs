@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
 
 use market_testkit::http::{HttpServer, Reply};
-use market_testkit::{md5_hex, noise};
+use market_testkit::{block_on, md5_hex, noise};
 use market_transfer::{
     Compression, Error, ErrorKind, FileSink, Options, Packing, Source, SparseFile, Transfer, Transferred, Wanted,
 };
@@ -42,9 +42,8 @@ fn pack(compression: Compression, bytes: &[u8]) -> Vec<u8> {
 
 /// Fetches into a file; what was moved, and the file's bytes.
 fn fetch(location: &str, how: Transfer, options: &Options) -> Result<(Transferred, SparseFile, Vec<u8>), Error> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut file = SparseFile::new(tempfile::tempfile().unwrap(), true);
-    let moved = runtime.block_on(async {
+    let moved = block_on(async {
         let mut source = Source::open(location, options).await?;
         source.transfer(&mut FileSink { file: &mut file, subject: "the copy", durable: false }, how).await
     })?;

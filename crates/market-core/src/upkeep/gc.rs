@@ -31,6 +31,9 @@ impl KnownApps {
                 let cause = format!("line \"{}\" is no SOURCE", other.chars().take(40).collect::<String>());
                 return Err(Error::new(ErrorKind::Usage, "the list of apps", cause));
             }
+            if sources.is_empty() {
+                return Err(Error::new(ErrorKind::Usage, "the list of apps", "is empty: every app would be garbage"));
+            }
             return Ok(Self { sources, age });
         }
         let apps = action::read_apps(text).map_err(|error| Self::unreadable(&error))?;
