@@ -12,6 +12,7 @@ use market_core::error::{Error, ErrorKind};
 use market_core::log::Log;
 use market_core::model::{AppId, MiB};
 use market_core::report::MonitorReport;
+use market_core::stop::Stop;
 use market_core::transfer::ssh::Host;
 use market_core::transfer::{Piece, Process, Source, ZEROS};
 use std::collections::HashSet;
@@ -21,12 +22,16 @@ use tokio::process::Command;
 /// How long `onehost list` may take.
 const ONEHOST_PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long it may take to remove what a stage that failed may have begun.
+const TIDYING: Duration = Duration::from_secs(10);
+
 /// The hosts, and which of them OpenNebula has switched off.
 pub(crate) struct Bridges {
     config: HttpConfig,
     on: Vec<Bridge>,
     off: Vec<Bridge>,
     log: Log,
+    stop: Stop,
 }
 
 impl Bridges {
@@ -35,7 +40,7 @@ impl Bridges {
         let bridges =
             hosts.into_iter().map(|host| Bridge::new(host, config.public_dir.clone(), context.options.clone()));
         let (off, on) = bridges.partition(|bridge| off.contains(bridge.host.as_str()));
-        Self { config, on, off, log: context.log.clone() }
+        Self { config, on, off, log: context.log.clone(), stop: context.stop.clone() }
     }
 
     /// The bridges that may be used, beginning at one of them.
@@ -74,10 +79,19 @@ impl Bridges {
     pub(crate) async fn stage(&self, app: AppId, needed_bytes: Option<u64>) -> Result<Upload, Error> {
         let mut failures = Failures::default();
         for bridge in self.for_app(app)? {
-            match Upload::start(bridge, app, needed_bytes).await {
+            let name = name::staged(app)?;
+            let error = match self.stop.or(Upload::start(bridge, name.clone(), needed_bytes)).await {
                 Ok(upload) => return Ok(upload),
-                Err(error) => failures.add(error, &self.log),
+                Err(error) => error,
+            };
+            if matches!(error.kind, ErrorKind::Cancelled | ErrorKind::Unreachable) {
+                // It may have begun there all the same.
+                let _ = tokio::time::timeout(TIDYING, remove(bridge, &staged(&name))).await;
             }
+            if error.kind == ErrorKind::Cancelled {
+                return Err(error);
+            }
+            failures.add(error, &self.log);
         }
         Err(failures.into_error("no bridge takes the image"))
     }
@@ -235,6 +249,12 @@ async fn hosts_off(log: &Log) -> HashSet<String> {
     }
 }
 
+/// Blocks and their size, as bytes.
+fn product(text: &str) -> Option<u64> {
+    let (blocks, size) = text.split_once(' ')?;
+    Some(blocks.parse::<u64>().ok()?.saturating_mul(size.parse().ok()?))
+}
+
 /// What went wrong on some bridges while others were tried.
 #[derive(Default)]
 struct Failures(Vec<Error>);
@@ -273,14 +293,14 @@ pub(crate) struct Upload {
 }
 
 impl Upload {
-    async fn start(bridge: &Bridge, app: AppId, needed_bytes: Option<u64>) -> Result<Self, Error> {
-        let (name, published_name) = (name::staged(app)?, name::published()?);
+    async fn start(bridge: &Bridge, name: String, needed_bytes: Option<u64>) -> Result<Self, Error> {
+        let published_name = name::published()?;
         let needed = needed_bytes.map_or_else(|| "-".to_owned(), |bytes| bytes.to_string());
         let process = bridge.for_bulk().await.start(script!("receive.sh"), &[&name, &needed])?;
         let mut upload = Self { bridge: bridge.clone(), name, published_name, process };
         match upload.line().await?.as_str() {
             "ready" => Ok(upload),
-            line => match line.strip_prefix("full ").and_then(|available| available.parse().ok()) {
+            line => match line.strip_prefix("full ").and_then(product) {
                 Some(available) => {
                     let (needed, free) = (MiB::containing(needed_bytes.unwrap_or_default()), MiB::within(available));
                     let cause = format!("{needed} are needed, {free} are free");
@@ -296,9 +316,13 @@ impl Upload {
         format!("{} on {}", self.bridge.staged_path(&self.name), self.bridge.host)
     }
 
-    /// The next line of the script; an error that it tells, or how it ended, when there is none.
+    /// The next line of the script that is an answer; an error that it tells, or how it ended, when there is none.
     async fn line(&mut self) -> Result<String, Error> {
-        match self.process.read_line().await.map_err(|error| self.bridge.broken(&error))? {
+        let mut line = Some("working".to_owned());
+        while line.as_deref() == Some("working") {
+            line = self.process.read_line().await.map_err(|error| self.bridge.broken(&error))?;
+        }
+        match line {
             Some(line) => match line.strip_prefix("error ") {
                 Some(cause) => {
                     let kind = if cause.contains("No space left") { ErrorKind::Full } else { ErrorKind::Failed };

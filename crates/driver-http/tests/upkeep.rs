@@ -160,15 +160,18 @@ fn a_list_that_lacks_apps_or_is_stale_removes_nothing() {
     let lacking = scene.apps(&[(30, &name(9), "", 1)]);
     let line = failed(&run(&["gc", &market, "--apps", &lacking, "--delete"]), 2);
     assert!(line.contains("the list of apps: lacks app 31 of marketplace 100"), "{line}");
-    for (text, expected) in
-        [("<X/>", "holds <X>, not <MARKETPLACEAPP_POOL>"), ("hello\n", "\"hello\" is no SOURCE"), ("\n", "is empty")]
-    {
+    for (text, expected) in [
+        ("<X/>", "holds <X>, not <MARKETPLACEAPP_POOL>"),
+        ("hello\n", "\"hello\" is no SOURCE"),
+        ("\n", "is empty"),
+        ("/srv/public/x\n", "/srv/public/x is no SOURCE of this kind"),
+    ] {
         let list = scene.text("list", text);
         let line = failed(&run(&["gc", &market, "--apps", &list, "--delete"]), 2);
         assert!(line.contains(expected), "{line}");
     }
     // Made three days ago: the app is younger than that.
-    let stale = scene.text("stale", "http://m/other\n");
+    let stale = scene.text("stale", &format!("http://m/{}\n", name(9)));
     let written = SystemTime::now() - Duration::from_secs(3 * DAYS);
     File::options().write(true).open(&stale).unwrap().set_modified(written).unwrap();
     succeeded(&run(&["gc", &market, "--apps", &stale, "--delete"]));

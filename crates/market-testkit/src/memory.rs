@@ -227,7 +227,10 @@ impl<const VISIBLE: bool> StorageBackend for MemoryMarket<VISIBLE> {
             Fault::LostRequest | Fault::NeverKnown => return Published::Unknown(fault_error()),
             _ => {}
         }
-        self.staged.borrow_mut().remove(&staged.name);
+        if self.staged.borrow_mut().remove(&staged.name).is_none() {
+            let error = Error::new(ErrorKind::Absent, &staged.name, "was removed while it was imported");
+            return Published::NotPublished(error);
+        }
         self.published.borrow_mut().insert(source.clone(), staged.bytes.clone());
         if self.fault.get() == Fault::LostAnswer { Published::Unknown(fault_error()) } else { Published::At(source) }
     }

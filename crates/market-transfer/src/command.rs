@@ -68,6 +68,12 @@ impl CommandOutput {
         Self { recipe, subject, patience: options.idle_timeout, again: true, clean: None, process: None }
     }
 
+    /// It may be silent for so long.
+    pub(crate) fn patient(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
     /// The command builds what it writes: it is not run a second time.
     pub(crate) fn once(mut self) -> Self {
         self.again = false;

@@ -8,6 +8,11 @@ use crate::{Error, ErrorKind, Options};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a helper and what it tells may be silent: they merge backups, convert images and wait for uploads before they write
+/// a byte.
+const PATIENCE: Duration = Duration::from_secs(12 * 3_600);
 
 /// Where helpers are, and what they are told beside the URL.
 #[derive(Clone)]
@@ -73,7 +78,7 @@ pub(crate) async fn open(
     if !path.is_file() {
         return Err(unsupported(format!("{scheme}:// sources need {}, which is not there", path.display())));
     }
-    let output = |recipe| CommandOutput::new(recipe, subject.to_owned(), options);
+    let output = |recipe| CommandOutput::new(recipe, subject.to_owned(), options).patient(PATIENCE);
     let executable = |further: &[&str], stdin| {
         let arguments = [url].iter().chain(further).map(|&argument| argument.to_owned()).collect();
         Recipe::Executable { path: path.clone(), arguments, stdin }
@@ -86,15 +91,15 @@ pub(crate) async fn open(
         }
         Some(Way::Output) => (output(executable(&[], None)).once(), built),
         Some(Way::Told) => {
-            let told = told(&executable(&[], None), subject, options).await?;
+            let told = told(&executable(&[], None), subject).await?;
             let first = Recipe::Told { told: told.clone(), which: "command" };
             let clean = Recipe::Told { told, which: "clean_command" };
             (output(first).then(clean), Nature { built: true, may_be_packed: true })
         }
         Some(Way::Interactive) => {
-            let told = told(&executable(&["-"], None), subject, options).await?;
+            let told = told(&executable(&["-"], None), subject).await?;
             let first = Recipe::Told { told: told.clone(), which: "command" };
-            let (_, ended) = run(&first, options.idle_timeout).await.map_err(|error| pipe_failure(subject, &error))?;
+            let (_, ended) = run(&first, PATIENCE).await.map_err(|error| pipe_failure(subject, &error))?;
             // 143: told to stop by whoever had everything.
             if !matches!(ended.status.code(), Some(0 | 143)) {
                 return Err(Error::new(ErrorKind::Failed, subject, shown_line(&ended.cause())));
@@ -105,8 +110,8 @@ pub(crate) async fn open(
 }
 
 /// Asks a helper what to run: shell lines that set `command` and `clean_command`; it may print others.
-async fn told(recipe: &Recipe, subject: &str, options: &Options) -> Result<String, Error> {
-    let (written, ended) = run(recipe, options.idle_timeout).await.map_err(|error| pipe_failure(subject, &error))?;
+async fn told(recipe: &Recipe, subject: &str) -> Result<String, Error> {
+    let (written, ended) = run(recipe, PATIENCE).await.map_err(|error| pipe_failure(subject, &error))?;
     if !ended.status.success() {
         return Err(Error::new(ErrorKind::Failed, subject, shown_line(&ended.cause())));
     }

@@ -76,7 +76,7 @@ impl Pacer {
 
     /// How many bytes may move at once: a quarter of a second's, in whole pieces.
     pub(crate) fn stride(&self) -> u64 {
-        (self.rate.bytes_per_second() / 4).next_multiple_of(64 << 10)
+        (self.rate.bytes_per_second() / 4).max(1).next_multiple_of(64 << 10)
     }
 
     /// Bytes have moved: waits until they were due.

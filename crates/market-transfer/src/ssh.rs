@@ -45,6 +45,11 @@ impl Host {
         self.0.rsplit('@').next().unwrap_or_default()
     }
 
+    /// As `ssh` takes it: an IPv6 address without its brackets.
+    fn argument(&self) -> String {
+        self.0.replace(['[', ']'], "")
+    }
+
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -93,7 +98,7 @@ impl Ssh {
     /// The ciphers that the configuration allows for a host.
     async fn ciphers(&self, host: &Host) -> Option<String> {
         let mut command = Command::new(&self.words[0]);
-        command.args(&self.words[1..]).arg("-G").arg("--").arg(host.as_str());
+        command.args(&self.words[1..]).arg("-G").arg("--").arg(host.argument());
         let mut process = Process::start(command, PATIENCE).ok()?;
         process.close_input();
         let mut ciphers = None;
@@ -108,10 +113,10 @@ impl Ssh {
     pub fn command(&self, host: &Host, script: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.words[0]);
         command.args(&self.words[1..]);
-        let alive = (self.idle_timeout.as_secs() / 3).max(1);
+        let alive = (self.idle_timeout.as_secs() / 3).clamp(1, MOST_SECONDS);
         for option in [
             "BatchMode=yes".to_owned(),
-            format!("ConnectTimeout={}", self.connect_timeout.as_secs().max(1)),
+            format!("ConnectTimeout={}", self.connect_timeout.as_secs().clamp(1, MOST_SECONDS)),
             format!("ServerAliveInterval={alive}"),
             "ServerAliveCountMax=3".to_owned(),
         ] {
@@ -125,10 +130,13 @@ impl Ssh {
             line.push(' ');
             line.push_str(&quoted(argument));
         }
-        command.arg("-T").arg("--").arg(host.as_str()).arg(line);
+        command.arg("-T").arg("--").arg(host.argument()).arg(line);
         command
     }
 }
+
+/// More seconds than this `ssh` does not understand.
+const MOST_SECONDS: u64 = 1 << 20;
 
 /// How long `ssh` may take to tell its configuration.
 const PATIENCE: Duration = Duration::from_secs(5);

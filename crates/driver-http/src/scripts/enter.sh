@@ -14,3 +14,12 @@ if ! cd "$1" 2>/dev/null; then
     exit 66
 fi
 staging=.market-staging
+
+# Puts the directory's entries on the disk. An older sync takes no names, and puts everything there.
+sync_entries() {
+    if sync --help 2>&1 | grep -q FILE; then
+        sync .
+    else
+        sync
+    fi
+}

@@ -4,7 +4,7 @@ echo "now $(date +%s)"
 # Not quoted: a pattern.
 for name in $2; do
     [ ! -f "$name" ] || [ -L "$name" ] || printf '%s\0' "$name"
-done | xargs -0 -r stat -c 'published %s %Y %n' || exit 74
+done | xargs -0 -r sh -c 'stat -c "published %s %Y %n" "$@" 2>/dev/null; [ $? -le 1 ]' sh || exit 74
 [ -d "$staging" ] || exit 0
 cd "$staging" || exit 77
 for name in *-*-*; do

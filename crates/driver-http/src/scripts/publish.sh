@@ -5,6 +5,9 @@ if [ ! -f "$staging/$2" ]; then
 fi
 if ln "$staging/$2" "$3" 2>/dev/null; then
     rm -f "$staging/$2"
+elif [ "$staging/$2" -ef "$3" ]; then
+    # A network file system has done it, and lost its answer.
+    rm -f "$staging/$2"
 elif [ -e "$3" ]; then
     echo exists
     exit 0
@@ -16,5 +19,9 @@ if [ ! -f "$3" ]; then
     echo gone
     exit 0
 fi
-sync . 2>/dev/null || sync
+# The system tells such a failure only once: no success any more.
+if ! sync_entries; then
+    rm -f "./$3"
+    exit 74
+fi
 echo published

@@ -2,7 +2,7 @@
 # "published" or "gone".
 rm -f "$staging/$2" || exit 73
 if [ -f "$3" ]; then
-    sync . 2>/dev/null || sync
+    sync_entries || exit 74
     echo published
 else
     echo gone

@@ -207,12 +207,13 @@ async fn run_gc<B: StorageBackend>(
 ) -> Result<(), Error> {
     let findings = gc::find(backend, rules, context).await?;
     let mut rows = Vec::new();
-    let mut failed = None;
+    let (mut failed, mut stopped) = (None, None);
     for (object, reason) in &findings.garbage {
         let outcome = if delete { Some(gc::remove(backend, object, context).await) } else { None };
         if let Some(Err(error)) = &outcome {
             if error.kind == ErrorKind::Cancelled {
-                return Err(error.clone());
+                stopped = Some(error.clone());
+                break;
             }
             context.log.error(format_args!("{}: {error}", named(object)));
             failed.get_or_insert_with(|| error.clone());
@@ -224,9 +225,10 @@ async fn run_gc<B: StorageBackend>(
         context.log.info(format_args!("spared, as it is recent or being written: {spared} object(s)"));
     }
     print(if json { gc_json(&rows) } else { gc_table(&rows) }.as_bytes())?;
-    match failed {
-        None => Ok(()),
-        Some(error) => {
+    match (stopped, failed) {
+        (Some(error), _) => Err(error),
+        (None, None) => Ok(()),
+        (None, Some(error)) => {
             let stays = rows.iter().filter(|(_, _, outcome)| matches!(outcome, Some(Err(_)))).count();
             Err(Error::new(error.kind, format!("{stays} object(s) stay"), error.to_string()))
         }

@@ -4,6 +4,7 @@ use crate::action::{self, DumpError};
 use crate::backend::{Context, Deleted, ObjectState, StorageBackend, StoredObject};
 use crate::error::{Error, ErrorKind};
 use crate::model::Marketplace;
+use market_transfer::shown;
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -11,6 +12,8 @@ use std::time::Duration;
 #[derive(Clone, Debug, Default)]
 pub struct KnownApps {
     sources: Vec<String>,
+    /// Whether somebody has put the sources together: then each must be one of the marketplace's kind.
+    by_hand: bool,
     /// How long ago the list was made: what was published since is not in it.
     age: Duration,
 }
@@ -34,7 +37,7 @@ impl KnownApps {
             if sources.is_empty() {
                 return Err(Error::new(ErrorKind::Usage, "the list of apps", "is empty: every app would be garbage"));
             }
-            return Ok(Self { sources, age });
+            return Ok(Self { sources, by_hand: true, age });
         }
         let apps = action::read_apps(text).map_err(|error| Self::unreadable(&error))?;
         let listed: HashSet<_> = apps.iter().map(|app| app.id).collect();
@@ -45,7 +48,7 @@ impl KnownApps {
         }
         let sources =
             apps.iter().map(|app| app.source.as_str().to_owned()).filter(|source| !source.is_empty()).collect();
-        Ok(Self { sources, age })
+        Ok(Self { sources, by_hand: false, age })
     }
 
     fn unreadable(error: &DumpError) -> Error {
@@ -92,8 +95,13 @@ pub struct Findings {
 /// Looks for garbage; changes nothing.
 ///
 /// # Errors
-/// When the store cannot be listed completely.
+/// When the store cannot be listed completely, or a SOURCE in a list made by hand is none of this kind of marketplace.
 pub async fn find<B: StorageBackend>(backend: &B, rules: &Rules, context: &Context) -> Result<Findings, Error> {
+    let by_hand = rules.apps.iter().filter(|apps| apps.by_hand).flat_map(|apps| &apps.sources);
+    if let Some(other) = by_hand.into_iter().find(|source| backend.key_of(source).is_none()) {
+        let cause = format!("{} is no SOURCE of this kind of marketplace", shown(other));
+        return Err(Error::new(ErrorKind::Usage, "the list of apps", cause));
+    }
     let known: Option<HashSet<String>> =
         rules.apps.as_ref().map(|apps| apps.sources.iter().filter_map(|source| backend.key_of(source)).collect());
     let list_age = rules.apps.as_ref().map_or(Duration::ZERO, |apps| apps.age);
