@@ -9,7 +9,7 @@
 //! # }
 //! ```
 //!
-//! One executable answers to three names, and has two commands for operators ([`upkeep`](crate::upkeep)). Which action is meant is told by the name it is called by (`monitor`, `import`,
+//! One executable answers to three names, and has two commands for operators ([`upkeep`]). Which action is meant is told by the name it is called by (`monitor`, `import`,
 //! `delete`; what follows a dot does not count, so that `import.real` still is an import) or else by its first argument. The
 //! dump comes in the next argument, or on standard input when that argument is `-`.
 
