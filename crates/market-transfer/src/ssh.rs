@@ -83,7 +83,7 @@ impl Ssh {
     }
 
     /// The same for moving many bytes: of the ciphers that this machine's configuration allows, AES-GCM comes first where the
-    /// processor has instructions for it. The default order of OpenSSH takes one and a half times as long. Anything that is not
+    /// processor has instructions for it. The default order of OpenSSH can take one and a half times as long. Anything that is not
     /// an `ssh` of OpenSSH stays as it is.
     pub async fn for_bulk(&self, host: &Host) -> Self {
         let mut bulk = self.clone();
