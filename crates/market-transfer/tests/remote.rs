@@ -9,7 +9,7 @@ use market_transfer::{Error, ErrorKind, Helpers, Options, Source};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 fn options(ssh: String) -> Options {
@@ -233,10 +233,13 @@ fn whoever_reads_a_part_leaves_no_process_behind() {
         source.next().await.unwrap();
     });
     let pid = remotes.lines("pid")[0].clone();
-    let gone = (0..500).any(|_| {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let gone = std::iter::repeat_with(|| {
         std::thread::yield_now();
         let state = fs::read_to_string(Path::new("/proc").join(&pid).join("stat")).unwrap_or_default();
         state.is_empty() || state.contains(") Z")
-    });
+    })
+    .take_while(|_| Instant::now() < deadline)
+    .any(|gone| gone);
     assert!(gone, "process {pid} is still there");
 }
