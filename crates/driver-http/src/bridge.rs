@@ -1,7 +1,6 @@
 //! One bridge: a host that holds the directory, reached over ssh. What runs there are the scripts in `scripts/`; what they are
 //! told are arguments, never parts of a command.
 
-use crate::directory::STAGING;
 use market_core::error::{Error, ErrorKind};
 use market_core::transfer::ssh::{CONNECTION_FAILED, Host, Ssh, connection_error};
 use market_core::transfer::{Ended, Options, Process};
@@ -37,10 +36,6 @@ impl Bridge {
     /// A path there; with it, an error's subject.
     pub(crate) fn path(&self, name: &str) -> String {
         self.directory.join(name).display().to_string()
-    }
-
-    pub(crate) fn staged_path(&self, name: &str) -> String {
-        self.path(&format!("{STAGING}/{name}"))
     }
 
     /// Prepares for many bytes.

@@ -5,6 +5,7 @@
 
 use crate::bridge::{Bridge, script};
 use crate::config::HttpConfig;
+use crate::directory::STAGING;
 use crate::market::report;
 use crate::name;
 use market_core::backend::{Context, Deleted, ObjectState, Proof, Published, StoredObject};
@@ -177,7 +178,7 @@ impl Bridges {
 
 /// The path of a staging file below PUBLIC_DIR.
 fn staged(name: &str) -> String {
-    format!("{}/{name}", crate::directory::STAGING)
+    format!("{}/{name}", STAGING)
 }
 
 async fn space(bridge: &Bridge) -> Result<MonitorReport, Error> {
@@ -313,7 +314,7 @@ impl Upload {
     }
 
     fn subject(&self) -> String {
-        format!("{} on {}", self.bridge.staged_path(&self.name), self.bridge.host)
+        format!("{} on {}", self.bridge.path(&staged(&self.name)), self.bridge.host)
     }
 
     /// The next line of the script that is an answer; an error that it tells, or how it ended, when there is none.

@@ -151,10 +151,6 @@ impl LocalMarket {
         staged.staging.remove(&staged.name).map(drop)
     }
 
-    pub(crate) fn delete(&self, name: &str) -> Result<Deleted, Error> {
-        self.remove_published(name)
-    }
-
     pub(crate) fn stored(&self, name: &str) -> Result<Option<Source>, Error> {
         match self.public.open(name)? {
             Some(file) => {
@@ -221,7 +217,7 @@ impl LocalMarket {
         Error::new(ErrorKind::Failed, path, "could not be put on the disk").remedy("check the disk")
     }
 
-    fn remove_published(&self, name: &str) -> Result<Deleted, Error> {
+    pub(crate) fn remove_published(&self, name: &str) -> Result<Deleted, Error> {
         let removed = self.public.remove(name)?;
         self.public.sync()?;
         Ok(if removed { Deleted::Removed } else { Deleted::Absent })

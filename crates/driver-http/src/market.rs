@@ -171,7 +171,7 @@ impl StorageBackend for HttpMarket {
     async fn delete(&self, app: AppId, source: &str) -> Result<Deleted, Error> {
         let name = named(source)?;
         match &self.place {
-            Place::Local(market) => market.delete(&name),
+            Place::Local(market) => market.remove_published(&name),
             Place::Bridges(market) => market.delete(app, &name).await,
         }
     }

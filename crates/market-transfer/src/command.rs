@@ -3,7 +3,7 @@
 use crate::location::shown_line;
 use crate::process::pipe_failure;
 use crate::resume::{Attempt, Opened, Origin};
-use crate::ssh::{CONNECTION_FAILED, Host, Ssh, connection_error};
+use crate::ssh::{CONNECTION_FAILED, Host, Ssh};
 use crate::{Error, ErrorKind, Options, Process};
 use bytes::Bytes;
 use std::path::PathBuf;
@@ -89,11 +89,7 @@ impl CommandOutput {
     fn failure(&self, code: Option<i32>, cause: &str) -> Attempt {
         let error = |kind| Error::new(kind, &self.subject, shown_line(cause));
         match (&self.recipe, code) {
-            (Recipe::Rbd { host, .. }, Some(CONNECTION_FAILED)) => {
-                let error = connection_error(host, cause);
-                let again = error.kind == ErrorKind::Unreachable;
-                Attempt { error: Error::new(error.kind, &self.subject, error.to_string()), again, pause: None }
-            }
+            (Recipe::Rbd { host, .. }, Some(CONNECTION_FAILED)) => Attempt::connection(&self.subject, host, cause),
             // No such image.
             (Recipe::Rbd { .. }, Some(2)) => error(ErrorKind::Absent).into(),
             (Recipe::Rbd { .. }, Some(127)) => error(ErrorKind::Unsupported).into(),

@@ -6,7 +6,7 @@
 use crate::location::shown_line;
 use crate::process::pipe_failure;
 use crate::resume::{Attempt, Opened, Origin};
-use crate::ssh::{CONNECTION_FAILED, Host, Ssh, connection_error};
+use crate::ssh::{CONNECTION_FAILED, Host, Ssh};
 use crate::{Error, ErrorKind, Options, Process};
 use bytes::Bytes;
 use std::io;
@@ -54,8 +54,8 @@ impl Stamp {
 }
 
 impl RemoteFile {
-    pub(crate) fn new(host: Host, path: String, subject: String, options: &Options) -> Self {
-        let (ssh, patience) = (Ssh::new(options), options.idle_timeout);
+    pub(crate) async fn new(host: Host, path: String, subject: String, options: &Options) -> Self {
+        let (ssh, patience) = (Ssh::new(options).for_bulk(&host).await, options.idle_timeout);
         Self { ssh, host, path, subject, patience, process: None, stamp: None, left: None, end: Vec::new() }
     }
 
@@ -73,11 +73,7 @@ impl RemoteFile {
             Some(66) => Err(self.error(ErrorKind::Absent, cause).into()),
             Some(77) => Err(self.error(ErrorKind::Denied, cause).into()),
             Some(65) => Err(self.error(ErrorKind::Unsupported, cause).into()),
-            Some(CONNECTION_FAILED) => {
-                let error = connection_error(&self.host, &ended.cause());
-                let again = error.kind == ErrorKind::Unreachable;
-                Err(Attempt { error: self.error(error.kind, error.to_string()), again, pause: None })
-            }
+            Some(CONNECTION_FAILED) => Err(Attempt::connection(&self.subject, &self.host, &ended.cause())),
             _ => Err(Attempt::passing(self.error(ErrorKind::Failed, cause))),
         }
     }
@@ -97,9 +93,6 @@ impl Origin for RemoteFile {
     async fn open(&mut self, at: u64) -> Result<Opened, Attempt> {
         self.process = None;
         let start = if self.stamp.as_ref().is_some_and(|stamp| stamp.file) { at } else { 0 };
-        if self.stamp.is_none() {
-            self.ssh = self.ssh.for_bulk(&self.host).await;
-        }
         let command = self.ssh.command(&self.host, SCRIPT, &[&self.path, &start.to_string()]);
         let mut process = Process::start(command, self.patience).map_err(|error| Error::io("ssh", &error))?;
         process.close_input();

@@ -5,6 +5,7 @@
 
 use crate::buffers::Buffers;
 use crate::rate::Pacer;
+use crate::ssh::{Host, connection_error};
 use crate::{Error, ErrorKind, Options, Piece, split_zeros};
 use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
@@ -46,6 +47,13 @@ impl Attempt {
     /// A failure that may pass.
     pub(crate) fn passing(error: Error) -> Self {
         Self { error, again: true, pause: None }
+    }
+
+    /// A connection to a host that failed: one that was refused on purpose stays so.
+    pub(crate) fn connection(subject: &str, host: &Host, cause: &str) -> Self {
+        let error = connection_error(host, cause);
+        let again = error.kind == ErrorKind::Unreachable;
+        Self { error: Error::new(error.kind, subject, error.to_string()), again, pause: None }
     }
 }
 

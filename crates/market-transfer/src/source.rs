@@ -113,7 +113,7 @@ impl Source {
     /// As [`open`](Self::open).
     pub async fn open_on(host: &Host, path: &str, options: &Options) -> Result<Self, Error> {
         let subject = shown_line(&format!("ssh://{}:{path}", host.name()));
-        let origin = RemoteFile::new(host.clone(), path.to_owned(), subject.clone(), options);
+        let origin = RemoteFile::new(host.clone(), path.to_owned(), subject.clone(), options).await;
         let kind = Kind::Ssh(Box::new(Resumable::open(origin, subject.clone(), options).await?));
         Ok(Self { kind, pending: VecDeque::new(), subject, nature: STORED })
     }
