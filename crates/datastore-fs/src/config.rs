@@ -1,10 +1,12 @@
 //! The attributes of the datastore's template.
 
 use market_core::action::CopyAction;
-use market_core::attributes::TransferAttributes;
+use market_core::attributes::{S3Attributes, TransferAttributes};
 use market_core::error::{Error, ErrorKind};
 use market_core::model::{Datastore, DatastoreType, ImageType};
 use market_core::template::serde::from_template;
+use market_core::transfer::s3::Access;
+use market_core::transfer::shown;
 use serde::Deserialize;
 use std::fmt::Display;
 
@@ -53,6 +55,22 @@ fn refuse(attribute: &str, asked: bool, what: &str) -> Result<(), Error> {
 fn wrong(kind: &str, tool: &str, id: i64, name: &str, error: &dyn Display) -> Error {
     let error = Error::new(ErrorKind::Config, format!("{kind} {id} ({name})"), error.to_string());
     error.remedy(format!("correct it with \"{tool} update {id}\""))
+}
+
+/// The service that has an `s3://` app, and the keys for it: those of the app's marketplace.
+pub(crate) fn s3_access(action: &CopyAction) -> Result<Access, Error> {
+    let marketplace = action.marketplace.as_ref().ok_or_else(|| {
+        let error = Error::new(
+            ErrorKind::Unsupported,
+            format!("PATH {}", shown(action.image.path.as_str())),
+            "is no app's: only the marketplace of an app has the keys for S3",
+        );
+        error.remedy("import the image into an S3 marketplace, or fetch it by another URL")
+    })?;
+    let of_marketplace =
+        |error: &dyn Display| wrong("marketplace", "onemarket", marketplace.id, &marketplace.name, error);
+    let attributes: S3Attributes = from_template(&marketplace.template).map_err(|error| of_marketplace(&error))?;
+    attributes.access().map_err(|error| of_marketplace(&error))
 }
 
 impl FsConfig {

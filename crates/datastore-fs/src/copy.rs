@@ -1,6 +1,6 @@
 //! `cp`: fetches an image into the datastore. It gets its name when all of it is there, verified and on the disk.
 
-use crate::{Directories, FsConfig};
+use crate::{Directories, FsConfig, config};
 use market_core::action::CopyAction;
 use market_core::backend::Context;
 use market_core::container::{Container, HEAD_BYTES};
@@ -66,8 +66,12 @@ async fn open(action: &CopyAction, config: &FsConfig, context: &Context) -> Resu
         user_agent: concat!("datastore-fs/", env!("CARGO_PKG_VERSION")).to_owned(),
         ..context.options.clone()
     };
-    let options = config.transfer.clone().apply(defaults, &context.log)?;
-    let Location::Path(local) = Location::parse(path)? else {
+    let mut options = config.transfer.clone().apply(defaults, &context.log)?;
+    let location = Location::parse(path)?;
+    if matches!(location, Location::S3 { .. }) {
+        options.s3 = Some(config::s3_access(action)?);
+    }
+    let Location::Path(local) = location else {
         return context.stop.or(Source::open(path, &options)).await;
     };
     let directories = Directories::of(config);

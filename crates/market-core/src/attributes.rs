@@ -1,4 +1,10 @@
-//! Attributes that say how bytes are moved; marketplaces and datastores understand the same ones.
+//! Attributes that several parts understand: how bytes are moved, and where an S3 marketplace is.
+
+#[cfg(feature = "s3")]
+mod s3;
+
+#[cfg(feature = "s3")]
+pub use s3::S3Attributes;
 
 use crate::error::Error;
 use crate::log::Log;

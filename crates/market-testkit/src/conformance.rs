@@ -38,6 +38,8 @@ pub async fn all<B: StorageBackend>(backend: &B, context: &Context) {
 }
 
 const APP: AppId = AppId(4_711);
+/// Another app that is there already: in some stores an app has one name only.
+const OTHER: AppId = AppId(4_712);
 
 /// Data, zeros, data, an odd length.
 fn pieces() -> (Vec<Piece>, Vec<u8>) {
@@ -48,8 +50,12 @@ fn pieces() -> (Vec<Piece>, Vec<u8>) {
 }
 
 async fn stage<B: StorageBackend>(backend: &B, bytes: usize) -> B::Staged {
+    stage_for(APP, backend, bytes).await
+}
+
+async fn stage_for<B: StorageBackend>(app: AppId, backend: &B, bytes: usize) -> B::Staged {
     let length = bytes as u64;
-    backend.stage(APP, Length::Exact(length), Some(length)).await.expect("stage: an empty marketplace takes an app")
+    backend.stage(app, Length::Exact(length), Some(length)).await.expect("stage: an empty marketplace takes an app")
 }
 
 /// Writes and seals; the proof is checked as the pipeline does it.
@@ -75,9 +81,9 @@ async fn publish<B: StorageBackend>(backend: &B, staged: &mut B::Staged) -> Stri
     }
 }
 
-async fn import<B: StorageBackend>(backend: &B, seed: u64) -> (String, Vec<u8>) {
+async fn import<B: StorageBackend>(app: AppId, backend: &B, seed: u64) -> (String, Vec<u8>) {
     let bytes = noise(seed, 100_000);
-    let mut staged = stage(backend, bytes.len()).await;
+    let mut staged = stage_for(app, backend, bytes.len()).await;
     seal(backend, &mut staged, vec![Piece::Data(bytes.clone().into())], &bytes).await;
     (publish(backend, &mut staged).await, bytes)
 }
@@ -100,10 +106,10 @@ pub async fn stored<B: StorageBackend>(backend: &B, app: AppId, source: &str) ->
     Some(read_to_end(&mut source).await.expect("an app can be read"))
 }
 
-async fn delete<B: StorageBackend>(backend: &B, source: &str) {
-    assert_eq!(backend.delete(APP, source).await, Ok(Deleted::Removed), "delete of what is there");
-    assert_eq!(backend.delete(APP, source).await, Ok(Deleted::Absent), "delete of what is gone is no error");
-    assert_eq!(stored(backend, APP, source).await, None, "what was deleted can still be read");
+async fn delete<B: StorageBackend>(app: AppId, backend: &B, source: &str) {
+    assert_eq!(backend.delete(app, source).await, Ok(Deleted::Removed), "delete of what is there");
+    assert_eq!(backend.delete(app, source).await, Ok(Deleted::Absent), "delete of what is gone is no error");
+    assert_eq!(stored(backend, app, source).await, None, "what was deleted can still be read");
     assert_empty(backend, "a deleted app leaves nothing").await;
 }
 
@@ -121,7 +127,7 @@ pub async fn what_is_published_is_what_was_written<B: StorageBackend>(backend: &
     let [object] = &objects[..] else { panic!("one app is one object: {objects:?}") };
     assert_eq!((object.state, object.bytes), (ObjectState::Published, bytes.len() as u64));
     assert_eq!(backend.key_of(&source).as_ref(), Some(&object.key), "key_of: gc would take the app for garbage");
-    delete(backend, &source).await;
+    delete(APP, backend, &source).await;
 }
 
 /// Until `publish`, there is a stage of the app and nothing else.
@@ -196,7 +202,7 @@ pub async fn an_abandoned_stage_is_found_and_removed<B: StorageBackend>(backend:
     if !backend.guarantees().lists_staged {
         return;
     }
-    let (source, bytes) = import(backend, 6).await;
+    let (source, bytes) = import(OTHER, backend, 6).await;
     let mut staged = stage(backend, 1_000).await;
     backend.write(&mut staged, Piece::Data(noise(7, 1_000).into())).await.expect("write");
     let all = Rules { older_than: Duration::ZERO, running: true, ..Rules::default() };
@@ -208,8 +214,8 @@ pub async fn an_abandoned_stage_is_found_and_removed<B: StorageBackend>(backend:
     drop(staged);
     assert_eq!(gc::remove(backend, object, context).await, Ok(Deleted::Removed));
     assert_eq!(gc::remove(backend, object, context).await, Ok(Deleted::Absent), "remove of what is gone is no error");
-    assert!(stored(backend, APP, &source).await.expect("gc took an app") == bytes);
-    delete(backend, &source).await;
+    assert!(stored(backend, OTHER, &source).await.expect("gc took an app") == bytes);
+    delete(OTHER, backend, &source).await;
 }
 
 /// The app was deleted while it was imported.
@@ -237,7 +243,7 @@ pub async fn a_removed_stage_is_never_published<B: StorageBackend>(backend: &B) 
 
 /// `delete` and `stored` are confined to the marketplace.
 pub async fn sources_that_point_elsewhere_are_refused<B: StorageBackend>(backend: &B) {
-    let (source, bytes) = import(backend, 9).await;
+    let (source, bytes) = import(APP, backend, 9).await;
     let long = format!("{source}/{}", "a".repeat(10_000));
     for foreign in [
         "",
@@ -261,7 +267,7 @@ pub async fn sources_that_point_elsewhere_are_refused<B: StorageBackend>(backend
         assert!(!matches!(backend.stored(APP, foreign).await, Ok(Some(_))), "stored opens {foreign:?}");
     }
     assert!(stored(backend, APP, &source).await.expect("a foreign SOURCE removed the app") == bytes);
-    delete(backend, &source).await;
+    delete(APP, backend, &source).await;
 }
 
 /// A report that can be printed.

@@ -9,6 +9,8 @@ pub mod image;
 pub mod memory;
 pub mod proxy;
 pub mod require;
+#[cfg(feature = "s3")]
+pub mod s3;
 pub mod seeds;
 pub mod shell;
 pub mod sshd;

@@ -7,7 +7,7 @@ use crate::resume::{Attempt, Opened, Origin};
 use crate::{Error, ErrorKind, Options};
 use bytes::Bytes;
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, IF_RANGE, RANGE, RETRY_AFTER};
-use reqwest::{Certificate, Client, Response, StatusCode};
+use reqwest::{Certificate, Client, ClientBuilder, Response, StatusCode};
 use std::time::Duration;
 
 pub(crate) struct HttpOrigin {
@@ -21,7 +21,7 @@ pub(crate) struct HttpOrigin {
 
 impl HttpOrigin {
     pub(crate) fn new(url: String, subject: String, options: &Options) -> Result<Self, Error> {
-        let client = client(options, &subject)?;
+        let client = client(options, &subject, |builder| builder.read_timeout(options.idle_timeout))?;
         Ok(Self { client, url, subject, response: None, validator: None })
     }
 
@@ -79,7 +79,12 @@ impl Origin for HttpOrigin {
     }
 }
 
-fn client(options: &Options, subject: &str) -> Result<Client, Error> {
+/// A client with these options, and whatever else the caller needs.
+pub(crate) fn client(
+    options: &Options,
+    subject: &str,
+    adjust: impl Fn(ClientBuilder) -> ClientBuilder,
+) -> Result<Client, Error> {
     // Somebody else in the process may have chosen a provider already; theirs is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let authorities = match &options.tls_ca {
@@ -94,12 +99,12 @@ fn client(options: &Options, subject: &str) -> Result<Client, Error> {
         }
     };
     let builder = || {
-        Client::builder()
+        let builder = Client::builder()
             .connect_timeout(options.connect_timeout)
-            .read_timeout(options.idle_timeout)
             .user_agent(options.user_agent.as_str())
             .tls_danger_accept_invalid_certs(options.tls_insecure)
-            .tls_certs_merge(authorities.clone())
+            .tls_certs_merge(authorities.clone());
+        adjust(builder)
     };
     // Without any certificate on the machine no client can be built that verifies; plain http needs none.
     let client = builder().build().or_else(|_| builder().tls_certs_only(authorities.clone()).build());
@@ -120,7 +125,7 @@ fn content_range(headers: &HeaderMap) -> Option<(u64, Option<u64>)> {
 }
 
 /// A request that did not get through.
-fn failure(subject: &str, error: &reqwest::Error) -> Attempt {
+pub(crate) fn failure(subject: &str, error: &reqwest::Error) -> Attempt {
     let untrusted = !error.is_timeout() && root_cause(error).contains("certificate");
     let (kind, again) = if untrusted {
         (ErrorKind::Untrusted, false)

@@ -32,6 +32,8 @@ mod process;
 mod rate;
 mod remote_file;
 mod resume;
+#[cfg(feature = "s3")]
+pub mod s3;
 mod source;
 mod sparse;
 pub mod ssh;

@@ -25,6 +25,13 @@ pub enum Location {
         /// Arguments of `rbd`.
         arguments: Vec<String>,
     },
+    /// `s3://bucket/key`: an object of an S3 service.
+    S3 {
+        /// The bucket.
+        bucket: String,
+        /// The key, as it is written.
+        key: String,
+    },
     /// Any other scheme, in lower case.
     Other(String),
 }
@@ -47,6 +54,7 @@ impl Location {
                 "http" | "https" => Self::Http(text.to_owned()),
                 "file" => return Self::path(rest),
                 "ssh" => return Self::ssh(rest).map_err(|cause| Error::new(ErrorKind::Malformed, shown(text), cause)),
+                "s3" => return Self::s3(rest).map_err(|cause| Error::new(ErrorKind::Malformed, shown(text), cause)),
                 "rbd" => return Self::rbd(rest).map_err(|cause| Error::new(ErrorKind::Malformed, shown(text), cause)),
                 _ => Self::Other(scheme),
             }),
@@ -70,6 +78,15 @@ impl Location {
             return Err("names no path");
         }
         Ok(Self::Ssh { host, path: path.to_owned() })
+    }
+
+    fn s3(rest: &str) -> Result<Self, &'static str> {
+        match rest.split_once('/') {
+            Some((bucket, key)) if !bucket.is_empty() && !key.is_empty() => {
+                Ok(Self::S3 { bucket: bucket.to_owned(), key: key.to_owned() })
+            }
+            _ => Err("is not s3://bucket/key"),
+        }
     }
 
     fn rbd(rest: &str) -> Result<Self, &'static str> {
@@ -183,8 +200,14 @@ mod tests {
         let rbd = Location::parse("rbd://h/one/one-1@s?CEPH_USER=a%20b&x=y&CEPH_CONF=").unwrap();
         assert!(matches!(&rbd, Location::Rbd { host, arguments }
             if host.as_str() == "h" && *arguments == ["--id", "a b", "export", "one/one-1@s", "-"]));
+        let s3 = Location::parse("S3://b/a/x y?z#1-7").unwrap();
+        assert!(matches!(&s3, Location::S3 { bucket, key } if bucket == "b" && key == "a/x y?z#1-7"));
         for wrong in [
             "",
+            "s3://",
+            "s3://b",
+            "s3://b/",
+            "s3:///k",
             "a/b",
             "-x",
             "http:/a",

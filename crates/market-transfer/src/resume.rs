@@ -9,6 +9,7 @@ use crate::ssh::{Host, connection_error};
 use crate::{Error, ErrorKind, Options, Piece, split_zeros};
 use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
+use std::fmt;
 use std::time::Duration;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -64,6 +65,49 @@ impl From<Error> for Attempt {
     }
 }
 
+/// How often something is tried again, and how long is waited before.
+#[derive(Clone)]
+pub(crate) struct Patience {
+    left: u32,
+    retries: u32,
+    backoff: Duration,
+}
+
+/// There is no further try; what to add to the reason.
+pub(crate) struct GivenUp(u32);
+
+impl fmt::Display for GivenUp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => Ok(()),
+            retries => write!(f, " ({retries} retries did not help)"),
+        }
+    }
+}
+
+impl Patience {
+    pub(crate) fn new(options: &Options) -> Self {
+        Self { left: options.retries, retries: options.retries, backoff: options.backoff }
+    }
+
+    /// What was reached counts as a new beginning.
+    fn renew(&mut self) {
+        self.left = self.retries;
+    }
+
+    /// Waits before another try: as long as the other side wishes, or twice as long each time.
+    pub(crate) async fn wait(&mut self, wish: Option<Duration>) -> Result<(), GivenUp> {
+        if self.left == 0 {
+            return Err(GivenUp(self.retries));
+        }
+        let round = self.retries - self.left;
+        self.left -= 1;
+        let pause = wish.unwrap_or_else(|| self.backoff.saturating_mul(2_u32.saturating_pow(round)));
+        tokio::time::sleep(pause.min(LONGEST_PAUSE)).await;
+        Ok(())
+    }
+}
+
 /// A stream as a source.
 pub(crate) struct Resumable<O> {
     origin: O,
@@ -73,12 +117,10 @@ pub(crate) struct Resumable<O> {
     /// Bytes received, and their checksum.
     delivered: u64,
     checksum: Xxh3,
-    retries_left: u32,
-    retries: u32,
+    patience: Patience,
     /// Bytes delivered since the transfer last broke, and whether it ever had to be read from its start again.
     since_break: u64,
     reread: bool,
-    backoff: Duration,
     pacer: Option<Pacer>,
     gathering: Gathering,
 }
@@ -99,11 +141,9 @@ impl<O: Origin> Resumable<O> {
             total: None,
             delivered: 0,
             checksum: Xxh3::new(),
-            retries_left: options.retries,
-            retries: options.retries,
+            patience: Patience::new(options),
             since_break: 0,
             reread: false,
-            backoff: options.backoff,
             pacer: options.limit.map(Pacer::new),
             gathering: Gathering::default(),
         };
@@ -160,7 +200,7 @@ impl<O: Origin> Resumable<O> {
         }
         self.since_break += data.len() as u64;
         if self.since_break >= PROGRESS_BYTES && !self.reread {
-            self.retries_left = self.retries;
+            self.patience.renew();
         }
         self.checksum.update(data);
         self.gathering.take(data);
@@ -243,19 +283,11 @@ impl<O: Origin> Resumable<O> {
         if !attempt.again {
             return Err(attempt.error);
         }
-        if self.retries_left == 0 {
-            let cause = match self.retries {
-                0 => attempt.error.cause,
-                retries => format!("{} ({retries} retries did not help)", attempt.error.cause),
-            };
-            return Err(Error { cause, ..attempt.error });
-        }
         self.since_break = 0;
-        let round = self.retries - self.retries_left;
-        self.retries_left -= 1;
-        let pause = attempt.pause.unwrap_or_else(|| self.backoff.saturating_mul(2_u32.saturating_pow(round)));
-        tokio::time::sleep(pause.min(LONGEST_PAUSE)).await;
-        Ok(())
+        self.patience
+            .wait(attempt.pause)
+            .await
+            .map_err(|given_up| Error { cause: format!("{}{given_up}", attempt.error.cause), ..attempt.error })
     }
 }
 

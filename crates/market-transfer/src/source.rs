@@ -10,6 +10,8 @@ use crate::remote_file::RemoteFile;
 use crate::resume::Resumable;
 use crate::ssh::{Host, Ssh};
 use crate::{Error, Location, Piece, shown};
+#[cfg(feature = "s3")]
+use crate::{ErrorKind, s3};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
@@ -37,6 +39,9 @@ pub struct Options {
     pub limit: Option<Rate>,
     /// The `ssh` command, its words separated by blanks.
     pub ssh: String,
+    /// The service that has `s3://` objects, and the keys for it.
+    #[cfg(feature = "s3")]
+    pub s3: Option<s3::Access>,
     /// The executables for further schemes.
     pub helpers: Option<Helpers>,
 }
@@ -53,6 +58,8 @@ impl Default for Options {
             tls_insecure: false,
             limit: None,
             ssh: "ssh".to_owned(),
+            #[cfg(feature = "s3")]
+            s3: None,
             helpers: None,
         }
     }
@@ -72,6 +79,8 @@ enum Kind {
     File(Box<FileSource>, Option<Pacer>),
     Http(Box<Resumable<HttpOrigin>>),
     Ssh(Box<Resumable<RemoteFile>>),
+    #[cfg(feature = "s3")]
+    S3(Box<Resumable<s3::S3Origin>>),
     Command(Box<Resumable<CommandOutput>>),
 }
 
@@ -79,7 +88,8 @@ enum Kind {
 const STORED: Nature = Nature { built: false, may_be_packed: true };
 
 impl Source {
-    /// Opens a path, or a URL: `file://`, `http://`, `https://`, `ssh://[user@]host:path`, `rbd://[user@]host/pool/image`, and
+    /// Opens a path, or a URL: `file://`, `http://`, `https://`, `ssh://[user@]host:path`, `rbd://[user@]host/pool/image`,
+    /// `s3://bucket/key` (with the feature `s3`, and the service that [`Options::s3`] names), and
     /// those that [`Options::helpers`] understand.
     ///
     /// # Errors
@@ -99,12 +109,30 @@ impl Source {
                 let origin = CommandOutput::new(recipe, subject.clone(), options);
                 (Kind::Command(Box::new(Resumable::open(origin, subject.clone(), options).await?)), STORED)
             }
+            Location::S3 { bucket, key } => return Self::open_s3(&bucket, &key, &subject, options).await,
             Location::Other(scheme) => {
                 let (origin, nature) = helper::open(&scheme, location, &subject, options).await?;
                 (Kind::Command(Box::new(Resumable::open(origin, subject.clone(), options).await?)), nature)
             }
         };
         Ok(Self { kind, pending: VecDeque::new(), subject, nature })
+    }
+
+    #[cfg(feature = "s3")]
+    async fn open_s3(bucket: &str, key: &str, subject: &str, options: &Options) -> Result<Self, Error> {
+        let access = options.s3.as_ref().ok_or_else(|| {
+            let cause = "is an object of an S3 service, and the service and the keys for it are not known here";
+            Error::new(ErrorKind::Unsupported, subject, cause)
+        })?;
+        let origin = s3::S3Origin::new(s3::Bucket::open(access, bucket, options)?, key, options)?;
+        let subject = origin.subject().to_owned();
+        let kind = Kind::S3(Box::new(Resumable::open(origin, subject.clone(), options).await?));
+        Ok(Self { kind, pending: VecDeque::new(), subject, nature: STORED })
+    }
+
+    #[cfg(not(feature = "s3"))]
+    async fn open_s3(_: &str, _: &str, subject: &str, _: &Options) -> Result<Self, Error> {
+        Err(Error::new(ErrorKind::Unsupported, subject, "is an object of an S3 service: this program reads none"))
     }
 
     /// Opens a file or block device of another host, over ssh.
@@ -147,6 +175,8 @@ impl Source {
             Kind::File(source, _) => Some(source.length),
             Kind::Http(source) => source.length(),
             Kind::Ssh(source) => source.length(),
+            #[cfg(feature = "s3")]
+            Kind::S3(source) => source.length(),
             Kind::Command(source) => source.length(),
         }
     }
@@ -197,6 +227,8 @@ impl Source {
             }
             Kind::Http(source) => source.next().await,
             Kind::Ssh(source) => source.next().await,
+            #[cfg(feature = "s3")]
+            Kind::S3(source) => source.next().await,
             Kind::Command(source) => source.next().await,
         }
     }

@@ -1,0 +1,299 @@
+//! The backend: a bucket of an S3 service.
+
+use crate::key::{self, Keys};
+use crate::listing;
+use crate::parts::{LARGEST_OBJECT_BYTES, LARGEST_PART_BYTES, PartSizes};
+use crate::upload::{self, Upload};
+use market_core::attributes::S3Attributes;
+use market_core::backend::{
+    Context, Create, Deleted, Guarantees, Length, MarketBackend, ObjectState, Proof, ProofKind, Published, Staging,
+    StorageBackend, StoredObject,
+};
+use market_core::error::{Error, ErrorKind};
+use market_core::log::Log;
+use market_core::model::{AppId, MiB};
+use market_core::report::MonitorReport;
+use market_core::template::{Rules, Writer};
+use market_core::transfer::s3::{Bucket, Failure};
+use market_core::transfer::{Digests, ErrorKind as FailureKind, Options, Piece, Source, shown};
+use object_store::ObjectStoreExt;
+use std::sync::Arc;
+
+/// A marketplace in a bucket.
+pub struct S3Market {
+    bucket: Arc<Bucket>,
+    keys: Keys,
+    total: MiB,
+    part_bytes: Option<u64>,
+    options: Options,
+    log: Log,
+}
+
+/// An import under way.
+pub struct Staged(Upload);
+
+/// A failure as an error about a subject, and what can be done.
+pub(crate) fn error(subject: String, failure: Failure) -> Error {
+    let remedy = match (failure.code.as_str(), failure.kind) {
+        ("RequestTimeTooSkewed" | "RequestExpired", _) => Some("set the clock of this machine"),
+        ("NoSuchBucket", _) => Some("check BUCKET; importing an app makes the bucket"),
+        (_, FailureKind::Denied) => {
+            Some("check ACCESS_KEY_ID, SECRET_ACCESS_KEY and REGION, and what these keys may do with the bucket")
+        }
+        (_, FailureKind::Malformed) => Some("correct REGION or ENDPOINT"),
+        (_, FailureKind::Unreachable) => Some("try again once it answers, or check ENDPOINT"),
+        _ => None,
+    };
+    let error = Error::from(failure.about(subject));
+    match remedy {
+        Some(remedy) => error.remedy(remedy),
+        None => error,
+    }
+}
+
+impl MarketBackend for S3Market {
+    type Config = S3Attributes;
+
+    const MAD: &'static str = "s3";
+    const VERSION: &'static str = env!("CARGO_PKG_VERSION");
+    const ABOUT: &'static str = "OpenNebula marketplace driver for buckets of any S3 service.";
+
+    async fn open(config: S3Attributes, context: &Context) -> Result<Self, Error> {
+        let access = config.access()?;
+        let mut options = context.options.clone();
+        options.s3 = Some(access.clone());
+        let bucket = Bucket::open(&access, config.bucket.trim(), &options)?;
+        let keys = Keys::new(config.app_prefix.as_deref());
+        check_prefix(&bucket, &keys)?;
+        let version = config.signature_version.as_deref().unwrap_or("v4").trim();
+        if !version.eq_ignore_ascii_case("v4") {
+            context.log.warn("SIGNATURE_VERSION: requests are signed in version 4 all the same");
+        }
+        Ok(Self {
+            bucket: Arc::new(bucket),
+            keys,
+            total: config.total_mb.map_or(Ok(S3Attributes::TOTAL), total)?,
+            part_bytes: config.read_length.or(config.readx_length).map(part_bytes).transpose()?,
+            options,
+            log: context.log.clone(),
+        })
+    }
+
+    async fn monitor(&self) -> Result<MonitorReport, Error> {
+        let used = self.used_bytes().await.map_err(|failure| error(self.bucket.subject(""), failure))?;
+        let used = MiB::containing(used);
+        let free = MiB(self.total.0.saturating_sub(used.0).max(0));
+        Ok(MonitorReport::of_space(used, free, self.total))
+    }
+}
+
+/// What cannot be answered, or be asked for, must not be imported.
+fn check_prefix(bucket: &Bucket, keys: &Keys) -> Result<(), Error> {
+    let probe = keys.of(AppId(i64::MAX));
+    if probe.len() > 1_024 {
+        return Err(Error::config("APP_PREFIX", "is longer than a key may be"));
+    }
+    bucket.path(&probe).map_err(|_| {
+        let cause = "begins with a slash, or has an empty segment, \".\" or \"..\", or a control character";
+        Error::config("APP_PREFIX", cause)
+    })?;
+    let source = Writer::new(Rules::Oned).single("SOURCE", source(bucket, &probe));
+    source.map_err(|error| Error::config("APP_PREFIX", error.reason.to_string()))
+}
+
+fn source(bucket: &Bucket, key: &str) -> String {
+    format!("s3://{}/{key}", bucket.name())
+}
+
+fn total(mib: u64) -> Result<MiB, Error> {
+    i64::try_from(mib).map(MiB).map_err(|_| Error::config("TOTAL_MB", "is too large"))
+}
+
+fn part_bytes(mib: u64) -> Result<u64, Error> {
+    let bytes = mib.saturating_mul(1 << 20);
+    if (1..=LARGEST_PART_BYTES).contains(&bytes) {
+        return Ok(bytes);
+    }
+    Err(Error::config("READ_LENGTH", "is no size of a part in MiB: 5 to 5120"))
+}
+
+impl S3Market {
+    /// What the apps take; foreign objects do not count.
+    async fn used_bytes(&self) -> Result<u64, Failure> {
+        let mut used = 0_u64;
+        let mut add = |object: listing::Object| {
+            if self.keys.app(&object.key).is_some() {
+                used = used.saturating_add(object.bytes);
+            }
+        };
+        listing::objects(&self.bucket, self.keys.prefix(), &mut add).await?;
+        Ok(used)
+    }
+
+    /// The bucket and the key of an app's SOURCE; anything else is refused.
+    fn named(&self, app: AppId, source: &str) -> Result<(Arc<Bucket>, String), Error> {
+        let refused = |cause: &str| {
+            let error = Error::new(ErrorKind::Denied, format!("SOURCE {}", shown(source)), cause);
+            error.remedy("nothing was touched")
+        };
+        let (bucket, key) = key::of_source(source).ok_or_else(|| refused("names no object of an S3 marketplace"))?;
+        if !key::belongs_to(&key, app) {
+            return Err(refused(&format!("names no object of app {app}: its key does not end in -{app}")));
+        }
+        let bucket = if bucket == self.bucket.name() {
+            Arc::clone(&self.bucket)
+        } else {
+            let configured = self.bucket.name();
+            self.log.warn(format_args!("the app is in another bucket than BUCKET ({configured}); its keys are tried"));
+            let other = Bucket::open(self.bucket.access(), &bucket, &self.options);
+            Arc::new(other.map_err(|_| refused("names no bucket"))?)
+        };
+        bucket.path(&key).map_err(|_| refused("has a key that cannot be asked for"))?;
+        Ok((bucket, key))
+    }
+}
+
+impl StorageBackend for S3Market {
+    type Staged = Staged;
+
+    fn guarantees(&self) -> Guarantees {
+        Guarantees {
+            staging: Staging::Invisible,
+            // Most services refuse to replace; Ceph up to version 16, for one, ignores the condition.
+            create: Create::Checked,
+            proof: ProofKind::Size,
+            keeps_holes: false,
+            largest_object_bytes: Some(LARGEST_OBJECT_BYTES),
+            lists_staged: true,
+        }
+    }
+
+    async fn available_bytes(&self) -> Result<Option<u64>, Error> {
+        let used = match self.used_bytes().await {
+            Ok(used) => used,
+            Err(failure) if failure.code == "NoSuchBucket" => 0,
+            Err(failure) if failure.kind == FailureKind::Denied && failure.code == "AccessDenied" => {
+                self.log.warn("these keys may not list the bucket: TOTAL_MB is not looked at");
+                return Ok(None);
+            }
+            Err(failure) => return Err(error(self.bucket.subject(""), failure)),
+        };
+        Ok(Some(self.total.bytes().saturating_sub(used)))
+    }
+
+    async fn stage(&self, app: AppId, length: Length, _: Option<u64>) -> Result<Staged, Error> {
+        let sizes = PartSizes::new(length, self.part_bytes);
+        Upload::begin(Arc::clone(&self.bucket), self.keys.of(app), sizes, &self.log).await.map(Staged)
+    }
+
+    async fn write(&self, staged: &mut Staged, piece: Piece) -> Result<(), Error> {
+        staged.0.write(piece).await
+    }
+
+    async fn written(&self, staged: &mut Staged) -> Result<(), Error> {
+        staged.0.finish().await
+    }
+
+    async fn seal(&self, staged: &mut Staged, _: &Digests) -> Result<Proof, Error> {
+        staged.0.prove().await.map(Proof::Bytes)
+    }
+
+    async fn publish(&self, staged: &mut Staged) -> Published {
+        staged.0.complete(&source(&self.bucket, staged.0.key())).await
+    }
+
+    async fn resolve(&self, staged: &mut Staged) -> Published {
+        staged.0.resolve(&source(&self.bucket, staged.0.key())).await
+    }
+
+    async fn discard(&self, staged: Staged) -> Result<(), Error> {
+        staged.0.abort().await
+    }
+
+    async fn delete(&self, app: AppId, source: &str) -> Result<Deleted, Error> {
+        let (bucket, key) = self.named(app, source)?;
+        remove_object(&bucket, &key).await
+    }
+
+    async fn stored(&self, app: AppId, source: &str) -> Result<Option<Source>, Error> {
+        self.named(app, source)?;
+        match Source::open(source, &self.options).await {
+            Ok(source) => Ok(Some(source)),
+            Err(absent) if absent.kind == FailureKind::Absent => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn key_of(&self, source: &str) -> Option<String> {
+        let (bucket, key) = key::of_source(source)?;
+        (bucket == self.bucket.name()).then_some(key)
+    }
+
+    async fn objects(&self, sink: &mut dyn FnMut(StoredObject)) -> Result<(), Error> {
+        let fail = |failure| error(self.bucket.subject(""), failure);
+        let mut published = |object: listing::Object| {
+            if let Some(app) = self.keys.app(&object.key) {
+                let listing::Object { key, bytes, age } = object;
+                let (place, state, app) = (String::new(), ObjectState::Published, Some(app));
+                sink(StoredObject { key, place, state, app, bytes, age, busy: false });
+            }
+        };
+        listing::objects(&self.bucket, self.keys.prefix(), &mut published).await.map_err(fail)?;
+        for upload in listing::uploads(&self.bucket, self.keys.prefix()).await.map_err(fail)? {
+            let Some(app) = self.keys.app(&upload.key) else { continue };
+            let parts = match listing::parts(&self.bucket, &upload.key, &upload.id).await {
+                Ok(parts) => parts,
+                // Finished in the meantime.
+                Err(failure) if failure.kind == FailureKind::Absent => continue,
+                Err(failure) => return Err(fail(failure)),
+            };
+            // What was written last counts: an import may take days.
+            let age = parts.iter().map(|part| part.age).fold(upload.age, std::cmp::Ord::min);
+            let bytes = parts.iter().map(|part| part.bytes).sum();
+            let key = staged_key(&upload.key, &upload.id);
+            let (place, state, app) = (String::new(), ObjectState::Staged, Some(app));
+            sink(StoredObject { key, place, state, app, bytes, age, busy: false });
+        }
+        Ok(())
+    }
+
+    async fn remove(&self, object: &StoredObject) -> Result<Deleted, Error> {
+        let refused = || Error::new(ErrorKind::Denied, shown(&object.key), "is no object of this marketplace");
+        let (key, upload) = match object.state {
+            ObjectState::Published => (object.key.as_str(), None),
+            ObjectState::Staged => {
+                let (key, id) = split_staged_key(&object.key).ok_or_else(refused)?;
+                (key, Some(id))
+            }
+        };
+        self.keys.app(key).ok_or_else(refused)?;
+        match upload {
+            None => remove_object(&self.bucket, key).await,
+            Some(id) => {
+                let was_there = upload::abort(&self.bucket, key, id).await?;
+                Ok(if was_there { Deleted::Removed } else { Deleted::Absent })
+            }
+        }
+    }
+}
+
+/// How an unfinished upload is named to operators; a key alone may have several.
+fn staged_key(key: &str, id: &str) -> String {
+    format!("{key}?uploadId={id}")
+}
+
+fn split_staged_key(key: &str) -> Option<(&str, &str)> {
+    key.rsplit_once("?uploadId=")
+}
+
+/// Removes an object. A service says nothing of whether there was one, so it is looked for first.
+async fn remove_object(bucket: &Bucket, key: &str) -> Result<Deleted, Error> {
+    let fail = |failure| error(bucket.subject(key), failure);
+    if upload::find(bucket, key).await.map_err(fail)?.is_none() {
+        return Ok(Deleted::Absent);
+    }
+    let path = bucket.path(key)?;
+    let delete = || async { bucket.store().delete(&path).await.map_err(Failure::from) };
+    bucket.retried(delete).await.map_err(fail)?;
+    Ok(Deleted::Removed)
+}

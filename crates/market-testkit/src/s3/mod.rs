@@ -1,0 +1,336 @@
+//! S3 servers: one in this process that may misbehave, and a gateway of Ceph.
+//!
+//! ```
+//! use market_testkit::s3::S3Server;
+//!
+//! let server = S3Server::start();
+//! server.create_bucket("apps");
+//! assert!(server.endpoint().starts_with("http://127.0.0.1:"));
+//! assert!(server.keys("apps").is_empty());
+//! ```
+
+mod store;
+
+use crate::dump::owned;
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use s3s::auth::SimpleAuth;
+use s3s::host::SingleDomain;
+use s3s::service::{S3Service, S3ServiceBuilder};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use store::{Store, Uploads};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+
+/// The keys that the server knows.
+pub const ACCESS_KEY_ID: &str = "MARKETTESTKEYID00000";
+/// The secret one.
+pub const SECRET_ACCESS_KEY: &str = "market-test/hunter2+secret";
+/// The domain that buckets may stand in front of.
+pub const DOMAIN: &str = "s3.test";
+
+/// What becomes of a request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Fate {
+    /// It is done and answered.
+    #[default]
+    Whole,
+    /// It is not done, and refused with a status, a code, and a `Retry-After` in seconds.
+    Refused(u16, &'static str, Option<u32>),
+    /// It is done, and the connection ends without an answer.
+    Lost,
+    /// It is not done, and the connection ends without an answer.
+    Dropped,
+    /// It is done, and the answer ends in the middle of its body, or of its headers when there is no body.
+    Truncated,
+    /// It is done, and the answer tells another ETag.
+    WrongETag,
+    /// One bit of its body is another one when it arrives.
+    Flipped,
+}
+
+/// A request that was seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// `GET`, `PUT` ..
+    pub method: Method,
+    /// The path.
+    pub path: String,
+    /// The query; empty when there is none.
+    pub query: String,
+    /// The host that was asked for.
+    pub host: String,
+    /// Whether it carries a condition that nothing may be replaced.
+    pub creates: bool,
+}
+
+impl Seen {
+    fn of(request: &Request<Incoming>) -> Self {
+        let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        Self {
+            method: request.method().clone(),
+            path: request.uri().path().to_owned(),
+            query: request.uri().query().unwrap_or_default().to_owned(),
+            host: header("host").to_owned(),
+            creates: header("if-none-match") == "*",
+        }
+    }
+
+    /// One word for what is asked for.
+    pub fn what(&self) -> &'static str {
+        let has = |word: &str| self.query.split('&').any(|pair| pair.split('=').next() == Some(word));
+        match self.method.as_str() {
+            "POST" if has("uploads") => "create upload",
+            "POST" if has("uploadId") => "complete",
+            "PUT" if has("partNumber") => "part",
+            "PUT" if self.path.trim_matches('/').contains('/') => "put",
+            "PUT" => "create bucket",
+            "DELETE" if has("uploadId") => "abort",
+            "DELETE" => "delete",
+            "GET" if has("uploadId") => "list parts",
+            "GET" if has("uploads") => "list uploads",
+            "GET" if has("list-type") => "list",
+            "GET" => "get",
+            "HEAD" => "head",
+            _ => "other",
+        }
+    }
+}
+
+type Judge = dyn Fn(&Seen, usize) -> Fate + Send + Sync;
+
+/// A running server; it ends when it is dropped.
+pub struct S3Server {
+    address: SocketAddr,
+    root: TempDir,
+    uploads: Uploads,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    runtime: Option<Runtime>,
+}
+
+impl S3Server {
+    /// Starts a server that behaves.
+    pub fn start() -> Self {
+        Self::start_with(|_, _| Fate::Whole)
+    }
+
+    /// Starts a server; what becomes of a request is told by it and by how many came before it.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start_with(judge: impl Fn(&Seen, usize) -> Fate + Send + Sync + 'static) -> Self {
+        Self::start_in(&std::env::temp_dir(), judge)
+    }
+
+    /// As [`start_with`](Self::start_with), with its files in a directory of that one.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start_in(directory: &Path, judge: impl Fn(&Seen, usize) -> Fate + Send + Sync + 'static) -> Self {
+        let root = tempfile::Builder::new().prefix("market-s3-").tempdir_in(directory).expect("a directory");
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        let store = Store::new(root.path());
+        let uploads = store.uploads();
+        let mut builder = S3ServiceBuilder::new(store);
+        builder.set_auth(SimpleAuth::from_single(ACCESS_KEY_ID, SECRET_ACCESS_KEY));
+        builder.set_host(SingleDomain::new(DOMAIN).expect("a domain"));
+        let listener = runtime.block_on(TcpListener::bind(("127.0.0.1", 0))).expect("a loopback port");
+        let address = listener.local_addr().expect("its address");
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let door = Arc::new(Door {
+            service: builder.build(),
+            judge: Box::new(judge),
+            seen: Arc::clone(&seen),
+            count: AtomicUsize::new(0),
+        });
+        runtime.spawn(accept(listener, door));
+        Self { address, root, uploads, seen, runtime: Some(runtime) }
+    }
+
+    /// Its address.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its URL.
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The template of a marketplace in a bucket, and more attributes.
+    pub fn market(&self, bucket: &str, more: &[(&str, &str)]) -> Vec<(String, String)> {
+        market(&self.endpoint(), "default", bucket, more)
+    }
+
+    /// Makes a bucket.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub fn create_bucket(&self, bucket: &str) {
+        std::fs::create_dir(self.root.path().join(bucket)).expect("a bucket");
+    }
+
+    /// Puts an object there.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn put(&self, bucket: &str, key: &str, bytes: &[u8]) {
+        let path = self.path(bucket, key);
+        std::fs::create_dir_all(path.parent().expect("a bucket")).expect("a directory");
+        std::fs::write(path, bytes).expect("an object");
+    }
+
+    /// The file that holds an object.
+    pub fn path(&self, bucket: &str, key: &str) -> PathBuf {
+        self.root.path().join(bucket).join(key)
+    }
+
+    /// The bytes of an object.
+    pub fn object(&self, bucket: &str, key: &str) -> Option<Vec<u8>> {
+        std::fs::read(self.path(bucket, key)).ok()
+    }
+
+    /// The keys in a bucket, without directories; none when there is no bucket.
+    pub fn keys(&self, bucket: &str) -> Vec<String> {
+        let entries = std::fs::read_dir(self.root.path().join(bucket)).into_iter().flatten().flatten();
+        let mut keys: Vec<_> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        keys.sort();
+        keys
+    }
+
+    /// How many uploads are not finished.
+    ///
+    /// # Panics
+    /// When the server has.
+    pub fn uploads(&self) -> usize {
+        self.uploads.lock().expect("no panic").len()
+    }
+
+    /// What was asked so far.
+    ///
+    /// # Panics
+    /// When the server has.
+    pub fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().expect("no panic").clone()
+    }
+}
+
+impl Drop for S3Server {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// The template of an S3 marketplace with the keys of this module, and more attributes.
+pub fn market(endpoint: &str, region: &str, bucket: &str, more: &[(&str, &str)]) -> Vec<(String, String)> {
+    let plain = [
+        ("ACCESS_KEY_ID", ACCESS_KEY_ID),
+        ("SECRET_ACCESS_KEY", SECRET_ACCESS_KEY),
+        ("BUCKET", bucket),
+        ("REGION", region),
+        ("ENDPOINT", endpoint),
+        ("FORCE_PATH_STYLE", "YES"),
+    ];
+    let kept = plain.iter().filter(|(name, _)| more.iter().all(|(other, _)| name != other));
+    owned(&kept.chain(more).copied().collect::<Vec<_>>())
+}
+
+/// Where requests come in.
+struct Door {
+    service: S3Service,
+    judge: Box<Judge>,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    count: AtomicUsize,
+}
+
+async fn accept(listener: TcpListener, door: Arc<Door>) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let _ = stream.set_nodelay(true);
+        let door = Arc::clone(&door);
+        tokio::spawn(async move {
+            let service = service_fn(|request| door.answer(request));
+            // A client that goes away is the client's business.
+            let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+        });
+    }
+}
+
+/// The connection is to end.
+#[derive(Debug)]
+struct Gone;
+
+impl std::fmt::Display for Gone {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the connection is to end")
+    }
+}
+
+impl std::error::Error for Gone {}
+
+impl Door {
+    async fn answer(&self, request: Request<Incoming>) -> Result<Response<s3s::Body>, Gone> {
+        let seen = Seen::of(&request);
+        let fate = (self.judge)(&seen, self.count.fetch_add(1, Ordering::SeqCst));
+        self.seen.lock().expect("no panic").push(seen);
+        let request = match &fate {
+            Fate::Dropped => return Err(Gone),
+            Fate::Refused(status, code, pause) => {
+                // As a server does that looks at the request before it refuses it.
+                let _ = request.into_body().collect().await;
+                return Ok(refusal(*status, code, *pause));
+            }
+            Fate::Flipped => flipped(request).await?,
+            _ => request.map(s3s::Body::from),
+        };
+        let response = self.service.call(request).await.map_err(|_| Gone)?;
+        let (mut parts, body) = response.into_parts();
+        match fate {
+            Fate::Lost => Err(Gone),
+            Fate::Truncated => {
+                let bytes = body.collect().await.map_err(|_| Gone)?.to_bytes();
+                let half = bytes.slice(..bytes.len() / 2);
+                parts.headers.insert("content-length", HeaderValue::from(bytes.len().max(1)));
+                parts.headers.remove("transfer-encoding");
+                // Shorter than it says: the connection ends in the middle.
+                let frames = futures_util::stream::iter([Ok(Frame::data(half)), Err(Gone)]);
+                Ok(Response::from_parts(parts, s3s::Body::http_body(StreamBody::new(frames))))
+            }
+            Fate::WrongETag => {
+                parts.headers.insert("etag", HeaderValue::from_static("\"00000000000000000000000000000000\""));
+                Ok(Response::from_parts(parts, body))
+            }
+            _ => Ok(Response::from_parts(parts, body)),
+        }
+    }
+}
+
+async fn flipped(request: Request<Incoming>) -> Result<Request<s3s::Body>, Gone> {
+    let (parts, body) = request.into_parts();
+    let mut bytes = body.collect().await.map_err(|_| Gone)?.to_bytes().to_vec();
+    let middle = bytes.len() / 2;
+    if let Some(byte) = bytes.get_mut(middle) {
+        *byte ^= 1;
+    }
+    Ok(Request::from_parts(parts, s3s::Body::from(Bytes::from(bytes))))
+}
+
+fn refusal(status: u16, code: &str, pause: Option<u32>) -> Response<s3s::Body> {
+    let text = format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>no</Message></Error>");
+    let mut response = Response::new(s3s::Body::from(Bytes::from(text)));
+    *response.status_mut() = StatusCode::from_u16(status).expect("a status");
+    if let Some(seconds) = pause {
+        response.headers_mut().insert("retry-after", HeaderValue::from(seconds));
+    }
+    response
+}

@@ -1,0 +1,155 @@
+//! The one way in which requests leave for an S3 service, those of the client library too.
+//!
+//! Here silence is bounded in both directions, answers that are read at once are bounded in size, nothing is redirected, and
+//! every refusal becomes a [`Failure`].
+
+use super::Failure;
+use crate::http::failure;
+use crate::resume::Attempt;
+use crate::{ErrorKind, Options};
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::HeaderValue;
+use http::header::CONTENT_LENGTH;
+use http_body_util::BodyExt;
+use object_store::ClientOptions;
+use object_store::client::{
+    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpResponseBody, HttpService,
+};
+use reqwest::{Client, redirect};
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::{Instant, sleep_until, timeout};
+
+/// The longest answer that is read at once: a page of a thousand keys of a thousand characters, encoded.
+const MAX_ANSWER_BYTES: usize = 16 << 20;
+
+/// The longest refusal that is read.
+const MAX_REFUSAL_BYTES: usize = 64 << 10;
+
+#[derive(Clone, Debug)]
+pub(super) struct Gate {
+    client: Client,
+    idle: Duration,
+}
+
+impl Gate {
+    pub(super) fn new(options: &Options, subject: &str) -> Result<Self, crate::Error> {
+        // Silence is watched here: a client's own limit would count the time that a body takes to be sent.
+        let client = crate::http::client(options, subject, |builder| builder.redirect(redirect::Policy::none()))?;
+        Ok(Self { client, idle: options.idle_timeout })
+    }
+
+    async fn pass(&self, request: HttpRequest) -> Result<HttpResponse, Failure> {
+        let streamed = request.method() == http::Method::GET;
+        let sent = Progress::default();
+        let seen = sent.clone();
+        let (mut parts, body) = request.into_parts();
+        if matches!(parts.method, http::Method::PUT | http::Method::POST) {
+            // Services refuse what comes in chunks.
+            parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(body.content_length()));
+        }
+        let body = body.map_frame(move |frame| {
+            seen.touch();
+            frame
+        });
+        let request = http::Request::from_parts(parts, reqwest::Body::wrap(body));
+        let request = request.try_into().map_err(|error| untold(&error))?;
+        let response = sent.watch(self.idle, self.client.execute(request)).await?.map_err(|error| untold(&error))?;
+        let (parts, body) = http::Response::<reqwest::Body>::from(response).into_parts();
+        let body =
+            HttpResponseBody::new(body.map_err(|error| HttpError::new(HttpErrorKind::Unknown, in_transfer(&error))));
+        if !parts.status.is_success() {
+            let told = self.read(body, MAX_REFUSAL_BYTES).await.unwrap_or_default();
+            return Err(Failure::refused(parts.status, &parts.headers, &told));
+        }
+        let body = if streamed { body } else { self.read(body, MAX_ANSWER_BYTES).await?.into() };
+        Ok(HttpResponse::from_parts(parts, body))
+    }
+
+    /// A whole answer, or an error when it is too long or stops.
+    async fn read(&self, mut body: HttpResponseBody, most: usize) -> Result<Bytes, Failure> {
+        let mut answer = Vec::new();
+        while let Some(frame) = timeout(self.idle, body.frame()).await.map_err(|_| silent())? {
+            let frame = frame.map_err(|error| Failure::inside(&error))?;
+            if let Ok(data) = frame.into_data() {
+                if answer.len() + data.len() > most {
+                    return Err(Failure::new(ErrorKind::Unreachable, "the service's answer is too long"));
+                }
+                answer.extend_from_slice(&data);
+            }
+        }
+        Ok(answer.into())
+    }
+
+    /// The whole body of an answer that was let through as a stream.
+    pub(super) async fn whole(&self, response: HttpResponse) -> Result<Bytes, Failure> {
+        self.read(response.into_body(), MAX_ANSWER_BYTES).await
+    }
+}
+
+#[async_trait]
+impl HttpService for Gate {
+    async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        self.pass(request).await.map_err(|failure| HttpError::new(HttpErrorKind::Unknown, failure))
+    }
+}
+
+impl HttpConnector for Gate {
+    fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
+        Ok(HttpClient::new(self.clone()))
+    }
+}
+
+/// When the last bytes of a request were taken.
+#[derive(Clone)]
+struct Progress(Arc<Mutex<Instant>>);
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(Instant::now())))
+    }
+}
+
+impl Progress {
+    fn touch(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    fn last(&self) -> Instant {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs a request as long as something moves.
+    async fn watch<T>(&self, idle: Duration, request: impl Future<Output = T>) -> Result<T, Failure> {
+        let mut request = pin!(request);
+        loop {
+            let deadline = self.last() + idle;
+            tokio::select! {
+                biased;
+                outcome = &mut request => return Ok(outcome),
+                () = sleep_until(deadline) => {
+                    if self.last() + idle <= Instant::now() {
+                        return Err(silent());
+                    }
+                }
+            }
+        }
+    }
+}
+
+pub(super) fn silent() -> Failure {
+    Failure::passing("was silent for too long")
+}
+
+/// A request that was not answered.
+fn untold(error: &reqwest::Error) -> Failure {
+    let Attempt { error, again, .. } = failure("", error);
+    Failure { again, ..Failure::new(error.kind, error.cause) }
+}
+
+/// An answer that broke off: whatever it was may pass.
+fn in_transfer(error: &reqwest::Error) -> Failure {
+    Failure { again: true, ..untold(error) }
+}
