@@ -47,7 +47,9 @@ fn an_app_is_fetched_with_the_keys_of_its_marketplace_and_verified() {
     let good = dump(&source, market(&[]), base.path(), &md5_hex(&bytes));
     assert!(copied(&copy(&good)) == bytes);
     // As web forms write it, and as the stock download side asks for path style.
-    for more in [[("FORCE_PATH_STYLE", ""), ("AWS", "No")], [("ENDPOINT", &format!("{}/", server.endpoint())), ("AWS", "")]] {
+    for more in
+        [[("FORCE_PATH_STYLE", ""), ("AWS", "No")], [("ENDPOINT", &format!("{}/", server.endpoint())), ("AWS", "")]]
+    {
         assert!(copied(&copy(&dump(&source, market(&more), base.path(), &md5_hex(&bytes)))) == bytes);
     }
     let kept = fs::read_dir(base.path()).unwrap().count();

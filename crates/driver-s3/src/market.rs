@@ -35,8 +35,9 @@ pub struct Staged(Upload);
 /// A failure as an error about a subject, and what can be done.
 pub(crate) fn error(subject: String, failure: Failure) -> Error {
     let remedy = match (failure.code.as_str(), failure.kind) {
-        ("RequestTimeTooSkewed" | "RequestExpired", _) => Some("set the clock of this machine"),
         ("NoSuchBucket", _) => Some("check BUCKET; importing an app makes the bucket"),
+        (_, FailureKind::Denied) if failure.cause.contains("clock") => Some("set the clock of this machine"),
+        (_, FailureKind::Changed) => Some("nothing was published; try again"),
         (_, FailureKind::Denied) => {
             Some("check ACCESS_KEY_ID, SECRET_ACCESS_KEY and REGION, and what these keys may do with the bucket")
         }

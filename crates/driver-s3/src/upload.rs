@@ -359,7 +359,8 @@ async fn create_bucket(bucket: &Bucket, log: &Log) -> Result<(), Error> {
     let put = || bucket.send(Method::PUT, "", &[], HeaderMap::new(), body.clone());
     match bucket.retried(put).await {
         Ok(_) => log.info(format_args!("the bucket {} was made", bucket.name())),
-        Err(failure) if failure.code == "BucketAlreadyOwnedByYou" => {}
+        // Somebody was faster, or an answer was lost. Whether it can be used shows next.
+        Err(failure) if failure.status == Some(409) => {}
         Err(failure) => return Err(error(bucket.subject(""), failure)),
     }
     Ok(())

@@ -9,7 +9,10 @@
 //! assert!(server.keys("apps").is_empty());
 //! ```
 
+mod ceph;
 mod store;
+
+pub use ceph::CephGateway;
 
 use crate::dump::owned;
 use bytes::Bytes;
@@ -293,7 +296,10 @@ impl Door {
             Fate::Flipped => flipped(request).await?,
             _ => request.map(s3s::Body::from),
         };
-        let response = self.service.call(request).await.map_err(|_| Gone)?;
+        // To its end, whether or not the client stays: what is half done is nothing that a service leaves.
+        let service = self.service.clone();
+        let response = tokio::spawn(async move { service.call(request).await }).await;
+        let response = response.map_err(|_| Gone)?.map_err(|_| Gone)?;
         let (mut parts, body) = response.into_parts();
         match fate {
             Fate::Lost => Err(Gone),

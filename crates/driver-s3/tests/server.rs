@@ -1,0 +1,252 @@
+//! The suite on the server in this process, and what only such a server can be made to do.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
+
+mod suite;
+
+use market_testkit::driver::{answer, failure, run, stderr};
+use market_testkit::dump::Dump;
+use market_testkit::http::{HttpServer, Reply};
+use market_testkit::s3::{self, DOMAIN, Fate, S3Server};
+use market_testkit::{md5_hex, noise, require};
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use suite::{EXECUTABLE, PART, call, delete, dump, image, import, succeeded, wait_until};
+use tempfile::TempDir;
+
+#[test]
+fn everything_holds_on_a_server_in_this_process() {
+    let server = S3Server::start();
+    suite::all(&|bucket, more| server.market(bucket, more));
+    assert_eq!(server.uploads(), 0);
+}
+
+#[test]
+fn all_pages_count_and_only_objects_of_the_marketplace() {
+    let server = S3Server::start();
+    server.create_bucket("apps");
+    for number in 0..2_500 {
+        let key = if number % 3 == 0 { format!("foreign-{number}") } else { format!("marketapp-{number}") };
+        server.put("apps", &key, &[0; 1_000]);
+    }
+    for foreign in ["marketapp-1.bak", "marketapp-x", "marketapp-", "marketapp-2-7"] {
+        server.put("apps", foreign, &[0; 1_000_000]);
+    }
+    let message = dump(server.market("apps", &[]), "", "").monitor();
+    // 1,666 objects of 1,000 bytes.
+    assert!(succeeded(&call("monitor", &message)).starts_with("USED_MB=\"2\"\n"));
+    let pages = server.seen().iter().filter(|seen| seen.what() == "list").count();
+    assert_eq!(pages, 2, "{:?}", server.seen().len());
+    assert_eq!(server.seen().len(), 2, "monitor asks for nothing else");
+}
+
+#[test]
+fn a_bucket_may_stand_in_front_of_the_host() {
+    let server = S3Server::start();
+    server.create_bucket("apps");
+    let directory = TempDir::new().unwrap();
+    let more = [("ENDPOINT", &*format!("http://{DOMAIN}/")), ("FORCE_PATH_STYLE", "")];
+    let dump = dump(server.market("apps", &more), &image(directory.path(), b"bytes"), "");
+    // The server plays the proxy that knows the name.
+    let call = |action: &str, message: String| {
+        run(Command::new(EXECUTABLE).args([action, "-"]).env("http_proxy", server.endpoint()), message)
+    };
+    assert_eq!(answer(&call("import", dump.import()), "SOURCE"), "s3://apps/marketapp-30");
+    assert_eq!(server.object("apps", "marketapp-30").unwrap(), b"bytes");
+    assert!(
+        call("delete", Dump { app_source: "s3://apps/marketapp-30".into(), ..dump.clone() }.delete()).status.success()
+    );
+    assert!(server.seen().iter().all(|seen| seen.host == format!("apps.{DOMAIN}")), "{:?}", server.seen());
+    // Path style on the same name.
+    let dump = Dump { market: server.market("apps", &[more[0]]), ..dump };
+    assert!(call("monitor", dump.monitor()).status.success());
+    assert_eq!(server.seen().last().unwrap().host, DOMAIN);
+}
+
+#[test]
+fn nothing_is_ever_replaced() {
+    let directory = TempDir::new().unwrap();
+    // Another import is faster: its object is there when this one looks a second time, or right after that.
+    for looks in [2, 3] {
+        let place = Arc::new(OnceLock::<PathBuf>::new());
+        let (told, count) = (Arc::clone(&place), AtomicUsize::new(0));
+        let server = S3Server::start_with(move |seen, _| {
+            let looked = matches!(seen.what(), "head" | "complete");
+            if looked && count.fetch_add(1, Ordering::SeqCst) + 1 == looks {
+                fs::write(told.get().unwrap(), b"the other").unwrap();
+            }
+            Fate::Whole
+        });
+        server.create_bucket("apps");
+        place.set(server.path("apps", "marketapp-30")).unwrap();
+        let dump = dump(server.market("apps", &[]), &image(directory.path(), b"this"), "");
+        let line = failure(&import(&dump), 7);
+        assert!(line.contains("already exists in the marketplace; nothing was replaced"), "{line}");
+        assert_eq!(server.object("apps", "marketapp-30").unwrap(), b"the other");
+        assert_eq!(server.uploads(), 0);
+        assert!(server.seen().iter().filter(|seen| seen.what() == "complete").all(|seen| seen.creates));
+    }
+}
+
+#[test]
+fn a_service_without_conditions_is_asked_without_them() {
+    let directory = TempDir::new().unwrap();
+    let server =
+        S3Server::start_with(
+            |seen, _| {
+                if seen.creates { Fate::Refused(501, "NotImplemented", None) } else { Fate::Whole }
+            },
+        );
+    let dump = dump(server.market("apps", &[]), &image(directory.path(), b"bytes"), "");
+    answer(&import(&dump), "SOURCE");
+    assert_eq!(server.object("apps", "marketapp-30").unwrap(), b"bytes");
+}
+
+#[test]
+fn what_a_bucket_does_not_allow_is_told_by_its_code() {
+    let directory = TempDir::new().unwrap();
+    let path = image(directory.path(), b"bytes");
+    for (what, code, status, exit, expected) in [
+        ("create upload", "AccessDenied", 403, 5, "403 AccessDenied: these keys may not do that; check ACCESS_KEY_ID"),
+        ("head", "AccessDenied", 403, 5, "403: these keys may not do that"),
+        ("part", "QuotaExceeded", 403, 8, "part 1 of s3://apps/marketapp-30"),
+        ("complete", "InvalidPart", 400, 10, "400 InvalidPart"),
+        ("list parts", "NotImplemented", 501, 11, "501 NotImplemented"),
+        (
+            "list",
+            "PermanentRedirect",
+            301,
+            4,
+            "301 PermanentRedirect: the bucket is elsewhere; the endpoint or the region",
+        ),
+    ] {
+        let server =
+            S3Server::start_with(
+                move |seen, _| {
+                    if seen.what() == what { Fate::Refused(status, code, None) } else { Fate::Whole }
+                },
+            );
+        server.create_bucket("apps");
+        let line = failure(&import(&dump(server.market("apps", &[]), &path, "")), exit);
+        assert!(line.contains(expected) && line.contains("s3://apps/"), "{what}: {line}");
+        assert_eq!((server.uploads(), server.keys("apps").len()), (0, 0), "{what}");
+    }
+    // Who may not list can import all the same.
+    let server = S3Server::start_with(|seen, _| match seen.what() {
+        "list" => Fate::Refused(403, "AccessDenied", None),
+        _ => Fate::Whole,
+    });
+    let output = import(&dump(server.market("apps", &[]), &path, ""));
+    answer(&output, "SOURCE");
+    assert!(stderr(&output).contains("WARN: import: these keys may not list the bucket"));
+}
+
+#[test]
+fn an_endpoint_that_is_no_s3_service_is_told() {
+    let page = HttpServer::start(|_, _| Reply::bytes(b"<html>hello</html>".to_vec()));
+    let json = HttpServer::start(|_, _| Reply::bytes(b"{}".to_vec()));
+    let missing = HttpServer::start(|_, _| Reply::status(404));
+    let moved = HttpServer::start(|_, _| Reply::status(302).header("Location", "http://127.0.0.1:1/"));
+    let endless = HttpServer::start(|_, _| Reply::bytes(vec![b' '; 20 << 20]));
+    let directory = TempDir::new().unwrap();
+    let path = image(directory.path(), b"bytes");
+    for (server, code, expected) in [
+        (&page, 10, "is ENDPOINT an S3 service?"),
+        (&json, 10, "is ENDPOINT an S3 service?"),
+        (&missing, 6, "the service answered 404 Not Found"),
+        (&moved, 4, "the bucket is elsewhere"),
+        (&endless, 10, "the service's answer is too long"),
+    ] {
+        let dump = dump(s3::market(&server.url("/"), "here", "apps", &[]), &path, "");
+        for output in [call("monitor", &dump.monitor()), import(&dump)] {
+            let line = failure(&output, code);
+            assert!(line.contains(expected), "{line}");
+        }
+    }
+}
+
+#[test]
+fn a_list_that_lies_is_no_report() {
+    let page = |more: &str| {
+        format!(
+            "<ListBucketResult><IsTruncated>true</IsTruncated><NextContinuationToken>t</NextContinuationToken><Contents>\
+             <Key>marketapp-1</Key><Size>1</Size><LastModified>2026-11-22T16:00:00Z</LastModified></Contents>{more}\
+             </ListBucketResult>"
+        )
+    };
+    for (text, expected) in [
+        (page(""), "without an end or an order"),
+        (page("<Contents><Key>marketapp-2</Key></Contents>"), "lacks Size"),
+        (
+            "<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>".to_owned(),
+            "lacks NextContinuationToken",
+        ),
+        (page("").replace("<Size>1", "<Size>-1"), "Size in the service's list is no number"),
+    ] {
+        let server = HttpServer::start(move |_, _| Reply::bytes(text.clone().into_bytes()));
+        let message = dump(s3::market(&server.url(""), "here", "apps", &[]), "", "").monitor();
+        let line = failure(&call("monitor", &message), 10);
+        assert!(line.contains(expected), "{line}");
+    }
+}
+
+#[test]
+fn a_certificate_that_does_not_verify_is_told() {
+    let Some(openssl) = require::program("openssl", "openssl") else { return };
+    let directory = TempDir::new().unwrap();
+    let arguments = "req -x509 -newkey rsa:2048 -nodes -days 2 -keyout key -out pem -subj /CN=127.0.0.1";
+    let made = Command::new(&openssl).args(arguments.split(' ')).current_dir(directory.path()).output().unwrap();
+    assert!(made.status.success());
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut server = Command::new(&openssl)
+        .args(["s_server", "-quiet", "-www", "-key", "key", "-cert", "pem", "-accept", &format!("127.0.0.1:{port}")])
+        .current_dir(directory.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    wait_until("the server answers", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+    let market = |more: &[(&str, &str)]| s3::market(&format!("https://127.0.0.1:{port}"), "here", "apps", more);
+    let line = failure(&call("monitor", &dump(market(&[]), "", "").monitor()), 10);
+    assert!(line.contains("s3://apps/ at 127.0.0.1") && line.contains("set TLS_CA to a file"), "{line}");
+    let output = call("monitor", &dump(market(&[("TLS_INSECURE", "YES")]), "", "").monitor());
+    assert!(stderr(&output).contains("is ENDPOINT an S3 service?"), "it is spoken to: {}", stderr(&output));
+    server.kill().unwrap();
+    server.wait().unwrap();
+}
+
+#[test]
+fn a_lost_answer_to_a_deletion_and_a_missing_bucket_are_no_failures() {
+    let server = S3Server::start_with(|seen, nth| match seen.what() {
+        "delete" if nth < 3 => Fate::Lost,
+        _ => Fate::Whole,
+    });
+    server.create_bucket("apps");
+    server.put("apps", "marketapp-30", b"bytes");
+    let plain = dump(server.market("apps", &[]), "", "");
+    assert!(stderr(&delete(&plain, "s3://apps/marketapp-30")).contains("removed"));
+    assert_eq!(server.keys("apps").len(), 0);
+    let output = delete(&plain, "s3://gone/marketapp-30");
+    assert!(output.status.success() && stderr(&output).contains("was already gone"), "{}", stderr(&output));
+    assert!(!server.path("gone", "").exists(), "delete makes no bucket");
+}
+
+#[test]
+fn an_upload_whose_part_is_refused_is_given_up_and_looked_after() {
+    let server = S3Server::start_with(|seen, _| match seen.what() {
+        "part" if seen.query.contains("partNumber=2") => Fate::Refused(403, "AccessDenied", None),
+        _ => Fate::Whole,
+    });
+    let directory = TempDir::new().unwrap();
+    let bytes = noise(9, 2 * PART.1 + 10);
+    let path = image(directory.path(), &bytes);
+    let line = failure(&import(&dump(server.market("apps", &[("READ_LENGTH", PART.0)]), &path, &md5_hex(&bytes))), 5);
+    assert!(line.contains("part 2 of s3://apps/marketapp-30"), "{line}");
+    assert_eq!((server.uploads(), server.keys("apps").len()), (0, 0));
+    let last = server.seen().into_iter().rev().take(2).map(|seen| seen.what()).collect::<Vec<_>>();
+    assert_eq!(last, ["list parts", "abort"], "it is looked after");
+}

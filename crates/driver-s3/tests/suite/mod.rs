@@ -1,0 +1,378 @@
+//! What must hold on every S3 service, with the executable as `one_market` and operators call it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
+#![allow(dead_code, unreachable_pub, reason = "each test program uses a part of it")]
+
+use driver_s3::S3Market;
+use market_core::attributes::S3Attributes;
+use market_core::backend::{Context, MarketBackend, ObjectState, StoredObject};
+use market_core::model::AppId;
+use market_core::template::{Template, serde::from_template};
+use market_testkit::conformance::{self, objects, stored};
+use market_testkit::driver::{answer, failure, run, start, stderr};
+use market_testkit::dump::Dump;
+use market_testkit::http::{HttpServer, Reply};
+use market_testkit::{block_on, context, md5_hex, noise};
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Child, Command, Output};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+pub const EXECUTABLE: &str = env!("CARGO_BIN_EXE_market-s3");
+/// The smallest part of S3, as `READ_LENGTH` and in bytes.
+pub const PART: (&str, usize) = ("5", 5 << 20);
+
+/// Attributes of a marketplace's template.
+pub type Attributes = Vec<(String, String)>;
+
+/// Something that serves S3: it tells the template of a marketplace in a bucket, with more attributes.
+pub type Service<'a> = &'a dyn Fn(&str, &[(&str, &str)]) -> Attributes;
+
+pub async fn open(attributes: &[(String, String)], context: &Context) -> S3Market {
+    let mut template = Template::new();
+    for (name, value) in attributes {
+        template.push(name, value).unwrap();
+    }
+    let config: S3Attributes = from_template(&template).unwrap();
+    S3Market::open(config, context).await.unwrap()
+}
+
+/// All objects and unfinished uploads of a marketplace.
+pub fn contents(attributes: &[(String, String)]) -> Vec<StoredObject> {
+    block_on(async { objects(&open(attributes, &context()).await).await })
+}
+
+/// The bytes of an app, read as an export reads them.
+pub fn app_bytes(attributes: &[(String, String)], app: i64, source: &str) -> Option<Vec<u8>> {
+    block_on(async { stored(&open(attributes, &context()).await, AppId(app), source).await })
+}
+
+pub fn dump(market: Attributes, source: &str, md5: &str) -> Dump {
+    Dump { market, import_source: source.to_owned(), md5: md5.to_owned(), ..Dump::default() }
+}
+
+pub fn call(action: &str, message: &str) -> Output {
+    let output = run(Command::new(EXECUTABLE).args([action, "-"]), message);
+    let shown = format!("{}{}", stderr(&output), String::from_utf8_lossy(&output.stdout));
+    for secret in ["hunter2", "MARKETTESTKEY"] {
+        assert!(!shown.contains(secret), "a key is shown: {shown}");
+    }
+    output
+}
+
+pub fn import(dump: &Dump) -> Output {
+    call("import", &dump.import())
+}
+
+pub fn delete(dump: &Dump, source: &str) -> Output {
+    call("delete", &Dump { app_source: source.to_owned(), ..dump.clone() }.delete())
+}
+
+pub fn image(directory: &Path, bytes: &[u8]) -> String {
+    let path = directory.join(format!("image-{}", md5_hex(bytes)));
+    fs::write(&path, bytes).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+pub fn started(dump: &Dump) -> Child {
+    let mut child = start(Command::new(EXECUTABLE).args(["import", "-"]));
+    child.stdin.take().unwrap().write_all(dump.import().as_bytes()).unwrap();
+    child
+}
+
+pub fn signal(child: &Child, signal: Signal) {
+    kill_process(Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap(), signal).unwrap();
+}
+
+/// A marketplace as `onemarket show -x` prints it.
+pub fn market_file(directory: &Path, attributes: &[(String, String)]) -> String {
+    let mut template = Template::new();
+    for (name, value) in attributes {
+        template.push(name, value).unwrap();
+    }
+    let text = format!(
+        "<MARKETPLACE><ID>100</ID><NAME>m</NAME><MARKET_MAD>s3</MARKET_MAD><MARKETPLACEAPPS><ID>30</ID></MARKETPLACEAPPS>{}\
+         </MARKETPLACE>",
+        template.to_xml("TEMPLATE").unwrap()
+    );
+    let path = directory.join("market.xml");
+    fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+pub fn command(arguments: &[&str]) -> Output {
+    run(Command::new(EXECUTABLE).args(arguments), "")
+}
+
+pub fn succeeded(output: &Output) -> String {
+    assert!(output.status.success(), "{}", stderr(output));
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < Duration::from_secs(60), "never: {what}");
+        std::thread::yield_now();
+    }
+}
+
+/// Everything that holds on a service that behaves.
+pub fn all(service: Service<'_>) {
+    keeps_every_promise(service);
+    an_app_lives(service);
+    keys_are_made_as_the_stock_driver_makes_them(service);
+    images_of_any_shape_arrive_whole(service);
+    a_wrong_image_leaves_nothing(service);
+    an_operator_is_told_what_is_wrong(service);
+    a_stopped_import_leaves_nothing(service);
+    what_a_killed_import_leaves_is_found(service);
+}
+
+pub fn keeps_every_promise(service: Service<'_>) {
+    let apps = service("promises", &[]);
+    // The bucket is made by the first import.
+    let directory = TempDir::new().unwrap();
+    let dump = dump(apps.clone(), &image(directory.path(), b"first"), "");
+    let source = answer(&import(&dump), "SOURCE");
+    assert!(delete(&dump, &source).status.success());
+    block_on(async {
+        let context = context();
+        conformance::all(&open(&apps, &context).await, &context).await;
+    });
+}
+
+pub fn an_app_lives(service: Service<'_>) {
+    let directory = TempDir::new().unwrap();
+    let bytes = noise(1, 2_500_000);
+    let md5 = md5_hex(&bytes);
+    let path = image(directory.path(), &bytes);
+    let dump = dump(service("life", &[("TOTAL_MB", "100")]), &path, &md5);
+    let line = failure(&call("monitor", &dump.monitor()), 6);
+    assert!(line.contains("s3://life/ at 127.0.0.1") && line.contains("404 NoSuchBucket"), "{line}");
+    let output = import(&dump);
+    assert_eq!(answer(&output, "SOURCE"), "s3://life/marketapp-30");
+    assert_eq!(answer(&output, "MD5"), md5);
+    assert_eq!((answer(&output, "SIZE"), answer(&output, "FORMAT")), ("1".to_owned(), "raw".to_owned()));
+    assert!(app_bytes(&dump.market, 30, "s3://life/marketapp-30").unwrap() == bytes);
+    let report = succeeded(&call("monitor", &dump.monitor()));
+    assert_eq!(report, "USED_MB=\"3\"\nFREE_MB=\"97\"\nTOTAL_MB=\"100\"\n");
+    // A quota that is smaller than what is there.
+    let small = Dump { market: service("life", &[("TOTAL_MB", "2")]), ..dump.clone() };
+    let report = succeeded(&call("monitor", &small.monitor()));
+    assert_eq!(report, "USED_MB=\"3\"\nFREE_MB=\"0\"\nTOTAL_MB=\"2\"\n");
+    let line = failure(&import(&Dump { app: 31, ..small }), 8);
+    assert!(line.contains("needs 3 MiB, the marketplace has 0 MiB free"), "{line}");
+    let line = failure(&import(&dump), 7);
+    assert!(line.contains("s3://life/marketapp-30") && line.contains("already exists; nothing was replaced"), "{line}");
+    assert!(app_bytes(&dump.market, 30, "s3://life/marketapp-30").unwrap() == bytes, "an app was replaced");
+
+    let market = market_file(directory.path(), &dump.market);
+    let apps = directory.path().join("apps.xml");
+    let list = |md5: &str| {
+        let app = format!(
+            "<MARKETPLACEAPP><ID>30</ID><SOURCE>s3://life/marketapp-30</SOURCE><MD5>{md5}</MD5>\
+             <MARKETPLACE_ID>100</MARKETPLACE_ID><TYPE>1</TYPE></MARKETPLACEAPP>"
+        );
+        fs::write(&apps, format!("<MARKETPLACEAPP_POOL>{app}</MARKETPLACEAPP_POOL>")).unwrap();
+        apps.to_str().unwrap().to_owned()
+    };
+    let table = succeeded(&command(&["audit", &market, "--apps", &list(&md5)]));
+    assert!(table.contains("intact") && table.ends_with("1 app(s) read, 0 bad\n"), "{table}");
+    let output = command(&["audit", &market, "--apps", &list(&md5_hex(b"another"))]);
+    assert_eq!(output.status.code(), Some(9));
+
+    let output = delete(&dump, "s3://life/marketapp-30");
+    assert!(stderr(&output).contains("INFO: delete: app 30: s3://life/marketapp-30 removed"), "{}", stderr(&output));
+    assert!(delete(&dump, "s3://life/marketapp-30").status.success());
+    let output = delete(&dump, "s3://life/marketapp-30");
+    assert!(stderr(&output).contains("WARN: delete: app 30: s3://life/marketapp-30 was already gone"));
+    let output = command(&["audit", &market, "--apps", &list(&md5)]);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("MISSING"));
+}
+
+pub fn keys_are_made_as_the_stock_driver_makes_them(service: Service<'_>) {
+    let directory = TempDir::new().unwrap();
+    let path = image(directory.path(), b"bytes");
+    let plain = dump(service("keys", &[]), &path, "");
+    for (app, prefix, source) in [
+        (1, "", "s3://keys/marketapp-1"),
+        (2, "marketapp-1", "s3://keys/marketapp-1-2"),
+        (3, "our apps/of 2026", "s3://keys/our apps/of 2026-3"),
+        (4, "a+b&c=d%20e/\u{e9}", "s3://keys/a+b&c=d%20e/\u{e9}-4"),
+    ] {
+        let dump = Dump { app, market: service("keys", &[("APP_PREFIX", prefix)]), ..plain.clone() };
+        assert_eq!(answer(&import(&dump), "SOURCE"), source);
+        // It is found under the prefix, read, and counted alone.
+        let found: Vec<_> = contents(&dump.market).into_iter().map(|object| (object.app, object.bytes)).collect();
+        assert_eq!(found, [(Some(AppId(app)), 5)], "{prefix}");
+        assert_eq!(app_bytes(&dump.market, app, source).unwrap(), b"bytes");
+    }
+    for prefix in ["/apps", "a//b", "../a", "a/./b", "a\nb", &"a".repeat(1_020)] {
+        let dump = Dump { market: service("keys", &[("APP_PREFIX", prefix)]), ..plain.clone() };
+        assert!(failure(&import(&dump), 4).contains("APP_PREFIX"));
+    }
+    // The prefix was another one then; the bucket is another one.
+    let renamed = Dump { app: 3, market: service("keys", &[("APP_PREFIX", "new")]), ..plain.clone() };
+    assert!(stderr(&delete(&renamed, "s3://keys/our apps/of 2026-3")).contains("removed"));
+    let moved = Dump { app: 4, market: service("elsewhere", &[]), ..plain.clone() };
+    let output = delete(&moved, "s3://keys/a+b&c=d%20e/\u{e9}-4");
+    assert!(
+        stderr(&output).contains("WARN: delete: the app is in another bucket") && stderr(&output).contains("removed")
+    );
+    let line = failure(&delete(&plain, "s3://keys/marketapp-1"), 5);
+    assert!(line.contains("names no object of app 30") && line.contains("nothing was touched"), "{line}");
+    for app in [1, 2] {
+        let prefix = if app == 1 { "" } else { "marketapp-1" };
+        let dump = Dump { app, market: service("keys", &[("APP_PREFIX", prefix)]), ..plain.clone() };
+        let source = if app == 1 { "s3://keys/marketapp-1" } else { "s3://keys/marketapp-1-2" };
+        assert!(delete(&dump, source).status.success());
+    }
+}
+
+pub fn images_of_any_shape_arrive_whole(service: Service<'_>) {
+    let directory = TempDir::new().unwrap();
+    let (length, mut holes) = (PART.1, noise(2, 3 * PART.1 + 1));
+    holes[length / 2..2 * length + 70_000].fill(0);
+    let sparse = directory.path().join("sparse");
+    let file = fs::File::create(&sparse).unwrap();
+    file.set_len(12 << 20).unwrap();
+    let sparse = sparse.to_str().unwrap().to_owned();
+    let text = noise(3, 2 * length);
+    let served = text.clone();
+    let server = HttpServer::start(move |_, _| Reply::bytes(served.clone()).chunked());
+    for (source, bytes, parts) in [
+        (image(directory.path(), &noise(4, 1)), noise(4, 1), "1"),
+        (image(directory.path(), &noise(5, length)), noise(5, length), "1"),
+        (image(directory.path(), &holes), holes.clone(), "4"),
+        (sparse, vec![0; 12 << 20], "3"),
+        // Nobody says how long it is.
+        (server.url("/image"), text, "2"),
+    ] {
+        let market = service("shapes", &[("READ_LENGTH", PART.0)]);
+        let dump = dump(market, &source, &md5_hex(&bytes));
+        let source = answer(&import(&dump), "SOURCE");
+        assert!(app_bytes(&dump.market, 30, &source).unwrap() == bytes, "{source}: other bytes ({parts} parts)");
+        assert!(delete(&dump, &source).status.success());
+    }
+    assert!(contents(&service("shapes", &[])).is_empty());
+}
+
+pub fn a_wrong_image_leaves_nothing(service: Service<'_>) {
+    let directory = TempDir::new().unwrap();
+    let bytes = noise(6, PART.1 + 1_000_000);
+    let path = image(directory.path(), &bytes);
+    let market = service("wrong", &[("READ_LENGTH", PART.0)]);
+    let line = failure(&import(&dump(market.clone(), &path, &md5_hex(b"another"))), 9);
+    assert!(line.contains("the datastore declared") && line.ends_with("check the source and import again"), "{line}");
+    let cut = bytes.clone();
+    let server = HttpServer::start(move |_, nth| match nth {
+        0 => Reply::bytes(cut.clone()).cut_after(PART.1 as u64 + 300_000),
+        _ => Reply::status(404),
+    });
+    let line = failure(&import(&dump(market.clone(), &server.url("/image"), "")), 6);
+    assert!(line.contains("404"), "{line}");
+    let empty = image(directory.path(), b"");
+    let line = failure(&import(&dump(market.clone(), &empty, "")), 9);
+    assert!(line.contains("holds no bytes"), "{line}");
+    assert_eq!(contents(&market), []);
+}
+
+pub fn an_operator_is_told_what_is_wrong(service: Service<'_>) {
+    let directory = TempDir::new().unwrap();
+    let path = image(directory.path(), b"bytes");
+    for (more, code, expected) in [
+        (
+            ("SECRET_ACCESS_KEY", "hunter2"),
+            5,
+            "403 SignatureDoesNotMatch: the secret key is wrong, or the region is; check",
+        ),
+        (("ACCESS_KEY_ID", "hunter2"), 5, ": the access key is unknown there; check ACCESS_KEY_ID"),
+        (("ACCESS_KEY_ID", " "), 4, "ACCESS_KEY_ID: is empty"),
+        (("ACCESS_KEY_ID", "\u{e9}"), 4, "the access key id: is empty, or holds what no request can be signed with"),
+        (("BUCKET", "a/b"), 4, "attribute BUCKET: is not the name of a bucket"),
+        (("REGION", "a/b"), 4, "the region"),
+        (("ENDPOINT", "s3.local:80"), 4, "attribute ENDPOINT: is no http:// or https:// URL"),
+        (("TOTAL_MB", "many"), 4, "TOTAL_MB: expected a whole number"),
+        (("READ_LENGTH", "0"), 4, "attribute READ_LENGTH: is no size of a part"),
+        (("READX_LENGTH", "5121"), 4, "attribute READ_LENGTH: is no size of a part"),
+        (("FORCE_PATH_STYLE", "perhaps"), 4, "FORCE_PATH_STYLE: expected yes or no"),
+    ] {
+        let dump = dump(service("promises", &[more]), &path, "");
+        let lines = [import(&dump), call("monitor", &dump.monitor())].map(|output| failure(&output, code));
+        assert!(lines.iter().all(|line| line.contains(expected)), "{lines:?}");
+    }
+    let versioned = dump(service("promises", &[("SIGNATURE_VERSION", "s3")]), &path, "");
+    assert!(
+        stderr(&call("monitor", &versioned.monitor()))
+            .contains("WARN: monitor: SIGNATURE_VERSION: requests are signed in")
+    );
+}
+
+/// An import whose source stops in the middle, once a part is there.
+fn stuck(service: Service<'_>, bucket: &str) -> (HttpServer, Dump, Child) {
+    let server = HttpServer::start(|_, _| Reply::bytes(noise(7, 3 * PART.1)).stall_after(2 * PART.1 as u64));
+    let dump = dump(service(bucket, &[("READ_LENGTH", PART.0)]), &server.url("/image"), "");
+    let child = started(&dump);
+    wait_until("a part is stored", || {
+        // The bucket may not be there yet.
+        let stages = block_on(async {
+            let mut found = Vec::new();
+            let market = open(&dump.market, &context()).await;
+            let _ = market_core::backend::StorageBackend::objects(&market, &mut |object| found.push(object)).await;
+            found
+        });
+        stages.iter().any(|object| object.state == ObjectState::Staged && object.bytes >= PART.1 as u64)
+    });
+    (server, dump, child)
+}
+
+pub fn a_stopped_import_leaves_nothing(service: Service<'_>) {
+    let (_server, dump, child) = stuck(service, "stopped");
+    signal(&child, Signal::TERM);
+    let line = failure(&child.wait_with_output().unwrap(), 12);
+    assert!(line.contains("SIGTERM"), "{line}");
+    assert_eq!(contents(&dump.market), []);
+    // The app is deleted while it is imported: the core sends an empty SOURCE then.
+    let (_server, dump, mut child) = stuck(service, "stopped");
+    let output = delete(&dump, "");
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(contents(&dump.market), []);
+    let _ = child.kill();
+    child.wait().unwrap();
+}
+
+pub fn what_a_killed_import_leaves_is_found(service: Service<'_>) {
+    let (_server, dump, mut child) = stuck(service, "killed");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let directory = TempDir::new().unwrap();
+    let market = market_file(directory.path(), &dump.market);
+    let table = succeeded(&command(&["gc", &market]));
+    assert!(table.starts_with("0 object(s)"), "an upload of this minute is spared: {table}");
+    let table = succeeded(&command(&["gc", &market, "--older-than", "0"]));
+    assert!(table.contains("marketapp-30?uploadId=") && table.contains("unfinished import of app 30"), "{table}");
+    assert_eq!(contents(&dump.market).len(), 1, "nothing is removed without --delete");
+    let table = succeeded(&command(&["gc", &market, "--older-than", "0", "--delete"]));
+    assert!(table.contains("; removed"), "{table}");
+    assert_eq!(contents(&dump.market), []);
+    // An object that no app has.
+    let path = image(directory.path(), b"orphan");
+    let orphan = Dump { app: 77, import_source: path, ..dump };
+    let source = answer(&import(&orphan), "SOURCE");
+    let list = directory.path().join("sources");
+    fs::write(&list, "s3://killed/marketapp-30\n").unwrap();
+    let gc = |more: &[&str]| {
+        let apps = ["gc", &market, "--apps", list.to_str().unwrap(), "--older-than", "0", "--json"];
+        serde_json::from_str::<serde_json::Value>(&succeeded(&command(&[&apps[..], more].concat()))).unwrap()
+    };
+    // What is younger than the list is spared, and the service tells whole seconds.
+    wait_until("gc finds the orphan", || {
+        fs::write(&list, "s3://killed/marketapp-30\n").unwrap();
+        gc(&[])["objects"][0]["key"] == "marketapp-77"
+    });
+    assert_eq!(gc(&["--delete"])["objects"][0]["removed"], true);
+    assert_eq!(app_bytes(&orphan.market, 77, &source), None);
+}
