@@ -2,7 +2,8 @@
 //! delete. `./demo.sh` builds the executables and runs this.
 //!
 //! The executables are called as `oned` and `one_market` call them: the dump in base64, on the command line for the market
-//! driver and on standard input for the datastore driver. A small web server on a free loopback port publishes the marketplace.
+//! driver and on standard input for the datastore driver. A small web server on a free loopback port publishes the marketplace, or
+//! an S3 server in this process holds it.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use market_core::action::ImportInfo;
@@ -11,6 +12,7 @@ use market_core::report::MonitorReport;
 use market_core::template::Template;
 use market_testkit::dump::{Dump, owned};
 use market_testkit::http::HttpServer;
+use market_testkit::s3::{Fate, S3Server};
 use market_testkit::{image, md5_file};
 use std::error::Error;
 use std::io::{IsTerminal, Write};
@@ -23,10 +25,11 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 const HELP: &str = "\
 An app's whole life, with the real executables and real images.
 
-Usage: lifecycle [--keep] [--bin DIRECTORY]
+Usage: lifecycle [--backend http|s3] [--keep] [--bin DIRECTORY]
 
+  --backend NAME   the kind of marketplace (default: http)
   --keep           leave the directories and say where they are
-  --bin DIRECTORY  where market-http and datastore-fs are (default: beside this program's directory)
+  --bin DIRECTORY  where the driver and datastore-fs are (default: beside this program's directory)
 ";
 
 fn main() -> ExitCode {
@@ -52,17 +55,47 @@ fn demonstrate() -> Outcome<()> {
 }
 
 struct Options {
+    backend: Backend,
     keep: bool,
     executables: PathBuf,
+}
+
+/// The kinds of marketplace.
+#[derive(Clone, Copy)]
+enum Backend {
+    Http,
+    S3,
+}
+
+impl Backend {
+    fn parse(name: &str) -> Option<Self> {
+        match name {
+            "http" => Some(Self::Http),
+            "s3" => Some(Self::S3),
+            _ => None,
+        }
+    }
+
+    fn executable(self) -> &'static str {
+        match self {
+            Self::Http => "market-http",
+            Self::S3 => "market-s3",
+        }
+    }
 }
 
 impl Options {
     fn parse() -> Outcome<Option<Self>> {
         let beside = std::env::current_exe()?.parent().and_then(Path::parent).map(Path::to_owned);
-        let mut options = Self { keep: false, executables: beside.unwrap_or_default() };
+        let mut options = Self { backend: Backend::Http, keep: false, executables: beside.unwrap_or_default() };
         let mut parser = lexopt::Parser::from_env();
         while let Some(argument) = parser.next()? {
             match argument {
+                lexopt::Arg::Long("backend") => {
+                    let name = parser.value()?;
+                    let backend = name.to_str().and_then(Backend::parse);
+                    options.backend = backend.ok_or("--backend: expected http or s3")?;
+                }
                 lexopt::Arg::Long("keep") => options.keep = true,
                 lexopt::Arg::Long("bin") => options.executables = parser.value()?.into(),
                 lexopt::Arg::Short('h') | lexopt::Arg::Long("help") => {
@@ -78,13 +111,64 @@ impl Options {
 
 /// The marketplace, the datastore and the executables of one run.
 struct Lifecycle {
-    market_http: PathBuf,
+    driver: PathBuf,
     datastore_fs: PathBuf,
     images: PathBuf,
-    public: PathBuf,
     datastore: PathBuf,
-    server: HttpServer,
+    market: Market,
     progress: ProgressBar,
+}
+
+/// What holds the apps.
+enum Market {
+    /// A directory, and the server that publishes it.
+    Http {
+        public: PathBuf,
+        server: HttpServer,
+    },
+    S3(S3Server),
+}
+
+/// The bucket of an S3 marketplace.
+const BUCKET: &str = "apps";
+
+impl Market {
+    fn new(backend: Backend, scratch: &Path) -> Outcome<Self> {
+        match backend {
+            Backend::Http => {
+                let public = scratch.join("public");
+                std::fs::create_dir(&public)?;
+                Ok(Self::Http { server: HttpServer::directory(&public), public })
+            }
+            Backend::S3 => {
+                let server = S3Server::start_in(scratch, |_, _| Fate::Whole);
+                server.create_bucket(BUCKET);
+                Ok(Self::S3(server))
+            }
+        }
+    }
+
+    /// The attributes of its template.
+    fn attributes(&self) -> Vec<(String, String)> {
+        match self {
+            Self::Http { public, server } => {
+                owned(&[("BASE_URL", &server.url("/")), ("PUBLIC_DIR", public.to_str().unwrap_or_default())])
+            }
+            Self::S3(server) => server.market(BUCKET, &[]),
+        }
+    }
+
+    /// How many objects there are, unfinished ones included.
+    fn objects(&self) -> Outcome<usize> {
+        match self {
+            Self::Http { public, .. } => {
+                let staging = std::fs::read_dir(public.join(".market-staging")).into_iter().flatten();
+                let entries = std::fs::read_dir(public)?.chain(staging).filter_map(Result::ok);
+                Ok(entries.filter(|entry| entry.path().is_file()).count())
+            }
+            Self::S3(server) => Ok(server.keys(BUCKET).len() + server.uploads()),
+        }
+    }
 }
 
 /// How many steps a run has: three of the marketplace, five of each of the two apps.
@@ -98,14 +182,12 @@ impl Lifecycle {
             if path.is_file() { Ok(path) } else { Err(missing()) }
         };
         let directory = |name: &str| std::fs::create_dir(scratch.join(name)).map(|()| scratch.join(name));
-        let public = directory("public")?;
         Ok(Self {
-            market_http: executable("market-http")?,
+            driver: executable(options.backend.executable())?,
             datastore_fs: executable("datastore-fs")?,
             images: directory("images")?,
             datastore: directory("datastore")?,
-            server: HttpServer::directory(&public),
-            public,
+            market: Market::new(options.backend, scratch)?,
             progress: progress()?,
         })
     }
@@ -143,7 +225,7 @@ impl Lifecycle {
         })?;
         let mut source = String::new();
         self.step(&format!("App {app}: import it into the marketplace"), || {
-            let answer = run(Command::new(&self.market_http).args(["import", &dump.import(), &app.to_string()]))?;
+            let answer = run(Command::new(&self.driver).args(["import", &dump.import(), &app.to_string()]))?;
             let answer = Template::parse(answer.as_bytes())?;
             expect("MD5", answer.text("MD5")?.unwrap_or_default(), &dump.md5)?;
             source = answer.text("SOURCE")?.unwrap_or_default().to_owned();
@@ -170,10 +252,8 @@ impl Lifecycle {
         })?;
         self.step(&format!("App {app}: delete it"), || {
             dump.app_source = source.clone();
-            run(Command::new(&self.market_http).args(["delete", &dump.delete(), &app.to_string()]))?;
-            let left =
-                std::fs::read_dir(&self.public)?.filter_map(Result::ok).filter(|entry| entry.path().is_file()).count();
-            expect("files left in the marketplace", &left.to_string(), "0")?;
+            run(Command::new(&self.driver).args(["delete", &dump.delete(), &app.to_string()]))?;
+            expect("objects left in the marketplace", &self.market.objects()?.to_string(), "0")?;
             Ok("the marketplace is empty".to_owned())
         })
     }
@@ -193,12 +273,11 @@ impl Lifecycle {
     }
 
     fn marketplace(&self) -> Dump {
-        let public = self.public.to_str().unwrap_or_default();
-        Dump::of_market(&[("BASE_URL", &self.server.url("/")), ("PUBLIC_DIR", public)])
+        Dump { market: self.market.attributes(), ..Dump::default() }
     }
 
     fn monitor(&self) -> Outcome<String> {
-        let answer = run(Command::new(&self.market_http).args(["monitor", &self.marketplace().monitor(), "107"]))?;
+        let answer = run(Command::new(&self.driver).args(["monitor", &self.marketplace().monitor(), "107"]))?;
         let (space, _) = MonitorReport::read(answer.as_bytes())?;
         Ok(format!("used {}, free {}, total {}", space.used, space.free, space.total))
     }

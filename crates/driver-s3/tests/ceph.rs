@@ -8,5 +8,7 @@ use market_testkit::s3::CephGateway;
 #[test]
 fn everything_holds_on_a_gateway_of_ceph() {
     let Some(gateway) = CephGateway::start() else { return };
-    suite::all(&|bucket, more| gateway.market(bucket, more));
+    let service = |bucket: &str, more: &[(&str, &str)]| gateway.market(bucket, more);
+    suite::all(&service);
+    suite::what_breaks_is_whole_or_nothing(gateway.address(), &service, 40);
 }

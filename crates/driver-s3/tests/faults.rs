@@ -3,14 +3,6 @@
 
 mod suite;
 
-use market_core::action::ImportAction;
-use market_core::backend::Context;
-use market_core::error::Error;
-use market_core::log::Log;
-use market_core::pipeline;
-use market_core::report::ImportedApp;
-use market_core::stop::StopSwitch;
-use market_core::transfer::Options;
 use market_core::upkeep::gc::{self, Rules};
 use market_testkit::proxy::{Break, Proxy};
 use market_testkit::s3::{self, Fate, S3Server, Seen};
@@ -18,25 +10,8 @@ use market_testkit::{Random, block_on, md5_hex, noise};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use suite::{PART, contents, dump, image, open};
+use suite::{PART, broken, contents, image, impatient, import_with, open};
 use tempfile::TempDir;
-
-fn context() -> Context {
-    let options = Options {
-        connect_timeout: Duration::from_secs(5),
-        idle_timeout: Duration::from_millis(700),
-        retries: 2,
-        backoff: Duration::ZERO,
-        ..Options::default()
-    };
-    Context { log: Log::memory("import"), stop: StopSwitch::new().listen(), options }
-}
-
-async fn import(market: &[(String, String)], source: &str, md5: &str, context: &Context) -> Result<ImportedApp, Error> {
-    let dump = dump(market.to_vec(), source, md5);
-    let action = ImportAction::decode(dump.import().as_bytes()).unwrap();
-    pipeline::import(&open(market, context).await, &action, context).await
-}
 
 /// What a seed does to the requests that come first.
 fn fate(random: &mut Random) -> Fate {
@@ -52,17 +27,6 @@ fn fate(random: &mut Random) -> Fate {
         8 => Fate::WrongETag,
         9 => Fate::Flipped,
         _ => Fate::Whole,
-    }
-}
-
-fn broken(random: &mut Random, length: usize) -> Break {
-    let at = random.below(length as u64 + 3_000);
-    match random.below(16) {
-        0 | 1 => Break::Reset(at),
-        2 => Break::Close(at),
-        3 => Break::Stall(at),
-        4 => Break::Slow(64 << 10),
-        _ => Break::Never,
     }
 }
 
@@ -88,9 +52,13 @@ fn run(seed: u64) -> bool {
     let directory = TempDir::new().unwrap();
     let source = image(directory.path(), &bytes);
     let md5 = if random.below(4) == 0 { String::new() } else { md5_hex(&bytes) };
-    let context = context();
-    let outcome =
-        block_on(import(&s3::market(&endpoint, "here", "apps", &[("READ_LENGTH", PART.0)]), &source, &md5, &context));
+    let context = impatient();
+    let outcome = block_on(import_with(
+        &s3::market(&endpoint, "here", "apps", &[("READ_LENGTH", PART.0)]),
+        &source,
+        &md5,
+        &context,
+    ));
     over.store(true, Ordering::SeqCst);
     let log = context.log.lines().join(" | ");
     assert!(!log.contains("hunter2") && !log.contains(s3::ACCESS_KEY_ID), "{told}: {log}");

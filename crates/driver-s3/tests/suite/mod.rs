@@ -3,15 +3,23 @@
 #![allow(dead_code, unreachable_pub, reason = "each test program uses a part of it")]
 
 use driver_s3::S3Market;
+use market_core::action::ImportAction;
 use market_core::attributes::S3Attributes;
-use market_core::backend::{Context, MarketBackend, ObjectState, StoredObject};
+use market_core::backend::{Context, MarketBackend, ObjectState, StorageBackend, StoredObject};
+use market_core::error::Error;
+use market_core::log::Log;
 use market_core::model::AppId;
+use market_core::pipeline;
+use market_core::report::ImportedApp;
+use market_core::stop::StopSwitch;
 use market_core::template::{Template, serde::from_template};
+use market_core::transfer::Options;
 use market_testkit::conformance::{self, objects, stored};
 use market_testkit::driver::{answer, failure, run, start, stderr};
 use market_testkit::dump::Dump;
 use market_testkit::http::{HttpServer, Reply};
-use market_testkit::{block_on, context, md5_hex, noise};
+use market_testkit::proxy::{Break, Proxy};
+use market_testkit::{Random, block_on, context, md5_hex, noise};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::io::Write;
@@ -117,6 +125,82 @@ pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(start.elapsed() < Duration::from_secs(60), "never: {what}");
         std::thread::yield_now();
     }
+}
+
+/// What a driver gets that gives others little time.
+pub fn impatient() -> Context {
+    let options = Options {
+        connect_timeout: Duration::from_secs(5),
+        idle_timeout: Duration::from_millis(700),
+        retries: 2,
+        backoff: Duration::ZERO,
+        ..Options::default()
+    };
+    Context { log: Log::memory("import"), stop: StopSwitch::new().listen(), options }
+}
+
+/// An import by the library, over connections that may break.
+pub async fn import_with(
+    market: &[(String, String)],
+    source: &str,
+    md5: &str,
+    context: &Context,
+) -> Result<ImportedApp, Error> {
+    let dump = dump(market.to_vec(), source, md5);
+    let action = ImportAction::decode(dump.import().as_bytes()).unwrap();
+    pipeline::import(&open(market, context).await, &action, context).await
+}
+
+/// What becomes of a connection that carries an image of this length.
+pub fn broken(random: &mut Random, length: usize) -> Break {
+    let at = random.below(length as u64 + 3_000);
+    match random.below(16) {
+        0 | 1 => Break::Reset(at),
+        2 => Break::Close(at),
+        3 => Break::Stall(at),
+        4 => Break::Slow(64 << 10),
+        _ => Break::Never,
+    }
+}
+
+/// Imports over connections that break: each is whole, or nothing.
+pub fn what_breaks_is_whole_or_nothing(address: std::net::SocketAddr, service: Service<'_>, seeds: u64) {
+    let directory = TempDir::new().unwrap();
+    let mut published = 0;
+    for seed in 0..seeds {
+        let mut random = Random::new(seed);
+        let length = usize::try_from(random.below(400_000)).unwrap() + 1;
+        let bytes = noise(seed, length);
+        let breaks: Vec<Break> = (0..6).map(|_| broken(&mut random, length)).collect();
+        let proxy = Proxy::start(address, move |nth| breaks.get(nth).copied().unwrap_or(Break::Never));
+        let through = service("broken", &[("ENDPOINT", &format!("http://127.0.0.1:{}", proxy.port()))]);
+        let path = image(directory.path(), &bytes);
+        let context = impatient();
+        let outcome = block_on(import_with(&through, &path, &md5_hex(&bytes), &context));
+        let direct = service("broken", &[]);
+        match outcome {
+            Ok(app) => {
+                assert!(app_bytes(&direct, 30, &app.source).unwrap() == bytes, "seed {seed}: other bytes");
+                assert!(delete(&dump(direct.clone(), "", ""), &app.source).status.success());
+                published += 1;
+            }
+            Err(error) => assert_eq!(app_bytes(&direct, 30, "s3://broken/marketapp-30"), None, "seed {seed}: {error}"),
+        }
+        if seed == 0 && published == 0 {
+            // The bucket may not be there yet.
+            continue;
+        }
+        let left = contents(&direct);
+        let said = context.log.lines().join(" ");
+        assert!(left.is_empty() || said.contains("WARN"), "seed {seed}: {left:?}, {said}");
+        block_on(async {
+            let market = open(&direct, &self::context()).await;
+            for object in left {
+                StorageBackend::remove(&market, &object).await.unwrap();
+            }
+        });
+    }
+    assert!(published * 3 > seeds && published < seeds, "{published} of {seeds}: the faults are not what they were");
 }
 
 /// Everything that holds on a service that behaves.
@@ -321,7 +405,7 @@ fn stuck(service: Service<'_>, bucket: &str) -> (HttpServer, Dump, Child) {
         let stages = block_on(async {
             let mut found = Vec::new();
             let market = open(&dump.market, &context()).await;
-            let _ = market_core::backend::StorageBackend::objects(&market, &mut |object| found.push(object)).await;
+            let _ = StorageBackend::objects(&market, &mut |object| found.push(object)).await;
             found
         });
         stages.iter().any(|object| object.state == ObjectState::Staged && object.bytes >= PART.1 as u64)

@@ -3,7 +3,7 @@
 use super::{ACCESS_KEY_ID, SECRET_ACCESS_KEY, market};
 use crate::require;
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
@@ -47,6 +47,11 @@ impl CephGateway {
             panic!("Ceph does not start: {}", log.lines().rev().take(20).collect::<Vec<_>>().join(" | "));
         }
         Some(Self { process, port, _directory: directory })
+    }
+
+    /// Its address.
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
     }
 
     /// Its URL.
