@@ -6,6 +6,7 @@
 
 use market_testkit::dump::Dump;
 use market_testkit::http::HttpServer;
+use market_testkit::s3::{ACCESS_KEY_ID, Fate, S3Server, SECRET_ACCESS_KEY};
 use market_testkit::sshd::{Kind, Sshd};
 use market_testkit::{image, md5_file};
 use std::error::Error;
@@ -71,6 +72,7 @@ struct Bench {
     /// Compresses to a half, as an image does; a quarter as long as the others.
     digits: PathBuf,
     server: HttpServer,
+    s3: S3Server,
     /// Where there is an sshd.
     sshd: Option<Sshd>,
     bytes: u64,
@@ -108,6 +110,8 @@ impl Bench {
                 Command::new("sh").args(["-c", &format!("{tool} '{}'", digits.display())]).stdout(packed).status()?;
         }
         let server = HttpServer::directory(path("images"));
+        let s3 = S3Server::start_in(directory, |_, _| Fate::Whole);
+        s3.create_bucket("apps");
         let sshd = Sshd::start(&[("bridge", Kind::Plain)]);
         Ok(Self {
             bytes: mib << 20,
@@ -117,6 +121,7 @@ impl Bench {
             sparse,
             digits,
             server,
+            s3,
             sshd,
             directory: directory.to_owned(),
         })
@@ -230,6 +235,7 @@ impl Bench {
                 words(&["sh", "-c", &unpack]),
             ));
         }
+        cases.extend(self.s3_cases()?);
         let mut rows = Vec::new();
         for (number, (name, ours, dump, beside, theirs)) in cases.into_iter().enumerate() {
             let stdin = self.directory.join(format!("dump-{number}"));
@@ -247,6 +253,76 @@ impl Bench {
             });
         }
         Ok(rows)
+    }
+}
+
+/// A row's name, its command and standard input, what it is measured beside, and that one's command.
+type Case = (&'static str, Vec<String>, String, &'static str, Vec<String>);
+
+impl Bench {
+    /// Each import is deleted again by the same command; that takes some 10 ms.
+    fn s3_cases(&self) -> Outcome<Vec<Case>> {
+        let (market, datastore) = (executable("market-s3")?, executable("datastore-fs")?);
+        let shell = |script: String| vec!["sh".to_owned(), "-c".to_owned(), script];
+        let random = self.random.to_str().unwrap_or_default();
+        let plain = Dump { market: self.s3.market("apps", &[]), md5: md5_file(&self.random)?, ..Dump::default() };
+        let gone = self.directory.join("dump-s3-delete");
+        fs::write(&gone, Dump { app_source: "s3://apps/marketapp-30".to_owned(), ..plain.clone() }.delete())?;
+        let import = |source: &str, name: &str| -> Outcome<Vec<String>> {
+            let path = self.directory.join(name);
+            fs::write(&path, Dump { import_source: source.to_owned(), ..plain.clone() }.import())?;
+            Ok(shell(format!("{market} import - <{} && {market} delete - <{}", path.display(), gone.display())))
+        };
+        let (local, remote) = (import(random, "dump-s3-local")?, import(&self.server.url("/random"), "dump-s3-http")?);
+        // What the copies are made of.
+        std::os::unix::fs::symlink(random, self.s3.path("apps", "marketapp-31"))?;
+        let copy = Dump {
+            image_path: "s3://apps/marketapp-31".to_owned(),
+            image: vec![("FROM_APP_MD5".to_owned(), plain.md5.clone())],
+            base_path: self.datastore.to_str().unwrap_or_default().to_owned(),
+            ..plain.clone()
+        };
+        let endpoint = self.s3.endpoint();
+        let monitor = vec![market.clone(), "monitor".to_owned(), "-".to_owned()];
+        let curl = shell(format!(
+            "curl -s -f -H x-amz-content-sha256:UNSIGNED-PAYLOAD --aws-sigv4 aws:amz:default:s3 --user {ACCESS_KEY_ID}:{SECRET_ACCESS_KEY} \
+             {endpoint}/apps/marketapp-31 -o {}/curl",
+            self.datastore.display()
+        ));
+        let mut cases = vec![
+            ("monitor, S3", monitor, plain.monitor(), "true", vec!["true".to_owned()]),
+            ("import, random, http://, to S3", remote, String::new(), "the same, local", local.clone()),
+            (
+                "cp of an s3:// app",
+                vec![datastore, "cp".to_owned(), "7".to_owned()],
+                copy.copy(),
+                "curl, unverified",
+                curl,
+            ),
+        ];
+        let boto3 = format!(
+            "import boto3
+from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
+config = Config(s3={{'addressing_style': 'path'}}, request_checksum_calculation='when_required')
+keys = {{'aws_access_key_id': '{ACCESS_KEY_ID}', 'aws_secret_access_key': '{SECRET_ACCESS_KEY}'}}
+s3 = boto3.client('s3', endpoint_url='{endpoint}', region_name='default', config=config, **keys)
+s3.upload_file('{random}', 'apps', 'boto3', Config=TransferConfig(max_concurrency=8))
+s3.delete_object(Bucket='apps', Key='boto3')
+"
+        );
+        if Command::new("python3")
+            .args(["-c", "import boto3"])
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|it| it.success())
+        {
+            let script = self.directory.join("boto3-upload.py");
+            fs::write(&script, boto3)?;
+            let theirs = shell(format!("python3 {} && md5sum {random}", script.display()));
+            cases.push(("import, random, local, to S3", local, String::new(), "boto3 && md5sum", theirs));
+        }
+        Ok(cases)
     }
 }
 

@@ -47,6 +47,11 @@ pub(crate) fn belongs_to(key: &str, app: AppId) -> bool {
     key.rsplit('/').next().is_some_and(|last| last.ends_with(&format!("-{app}")))
 }
 
+/// Whether a URL can hold a key: those that clean up paths would ask for another one.
+pub(crate) fn can_be_asked_for(key: &str) -> bool {
+    !key.is_empty() && !key.contains(char::is_control) && key.split('/').all(|segment| !matches!(segment, "." | ".."))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

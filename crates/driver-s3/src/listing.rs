@@ -1,5 +1,6 @@
 //! What a bucket holds: objects, unfinished uploads, parts. All pages of each.
 
+use crate::parts::MOST_PARTS;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use http::{HeaderMap, Method};
@@ -7,6 +8,10 @@ use market_core::transfer::s3::{Answer, Bucket, Failure, xml};
 use percent_encoding::percent_decode_str;
 use roxmltree::{Document, Node};
 use std::time::Duration;
+
+/// Lists that go on without saying anything new are given up.
+const MOST_EMPTY_PAGES: u32 = 20;
+const MOST_UPLOADS: usize = 1_000_000;
 
 /// An object.
 pub(crate) struct Object {
@@ -35,6 +40,7 @@ pub(crate) struct Part {
 pub(crate) async fn objects(bucket: &Bucket, prefix: &str, sink: &mut dyn FnMut(Object)) -> Result<(), Failure> {
     let mut token = String::new();
     let mut last = String::new();
+    let mut empty_pages = 0;
     loop {
         let mut query = vec![("list-type", "2"), ("encoding-type", "url"), ("prefix", prefix)];
         if !token.is_empty() {
@@ -50,6 +56,11 @@ pub(crate) async fn objects(bucket: &Bucket, prefix: &str, sink: &mut dyn FnMut(
             last.clone_from(&key);
             sink(Object { bytes: page.number(entry, "Size")?, age: page.age(entry, "LastModified")?, key });
         }
+        // Keys go on and on, so that this ends; a few pages may hold nothing.
+        empty_pages = if page.each("Contents").next().is_some() { 0 } else { empty_pages + 1 };
+        if empty_pages > MOST_EMPTY_PAGES {
+            return Err(endless());
+        }
         match page.next("NextContinuationToken", &token)? {
             Some(next) => token = next,
             None => return Ok(()),
@@ -57,7 +68,7 @@ pub(crate) async fn objects(bucket: &Bucket, prefix: &str, sink: &mut dyn FnMut(
     }
 }
 
-/// All unfinished uploads whose key begins so.
+/// All unfinished uploads whose key begins so; a few thousand are a sign of something else.
 pub(crate) async fn uploads(bucket: &Bucket, prefix: &str) -> Result<Vec<Unfinished>, Failure> {
     let mut found = Vec::new();
     let (mut key, mut id) = (String::new(), String::new());
@@ -72,6 +83,9 @@ pub(crate) async fn uploads(bucket: &Bucket, prefix: &str) -> Result<Vec<Unfinis
             let age = page.age(entry, "Initiated")?;
             found.push(Unfinished { key: page.key(entry, "Key")?, id: page.text(entry, "UploadId")?, age });
         }
+        if found.len() > MOST_UPLOADS {
+            return Err(endless());
+        }
         let after = format!("{key}\n{id}");
         let root = page.document.root_element();
         let (next_key, next_id) = (page.key(root, "NextKeyMarker"), page.text(root, "NextUploadIdMarker"));
@@ -79,7 +93,7 @@ pub(crate) async fn uploads(bucket: &Bucket, prefix: &str) -> Result<Vec<Unfinis
             return Ok(found);
         }
         (key, id) = (next_key?, next_id.unwrap_or_default());
-        if format!("{key}\n{id}") == after {
+        if format!("{key}\n{id}") == after || page.each("Upload").next().is_none() {
             return Err(endless());
         }
     }
@@ -98,11 +112,14 @@ pub(crate) async fn parts(bucket: &Bucket, key: &str, id: &str) -> Result<Vec<Pa
         let page = Page::of(&answer, "ListPartsResult")?;
         for entry in page.each("Part") {
             let number = page.number(entry, "PartNumber")?;
-            if found.last().is_some_and(|last| last.number >= number) {
+            if found.last().is_some_and(|last| last.number >= number) || number > MOST_PARTS {
                 return Err(Failure::garbled("the service lists parts without an order"));
             }
             let (etag, bytes) = (page.text(entry, "ETag")?, page.number(entry, "Size")?);
             found.push(Part { number, etag, bytes, age: page.age(entry, "LastModified")? });
+        }
+        if page.is_truncated() && page.each("Part").next().is_none() {
+            return Err(endless());
         }
         match page.next("NextPartNumberMarker", &marker)? {
             Some(next) => marker = next,

@@ -2,8 +2,10 @@
 
 use crate::key::{self, Keys};
 use crate::listing;
-use crate::parts::{LARGEST_OBJECT_BYTES, LARGEST_PART_BYTES, PartSizes};
+use crate::parts::{LARGEST_OBJECT_BYTES, LARGEST_PART_BYTES, PartSizes, SMALLEST_PART_BYTES};
 use crate::upload::{self, Upload};
+use bytes::Bytes;
+use http::{HeaderMap, Method};
 use market_core::attributes::S3Attributes;
 use market_core::backend::{
     Context, Create, Deleted, Guarantees, Length, MarketBackend, ObjectState, Proof, ProofKind, Published, Staging,
@@ -13,10 +15,10 @@ use market_core::error::{Error, ErrorKind};
 use market_core::log::Log;
 use market_core::model::{AppId, MiB};
 use market_core::report::MonitorReport;
+use market_core::stop::Stop;
 use market_core::template::{Rules, Writer};
 use market_core::transfer::s3::{Bucket, Failure};
 use market_core::transfer::{Digests, ErrorKind as FailureKind, Options, Piece, Source, shown};
-use object_store::ObjectStoreExt;
 use std::sync::Arc;
 
 /// A marketplace in a bucket.
@@ -26,6 +28,7 @@ pub struct S3Market {
     total: MiB,
     part_bytes: Option<u64>,
     options: Options,
+    stop: Stop,
     log: Log,
 }
 
@@ -36,8 +39,8 @@ pub struct Staged(Upload);
 pub(crate) fn error(subject: String, failure: Failure) -> Error {
     let remedy = match (failure.code.as_str(), failure.kind) {
         ("NoSuchBucket", _) => Some("check BUCKET; importing an app makes the bucket"),
-        (_, FailureKind::Denied) if failure.cause.contains("clock") => Some("set the clock of this machine"),
-        (_, FailureKind::Changed) => Some("nothing was published; try again"),
+        _ if failure.skewed => Some("set the clock of this machine"),
+        (_, FailureKind::Changed) => Some("try again"),
         (_, FailureKind::Denied) => {
             Some("check ACCESS_KEY_ID, SECRET_ACCESS_KEY and REGION, and what these keys may do with the bucket")
         }
@@ -65,7 +68,6 @@ impl MarketBackend for S3Market {
         options.s3 = Some(access.clone());
         let bucket = Bucket::open(&access, config.bucket.trim(), &options)?;
         let keys = Keys::new(config.app_prefix.as_deref());
-        check_prefix(&bucket, &keys)?;
         let version = config.signature_version.as_deref().unwrap_or("v4").trim();
         if !version.eq_ignore_ascii_case("v4") {
             context.log.warn("SIGNATURE_VERSION: requests are signed in version 4 all the same");
@@ -74,8 +76,9 @@ impl MarketBackend for S3Market {
             bucket: Arc::new(bucket),
             keys,
             total: config.total_mb.map_or(Ok(S3Attributes::TOTAL), total)?,
-            part_bytes: config.read_length.or(config.readx_length).map(part_bytes).transpose()?,
+            part_bytes: config.read_length.or(config.readx_length).map(|mib| part_bytes(mib, &context.log)),
             options,
+            stop: context.stop.clone(),
             log: context.log.clone(),
         })
     }
@@ -88,17 +91,16 @@ impl MarketBackend for S3Market {
     }
 }
 
-/// What cannot be answered, or be asked for, must not be imported.
-fn check_prefix(bucket: &Bucket, keys: &Keys) -> Result<(), Error> {
-    let probe = keys.of(AppId(i64::MAX));
-    if probe.len() > 1_024 {
+/// What cannot be answered, or be asked for, must not be imported. Monitor and delete go on with what there is.
+fn check_prefix(bucket: &Bucket, key: &str) -> Result<(), Error> {
+    if key.len() > 1_024 {
         return Err(Error::config("APP_PREFIX", "is longer than a key may be"));
     }
-    bucket.path(&probe).map_err(|_| {
+    bucket.path(key).map_err(|_| {
         let cause = "begins with a slash, or has an empty segment, \".\" or \"..\", or a control character";
-        Error::config("APP_PREFIX", cause)
+        Error::config("APP_PREFIX", cause).remedy("choose another one; apps that are there can still be deleted")
     })?;
-    let source = Writer::new(Rules::Oned).single("SOURCE", source(bucket, &probe));
+    let source = Writer::new(Rules::Oned).single("SOURCE", source(bucket, key));
     source.map_err(|error| Error::config("APP_PREFIX", error.reason.to_string()))
 }
 
@@ -110,12 +112,14 @@ fn total(mib: u64) -> Result<MiB, Error> {
     i64::try_from(mib).map(MiB).map_err(|_| Error::config("TOTAL_MB", "is too large"))
 }
 
-fn part_bytes(mib: u64) -> Result<u64, Error> {
+/// The stock driver never looked at it, so that templates may hold anything.
+fn part_bytes(mib: u64, log: &Log) -> u64 {
     let bytes = mib.saturating_mul(1 << 20);
-    if (1..=LARGEST_PART_BYTES).contains(&bytes) {
-        return Ok(bytes);
+    let usable = bytes.clamp(SMALLEST_PART_BYTES, LARGEST_PART_BYTES);
+    if usable != bytes {
+        log.warn(format_args!("READ_LENGTH: parts have 5 to 5120 MiB; {} MiB are used", usable >> 20));
     }
-    Err(Error::config("READ_LENGTH", "is no size of a part in MiB: 5 to 5120"))
+    usable
 }
 
 impl S3Market {
@@ -131,8 +135,8 @@ impl S3Market {
         Ok(used)
     }
 
-    /// The bucket and the key of an app's SOURCE; anything else is refused.
-    fn named(&self, app: AppId, source: &str) -> Result<(Arc<Bucket>, String), Error> {
+    /// The name of the bucket and the key of an app's SOURCE; anything else is refused.
+    fn named(&self, app: AppId, source: &str) -> Result<(String, String), Error> {
         let refused = |cause: &str| {
             let error = Error::new(ErrorKind::Denied, format!("SOURCE {}", shown(source)), cause);
             error.remedy("nothing was touched")
@@ -141,16 +145,21 @@ impl S3Market {
         if !key::belongs_to(&key, app) {
             return Err(refused(&format!("names no object of app {app}: its key does not end in -{app}")));
         }
-        let bucket = if bucket == self.bucket.name() {
-            Arc::clone(&self.bucket)
-        } else {
-            let configured = self.bucket.name();
-            self.log.warn(format_args!("the app is in another bucket than BUCKET ({configured}); its keys are tried"));
-            let other = Bucket::open(self.bucket.access(), &bucket, &self.options);
-            Arc::new(other.map_err(|_| refused("names no bucket"))?)
-        };
-        bucket.path(&key).map_err(|_| refused("has a key that cannot be asked for"))?;
+        self.bucket.access().bucket_url(&bucket).map_err(|_| refused("names no bucket"))?;
+        if !key::can_be_asked_for(&key) {
+            return Err(refused("has a key that cannot be asked for"));
+        }
         Ok((bucket, key))
+    }
+
+    /// The configured bucket, or the one that an app was made in earlier.
+    fn bucket_of(&self, name: &str) -> Result<Arc<Bucket>, Error> {
+        if name == self.bucket.name() {
+            return Ok(Arc::clone(&self.bucket));
+        }
+        let configured = self.bucket.name();
+        self.log.warn(format_args!("the app is in another bucket than BUCKET ({configured}); its keys are tried"));
+        Ok(Arc::new(Bucket::open(self.bucket.access(), name, &self.options)?))
     }
 }
 
@@ -183,8 +192,12 @@ impl StorageBackend for S3Market {
     }
 
     async fn stage(&self, app: AppId, length: Length, _: Option<u64>) -> Result<Staged, Error> {
+        let key = self.keys.of(app);
+        check_prefix(&self.bucket, &key)?;
+        // Until something is made, nothing has to be waited for.
+        self.stop.or(upload::must_be_free(&self.bucket, &key)).await?;
         let sizes = PartSizes::new(length, self.part_bytes);
-        Upload::begin(Arc::clone(&self.bucket), self.keys.of(app), sizes, &self.log).await.map(Staged)
+        Upload::begin(Arc::clone(&self.bucket), key, sizes, &self.log).await.map(Staged)
     }
 
     async fn write(&self, staged: &mut Staged, piece: Piece) -> Result<(), Error> {
@@ -204,7 +217,7 @@ impl StorageBackend for S3Market {
     }
 
     async fn resolve(&self, staged: &mut Staged) -> Published {
-        staged.0.resolve(&source(&self.bucket, staged.0.key())).await
+        staged.0.resolve(&source(&self.bucket, staged.0.key()), self.options.backoff).await
     }
 
     async fn discard(&self, staged: Staged) -> Result<(), Error> {
@@ -213,7 +226,7 @@ impl StorageBackend for S3Market {
 
     async fn delete(&self, app: AppId, source: &str) -> Result<Deleted, Error> {
         let (bucket, key) = self.named(app, source)?;
-        remove_object(&bucket, &key).await
+        remove_object(&*self.bucket_of(&bucket)?, &key).await
     }
 
     async fn stored(&self, app: AppId, source: &str) -> Result<Option<Source>, Error> {
@@ -271,7 +284,7 @@ impl StorageBackend for S3Market {
         match upload {
             None => remove_object(&self.bucket, key).await,
             Some(id) => {
-                let was_there = upload::abort(&self.bucket, key, id).await?;
+                let was_there = upload::abort(&self.bucket, key, id, false).await?;
                 Ok(if was_there { Deleted::Removed } else { Deleted::Absent })
             }
         }
@@ -293,8 +306,7 @@ async fn remove_object(bucket: &Bucket, key: &str) -> Result<Deleted, Error> {
     if upload::find(bucket, key).await.map_err(fail)?.is_none() {
         return Ok(Deleted::Absent);
     }
-    let path = bucket.path(key)?;
-    let delete = || async { bucket.store().delete(&path).await.map_err(Failure::from) };
+    let delete = || bucket.send(Method::DELETE, key, &[], HeaderMap::new(), Bytes::new());
     bucket.retried(delete).await.map_err(fail)?;
     Ok(Deleted::Removed)
 }

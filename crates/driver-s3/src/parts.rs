@@ -8,7 +8,7 @@ const MIB: u64 = 1 << 20;
 pub(crate) const LARGEST_OBJECT_BYTES: u64 = 5 << 40;
 
 /// The most parts of an upload.
-const MOST_PARTS: u64 = 10_000;
+pub(crate) const MOST_PARTS: u64 = 10_000;
 
 /// The smallest part that is not the last one.
 pub(crate) const SMALLEST_PART_BYTES: u64 = 5 * MIB;

@@ -12,7 +12,7 @@ use market_core::backend::Published;
 use market_core::error::{Error, ErrorKind};
 use market_core::log::Log;
 use market_core::transfer::s3::{Bucket, Failure, xml};
-use market_core::transfer::{ErrorKind as FailureKind, Piece, ZEROS, random_name};
+use market_core::transfer::{ErrorKind as FailureKind, Piece, ZEROS, random_name, shown};
 use object_store::multipart::MultipartStore;
 use object_store::path::Path;
 use object_store::{Attribute, PutMultipartOptions, PutPayload};
@@ -25,8 +25,14 @@ use tokio::task::JoinSet;
 /// What the parts that are filled or under way may take together; a part that is larger takes what it takes, alone.
 const IN_FLIGHT_BYTES: u64 = 64 << 20;
 
+/// Less than this is copied: it may be a part of a buffer that is several times as large.
+const LITTLE_BYTES: usize = 128 << 10;
+
 /// How long giving up an upload may take.
 const ABORT_PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long parts that were on their way are waited for.
+const LATE_PARTS: Duration = Duration::from_secs(1);
 
 /// How often an upload is given up that is still there afterwards: parts that were under way may arrive late.
 const ABORT_ROUNDS: u32 = 3;
@@ -50,6 +56,16 @@ pub(crate) struct Upload {
     sending: JoinSet<Result<Sent, Error>>,
     in_flight: u64,
     sent: Vec<Sent>,
+    completion: Cell<Completion>,
+}
+
+/// Whether the service was asked to complete an upload.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Completion {
+    NotAsked,
+    /// So many times it was asked what became of it.
+    Unknown(u32),
+    Known,
 }
 
 /// A part that the service has taken.
@@ -64,10 +80,6 @@ impl Upload {
     pub(crate) async fn begin(bucket: Arc<Bucket>, key: String, sizes: PartSizes, log: &Log) -> Result<Self, Error> {
         let mark = random_name::<16>().map_err(|error| Error::io("the system's random numbers", &error))?;
         let path = bucket.path(&key)?;
-        if find(&bucket, &key).await.map_err(|failure| error(bucket.subject(&key), failure))?.is_some() {
-            let error = Error::new(ErrorKind::Exists, bucket.subject(&key), "already exists; nothing was replaced");
-            return Err(error.remedy("remove it if no app has it (see gc), or choose another APP_PREFIX"));
-        }
         let created = match create(&bucket, &key, &path, &mark, log).await {
             Err(failure) if failure.code == "NoSuchBucket" => {
                 create_bucket(&bucket, log).await?;
@@ -76,6 +88,13 @@ impl Upload {
             created => created,
         };
         let id = created.map_err(|failure| error(bucket.subject(&key), failure))?;
+        // What the proof will need in the end is to be known now.
+        if let Err(failure) = listing::parts(&bucket, &key, &id).await {
+            if let Err(left) = abort(&bucket, &key, &id, false).await {
+                log.warn(format_args!("an upload is left ({left}); gc finds it"));
+            }
+            return Err(error(format!("the parts of {}", bucket.subject(&key)), failure));
+        }
         Ok(Self {
             bucket,
             key,
@@ -89,6 +108,7 @@ impl Upload {
             sending: JoinSet::new(),
             in_flight: 0,
             sent: Vec::new(),
+            completion: Cell::new(Completion::NotAsked),
         })
     }
 
@@ -112,7 +132,10 @@ impl Upload {
                 Piece::Data(data) => {
                     let taken = usize::try_from(room).unwrap_or(usize::MAX).min(data.len());
                     self.filled += taken as u64;
-                    self.filling.push(data.split_to(taken));
+                    let data = data.split_to(taken);
+                    // A little piece of a large buffer would keep all of it.
+                    let data = if taken < LITTLE_BYTES { Bytes::copy_from_slice(&data) } else { data };
+                    self.filling.push(data);
                 }
                 Piece::Hole(length) => {
                     // Zeros of one place in memory, however many.
@@ -209,17 +232,33 @@ impl Upload {
 
     /// Makes the parts an object, unless there is one of its key.
     pub(crate) async fn complete(&self, source: &str) -> Published {
-        match self.look(source).await {
-            Ok(None) => {}
-            Ok(Some(published)) => return published,
-            Err(failure) => return Published::NotPublished(self.error(failure)),
+        match self.bucket.retried(|| self.look(source)).await {
+            Ok(None) => self.ask_to_complete(source).await,
+            Ok(Some(published)) => published,
+            Err(failure) => Published::NotPublished(self.error(failure)),
         }
-        self.ask_to_complete(source).await
     }
 
     async fn ask_to_complete(&self, source: &str) -> Published {
+        let outcome = self.ask(source).await;
+        self.settle(outcome)
+    }
+
+    /// Remembers that it is known what became of the upload.
+    fn settle(&self, outcome: Published) -> Published {
+        if !matches!(outcome, Published::Unknown(_)) {
+            self.completion.set(Completion::Known);
+        }
+        outcome
+    }
+
+    async fn ask(&self, source: &str) -> Published {
         let mut headers = HeaderMap::new();
         headers.insert(http::header::IF_NONE_MATCH, HeaderValue::from_static("*"));
+        self.completion.set(match self.completion.get() {
+            Completion::Unknown(asked) => Completion::Unknown(asked),
+            _ => Completion::Unknown(0),
+        });
         let failure = match self.send_completion(headers).await {
             Ok(()) => return Published::At(source.to_owned()),
             // A service that knows no such condition. There is no object of that key: it was just looked for.
@@ -254,14 +293,20 @@ impl Upload {
         let told = std::str::from_utf8(&answer.body).ok().and_then(|text| xml(text).ok());
         match told.map(|document| document.root_element().tag_name().name() == "CompleteMultipartUploadResult") {
             Some(true) => Ok(()),
-            _ => Err(Failure::garbled("the answer does not tell whether the upload was completed")),
+            _ => Err(Failure::told_in(&answer.body)
+                .unwrap_or_else(|| Failure::garbled("the answer does not tell whether the upload was completed"))),
         }
     }
 
-    /// Finds out what became of a completion whose answer was lost; while the upload is still there, asks again.
-    pub(crate) async fn resolve(&self, source: &str) -> Published {
+    /// Finds out what became of a completion whose answer was lost. While the upload is still there it may yet be under way: it
+    /// is asked for again after some time.
+    pub(crate) async fn resolve(&self, source: &str, backoff: Duration) -> Published {
+        if let Completion::Unknown(asked) = self.completion.get() {
+            self.completion.set(Completion::Unknown(asked + 1));
+            tokio::time::sleep(backoff * 2_u32.saturating_pow(asked)).await;
+        }
         match self.look(source).await {
-            Ok(Some(published)) => return published,
+            Ok(Some(published)) => return self.settle(published),
             Ok(None) => {}
             Err(failure) => return Published::Unknown(self.error(failure)),
         }
@@ -270,26 +315,31 @@ impl Upload {
             Err(failure) if !is_gone(&failure) => Published::Unknown(self.error(failure)),
             // It may have been completed between the two questions.
             Err(failure) => match self.look(source).await {
-                Ok(Some(published)) => published,
-                Ok(None) => Published::NotPublished(self.error(failure)),
+                Ok(Some(published)) => self.settle(published),
+                Ok(None) => self.settle(Published::NotPublished(self.error(failure))),
                 Err(failure) => Published::Unknown(self.error(failure)),
             },
         }
     }
 
-    /// What has the key: this upload's object, or another one.
+    /// What has the key: this upload's object, or another one. Not tried again: who must know asks again.
     async fn look(&self, source: &str) -> Result<Option<Published>, Failure> {
-        let found = find(&self.bucket, &self.key).await?;
+        let found = find_once(&self.bucket, &self.key).await?;
         Ok(found.map(|found| match found.mark {
             Some(mark) if mark == self.mark => Published::At(source.to_owned()),
             _ => Published::Exists(self.bucket.subject(&self.key)),
         }))
     }
 
-    /// Gives the upload up.
+    /// Gives the upload up. One that may be completed at this moment is left alone: not every service does one of the two.
     pub(crate) async fn abort(mut self) -> Result<(), Error> {
+        if matches!(self.completion.get(), Completion::Unknown(_)) {
+            let subject = format!("the upload of {}", self.bucket.subject(&self.key));
+            return Err(Error::new(ErrorKind::Failed, subject, "may be completed at this moment"));
+        }
+        let late = !self.sending.is_empty();
         self.sending.shutdown().await;
-        abort(&self.bucket, &self.key, &self.id).await.map(drop)
+        abort(&self.bucket, &self.key, &self.id, late).await.map(drop)
     }
 }
 
@@ -301,14 +351,28 @@ pub(crate) struct Found {
 
 /// Looks for an object.
 pub(crate) async fn find(bucket: &Bucket, key: &str) -> Result<Option<Found>, Failure> {
-    let head = || bucket.send(Method::HEAD, key, &[], HeaderMap::new(), Bytes::new());
-    match bucket.retried(head).await {
+    bucket.retried(|| find_once(bucket, key)).await
+}
+
+async fn find_once(bucket: &Bucket, key: &str) -> Result<Option<Found>, Failure> {
+    match bucket.send(Method::HEAD, key, &[], HeaderMap::new(), Bytes::new()).await {
         Ok(answer) => {
             let mark = answer.headers.get(format!("x-amz-meta-{MARK}")).and_then(|value| value.to_str().ok());
             Ok(Some(Found { mark: mark.map(str::to_owned) }))
         }
         Err(failure) if failure.status == Some(404) => Ok(None),
         Err(failure) => Err(failure),
+    }
+}
+
+/// Refuses a key that is taken.
+pub(crate) async fn must_be_free(bucket: &Bucket, key: &str) -> Result<(), Error> {
+    match find(bucket, key).await.map_err(|failure| error(bucket.subject(key), failure))? {
+        None => Ok(()),
+        Some(_) => {
+            let error = Error::new(ErrorKind::Exists, bucket.subject(key), "already exists; nothing was replaced");
+            Err(error.remedy("remove it if no app has it (see gc), or choose another APP_PREFIX"))
+        }
     }
 }
 
@@ -339,7 +403,13 @@ async fn abort_strays(bucket: &Bucket, key: &str, known: &str, began: Instant) -
     // Services tell whole seconds.
     let since = began.elapsed() + Duration::from_secs(2);
     for upload in uploads.into_iter().filter(|upload| upload.key == key && upload.id != known && upload.age <= since) {
-        abort(bucket, key, &upload.id).await?;
+        // One that has parts is another import's.
+        match listing::parts(bucket, key, &upload.id).await {
+            Ok(parts) if parts.is_empty() => drop(abort(bucket, key, &upload.id, false).await?),
+            Ok(_) => {}
+            Err(failure) if is_gone(&failure) => {}
+            Err(failure) => return Err(error(bucket.subject(key), failure)),
+        }
     }
     Ok(())
 }
@@ -370,22 +440,24 @@ fn is_gone(failure: &Failure) -> bool {
     failure.kind == FailureKind::Absent
 }
 
-/// Gives an upload up, and looks whether it is gone; whether it was there.
-pub(crate) async fn abort(bucket: &Bucket, key: &str, id: &str) -> Result<bool, Error> {
-    let path = bucket.path(key)?;
-    let fail = |failure: Failure| error(format!("the upload {} of {}", id, bucket.subject(key)), failure);
+/// Gives an upload up, and looks whether it is gone; whether it was there. `late`: parts were on their way, and may arrive after
+/// that.
+pub(crate) async fn abort(bucket: &Bucket, key: &str, id: &str, late: bool) -> Result<bool, Error> {
+    let fail = |failure: Failure| error(format!("the upload {} of {}", shown(id), bucket.subject(key)), failure);
+    let query = [("uploadId", id)];
     let rounds = async {
-        let id = id.to_owned();
         for round in 0..ABORT_ROUNDS {
-            let aborted = bucket
-                .retried(|| async { bucket.store().abort_multipart(&path, &id).await.map_err(Failure::from) })
-                .await;
-            match aborted {
-                Ok(()) => {}
-                Err(failure) if is_gone(&failure) => return Ok(round > 0),
-                Err(failure) => return Err(fail(failure)),
+            let delete = || bucket.send(Method::DELETE, key, &query, HeaderMap::new(), Bytes::new());
+            match bucket.retried(delete).await {
+                Err(failure) if !is_gone(&failure) => return Err(fail(failure)),
+                Err(_) if round == 0 && !late => return Ok(false),
+                _ => {}
             }
-            match listing::parts(bucket, key, &id).await {
+            if late && round == 0 {
+                tokio::time::sleep(LATE_PARTS).await;
+                continue;
+            }
+            match listing::parts(bucket, key, id).await {
                 Err(failure) if is_gone(&failure) => return Ok(true),
                 // Some services list no parts where others say that there is no upload.
                 Ok(parts) if parts.is_empty() => return Ok(true),

@@ -113,8 +113,8 @@ fn what_a_bucket_does_not_allow_is_told_by_its_code() {
         ("create upload", "AccessDenied", 403, 5, "403 AccessDenied: these keys may not do that; check ACCESS_KEY_ID"),
         ("head", "AccessDenied", 403, 5, "403: these keys may not do that"),
         ("part", "QuotaExceeded", 403, 8, "part 1 of s3://apps/marketapp-30"),
-        ("complete", "InvalidPart", 400, 10, "400 InvalidPart"),
-        ("list parts", "NotImplemented", 501, 11, "501 NotImplemented"),
+        ("complete", "InvalidPart", 400, 1, "400 InvalidPart"),
+        ("list parts", "NotImplemented", 501, 11, "the parts of s3://apps/marketapp-30"),
         (
             "list",
             "PermanentRedirect",
@@ -184,9 +184,11 @@ fn a_list_that_lies_is_no_report() {
             "<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>".to_owned(),
             "lacks NextContinuationToken",
         ),
+        ("<ListBucketResult><IsTruncated>true</IsTruncated><NextContinuationToken>COUNT</NextContinuationToken></ListBucketResult>".to_owned(), "goes on for ever"),
         (page("").replace("<Size>1", "<Size>-1"), "Size in the service's list is no number"),
     ] {
-        let server = HttpServer::start(move |_, _| Reply::bytes(text.clone().into_bytes()));
+        let server =
+            HttpServer::start(move |_, nth| Reply::bytes(text.replace("COUNT", &nth.to_string()).into_bytes()));
         let message = dump(s3::market(&server.url(""), "here", "apps", &[]), "", "").monitor();
         let line = failure(&call("monitor", &message), 10);
         assert!(line.contains(expected), "{line}");
@@ -249,4 +251,42 @@ fn an_upload_whose_part_is_refused_is_given_up_and_looked_after() {
     assert_eq!((server.uploads(), server.keys("apps").len()), (0, 0));
     let last = server.seen().into_iter().rev().take(2).map(|seen| seen.what()).collect::<Vec<_>>();
     assert_eq!(last, ["list parts", "abort"], "it is looked after");
+}
+
+#[test]
+fn a_completion_that_stays_unknown_is_left_to_gc_and_said() {
+    let server = S3Server::start_with(|seen, _| match seen.what() {
+        "complete" => Fate::Refused(503, "SlowDown", None),
+        _ => Fate::Whole,
+    });
+    let directory = TempDir::new().unwrap();
+    let market = server.market("apps", &[]);
+    let context = suite::impatient();
+    let path = image(directory.path(), b"bytes");
+    let outcome = market_testkit::block_on(suite::import_with(&market, &path, "", &context));
+    let line = outcome.unwrap_err().to_string();
+    assert!(line.contains("whether the app was published could not be found out"), "{line}");
+    assert!(line.contains("look for it in the marketplace before importing again"), "{line}");
+    let log = context.log.lines().join("\n");
+    assert!(log.contains("may be completed at this moment"), "{log}");
+    assert_eq!((server.uploads(), server.keys("apps").len()), (1, 0));
+}
+
+#[test]
+fn an_image_of_many_small_extents_takes_no_more_memory() {
+    use std::os::unix::fs::FileExt;
+    use wait4::Wait4;
+    let server = S3Server::start();
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("image");
+    let file = fs::File::create(&path).unwrap();
+    file.set_len(256 << 20).unwrap();
+    for at in (0..256 << 20).step_by(8 << 10) {
+        file.write_all_at(&[7; 4 << 10], at).unwrap();
+    }
+    let mut child = suite::started(&dump(server.market("apps", &[]), path.to_str().unwrap(), ""));
+    drop((child.stdout.take(), child.stderr.take()));
+    let used = child.wait4().unwrap();
+    assert!(used.rusage.maxrss < 110 << 20, "{} bytes of memory", used.rusage.maxrss);
+    let _ = server.keys("apps");
 }

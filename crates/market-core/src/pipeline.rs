@@ -343,7 +343,13 @@ async fn discard_staged<B: StorageBackend>(backend: &B, action: &DeleteAction, c
             context.log.info(format_args!("app {id}: the unfinished import {} was discarded", object.key));
         }
     }
-    listed?;
+    match listed {
+        // Whoever may import need not be allowed to look for what is unfinished, and not every service can tell.
+        Err(error) if matches!(error.kind, ErrorKind::Unsupported | ErrorKind::Denied) => {
+            context.log.warn(format_args!("app {id}: unfinished imports cannot be looked for ({error})"));
+        }
+        listed => listed?,
+    }
     if staged.is_empty() {
         context.log.info(format_args!("app {id} has no SOURCE yet: there is nothing to remove"));
     }

@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
 #![allow(dead_code, unreachable_pub, reason = "each test program uses a part of it")]
 
+use bytes::Bytes;
 use driver_s3::S3Market;
+use http::{HeaderMap, Method};
 use market_core::action::ImportAction;
 use market_core::attributes::S3Attributes;
 use market_core::backend::{Context, MarketBackend, ObjectState, StorageBackend, StoredObject};
@@ -14,6 +16,7 @@ use market_core::report::ImportedApp;
 use market_core::stop::StopSwitch;
 use market_core::template::{Template, serde::from_template};
 use market_core::transfer::Options;
+use market_core::transfer::s3::Bucket;
 use market_testkit::conformance::{self, objects, stored};
 use market_testkit::driver::{answer, failure, run, start, stderr};
 use market_testkit::dump::Dump;
@@ -294,10 +297,15 @@ pub fn keys_are_made_as_the_stock_driver_makes_them(service: Service<'_>) {
         assert_eq!(found, [(Some(AppId(app)), 5)], "{prefix}");
         assert_eq!(app_bytes(&dump.market, app, source).unwrap(), b"bytes");
     }
-    for prefix in ["/apps", "a//b", "../a", "a/./b", "a\nb", &"a".repeat(1_020)] {
+    for prefix in ["/apps", "a//b", "../a", "a/./b", "a\nb", &"a".repeat(1_022)] {
         let dump = Dump { market: service("keys", &[("APP_PREFIX", prefix)]), ..plain.clone() };
         assert!(failure(&import(&dump), 4).contains("APP_PREFIX"));
     }
+    // A prefix that no import takes any more: what is there can be counted and deleted.
+    let slash = Dump { market: service("keys", &[("APP_PREFIX", "a//b")]), ..plain.clone() };
+    assert!(call("monitor", &slash.monitor()).status.success());
+    assert!(stderr(&delete(&slash, "s3://keys/a//b-30")).contains("was already gone"));
+    assert_eq!(delete(&slash, "s3://keys/a/../apps-30").status.code(), Some(5));
     // The prefix was another one then; the bucket is another one.
     let renamed = Dump { app: 3, market: service("keys", &[("APP_PREFIX", "new")]), ..plain.clone() };
     assert!(stderr(&delete(&renamed, "s3://keys/our apps/of 2026-3")).contains("removed"));
@@ -338,10 +346,24 @@ pub fn images_of_any_shape_arrive_whole(service: Service<'_>) {
         let market = service("shapes", &[("READ_LENGTH", PART.0)]);
         let dump = dump(market, &source, &md5_hex(&bytes));
         let source = answer(&import(&dump), "SOURCE");
-        assert!(app_bytes(&dump.market, 30, &source).unwrap() == bytes, "{source}: other bytes ({parts} parts)");
+        assert!(app_bytes(&dump.market, 30, &source).unwrap() == bytes, "{source}: other bytes");
+        assert_eq!(parts_of(&dump.market, "marketapp-30"), parts);
         assert!(delete(&dump, &source).status.success());
     }
     assert!(contents(&service("shapes", &[])).is_empty());
+}
+
+/// How many parts an object was made of: services tell it in its ETag.
+fn parts_of(attributes: &[(String, String)], key: &str) -> String {
+    let mut template = Template::new();
+    for (name, value) in attributes {
+        template.push(name, value).unwrap();
+    }
+    let config: S3Attributes = from_template(&template).unwrap();
+    let bucket = Bucket::open(&config.access().unwrap(), &config.bucket, &Options::default()).unwrap();
+    let answer = block_on(bucket.send(Method::HEAD, key, &[], HeaderMap::new(), Bytes::new())).unwrap();
+    let etag = answer.headers.get("etag").unwrap().to_str().unwrap().trim_matches('"').to_owned();
+    etag.rsplit('-').next().unwrap().to_owned()
 }
 
 pub fn a_wrong_image_leaves_nothing(service: Service<'_>) {
@@ -374,20 +396,30 @@ pub fn an_operator_is_told_what_is_wrong(service: Service<'_>) {
             "403 SignatureDoesNotMatch: the secret key is wrong, or the region is; check",
         ),
         (("ACCESS_KEY_ID", "hunter2"), 5, ": the access key is unknown there; check ACCESS_KEY_ID"),
-        (("ACCESS_KEY_ID", " "), 4, "ACCESS_KEY_ID: is empty"),
-        (("ACCESS_KEY_ID", "\u{e9}"), 4, "the access key id: is empty, or holds what no request can be signed with"),
+        (("ACCESS_KEY_ID", " "), 4, "attribute ACCESS_KEY_ID: is empty"),
+        (("SECRET_ACCESS_KEY", " "), 4, "attribute SECRET_ACCESS_KEY: is empty"),
+        (
+            ("ACCESS_KEY_ID", "\u{e9}"),
+            4,
+            "attribute ACCESS_KEY_ID: is empty, or holds what no request can be signed with",
+        ),
         (("BUCKET", "a/b"), 4, "attribute BUCKET: is not the name of a bucket"),
-        (("REGION", "a/b"), 4, "the region"),
+        (("REGION", "a/b"), 4, "attribute REGION: is empty, or holds"),
         (("ENDPOINT", "s3.local:80"), 4, "attribute ENDPOINT: is no http:// or https:// URL"),
         (("TOTAL_MB", "many"), 4, "TOTAL_MB: expected a whole number"),
-        (("READ_LENGTH", "0"), 4, "attribute READ_LENGTH: is no size of a part"),
-        (("READX_LENGTH", "5121"), 4, "attribute READ_LENGTH: is no size of a part"),
+        (("ENDPOINT", "http://{host}"), 4, "attribute ENDPOINT: is no http:// or https:// URL"),
+        (("READ_LENGTH", "-1"), 4, "READ_LENGTH: expected a whole number"),
         (("FORCE_PATH_STYLE", "perhaps"), 4, "FORCE_PATH_STYLE: expected yes or no"),
     ] {
         let dump = dump(service("promises", &[more]), &path, "");
         let lines = [import(&dump), call("monitor", &dump.monitor())].map(|output| failure(&output, code));
         assert!(lines.iter().all(|line| line.contains(expected)), "{lines:?}");
     }
+    let odd = dump(service("promises", &[("READ_LENGTH", "0")]), &path, "");
+    assert!(
+        stderr(&call("monitor", &odd.monitor()))
+            .contains("WARN: monitor: READ_LENGTH: parts have 5 to 5120 MiB; 5 MiB")
+    );
     let versioned = dump(service("promises", &[("SIGNATURE_VERSION", "s3")]), &path, "");
     assert!(
         stderr(&call("monitor", &versioned.monitor()))
@@ -457,6 +489,18 @@ pub fn what_a_killed_import_leaves_is_found(service: Service<'_>) {
         fs::write(&list, "s3://killed/marketapp-30\n").unwrap();
         gc(&[])["objects"][0]["key"] == "marketapp-77"
     });
-    assert_eq!(gc(&["--delete"])["objects"][0]["removed"], true);
+    // An app that is being imported has no SOURCE yet: what its key names is not touched.
+    let app = |id: i64, source: &str| {
+        format!(
+            "<MARKETPLACEAPP><ID>{id}</ID><SOURCE>{source}</SOURCE><MARKETPLACE_ID>100</MARKETPLACE_ID><TYPE>1</TYPE></MARKETPLACEAPP>"
+        )
+    };
+    let listed = [app(30, "s3://killed/marketapp-30"), app(77, "")].concat();
+    fs::write(&list, format!("<MARKETPLACEAPP_POOL>{listed}</MARKETPLACEAPP_POOL>")).unwrap();
+    assert_eq!(gc(&["--delete"])["objects"].as_array().unwrap().len(), 0);
+    wait_until("gc removes the orphan", || {
+        fs::write(&list, "s3://killed/marketapp-30\n").unwrap();
+        gc(&["--delete"])["objects"][0]["removed"] == true
+    });
     assert_eq!(app_bytes(&orphan.market, 77, &source), None);
 }

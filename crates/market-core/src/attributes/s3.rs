@@ -2,11 +2,10 @@
 
 use crate::error::Error;
 use crate::model::{MiB, Secret};
-use market_transfer::ErrorKind;
 use market_transfer::s3::Access;
 use serde::Deserialize;
 
-/// What the template of an S3 marketplace says (docs/driver-contract.md section 5). The driver reads all of it; who fetches an
+/// What the template of an S3 marketplace says (docs/s3.md). The driver reads all of it; who fetches an
 /// app needs the service and the keys, by the same rules.
 ///
 /// ```
@@ -59,13 +58,6 @@ impl S3Attributes {
         if endpoint.is_none() && self.aws == Some(false) {
             return Err(Error::config("ENDPOINT", "is missing, and AWS says that the service is not AWS"));
         }
-        for (name, value) in
-            [("ACCESS_KEY_ID", self.access_key_id.expose()), ("SECRET_ACCESS_KEY", self.secret_access_key.expose())]
-        {
-            if value.trim().is_empty() {
-                return Err(Error::config(name, "is empty"));
-            }
-        }
         let access = Access {
             endpoint,
             region: self.region.trim().to_owned(),
@@ -77,9 +69,10 @@ impl S3Attributes {
             let subject = match error.subject.as_str() {
                 "the endpoint" => "attribute ENDPOINT",
                 "the region" => "attribute REGION",
+                "the access key id" => "attribute ACCESS_KEY_ID",
+                "the secret access key" => "attribute SECRET_ACCESS_KEY",
                 _ => "attribute BUCKET",
             };
-            debug_assert_eq!(error.kind, ErrorKind::Malformed);
             Error { subject: subject.to_owned(), ..error.into() }
         })?;
         Ok(access)

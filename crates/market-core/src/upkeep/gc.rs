@@ -3,7 +3,7 @@
 use crate::action::{self, DumpError};
 use crate::backend::{Context, Deleted, ObjectState, StorageBackend, StoredObject};
 use crate::error::{Error, ErrorKind};
-use crate::model::Marketplace;
+use crate::model::{AppId, Marketplace};
 use market_transfer::shown;
 use std::collections::HashSet;
 use std::time::Duration;
@@ -12,6 +12,8 @@ use std::time::Duration;
 #[derive(Clone, Debug, Default)]
 pub struct KnownApps {
     sources: Vec<String>,
+    /// With the ids of their apps, where those are known. An app that is being imported has an empty SOURCE.
+    ids: Vec<(AppId, String)>,
     /// Whether somebody has put the sources together: then each must be one of the marketplace's kind.
     by_hand: bool,
     /// How long ago the list was made: what was published since is not in it.
@@ -37,7 +39,7 @@ impl KnownApps {
             if sources.is_empty() {
                 return Err(Error::new(ErrorKind::Usage, "the list of apps", "is empty: every app would be garbage"));
             }
-            return Ok(Self { sources, by_hand: true, age });
+            return Ok(Self { sources, ids: Vec::new(), by_hand: true, age });
         }
         let apps = action::read_apps(text).map_err(|error| Self::unreadable(&error))?;
         let listed: HashSet<_> = apps.iter().map(|app| app.id).collect();
@@ -46,9 +48,9 @@ impl KnownApps {
             let error = Error::new(ErrorKind::Usage, "the list of apps", cause);
             return Err(error.remedy("make it as oneadmin with \"onemarketapp list -x\", after \"onemarket show -x\""));
         }
-        let sources =
-            apps.iter().map(|app| app.source.as_str().to_owned()).filter(|source| !source.is_empty()).collect();
-        Ok(Self { sources, by_hand: false, age })
+        let ids: Vec<_> = apps.iter().map(|app| (app.id, app.source.as_str().to_owned())).collect();
+        let sources = ids.iter().map(|(_, source)| source.clone()).filter(|source| !source.is_empty()).collect();
+        Ok(Self { sources, ids, by_hand: false, age })
     }
 
     fn unreadable(error: &DumpError) -> Error {
@@ -104,12 +106,19 @@ pub async fn find<B: StorageBackend>(backend: &B, rules: &Rules, context: &Conte
     }
     let known: Option<HashSet<String>> =
         rules.apps.as_ref().map(|apps| apps.sources.iter().filter_map(|source| backend.key_of(source)).collect());
+    // What these apps have cannot be told by their SOURCE: they are being imported, or the marketplace's template was changed.
+    let untold = rules.apps.iter().flat_map(|apps| &apps.ids).filter(|(_, source)| backend.key_of(source).is_none());
+    let untold: HashSet<AppId> = untold.map(|(id, _)| *id).collect();
     let list_age = rules.apps.as_ref().map_or(Duration::ZERO, |apps| apps.age);
     let mut findings = Findings::default();
     let mut judge = |object: StoredObject| {
         let (reason, older_than) = match (object.state, &known) {
             (ObjectState::Staged, _) => (Reason::Unfinished, rules.older_than),
             (ObjectState::Published, Some(known)) if !known.contains(&object.key) => {
+                if object.app.is_some_and(|app| untold.contains(&app)) {
+                    findings.spared += 1;
+                    return;
+                }
                 (Reason::NoApp, rules.older_than.saturating_add(list_age))
             }
             (ObjectState::Published, _) => return,

@@ -53,6 +53,7 @@ impl Access {
     /// # Errors
     /// When the endpoint is no URL of a service, or a name cannot be used.
     pub fn bucket_url(&self, bucket: &str) -> Result<String, Error> {
+        self.check()?;
         let mut url = self.service()?;
         if !is_bucket_name(bucket) {
             return Err(malformed(format!("bucket {}", crate::shown(bucket)), "is not the name of a bucket"));
@@ -66,7 +67,12 @@ impl Access {
             let host = format!("{bucket}.{}", url.host_str().unwrap_or_default());
             url.set_host(Some(&host)).map_err(|_| malformed(host.as_str(), "is no host name"))?;
         }
-        Ok(url.as_str().trim_end_matches('/').to_owned())
+        // What one of the two parsers takes for a host is none for the other.
+        let text = url.as_str().trim_end_matches('/').to_owned();
+        if text.parse::<http::Uri>().is_err() {
+            return Err(malformed("the endpoint", "is no http:// or https:// URL"));
+        }
+        Ok(text)
     }
 
     /// Whether it is AWS itself.
@@ -78,7 +84,7 @@ impl Access {
     }
 
     /// What can be signed with these texts.
-    pub(crate) fn check(&self) -> Result<(), Error> {
+    fn check(&self) -> Result<(), Error> {
         let printable = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() || b == b' ');
         if !printable(&self.region) || self.region.contains(['/', ',']) {
             return Err(malformed("the region", "is empty, or holds what no request can be signed with"));
@@ -182,6 +188,7 @@ mod tests {
             ("s3.local", "x", "apps"),
             ("ftp://s3.local", "x", "apps"),
             ("http://", "x", "apps"),
+            ("http://{host}:9000", "x", "apps"),
             ("http://s3.local/?a", "x", "apps"),
             ("http://me:hunter2@s3.local", "x", "apps"),
             ("", "", "apps"),
@@ -197,8 +204,8 @@ mod tests {
             assert!(!error.to_string().contains("hunter2"), "{error}");
         }
         for region in ["", "a/b", "ä", "a\nb"] {
-            assert!(access("http://s3.local", region, false).check().is_err(), "{region:?}");
+            assert!(access("http://s3.local", region, false).bucket_url("apps").is_err(), "{region:?}");
         }
-        access("http://s3.local", "any where", false).check().unwrap();
+        access("http://s3.local", "any where", false).bucket_url("apps").unwrap();
     }
 }

@@ -17,6 +17,8 @@ pub struct Failure {
     pub code: String,
     /// What happened, in words.
     pub cause: String,
+    /// Whether the clocks of this machine and of the service are too far apart.
+    pub skewed: bool,
     pub(crate) again: bool,
     pub(crate) pause: Option<Duration>,
 }
@@ -24,7 +26,7 @@ pub struct Failure {
 impl Failure {
     /// A failure without an answer.
     pub(crate) fn new(kind: ErrorKind, cause: impl Into<String>) -> Self {
-        Self { kind, status: None, code: String::new(), cause: cause.into(), again: false, pause: None }
+        Self { kind, status: None, code: String::new(), cause: cause.into(), skewed: false, again: false, pause: None }
     }
 
     /// A failure without an answer that may pass.
@@ -40,21 +42,6 @@ impl Failure {
     /// A request that was refused.
     pub(super) fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
         let Told { code, region } = Told::read(body);
-        let kind = match (status.as_u16(), code.as_str()) {
-            (_, "NoSuchBucket" | "NoSuchKey" | "NoSuchUpload") | (404, _) => ErrorKind::Absent,
-            (507, _) | (_, "QuotaExceeded" | "ServiceQuotaExceeded" | "TooManyBuckets" | "EntityTooLarge") => {
-                ErrorKind::Full
-            }
-            (300..=399, _) | (_, "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException") => {
-                ErrorKind::Malformed
-            }
-            (_, "InvalidAccessKeyId" | "ExpiredToken" | "InvalidToken") | (401 | 403 | 407, _) => ErrorKind::Denied,
-            (405 | 501, _) | (_, "NotImplemented") => ErrorKind::Unsupported,
-            (409 | 412, _) => ErrorKind::Changed,
-            _ => ErrorKind::Unreachable,
-        };
-        let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-        let region = header("x-amz-bucket-region").map(str::to_owned).filter(|text| is_word(text)).or(region);
         let passing = matches!(
             code.as_str(),
             "InternalError"
@@ -66,12 +53,32 @@ impl Failure {
                 | "XAmzContentSHA256Mismatch"
                 | "OperationAborted"
         );
-        let again = passing || matches!(status.as_u16(), 408 | 429) || (status.is_server_error() && status != 501);
-        let means = meaning(status, &code, region.as_deref(), headers);
+        let again = passing
+            || matches!(status.as_u16(), 408 | 429)
+            || (status.is_server_error() && !matches!(status.as_u16(), 501 | 507));
+        let kind = match (status.as_u16(), code.as_str()) {
+            (_, "NoSuchBucket" | "NoSuchKey" | "NoSuchUpload") | (404, _) => ErrorKind::Absent,
+            (507, _) | (_, "QuotaExceeded" | "ServiceQuotaExceeded" | "TooManyBuckets" | "EntityTooLarge") => {
+                ErrorKind::Full
+            }
+            (300..=399, _) | (_, "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException") => {
+                ErrorKind::Malformed
+            }
+            (_, "InvalidAccessKeyId" | "ExpiredToken" | "InvalidToken") | (401 | 403 | 407, _) => ErrorKind::Denied,
+            (405 | 501, _) | (_, "NotImplemented") => ErrorKind::Unsupported,
+            (409 | 412, _) => ErrorKind::Changed,
+            (400..=499, _) if !again => ErrorKind::Failed,
+            _ => ErrorKind::Unreachable,
+        };
+        let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let region = header("x-amz-bucket-region").map(str::to_owned).filter(|text| is_word(text)).or(region);
+        let skew = skew(&code, headers).filter(|_| matches!(status.as_u16(), 401 | 403));
+        let skewed = skew.is_some();
+        let means = skew.unwrap_or_else(|| meaning(status, &code, region.as_deref()));
         let named = if code.is_empty() { String::new() } else { format!(" {code}") };
         let cause = format!("the service answered {}{named}{means}", status.as_u16());
         let pause = header("retry-after").and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
-        Self { kind, status: Some(status.as_u16()), code, cause, again: again && status != 507, pause }
+        Self { kind, status: Some(status.as_u16()), code, cause, skewed, again, pause }
     }
 
     /// The failure inside of an error of the client library.
@@ -87,7 +94,14 @@ impl Failure {
             }
         }
         let cause = crate::location::shown_line(&cause.to_string());
-        Self::passing(format!("the service's answer cannot be understood ({cause})"))
+        Self::garbled(format!("the service's answer cannot be understood ({cause})"))
+    }
+
+    /// What an answer tells that says 200 and is an error all the same: services answer before they have done what takes long.
+    pub fn told_in(body: &[u8]) -> Option<Self> {
+        let Told { code, .. } = Told::read(body);
+        let cause = format!("the service answered {code}");
+        (!code.is_empty()).then(|| Self { code, ..Self::new(ErrorKind::Unreachable, cause) })
     }
 
     /// Whether the service said so, and nothing was done.
@@ -102,18 +116,11 @@ impl Failure {
 }
 
 /// What is wrong, for codes and states that have one usual reason.
-fn meaning(status: StatusCode, code: &str, region: Option<&str>, headers: &HeaderMap) -> String {
-    // An answer to HEAD has no code.
-    let apart =
-        skew(headers).filter(|_| matches!(code, "" | "RequestTimeTooSkewed" | "RequestExpired" | "AccessDenied"));
-    if let (401 | 403, Some(skew)) = (status.as_u16(), apart) {
-        return format!(": {skew}");
-    }
+fn meaning(status: StatusCode, code: &str, region: Option<&str>) -> String {
     let text = match (status.as_u16(), code) {
         (_, "SignatureDoesNotMatch") => "the secret key is wrong, or the region is",
         (_, "InvalidAccessKeyId" | "NotSignedUp") => "the access key is unknown there",
         (_, "ExpiredToken" | "InvalidToken" | "TokenRefreshRequired") => "the keys have expired",
-        (_, "RequestTimeTooSkewed" | "RequestExpired") => "this machine's clock and the service's differ",
         (_, "NoSuchBucket") => "there is no such bucket",
         (_, "NoSuchUpload") => "there is no such upload any more",
         (_, "BucketAlreadyExists") => "somebody else has a bucket of that name",
@@ -135,13 +142,20 @@ fn meaning(status: StatusCode, code: &str, region: Option<&str>, headers: &Heade
     format!(": {text}")
 }
 
-/// How far apart the clocks are, when it is so far that services refuse what is signed: a quarter of an hour in most.
-fn skew(headers: &HeaderMap) -> Option<String> {
-    let date = headers.get(http::header::DATE)?.to_str().ok()?;
-    let theirs = DateTime::parse_from_rfc2822(date).ok()?;
-    let minutes = (theirs.to_utc() - Utc::now()).num_minutes();
-    (minutes.abs() >= 5)
-        .then(|| format!("this machine's clock differs from the service's by {} minutes", minutes.abs()))
+/// Says so when the clocks are too far apart: services refuse what is signed a quarter of an hour off. An answer to HEAD has no
+/// code to tell.
+fn skew(code: &str, headers: &HeaderMap) -> Option<String> {
+    let date = headers.get(http::header::DATE).and_then(|date| DateTime::parse_from_rfc2822(date.to_str().ok()?).ok());
+    let minutes = date.map_or(0, |theirs| (theirs.to_utc() - Utc::now()).num_minutes().abs());
+    match code {
+        "RequestTimeTooSkewed" | "RequestExpired" if minutes < 5 => {
+            Some(": this machine's clock and the service's differ".to_owned())
+        }
+        "" | "AccessDenied" | "RequestTimeTooSkewed" | "RequestExpired" if minutes >= 5 => {
+            Some(format!(": this machine's clock differs from the service's by {minutes} minutes"))
+        }
+        _ => None,
+    }
 }
 
 /// What the body of a refusal tells.
@@ -224,8 +238,8 @@ mod tests {
                 false,
                 "the bucket is in the region eu-north-1",
             ),
-            (with_code(400, "hunter2 \n"), ErrorKind::Unreachable, false, "400 hunter2"),
-            (with_code(400, "two words"), ErrorKind::Unreachable, false, "400 Bad Request"),
+            (with_code(400, "hunter2 \n"), ErrorKind::Failed, false, "400 hunter2"),
+            (with_code(400, "two words"), ErrorKind::Failed, false, "400 Bad Request"),
         ] {
             assert_eq!((failure.kind, failure.again), (kind, again), "{failure}");
             assert!(failure.cause.contains(expected), "{failure}");

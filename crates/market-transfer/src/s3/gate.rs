@@ -28,6 +28,9 @@ const MAX_ANSWER_BYTES: usize = 16 << 20;
 /// The longest refusal that is read.
 const MAX_REFUSAL_BYTES: usize = 64 << 10;
 
+/// An answer that is read at once may take so many times as long as the service may be silent.
+const ANSWER_PATIENCE: u32 = 4;
+
 #[derive(Clone, Debug)]
 pub(super) struct Gate {
     client: Client,
@@ -68,8 +71,12 @@ impl Gate {
         Ok(HttpResponse::from_parts(parts, body))
     }
 
-    /// A whole answer, or an error when it is too long or stops.
-    async fn read(&self, mut body: HttpResponseBody, most: usize) -> Result<Bytes, Failure> {
+    /// A whole answer, or an error when it is too long, or stops, or never ends.
+    async fn read(&self, body: HttpResponseBody, most: usize) -> Result<Bytes, Failure> {
+        timeout(self.idle * ANSWER_PATIENCE, self.read_on(body, most)).await.map_err(|_| silent())?
+    }
+
+    async fn read_on(&self, mut body: HttpResponseBody, most: usize) -> Result<Bytes, Failure> {
         let mut answer = Vec::new();
         while let Some(frame) = timeout(self.idle, body.frame()).await.map_err(|_| silent())? {
             let frame = frame.map_err(|error| Failure::inside(&error))?;

@@ -57,7 +57,6 @@ impl Bucket {
     /// # Errors
     /// When the endpoint, the region, a key or the name cannot be used, or `tls_ca` cannot be read.
     pub fn open(access: &Access, name: &str, options: &Options) -> Result<Self, Error> {
-        access.check()?;
         let url = access.bucket_url(name)?;
         let gate = Gate::new(options, &crate::shown(&url))?;
         let store = AmazonS3Builder::new()
