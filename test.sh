@@ -24,6 +24,8 @@ run cargo test --workspace --no-fail-fast
 run cargo check --quiet --package market-core --no-default-features
 run cargo check --quiet --package market-core --no-default-features --features serde
 run cargo check --quiet --package market-core --no-default-features --features model
+# Those who need no S3 get none.
+run cargo check --quiet --package driver-http
 run few_crates
 
 passed=$(grep -E '^test result:' "$log" | sed -E 's/.* ([0-9]+) passed.*/\1/' | awk "{ sum += \$1 } END { print sum + 0 }")

@@ -1,9 +1,11 @@
 #![doc = include_str!("../README.md")]
 
+mod completion;
 mod key;
 mod listing;
 mod market;
 mod parts;
+mod unfinished;
 mod upload;
 
 pub use market::{S3Market, Staged};

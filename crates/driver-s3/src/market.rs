@@ -3,7 +3,8 @@
 use crate::key::{self, Keys};
 use crate::listing;
 use crate::parts::{LARGEST_OBJECT_BYTES, LARGEST_PART_BYTES, PartSizes, SMALLEST_PART_BYTES};
-use crate::upload::{self, Upload};
+use crate::unfinished;
+use crate::upload::Upload;
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use market_core::attributes::S3Attributes;
@@ -195,7 +196,7 @@ impl StorageBackend for S3Market {
         let key = self.keys.of(app);
         check_prefix(&self.bucket, &key)?;
         // Until something is made, nothing has to be waited for.
-        self.stop.or(upload::must_be_free(&self.bucket, &key)).await?;
+        self.stop.or(unfinished::must_be_free(&self.bucket, &key)).await?;
         let sizes = PartSizes::new(length, self.part_bytes);
         Upload::begin(Arc::clone(&self.bucket), key, sizes, &self.log).await.map(Staged)
     }
@@ -213,11 +214,11 @@ impl StorageBackend for S3Market {
     }
 
     async fn publish(&self, staged: &mut Staged) -> Published {
-        staged.0.complete(&source(&self.bucket, staged.0.key())).await
+        staged.0.complete(&source(&self.bucket, &staged.0.key)).await
     }
 
     async fn resolve(&self, staged: &mut Staged) -> Published {
-        staged.0.resolve(&source(&self.bucket, staged.0.key()), self.options.backoff).await
+        staged.0.resolve(&source(&self.bucket, &staged.0.key), self.options.backoff).await
     }
 
     async fn discard(&self, staged: Staged) -> Result<(), Error> {
@@ -284,7 +285,7 @@ impl StorageBackend for S3Market {
         match upload {
             None => remove_object(&self.bucket, key).await,
             Some(id) => {
-                let was_there = upload::abort(&self.bucket, key, id, false).await?;
+                let was_there = unfinished::abort(&self.bucket, key, id, false).await?;
                 Ok(if was_there { Deleted::Removed } else { Deleted::Absent })
             }
         }
@@ -303,7 +304,7 @@ fn split_staged_key(key: &str) -> Option<(&str, &str)> {
 /// Removes an object. A service says nothing of whether there was one, so it is looked for first.
 async fn remove_object(bucket: &Bucket, key: &str) -> Result<Deleted, Error> {
     let fail = |failure| error(bucket.subject(key), failure);
-    if upload::find(bucket, key).await.map_err(fail)?.is_none() {
+    if unfinished::find(bucket, key).await.map_err(fail)?.is_none() {
         return Ok(Deleted::Absent);
     }
     let delete = || bucket.send(Method::DELETE, key, &[], HeaderMap::new(), Bytes::new());
