@@ -8,10 +8,10 @@ use crate::location::shown_line;
 use crate::rate::{Pacer, Rate};
 use crate::remote_file::RemoteFile;
 use crate::resume::Resumable;
-use crate::ssh::{Host, Ssh};
-use crate::{Error, Location, Piece, shown};
 #[cfg(feature = "s3")]
-use crate::{ErrorKind, s3};
+use crate::s3;
+use crate::ssh::{Host, Ssh};
+use crate::{Error, ErrorKind, Location, Piece, shown};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
