@@ -60,7 +60,7 @@ fn an_app_is_fetched_with_the_keys_of_its_marketplace_and_verified() {
         (&source, [("ACCESS_KEY_ID", "hunter2")], 5, "the access key is unknown there"),
         (&source, [("ENDPOINT", "http://127.0.0.1:1")], 10, "onnection refused"),
         (&source, [("ENDPOINT", "s3.local")], 4, "attribute ENDPOINT: is no http:// or https:// URL"),
-        (&source, [("REGION", "a/b")], 4, "the region"),
+        (&source, [("REGION", "a/b")], 4, "attribute REGION: is empty, or holds"),
         ("s3://apps/none-30", [("X", "")], 6, "s3://apps/none-30 at 127.0.0.1"),
         ("s3://none/none-30", [("X", "")], 6, "404 NoSuch"),
         ("s3://apps//x", [("X", "")], 4, "is a key that cannot be used"),
