@@ -19,7 +19,11 @@ pub mod attributes;
 #[cfg(feature = "driver")]
 pub mod backend;
 #[cfg(feature = "driver")]
+pub mod catalogue;
+#[cfg(feature = "driver")]
 pub mod container;
+#[cfg(feature = "driver")]
+pub mod discovery;
 #[cfg(feature = "driver")]
 mod dispose;
 #[cfg(feature = "driver")]

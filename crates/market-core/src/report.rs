@@ -192,7 +192,13 @@ impl AppTemplate {
         Ok(())
     }
 
-    fn value(&self, name: &str) -> Option<&str> {
+    /// What kind of app it is.
+    pub fn app_type(&self) -> AppType {
+        self.app_type
+    }
+
+    /// The value of an attribute that was added by [`single`](Self::single).
+    pub fn value(&self, name: &str) -> Option<&str> {
         self.attributes.iter().find_map(|(found, field)| match field {
             Field::Single(value) if found == name => Some(value.as_str()),
             _ => None,

@@ -13,9 +13,10 @@
 //! `delete`; what follows a dot does not count, so that `import.real` still is an import) or else by its first argument. The
 //! dump comes in the next argument, or on standard input when that argument is `-`.
 
-use crate::action::{DeleteAction, DumpError, ImportAction, MAX_DUMP_BYTES, MonitorAction};
+use crate::action::{DeleteAction, DumpError, ImportAction, MAX_DUMP_BYTES, MonitorAction, read_marketplace};
 use crate::attributes::TransferAttributes;
-use crate::backend::{Context, StorageBackend};
+use crate::backend::{Context, MarketBackend, StorageBackend};
+use crate::discovery::{self, DiscoveryBackend, Printer};
 use crate::dispose::dispose;
 use crate::error::{Error, ErrorKind};
 use crate::log::{Log, one_line};
@@ -225,11 +226,16 @@ fn run_until_stopped(script: &str, act: impl AsyncFnOnce(Context) -> Result<(), 
 
 /// The options before any template was read: `SSH` is the command, and `ONE_LOCATION` where OpenNebula's own helpers are.
 fn options_of_environment() -> Options {
-    let one = std::env::var_os("ONE_LOCATION").filter(|location| !location.is_empty());
-    let var = one.map_or_else(|| PathBuf::from("/var/lib/one"), |location| PathBuf::from(location).join("var"));
-    let helpers = Helpers { directory: var.join("remotes/datastore"), dump: None };
+    let helpers = Helpers { directory: remotes().join("datastore"), dump: None };
     let ssh = std::env::var("SSH").unwrap_or_default();
     Options { ssh, helpers: Some(helpers), ..Options::default() }
+}
+
+/// Where OpenNebula keeps its drivers: `/var/lib/one/remotes`, or below `ONE_LOCATION`.
+pub fn remotes() -> PathBuf {
+    let one = std::env::var_os("ONE_LOCATION").filter(|location| !location.is_empty());
+    let var = one.map_or_else(|| PathBuf::from("/var/lib/one"), |location| PathBuf::from(location).join("var"));
+    var.join("remotes")
 }
 
 /// Runs a storage driver: the whole main of it.
@@ -249,6 +255,109 @@ pub fn run<B: StorageBackend>() -> ExitCode {
         MarketAction::Import => import::<B>(call, context).await,
         MarketAction::Delete => delete::<B>(call, context).await,
     })
+}
+
+/// Runs a driver that discovers apps: the whole main of it. Import and delete are refused.
+pub fn run_discovery<B: DiscoveryBackend>() -> ExitCode {
+    let name = format!("market-{}", B::MAD);
+    let arguments: Vec<_> = std::env::args_os().collect();
+    if arguments.iter().any(|argument| argument == "--dry-run") {
+        return end(|| {
+            let preview = Preview::parse(&name, &arguments)?;
+            run_until_stopped("dry-run", async |context| preview_apps::<B>(preview, context).await)
+        });
+    }
+    let program =
+        Program { name: &name, version: B::VERSION, about: B::ABOUT, actions: MarketAction::ALL, dump_on_stdin: false };
+    execute(&program, async |call, context| {
+        let refused = |what: &str| {
+            Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("Cannot {what} {}", B::PLACE),
+                "its apps are made elsewhere",
+            ))
+        };
+        match call.action {
+            MarketAction::Monitor => discover::<B>(call, context).await,
+            MarketAction::Import => {
+                // What the export step made must not stay.
+                if let Some(command) = ImportAction::decode(&call.dump).ok().and_then(|action| action.dispose) {
+                    dispose(command.expose(), &context).await;
+                }
+                refused("import app into")
+            }
+            MarketAction::Delete => refused("delete app from"),
+        }
+    })
+}
+
+async fn discover<B: DiscoveryBackend>(call: Call<MarketAction>, mut context: Context) -> Result<(), Error> {
+    let action = MonitorAction::decode(&call.dump)?;
+    check_id(call.id, action.marketplace.id)?;
+    let backend = open::<B>(&action.marketplace, &mut context).await?;
+    let mut printer = Printer::new(std::io::stdout().lock());
+    context.stop.or(backend.discover(&mut |app| printer.app(&app))).await?;
+    if printer.apps == 0 {
+        context.log.warn("the catalogue holds no app");
+    }
+    printer.finish()
+}
+
+/// What a person wants to see of a catalogue.
+struct Preview {
+    market: Option<OsString>,
+    json: bool,
+}
+
+impl Preview {
+    fn parse(name: &str, arguments: &[OsString]) -> Result<Self, Error> {
+        let usage = |cause: &str| {
+            let error = Error::new(ErrorKind::Usage, format!("{name} --dry-run"), one_line(cause));
+            error.remedy(format!("{name} --dry-run [MARKET] [--format table|json]; MARKET is a file with the output of \"onemarket show -x\""))
+        };
+        let mut preview = Self { market: None, json: false };
+        let mut parser = lexopt::Parser::from_args(arguments.iter().skip(1));
+        while let Some(argument) = parser.next().map_err(|error| usage(&error.to_string()))? {
+            match argument {
+                lexopt::Arg::Long("dry-run") => {}
+                lexopt::Arg::Long("format") => {
+                    let format = parser.value().map_err(|error| usage(&error.to_string()))?;
+                    preview.json = match format.to_str() {
+                        Some("table") => false,
+                        Some("json") => true,
+                        _ => return Err(usage("--format: expected table or json")),
+                    };
+                }
+                lexopt::Arg::Value(word) if word == "monitor" => {}
+                lexopt::Arg::Value(word) if preview.market.is_none() => preview.market = Some(word),
+                other => return Err(usage(&other.unexpected().to_string())),
+            }
+        }
+        Ok(preview)
+    }
+
+    /// The marketplace of a file, of standard input or of a dump; one without attributes when none is named.
+    fn marketplace(&self, mad: &str) -> Result<Marketplace, Error> {
+        let text = match &self.market {
+            None => format!(
+                "<MARKETPLACE><ID>-1</ID><NAME>default</NAME><MARKET_MAD>{mad}</MARKET_MAD><TEMPLATE/></MARKETPLACE>"
+            )
+            .into_bytes(),
+            Some(word) if word == "-" => read_stdin()?,
+            Some(word) if Path::new(word).exists() => {
+                std::fs::read(word).map_err(|error| Error::io(word.to_string_lossy(), &error))?
+            }
+            Some(word) => word.as_bytes().to_vec(),
+        };
+        read_marketplace(&text).map_err(|error| Error::new(ErrorKind::Usage, "the marketplace", error.to_string()))
+    }
+}
+
+async fn preview_apps<B: DiscoveryBackend>(preview: Preview, mut context: Context) -> Result<(), Error> {
+    let backend = open::<B>(&preview.marketplace(B::MAD)?, &mut context).await?;
+    let apps = context.stop.or(backend.monitor()).await?.apps;
+    let text = if preview.json { discovery::json(&apps) } else { discovery::table(&apps) };
+    print(text.as_bytes())
 }
 
 /// The actions of a market driver.
@@ -331,7 +440,7 @@ fn in_marketplace(marketplace: &Marketplace, error: Error) -> Error {
 }
 
 /// Opens the backend of a marketplace, and makes the context follow the marketplace's template.
-pub(crate) async fn open<B: StorageBackend>(marketplace: &Marketplace, context: &mut Context) -> Result<B, Error> {
+pub(crate) async fn open<B: MarketBackend>(marketplace: &Marketplace, context: &mut Context) -> Result<B, Error> {
     let attributes: TransferAttributes = configuration(marketplace)?;
     let options = Options { user_agent: format!("market-{}/{}", B::MAD, B::VERSION), ..context.options.clone() };
     context.options = attributes.apply(options, &context.log).map_err(|error| in_marketplace(marketplace, error))?;

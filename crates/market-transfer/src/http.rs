@@ -159,7 +159,7 @@ fn root_cause(error: &reqwest::Error) -> String {
 }
 
 /// A response that is none.
-fn refusal(subject: &str, status: StatusCode, headers: &HeaderMap) -> Attempt {
+pub(crate) fn refusal(subject: &str, status: StatusCode, headers: &HeaderMap) -> Attempt {
     let again =
         status.is_server_error() || matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS);
     let kind = match status {

@@ -22,6 +22,7 @@
 mod buffers;
 mod command;
 mod digest;
+mod document;
 mod error;
 mod file;
 mod helper;
@@ -42,6 +43,7 @@ mod transfer;
 mod unpack;
 
 pub use digest::{Digester, Digests, Wanted};
+pub use document::Document;
 pub use error::{Error, ErrorKind};
 pub use helper::Helpers;
 pub use location::{Location, shown};

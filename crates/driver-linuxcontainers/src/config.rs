@@ -1,0 +1,89 @@
+//! The attributes of the marketplace's template.
+
+use market_core::error::Error;
+use serde::Deserialize;
+
+/// What the driver reads (docs/public-marketplaces.md).
+#[derive(Clone, Debug, Deserialize)]
+pub struct LinuxContainersConfig {
+    /// The URL of the server.
+    pub endpoint: Option<String>,
+    /// The same, as the web interface writes it.
+    pub base_url: Option<String>,
+    /// The size of the images that are made, in MiB.
+    pub image_size_mb: Option<u32>,
+    /// Their file system: ext4 or xfs.
+    pub filesystem: Option<String>,
+    /// Their format: raw or qcow2.
+    pub format: Option<String>,
+    /// Whether distributions that nobody has tried are left out.
+    pub skip_untested: Option<bool>,
+    /// The share of a processor that a container gets.
+    pub cpu: Option<f64>,
+    /// How many processors it sees.
+    pub vcpu: Option<u32>,
+    /// Its memory, in MiB.
+    pub memory: Option<u32>,
+    /// Whether root in the container is root on the host.
+    pub privileged: Option<bool>,
+}
+
+/// The same with every default in its place.
+pub(crate) struct Settings {
+    /// With a slash at its end.
+    pub(crate) endpoint: String,
+    pub(crate) size_mib: u32,
+    pub(crate) filesystem: &'static str,
+    pub(crate) format: &'static str,
+    pub(crate) skip_untested: bool,
+    pub(crate) cpu: f64,
+    pub(crate) vcpu: u32,
+    pub(crate) memory_mib: u32,
+    pub(crate) privileged: bool,
+}
+
+/// The public server.
+const ENDPOINT: &str = "https://images.linuxcontainers.org/";
+
+impl LinuxContainersConfig {
+    /// Checks every attribute.
+    pub(crate) fn settings(&self) -> Result<Settings, Error> {
+        let given = [&self.endpoint, &self.base_url].into_iter().flatten().map(|text| text.trim());
+        let endpoint = given.into_iter().find(|text| !text.is_empty()).unwrap_or(ENDPOINT);
+        let positive = |name: &str, number: u32| match number {
+            0 => Err(Error::config(name, "is zero")),
+            number => Ok(number),
+        };
+        let cpu = self.cpu.unwrap_or(1.0);
+        if !cpu.is_finite() || cpu <= 0.0 {
+            return Err(Error::config("CPU", "is no share of a processor"));
+        }
+        Ok(Settings {
+            endpoint: checked(endpoint)?,
+            size_mib: positive("IMAGE_SIZE_MB", self.image_size_mb.unwrap_or(2_048))?,
+            filesystem: one_of("FILESYSTEM", self.filesystem.as_deref(), &["ext4", "xfs"])?,
+            format: one_of("FORMAT", self.format.as_deref(), &["raw", "qcow2"])?,
+            skip_untested: self.skip_untested.unwrap_or(true),
+            cpu,
+            vcpu: positive("VCPU", self.vcpu.unwrap_or(2))?,
+            memory_mib: positive("MEMORY", self.memory.unwrap_or(768))?,
+            privileged: self.privileged.unwrap_or(true),
+        })
+    }
+}
+
+/// A URL that can stand in a SOURCE, with one slash at its end.
+pub(crate) fn checked(endpoint: &str) -> Result<String, Error> {
+    let begins = |scheme: &str| endpoint.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
+    let plain = endpoint.bytes().all(|b| b.is_ascii_graphic() && !b"?#\"'\\`$".contains(&b));
+    if !(begins("http://") || begins("https://")) || !plain {
+        return Err(Error::config("ENDPOINT", "is no http:// or https:// URL of a server"));
+    }
+    Ok(format!("{}/", endpoint.trim_end_matches('/')))
+}
+
+fn one_of(name: &str, given: Option<&str>, known: &[&'static str]) -> Result<&'static str, Error> {
+    let given = given.map(str::trim).unwrap_or(known[0]);
+    let found = known.iter().find(|known| known.eq_ignore_ascii_case(given));
+    found.copied().ok_or_else(|| Error::config(name, format!("is none of {}", known.join(", "))))
+}

@@ -1,0 +1,131 @@
+//! A product of the index, and the app that it becomes.
+
+use crate::config::Settings;
+use chrono::NaiveDateTime;
+use market_core::catalogue::{Json, valid_name};
+use market_core::encoding::encode;
+use market_core::model::AppType;
+use market_core::report::{AppTemplate, ReportError};
+use market_core::template::{Rules, WriteError, Writer};
+use md5::{Digest, Md5};
+use std::fmt::Write as _;
+
+/// Distributions that are known to work.
+const TESTED: [&str; 10] =
+    ["almalinux", "alpine", "amazonlinux", "debian", "devuan", "fedora", "opensuse", "oracle", "rockylinux", "ubuntu"];
+
+/// The file that an image is made of.
+const ROOT: &str = "root.tar.xz";
+
+/// The newest build of a product.
+pub(crate) struct Image {
+    pub(crate) name: String,
+    architecture: &'static str,
+    /// When it was built: `20261122_07:42`, and in seconds since 1970.
+    pub(crate) version: String,
+    pub(crate) built: i64,
+    path: String,
+    sha256: String,
+}
+
+impl Image {
+    /// Looks at a product, by its key `distro:release:arch:variant`; `Ok(None)` when it is not wanted, else what is wrong with it.
+    pub(crate) fn read(key: &str, product: Json<'_>, settings: &Settings) -> Result<Option<Self>, &'static str> {
+        let mut words = key.split(':');
+        let (Some(distro), Some(release), Some(arch), Some(variant), None) =
+            (words.next(), words.next(), words.next(), words.next(), words.next())
+        else {
+            return Err("its name is not distro:release:arch:variant");
+        };
+        let (architecture, suffix) = match arch {
+            "amd64" => ("x86_64", ""),
+            "arm64" => ("aarch64", " (aarch64)"),
+            _ => return Ok(None),
+        };
+        if variant != "default" || (settings.skip_untested && !TESTED.contains(&distro)) {
+            return Ok(None);
+        }
+        let name = valid_name(&format!("{distro}_{release}{suffix}")).ok_or("no name can be made of its own")?;
+        let product = product.object().ok_or("it is no object")?;
+        let versions = product.get("versions").and_then(Json::object).ok_or("it has no versions")?;
+        // In no order that could be trusted, and some lack their image.
+        let builds = versions.iter().filter_map(|(version, build)| {
+            let built = NaiveDateTime::parse_from_str(version, "%Y%m%d_%H:%M").ok()?.and_utc().timestamp();
+            let item = build.object()?.get("items")?.object()?.get(ROOT)?.object()?;
+            Some((built, version, item))
+        });
+        let Some((built, version, item)) = builds.max_by(|one, other| (one.0, one.1).cmp(&(other.0, other.1))) else {
+            return Err("it has no image");
+        };
+        let path = item.text("path").ok_or("its image has no path")?;
+        if !is_path(&path) {
+            return Err("the path of its image is none");
+        }
+        let sha256 = item.text("sha256").unwrap_or_default().into_owned();
+        Ok(Some(Self {
+            name,
+            architecture,
+            version: version.to_owned(),
+            built,
+            path: path.trim_start_matches('/').to_owned(),
+            sha256,
+        }))
+    }
+
+    /// The app's template, its attributes in the order of the stock driver.
+    pub(crate) fn render(&self, settings: &Settings) -> Result<AppTemplate, ReportError> {
+        let Settings { endpoint, size_mib, filesystem, format, .. } = settings;
+        let link = format!("{endpoint}{}", self.path);
+        let mut app = AppTemplate::new(&self.name, AppType::Image)?;
+        app.single("SIZE", &size_mib.to_string())?;
+        app.single("PUBLISHER", endpoint)?;
+        app.single("FORMAT", format)?;
+        app.single("REGTIME", &self.built.to_string())?;
+        app.single("SOURCE", &format!("lxd://{link}?size={size_mib}&filesystem={filesystem}&format={format}"))?;
+        app.single("MD5", &self.md5(settings))?;
+        app.single("IMPORT_ID", "-1")?;
+        app.single("ORIGIN_ID", "-1")?;
+        app.single("VERSION", "1.0")?;
+        app.single("TYPE", "IMAGE")?;
+        app.single("DESCRIPTION", &format!("Downloaded from {endpoint}"))?;
+        app.single("LINK", &link)?;
+        app.single("ARCHITECTURE", self.architecture)?;
+        app.single("HYPERVISOR", "lxc")?;
+        app.single("APPTEMPLATE64", &encode(b"DRIVER=\"raw\"\n"))?;
+        app.single("VMTEMPLATE64", &encode(&self.vm_template(settings)?))?;
+        Ok(app)
+    }
+
+    /// No digest of an image, which is made later: it changes when the build does, or what is made of it.
+    fn md5(&self, settings: &Settings) -> String {
+        let Settings { size_mib, filesystem, format, cpu, vcpu, memory_mib, privileged, .. } = settings;
+        let build =
+            if self.sha256.is_empty() { format!("{} {}", self.version, self.path) } else { self.sha256.clone() };
+        let text = format!("{build} {size_mib} {filesystem} {format} {cpu} {vcpu} {memory_mib} {privileged}");
+        Md5::digest(text).iter().fold(String::new(), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        })
+    }
+
+    fn vm_template(&self, settings: &Settings) -> Result<Vec<u8>, WriteError> {
+        let mut vm = Writer::new(Rules::Oned);
+        vm.single("SCHED_REQUIREMENTS", format!("HYPERVISOR=lxc & ARCH={}", self.architecture))?;
+        vm.single("CPU", settings.cpu.to_string())?;
+        vm.single("VCPU", settings.vcpu.to_string())?;
+        vm.single("MEMORY", settings.memory_mib.to_string())?;
+        vm.single("LXC_UNPRIVILEGED", (!settings.privileged).to_string())?;
+        vm.vector("GRAPHICS", [("LISTEN", "0.0.0.0"), ("TYPE", "vnc")])?;
+        let context = [("NETWORK", "YES"), ("SSH_PUBLIC_KEY", "$USER[SSH_PUBLIC_KEY]"), ("SET_HOSTNAME", "$NAME")];
+        vm.vector("CONTEXT", context)?;
+        vm.vector("RAW", [("TYPE", "lxc"), ("DATA", "lxc.apparmor.profile=unconfined")])?;
+        vm.single("HYPERVISOR", "lxc")?;
+        Ok(vm.finish())
+    }
+}
+
+/// A path below the endpoint, which a program of OpenNebula takes apart again.
+fn is_path(path: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"/_.:+~@%-".contains(&b);
+    path.len() <= 1_024 && path.bytes().all(plain) && path.split('/').all(|segment| segment != "..")
+}

@@ -1,0 +1,8 @@
+#![doc = include_str!("../README.md")]
+
+mod config;
+mod image;
+mod market;
+
+pub use config::LinuxContainersConfig;
+pub use market::LinuxContainersMarket;

@@ -1,0 +1,8 @@
+//! `market-linuxcontainers`: the executable of the driver.
+
+use driver_linuxcontainers::LinuxContainersMarket;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    market_core::shim::run_discovery::<LinuxContainersMarket>()
+}

@@ -1,0 +1,7 @@
+#![doc = include_str!("../README.md")]
+
+mod appliance;
+mod market;
+mod vm_template;
+
+pub use market::{OneConfig, OneMarket};

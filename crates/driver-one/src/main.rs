@@ -1,0 +1,8 @@
+//! `market-one`: the executable of the driver.
+
+use driver_one::OneMarket;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    market_core::shim::run_discovery::<OneMarket>()
+}

@@ -1,0 +1,130 @@
+//! A document of a web server as a whole: fetched in one request, compressed when the server likes, and no larger than allowed.
+
+use crate::http::{client, failure, refusal};
+use crate::resume::{Attempt, Patience};
+use crate::{Error, ErrorKind, Options, shown};
+use flate2::write::MultiGzDecoder;
+use reqwest::Client;
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING};
+use std::io::{self, Write};
+use tokio::time::timeout;
+
+/// A document may take so many times as long as its server may be silent.
+const DOCUMENT_PATIENCE: u32 = 2;
+
+/// What a web server has.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Document {
+    /// The bytes, unpacked.
+    pub bytes: Vec<u8>,
+    /// Where they were in the end, after redirects.
+    pub url: String,
+}
+
+impl Document {
+    /// Fetches a document of at most `max_bytes` bytes.
+    ///
+    /// # Errors
+    /// When it is not there, not whole, too large, or does not come in time. A break is tried again from the start.
+    pub async fn fetch(url: &str, max_bytes: u64, options: &Options) -> Result<Self, Error> {
+        let subject = shown(url);
+        let client = client(options, &subject, |builder| builder.read_timeout(options.idle_timeout))?;
+        let mut patience = Patience::new(options);
+        loop {
+            let tried = timeout(options.idle_timeout * DOCUMENT_PATIENCE, try_once(&client, url, &subject, max_bytes));
+            let attempt = match tried.await {
+                Ok(Ok(document)) => return Ok(document),
+                Ok(Err(attempt)) => attempt,
+                Err(_) => Error::new(ErrorKind::Unreachable, &subject, "does not come to an end in time").into(),
+            };
+            if !attempt.again {
+                return Err(attempt.error);
+            }
+            patience
+                .wait(attempt.pause)
+                .await
+                .map_err(|given_up| Error { cause: format!("{}{given_up}", attempt.error.cause), ..attempt.error })?;
+        }
+    }
+}
+
+async fn try_once(client: &Client, url: &str, subject: &str, max_bytes: u64) -> Result<Document, Attempt> {
+    let response = client.get(url).header(ACCEPT_ENCODING, "gzip").send().await;
+    let mut response = response.map_err(|error| failure(subject, &error))?;
+    if response.status() != reqwest::StatusCode::OK {
+        return Err(refusal(subject, response.status(), response.headers()));
+    }
+    let encoding = response.headers().get(CONTENT_ENCODING).map(|value| value.as_bytes().to_ascii_lowercase());
+    let capped = Capped { bytes: Vec::new(), left: max_bytes };
+    let mut body = match encoding.as_deref() {
+        None | Some(b"identity" | b"") => Body::Plain(capped),
+        Some(b"gzip" | b"x-gzip") => Body::Gzip(MultiGzDecoder::new(capped)),
+        Some(_) => {
+            return Err(
+                Error::new(ErrorKind::Unsupported, subject, "comes in an encoding that was not asked for").into()
+            );
+        }
+    };
+    let place = response.url().to_string();
+    let mut fetched = 0;
+    while let Some(data) =
+        response.chunk().await.map_err(|error| Attempt { again: true, ..failure(subject, &error) })?
+    {
+        fetched += data.len() as u64;
+        body.take(&data).and_then(|()| if fetched > max_bytes { Err(too_large()) } else { Ok(()) }).map_err(
+            |error| {
+                let cause = if error.kind() == io::ErrorKind::FileTooLarge {
+                    format!("is larger than {} MiB", max_bytes >> 20)
+                } else {
+                    "is no whole gzip stream".to_owned()
+                };
+                Attempt::from(Error::new(ErrorKind::Corrupt, subject, cause))
+            },
+        )?;
+    }
+    let bytes = body.finish().map_err(|_| Error::new(ErrorKind::Corrupt, subject, "is no whole gzip stream"))?;
+    Ok(Document { bytes, url: place })
+}
+
+enum Body {
+    Plain(Capped),
+    Gzip(MultiGzDecoder<Capped>),
+}
+
+impl Body {
+    fn take(&mut self, data: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Plain(capped) => capped.write_all(data),
+            Self::Gzip(decoder) => decoder.write_all(data),
+        }
+    }
+
+    fn finish(self) -> io::Result<Vec<u8>> {
+        match self {
+            Self::Plain(capped) => Ok(capped.bytes),
+            Self::Gzip(decoder) => decoder.finish().map(|capped| capped.bytes),
+        }
+    }
+}
+
+/// Bytes that are not allowed to become too many.
+struct Capped {
+    bytes: Vec<u8>,
+    left: u64,
+}
+
+fn too_large() -> io::Error {
+    io::ErrorKind::FileTooLarge.into()
+}
+
+impl Write for Capped {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.left = self.left.checked_sub(data.len() as u64).ok_or_else(too_large)?;
+        self.bytes.extend_from_slice(data);
+        Ok(data.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
