@@ -11,9 +11,10 @@ use market_core::model::MiB;
 use market_core::report::MonitorReport;
 use market_core::template::Template;
 use market_testkit::dump::{Dump, owned};
-use market_testkit::http::HttpServer;
+use market_testkit::http::{HttpServer, Reply};
 use market_testkit::s3::{Fate, S3Server};
 use market_testkit::{image, md5_file};
+use serde_json::json;
 use std::error::Error;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -29,7 +30,7 @@ Usage: lifecycle [--backend http|s3] [--keep] [--bin DIRECTORY]
 
   --backend NAME   the kind of marketplace (default: http)
   --keep           leave the directories and say where they are
-  --bin DIRECTORY  where the driver and datastore-fs are (default: beside this program's directory)
+  --bin DIRECTORY  where the drivers and datastore-fs are (default: beside this program's directory)
 ";
 
 fn main() -> ExitCode {
@@ -112,6 +113,7 @@ impl Options {
 /// The marketplace, the datastore and the executables of one run.
 struct Lifecycle {
     driver: PathBuf,
+    market_one: PathBuf,
     datastore_fs: PathBuf,
     images: PathBuf,
     datastore: PathBuf,
@@ -171,8 +173,8 @@ impl Market {
     }
 }
 
-/// How many steps a run has: three of the marketplace, five of each of the two apps.
-const STEPS: u64 = 13;
+/// How many steps a run has: three of the marketplace, five of each of the two apps, three of the public marketplace.
+const STEPS: u64 = 16;
 
 impl Lifecycle {
     fn new(options: &Options, scratch: &Path) -> Outcome<Self> {
@@ -184,6 +186,7 @@ impl Lifecycle {
         let directory = |name: &str| std::fs::create_dir(scratch.join(name)).map(|()| scratch.join(name));
         Ok(Self {
             driver: executable(options.backend.executable())?,
+            market_one: executable("market-one")?,
             datastore_fs: executable("datastore-fs")?,
             images: directory("images")?,
             datastore: directory("datastore")?,
@@ -205,9 +208,62 @@ impl Lifecycle {
             self.live(app, path, format)?;
         }
         self.step("Monitor again", || self.monitor())?;
+        self.discover(&qcow2)?;
         self.progress.finish_and_clear();
         say("Every byte came back as it went in, and nothing was left behind.");
         Ok(())
+    }
+
+    /// An app of a public marketplace, whose catalogue is our own here: discovered, fetched, compared.
+    fn discover(&self, original: &Path) -> Outcome<()> {
+        let md5 = md5_file(original)?;
+        let entry = json!({
+            "_id": {"$oid": "7e4a6a5e-0d6c-4b53-9d0e-0a1b2c3d4e5f"}, "name": "Debian", "version": "13", "format": "qcow2",
+            "creation_time": 1_763_800_000, "hypervisor": "ALL", "os-arch": "amd64", "short_description": "A \"small\" image",
+            "opennebula_template": "{\"CPU\": 1, \"MEMORY\": \"512\"}",
+            "files": [{"size": 268_435_456, "md5": md5, "dev_prefix": "vd", "type": "OS"}],
+        });
+        let catalogue = json!({"sEcho": 1, "appliances": [entry]}).to_string().into_bytes();
+        let image = original.to_owned();
+        let server = HttpServer::start(move |request, _| match request.path.as_str() {
+            "/appliance" => Reply::bytes(catalogue.clone()),
+            "/image.qcow2" => Reply::file(image.clone()),
+            // As the public server does it.
+            path if path.ends_with("/download/0") => Reply::status(302).header("Location", "/image.qcow2"),
+            _ => Reply::status(404),
+        });
+        let public = Dump::of_market(&[("ENDPOINT", &server.url("/"))]);
+        let mut source = String::new();
+        self.step("Public marketplace: discover its apps", || {
+            let answer = run(Command::new(&self.market_one).args(["monitor", &public.monitor(), "107"]))?;
+            let (_, apps) = MonitorReport::read(answer.as_bytes())?;
+            let app = apps.first().ok_or("no app was discovered")?;
+            expect("MD5", &app.md5, &md5)?;
+            source = app.source.as_str().to_owned();
+            Ok(format!("{}, {}", app.name, source))
+        })?;
+        let mut copy = PathBuf::new();
+        self.step("Public marketplace: export the app into a datastore (cp)", || {
+            let image = owned(&[("FROM_APP", "43"), ("FROM_APP_MD5", &md5)]);
+            copy = self.copy(&Dump { image_path: source.clone(), image, ..public.clone() }, "qcow2")?;
+            shown(&copy)
+        })?;
+        self.step("Public marketplace: compare with the original", || self.compare(&copy, original))
+    }
+
+    /// Copies an app into the datastore; where it is then.
+    fn copy(&self, request: &Dump, format: &str) -> Outcome<PathBuf> {
+        let request = Dump { base_path: self.datastore.to_str().unwrap_or_default().to_owned(), ..request.clone() };
+        let answer = run_on_stdin(&self.datastore_fs, &["cp", "7"], &request.copy())?;
+        let (path, copied_format) = answer.trim().split_once(' ').ok_or("cp did not answer with two words")?;
+        expect("format", copied_format, format)?;
+        Ok(PathBuf::from(path))
+    }
+
+    fn compare(&self, copy: &Path, original: &Path) -> Outcome<String> {
+        expect("MD5 of the copy", &md5_file(copy)?, &md5_file(original)?)?;
+        std::fs::remove_file(copy)?;
+        Ok("identical".to_owned())
     }
 
     /// One app from its import to its end.
@@ -233,23 +289,11 @@ impl Lifecycle {
         })?;
         let mut copy = PathBuf::new();
         self.step(&format!("App {app}: export it into a datastore (cp)"), || {
-            let request = Dump {
-                image_path: source.clone(),
-                image: owned(&[("FROM_APP", &app.to_string()), ("FROM_APP_MD5", &dump.md5)]),
-                base_path: self.datastore.to_str().unwrap_or_default().to_owned(),
-                ..dump.clone()
-            };
-            let answer = run_on_stdin(&self.datastore_fs, &["cp", "7"], &request.copy())?;
-            let (path, copied_format) = answer.trim().split_once(' ').ok_or("cp did not answer with two words")?;
-            expect("format", copied_format, format)?;
-            copy = PathBuf::from(path);
+            let image = owned(&[("FROM_APP", &app.to_string()), ("FROM_APP_MD5", &dump.md5)]);
+            copy = self.copy(&Dump { image_path: source.clone(), image, ..dump.clone() }, format)?;
             shown(&copy)
         })?;
-        self.step(&format!("App {app}: compare with the original"), || {
-            expect("MD5 of the copy", &md5_file(&copy)?, &md5_file(original)?)?;
-            std::fs::remove_file(&copy)?;
-            Ok("identical".to_owned())
-        })?;
+        self.step(&format!("App {app}: compare with the original"), || self.compare(&copy, original))?;
         self.step(&format!("App {app}: delete it"), || {
             dump.app_source = source.clone();
             run(Command::new(&self.driver).args(["delete", &dump.delete(), &app.to_string()]))?;

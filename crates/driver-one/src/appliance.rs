@@ -17,7 +17,7 @@ pub(crate) struct Appliance<'a> {
     pub(crate) name: String,
     /// Seconds since 1970; 0 when it says nothing.
     pub(crate) created: i64,
-    json: Json<'a>,
+    object: Object<'a>,
 }
 
 /// Why an entry becomes no app.
@@ -36,7 +36,7 @@ impl<'a> Appliance<'a> {
     /// Looks at an entry; what is wrong with it otherwise.
     pub(crate) fn read(json: Json<'a>) -> Result<Self, &'static str> {
         let object = json.object().ok_or("it is no object")?;
-        let id = object.get("_id").and_then(|id| id.object()?.text("$oid").or_else(|| None));
+        let id = object.get("_id").and_then(|id| id.object()?.text("$oid"));
         let id = id.ok_or("it has no _id")?.into_owned();
         // It becomes a part of URLs.
         if id.len() > 128 || !id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) || id.contains("..")
@@ -45,12 +45,12 @@ impl<'a> Appliance<'a> {
         }
         let name = object.text("name").ok_or("it has no name")?.into_owned();
         let created = object.get("creation_time").and_then(Json::integer).unwrap_or_default();
-        Ok(Self { id, name, created, json })
+        Ok(Self { id, name, created, object })
     }
 
     /// The app's template, its attributes in the order of the stock driver.
     pub(crate) fn render(&self, name: &str, endpoint: &str, log: &Log) -> Result<AppTemplate, Skipped> {
-        let object = self.json.object().unwrap_or_default();
+        let object = &self.object;
         let kind = object.text("type").unwrap_or(Cow::Borrowed("IMAGE"));
         let app_type = match AppType::from_word(&kind) {
             app_type @ (AppType::Image | AppType::VmTemplate | AppType::ServiceTemplate) => app_type,
@@ -77,9 +77,9 @@ impl<'a> Appliance<'a> {
         app.set("HYPERVISOR", Some(&hypervisor));
         let vm = App { id: &self.id, architecture: &architecture, hypervisor: &hypervisor, log };
         match app_type {
-            AppType::Image => app.image(&object, &vm),
-            AppType::VmTemplate => app.vm_template(&object, &vm),
-            _ => app.service(&object),
+            AppType::Image => app.image(object, &vm),
+            AppType::VmTemplate => app.vm_template(object, &vm),
+            _ => app.service(object),
         }
         Ok(app.template)
     }

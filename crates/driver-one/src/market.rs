@@ -104,10 +104,8 @@ impl OneMarket {
             let error = Error::new(ErrorKind::Mismatch, shown(&self.endpoint), cause);
             error.remedy("nothing was reported; check ENDPOINT, or try again later")
         };
-        let json = Json::parse(catalogue).ok_or_else(|| wrong("its answer is no JSON"))?;
-        let envelope = json.object().ok_or_else(|| wrong("its answer is no JSON object"))?;
-        let entries = envelope.get("appliances").and_then(Json::list);
-        let entries = entries.ok_or_else(|| wrong("its answer holds no list of appliances"))?;
+        let entries = Json::list_in(catalogue, "appliances");
+        let entries = entries.map_err(|cause| wrong(&format!("its list of appliances {cause}")))?;
         for (appliance, name) in self.named(&entries) {
             match appliance.render(&name, &self.endpoint, &self.log) {
                 Ok(app) => sink(app)?,

@@ -87,7 +87,7 @@ fn with_arm(object: Object<'_>) -> Vec<(String, String)> {
 
 /// Publishers have escaped quotes already, and the serializer does it.
 fn plain(text: &str) -> String {
-    value(&text.replace("\\\"", "\"")).into_owned()
+    if text.contains('\\') { value(&text.replace("\\\"", "\"")).into_owned() } else { value(text).into_owned() }
 }
 
 fn pairs(object: &Object<'_>) -> Vec<(String, String)> {

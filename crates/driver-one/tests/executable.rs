@@ -69,9 +69,13 @@ fn an_answer_that_is_not_whole_prints_nothing() {
     let cases: Vec<(HttpServer, i32, &str)> = vec![
         (HttpServer::start(|_, _| Reply::status(404)), 6, "404 Not Found"),
         (HttpServer::start(|_, _| Reply::status(302).header("Location", "/again")), 10, "redirects without end"),
-        (HttpServer::start(|_, _| Reply::bytes(b"<html>".to_vec())), 9, "is no JSON; nothing was reported"),
-        (HttpServer::start(|_, _| Reply::bytes(b"[]".to_vec())), 9, "is no JSON object"),
-        (HttpServer::start(|_, _| Reply::bytes(b"{\"appliances\": {}}".to_vec())), 9, "holds no list of appliances"),
+        (
+            HttpServer::start(|_, _| Reply::bytes(b"<html>".to_vec())),
+            9,
+            "list of appliances is no JSON; nothing was reported",
+        ),
+        (HttpServer::start(|_, _| Reply::bytes(b"[]".to_vec())), 9, "is not of the form"),
+        (HttpServer::start(|_, _| Reply::bytes(b"{\"appliances\": {}}".to_vec())), 9, "is not of the form"),
         (HttpServer::start(move |_, _| Reply::bytes(half.clone())), 9, "is no JSON"),
         (HttpServer::start(|_, _| Reply::bytes(vec![b' '; 65 << 20])), 9, "is larger than 64 MiB"),
         (

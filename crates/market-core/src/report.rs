@@ -142,13 +142,10 @@ impl MonitorReport {
 pub struct AppTemplate {
     name: String,
     app_type: AppType,
-    attributes: Vec<(String, Field)>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Field {
-    Single(String),
-    Vector(Vec<(String, String)>),
+    /// Those with one value, to be looked up.
+    singles: Vec<(String, String)>,
+    /// All of them, written.
+    written: Writer,
 }
 
 impl AppTemplate {
@@ -163,7 +160,7 @@ impl AppTemplate {
         if app_type.word().is_none() {
             return form("TYPE", "IMAGE, VMTEMPLATE or SERVICE_TEMPLATE");
         }
-        Ok(Self { name: name.to_owned(), app_type, attributes: Vec::new() })
+        Ok(Self { name: name.to_owned(), app_type, singles: Vec::new(), written: Writer::new(Rules::Oned) })
     }
 
     /// The app's name.
@@ -176,8 +173,8 @@ impl AppTemplate {
     /// # Errors
     /// When the syntax or `oned` cannot hold it.
     pub fn single(&mut self, name: &str, value: &str) -> Result<(), ReportError> {
-        Writer::new(Rules::Oned).single(name, value)?;
-        self.attributes.push((name.to_owned(), Field::Single(value.to_owned())));
+        self.written.single(name, value)?;
+        self.singles.push((name.to_owned(), value.to_owned()));
         Ok(())
     }
 
@@ -186,10 +183,7 @@ impl AppTemplate {
     /// # Errors
     /// When the syntax or `oned` cannot hold it.
     pub fn vector(&mut self, name: &str, pairs: &[(&str, &str)]) -> Result<(), ReportError> {
-        Writer::new(Rules::Oned).vector(name, pairs.iter().copied())?;
-        let pairs = pairs.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect();
-        self.attributes.push((name.to_owned(), Field::Vector(pairs)));
-        Ok(())
+        Ok(self.written.vector(name, pairs.iter().copied())?)
     }
 
     /// What kind of app it is.
@@ -199,10 +193,7 @@ impl AppTemplate {
 
     /// The value of an attribute that was added by [`single`](Self::single).
     pub fn value(&self, name: &str) -> Option<&str> {
-        self.attributes.iter().find_map(|(found, field)| match field {
-            Field::Single(value) if found == name => Some(value.as_str()),
-            _ => None,
-        })
+        self.singles.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
     }
 
     /// The template's text, as it goes in base64 into an `APP` line.
@@ -223,13 +214,9 @@ impl AppTemplate {
         if self.value("TYPE").is_none() {
             writer.single("TYPE", self.app_type.word().unwrap_or_default())?;
         }
-        for (name, field) in &self.attributes {
-            match field {
-                Field::Single(value) => writer.single(name, value)?,
-                Field::Vector(pairs) => writer.vector(name, pairs.iter().map(|(key, value)| (key, value)))?,
-            }
-        }
-        Ok(writer.finish())
+        let mut text = writer.finish();
+        text.extend_from_slice(self.written.as_bytes());
+        Ok(text)
     }
 }
 

@@ -58,7 +58,7 @@ async fn try_once(client: &Client, url: &str, subject: &str, max_bytes: u64) -> 
     let capped = Capped { bytes: Vec::new(), left: max_bytes };
     let mut body = match encoding.as_deref() {
         None | Some(b"identity" | b"") => Body::Plain(capped),
-        Some(b"gzip" | b"x-gzip") => Body::Gzip(MultiGzDecoder::new(capped)),
+        Some(b"gzip" | b"x-gzip") => Body::Gzip(Box::new(MultiGzDecoder::new(capped))),
         Some(_) => {
             return Err(
                 Error::new(ErrorKind::Unsupported, subject, "comes in an encoding that was not asked for").into()
@@ -88,7 +88,7 @@ async fn try_once(client: &Client, url: &str, subject: &str, max_bytes: u64) -> 
 
 enum Body {
     Plain(Capped),
-    Gzip(MultiGzDecoder<Capped>),
+    Gzip(Box<MultiGzDecoder<Capped>>),
 }
 
 impl Body {

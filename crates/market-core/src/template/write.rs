@@ -30,7 +30,7 @@ pub enum Rules {
 /// );
 /// # Ok::<(), market_core::template::WriteError>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Writer {
     out: Vec<u8>,
     rules: Rules,
@@ -114,6 +114,11 @@ impl Writer {
         }
     }
 
+    /// The text so far.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.out
+    }
+
     /// The text.
     pub fn finish(self) -> Vec<u8> {
         self.out
@@ -166,6 +171,10 @@ impl Writer {
 /// Whether a value comes back from XML as it went in: UTF-8, the characters of XML 1.0, no carriage return (read back as a
 /// newline).
 pub(super) fn survives_xml(value: &[u8]) -> bool {
+    // Plain ASCII, nearly always: looked at many bytes at a time.
+    if value.iter().fold(true, |plain, &b| plain & ((b' '..0x80).contains(&b) | (b == b'\n') | (b == b'\t'))) {
+        return true;
+    }
     std::str::from_utf8(value).is_ok_and(|text| {
         text.chars().all(|c| match c {
             '\t' | '\n' => true,
