@@ -31,7 +31,7 @@ pub(crate) fn of(object: &Object<'_>, app: &App<'_>) -> Option<Vec<u8>> {
         }
         return None;
     };
-    let mut out = Out { writer: Writer::new(Rules::Oned), app };
+    let mut out = Out { writer: Writer::with_capacity(Rules::Oned, 2 << 10), app };
     let (mut requires, mut os, mut hypervisor) = (false, false, false);
     for (name, member) in template.iter() {
         let upper = name.to_uppercase();

@@ -132,7 +132,7 @@ impl<'de> Visitor<'de> for Members {
     }
 
     fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Object<'de>, M::Error> {
-        let mut members = Vec::with_capacity(24);
+        let mut members = Vec::with_capacity(8);
         while let Some((name, value)) = map.next_entry::<&RawValue, &RawValue>()? {
             members.push((string(name.get()).unwrap_or_default(), Json(value)));
         }
@@ -237,7 +237,7 @@ fn unfit(c: char) -> bool {
 /// A name that `oned` takes as it is, made of one of somebody's; `None` when nothing is left of it.
 ///
 /// ```
-/// assert_eq!(market_core::catalogue::valid_name(" a: \"b\"\n").unwrap(), "a-  -b");
+/// assert_eq!(market_core::catalogue::valid_name(" a: \"b\"\n").unwrap(), "a- -b");
 /// ```
 pub fn valid_name(name: &str) -> Option<String> {
     let taken: String = name

@@ -49,7 +49,7 @@ impl<W: Write> Printer<W> {
             return Err(Error::new(ErrorKind::Failed, "the driver's answer", cause));
         }
         self.apps += 1;
-        let mut writer = Writer::new(Rules::Oned);
+        let mut writer = Writer::with_capacity(Rules::Oned, record.len() + 8);
         writer.single("APP", record).map_err(ReportError::from)?;
         self.out.write_all(&writer.finish()).map_err(|error| undelivered(&error))
     }

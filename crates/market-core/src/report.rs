@@ -137,13 +137,17 @@ impl MonitorReport {
     }
 }
 
+/// What most templates of apps fit in.
+const USUAL_BYTES: usize = 4 << 10;
+
 /// The template of a discovered app: attributes in the order they are added, valid name first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppTemplate {
     name: String,
     app_type: AppType,
-    /// Those with one value, to be looked up.
-    singles: Vec<(String, String)>,
+    /// Those with one value, to be looked up: names and values one behind the other, and where they end.
+    singles: String,
+    ends: Vec<(usize, usize)>,
     /// All of them, written.
     written: Writer,
 }
@@ -160,7 +164,13 @@ impl AppTemplate {
         if app_type.word().is_none() {
             return form("TYPE", "IMAGE, VMTEMPLATE or SERVICE_TEMPLATE");
         }
-        Ok(Self { name: name.to_owned(), app_type, singles: Vec::new(), written: Writer::new(Rules::Oned) })
+        Ok(Self {
+            name: name.to_owned(),
+            app_type,
+            singles: String::with_capacity(USUAL_BYTES),
+            ends: Vec::with_capacity(24),
+            written: Writer::with_capacity(Rules::Oned, USUAL_BYTES),
+        })
     }
 
     /// The app's name.
@@ -174,7 +184,10 @@ impl AppTemplate {
     /// When the syntax or `oned` cannot hold it.
     pub fn single(&mut self, name: &str, value: &str) -> Result<(), ReportError> {
         self.written.single(name, value)?;
-        self.singles.push((name.to_owned(), value.to_owned()));
+        self.singles.push_str(name);
+        let end_of_name = self.singles.len();
+        self.singles.push_str(value);
+        self.ends.push((end_of_name, self.singles.len()));
         Ok(())
     }
 
@@ -193,7 +206,14 @@ impl AppTemplate {
 
     /// The value of an attribute that was added by [`single`](Self::single).
     pub fn value(&self, name: &str) -> Option<&str> {
-        self.singles.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
+        let mut start = 0;
+        for &(end_of_name, end) in &self.ends {
+            if &self.singles[start..end_of_name] == name {
+                return Some(&self.singles[end_of_name..end]);
+            }
+            start = end;
+        }
+        None
     }
 
     /// The template's text, as it goes in base64 into an `APP` line.
@@ -209,7 +229,7 @@ impl AppTemplate {
                 return form(name, "a whole number");
             }
         }
-        let mut writer = Writer::new(Rules::Oned);
+        let mut writer = Writer::with_capacity(Rules::Oned, self.written.as_bytes().len() + 512);
         writer.single("NAME", &self.name)?;
         if self.value("TYPE").is_none() {
             writer.single("TYPE", self.app_type.word().unwrap_or_default())?;

@@ -56,7 +56,7 @@ pub struct Program<'a, A: 'static> {
     /// Its version.
     pub version: &'static str,
     /// One line on what it is.
-    pub about: &'static str,
+    pub about: &'a str,
     /// The actions by their words.
     pub actions: &'static [(&'static str, A)],
     /// Actions whose dump always comes on standard input, with the id as their only argument.
@@ -248,9 +248,7 @@ pub fn run<B: StorageBackend>() -> ExitCode {
             Some(task) => run_until_stopped(work.word(), async |context| upkeep::run::<B>(task, context).await),
         });
     }
-    let program =
-        Program { name: &name, version: B::VERSION, about: B::ABOUT, actions: MarketAction::ALL, dump_on_stdin: false };
-    execute(&program, async |call, context| match call.action {
+    execute(&program_of::<B>(&name), async |call, context| match call.action {
         MarketAction::Monitor => monitor::<B>(call, context).await,
         MarketAction::Import => import::<B>(call, context).await,
         MarketAction::Delete => delete::<B>(call, context).await,
@@ -267,9 +265,12 @@ pub fn run_discovery<B: DiscoveryBackend>() -> ExitCode {
             run_until_stopped("dry-run", async |context| preview_apps::<B>(preview, context).await)
         });
     }
-    let program =
-        Program { name: &name, version: B::VERSION, about: B::ABOUT, actions: MarketAction::ALL, dump_on_stdin: false };
-    execute(&program, async |call, context| {
+    if arguments.iter().any(|argument| argument == "--help" || argument == "-h") {
+        let about = format!("{}\n\nFor people: {}", B::ABOUT, Preview::usage(&name));
+        let program = Program { about: &about, ..program_of::<B>(&name) };
+        return end(|| print(program.help().as_bytes()));
+    }
+    execute(&program_of::<B>(&name), async |call, context| {
         let refused = |what: &str| {
             Err(Error::new(
                 ErrorKind::Unsupported,
@@ -310,10 +311,17 @@ struct Preview {
 }
 
 impl Preview {
+    fn usage(name: &str) -> String {
+        format!(
+            "{name} --dry-run [MARKET] [--format table|json] tells what would be reported; MARKET is a file with the output of \
+             \"onemarket show -x\""
+        )
+    }
+
     fn parse(name: &str, arguments: &[OsString]) -> Result<Self, Error> {
         let usage = |cause: &str| {
             let error = Error::new(ErrorKind::Usage, format!("{name} --dry-run"), one_line(cause));
-            error.remedy(format!("{name} --dry-run [MARKET] [--format table|json]; MARKET is a file with the output of \"onemarket show -x\""))
+            error.remedy(Self::usage(name))
         };
         let mut preview = Self { market: None, json: false };
         let mut parser = lexopt::Parser::from_args(arguments.iter().skip(1));
@@ -358,6 +366,10 @@ async fn preview_apps<B: DiscoveryBackend>(preview: Preview, mut context: Contex
     let apps = context.stop.or(backend.monitor()).await?.apps;
     let text = if preview.json { discovery::json(&apps) } else { discovery::table(&apps) };
     print(text.as_bytes())
+}
+
+fn program_of<B: MarketBackend>(name: &str) -> Program<'_, MarketAction> {
+    Program { name, version: B::VERSION, about: B::ABOUT, actions: MarketAction::ALL, dump_on_stdin: false }
 }
 
 /// The actions of a market driver.

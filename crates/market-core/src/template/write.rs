@@ -42,6 +42,11 @@ impl Writer {
         Self { out: Vec::new(), rules }
     }
 
+    /// An empty text with room for so many bytes.
+    pub fn with_capacity(rules: Rules, bytes: usize) -> Self {
+        Self { out: Vec::with_capacity(bytes), rules }
+    }
+
     /// Writes `NAME="value"`.
     ///
     /// # Errors
