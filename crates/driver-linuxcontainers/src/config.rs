@@ -1,5 +1,6 @@
 //! The attributes of the marketplace's template.
 
+use market_core::catalogue::server;
 use market_core::error::Error;
 use serde::Deserialize;
 
@@ -74,12 +75,9 @@ impl LinuxContainersConfig {
 
 /// A URL that can stand in a SOURCE, with one slash at its end.
 pub(crate) fn checked(endpoint: &str) -> Result<String, Error> {
-    let begins = |scheme: &str| endpoint.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
-    let plain = endpoint.bytes().all(|b| b.is_ascii_graphic() && !b"?#\"'\\`$".contains(&b));
-    if !(begins("http://") || begins("https://")) || !plain {
-        return Err(Error::config("ENDPOINT", "is no http:// or https:// URL of a server"));
-    }
-    Ok(format!("{}/", endpoint.trim_end_matches('/')))
+    let plain = |url: &String| url.bytes().all(|b| b.is_ascii_graphic() && !b"?#\"'\\`$".contains(&b));
+    let url = server(endpoint).filter(plain);
+    url.ok_or_else(|| Error::config("ENDPOINT", "is no http:// or https:// URL of a server"))
 }
 
 fn one_of(name: &str, given: Option<&str>, known: &[&'static str]) -> Result<&'static str, Error> {

@@ -7,8 +7,8 @@ use market_core::encoding::encode;
 use market_core::model::AppType;
 use market_core::report::{AppTemplate, ReportError};
 use market_core::template::{Rules, WriteError, Writer};
+use market_core::transfer::hex;
 use md5::{Digest, Md5};
-use std::fmt::Write as _;
 
 /// Distributions that are known to work.
 const TESTED: [&str; 10] =
@@ -102,10 +102,7 @@ impl Image {
         let build =
             if self.sha256.is_empty() { format!("{} {}", self.version, self.path) } else { self.sha256.clone() };
         let text = format!("{build} {size_mib} {filesystem} {format} {cpu} {vcpu} {memory_mib} {privileged}");
-        Md5::digest(text).iter().fold(String::new(), |mut hex, byte| {
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        })
+        hex(&Md5::digest(text))
     }
 
     fn vm_template(&self, settings: &Settings) -> Result<Vec<u8>, WriteError> {

@@ -4,7 +4,7 @@ use crate::config::{LinuxContainersConfig, Settings, checked};
 use crate::image::Image;
 use market_core::backend::{Context, MarketBackend};
 use market_core::catalogue::{Entry, Json, unique_names};
-use market_core::discovery::{DiscoveryBackend, Sink};
+use market_core::discovery::{DiscoveryBackend, Sink, collect};
 use market_core::error::{Error, ErrorKind};
 use market_core::log::Log;
 use market_core::report::MonitorReport;
@@ -40,13 +40,7 @@ impl MarketBackend for LinuxContainersMarket {
     }
 
     async fn monitor(&self) -> Result<MonitorReport, Error> {
-        let mut report = MonitorReport::default();
-        self.discover(&mut |app| {
-            report.apps.push(app);
-            Ok(())
-        })
-        .await?;
-        Ok(report)
+        collect(self).await
     }
 }
 

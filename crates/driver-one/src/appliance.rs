@@ -7,9 +7,9 @@ use market_core::log::Log;
 use market_core::model::{AppType, MiB};
 use market_core::report::{AppTemplate, ReportError};
 use market_core::template::{Rules, Writer};
+use market_core::transfer::hex;
 use md5::{Digest, Md5};
 use std::borrow::Cow;
-use std::fmt::Write as _;
 
 /// An entry as far as it is looked at before its app is made.
 pub(crate) struct Appliance<'a> {
@@ -203,9 +203,5 @@ impl Fields<'_> {
 
 /// The stock driver makes a new one at every monitor; this one stays.
 fn disk_name(id: &str, index: usize) -> String {
-    let digest = Md5::digest(format!("{id}:{index}"));
-    digest[..5].iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    hex(&Md5::digest(format!("{id}:{index}"))[..5])
 }

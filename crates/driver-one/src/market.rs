@@ -2,8 +2,8 @@
 
 use crate::appliance::{Appliance, Skipped};
 use market_core::backend::{Context, MarketBackend};
-use market_core::catalogue::{Entry, Json, unique_names, valid_name};
-use market_core::discovery::{DiscoveryBackend, Sink};
+use market_core::catalogue::{Entry, Json, server, unique_names, valid_name};
+use market_core::discovery::{DiscoveryBackend, Sink, collect};
 use market_core::error::{Error, ErrorKind};
 use market_core::log::Log;
 use market_core::report::MonitorReport;
@@ -45,23 +45,15 @@ impl MarketBackend for OneMarket {
 
     async fn open(config: OneConfig, context: &Context) -> Result<Self, Error> {
         let endpoint = config.endpoint.as_deref().map(str::trim).filter(|text| !text.is_empty()).unwrap_or(ENDPOINT);
-        let begins =
-            |scheme: &str| endpoint.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
-        if !(begins("http://") || begins("https://")) || endpoint.contains(['?', '#', '"', ' ']) {
-            return Err(Error::config("ENDPOINT", "is no http:// or https:// URL of a marketplace"));
-        }
+        let endpoint = server(endpoint).filter(|url| !url.contains(['?', '#', '"', ' ']));
+        let endpoint =
+            endpoint.ok_or_else(|| Error::config("ENDPOINT", "is no http:// or https:// URL of a marketplace"))?;
         let options = Options { user_agent: user_agent(&context.log), ..context.options.clone() };
-        Ok(Self { endpoint: format!("{}/", endpoint.trim_end_matches('/')), options, log: context.log.clone() })
+        Ok(Self { endpoint, options, log: context.log.clone() })
     }
 
     async fn monitor(&self) -> Result<MonitorReport, Error> {
-        let mut report = MonitorReport::default();
-        self.discover(&mut |app| {
-            report.apps.push(app);
-            Ok(())
-        })
-        .await?;
-        Ok(report)
+        collect(self).await
     }
 }
 

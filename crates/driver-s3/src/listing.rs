@@ -68,7 +68,7 @@ pub(crate) async fn objects(bucket: &Bucket, prefix: &str, sink: &mut dyn FnMut(
     }
 }
 
-/// All unfinished uploads whose key begins so; a few thousand are a sign of something else.
+/// All unfinished uploads whose key begins so.
 pub(crate) async fn uploads(bucket: &Bucket, prefix: &str) -> Result<Vec<Unfinished>, Failure> {
     let mut found = Vec::new();
     let (mut key, mut id) = (String::new(), String::new());

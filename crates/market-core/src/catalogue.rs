@@ -205,6 +205,16 @@ impl Visitor<'_> for Bytes {
     }
 }
 
+/// The URL of a server with one slash at its end; `None` of what begins with neither `http://` nor `https://`.
+///
+/// ```
+/// assert_eq!(market_core::catalogue::server("HTTP://host/a//").unwrap(), "HTTP://host/a/");
+/// ```
+pub fn server(url: &str) -> Option<String> {
+    let begins = |scheme: &str| url.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
+    (begins("http://") || begins("https://")).then(|| format!("{}/", url.trim_end_matches('/')))
+}
+
 /// A text of somebody's as a value that a template can hold and `oned` can store: `]]>` is broken up, a backslash at its end gets
 /// a blank behind it, control characters become blanks.
 ///
@@ -244,6 +254,10 @@ pub fn valid_name(name: &str) -> Option<String> {
         .chars()
         .map(|c| if is_valid_app_name(c.encode_utf8(&mut [0; 4])) && !unfit(c) { c } else { '-' })
         .collect();
+    // What is good already stays as it is.
+    if taken == name && is_valid_app_name(name) && name.trim() == name {
+        return Some(taken);
+    }
     let valid = cut(taken.trim_matches(|c| c == '-' || c == ' '), MOST_NAME_BYTES);
     is_valid_app_name(valid).then(|| valid.to_owned())
 }
@@ -316,7 +330,9 @@ mod tests {
 
     #[test]
     fn whatever_comes_becomes_a_name_or_nothing() {
-        for (name, expected) in [("plain (aarch64)", Some("plain (aarch64)")), ("\n", None), ("#", None), ("", None)] {
+        for (name, expected) in
+            [("plain (aarch64)-", Some("plain (aarch64)-")), ("a#", Some("a")), ("\n", None), ("#", None), ("", None)]
+        {
             assert_eq!(valid_name(name).as_deref(), expected);
         }
         let long = valid_name(&"é".repeat(100)).unwrap();

@@ -5,7 +5,7 @@
 use crate::backend::MarketBackend;
 use crate::encoding::encode;
 use crate::error::{Error, ErrorKind};
-use crate::report::{AppTemplate, DiscoveredApp, ReportError};
+use crate::report::{AppTemplate, DiscoveredApp, MonitorReport, ReportError};
 use crate::template::{Rules, Writer};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -23,6 +23,20 @@ pub trait DiscoveryBackend: MarketBackend {
     /// # Errors
     /// When the catalogue cannot be had as a whole, and what `sink` returns.
     async fn discover(&self, sink: &mut Sink<'_>) -> Result<(), Error>;
+}
+
+/// A whole catalogue at once: what [`MarketBackend::monitor`] of such a driver returns.
+///
+/// # Errors
+/// Those of [`DiscoveryBackend::discover`].
+pub async fn collect<B: DiscoveryBackend>(backend: &B) -> Result<MonitorReport, Error> {
+    let mut report = MonitorReport::default();
+    let mut keep = |app| {
+        report.apps.push(app);
+        Ok(())
+    };
+    backend.discover(&mut keep).await?;
+    Ok(report)
 }
 
 /// What takes the apps.

@@ -18,9 +18,8 @@ pub mod sshd;
 use market_core::backend::Context;
 use market_core::log::Log;
 use market_core::stop::StopSwitch;
-use market_core::transfer::{Error, Options, Piece, Source};
+use market_core::transfer::{Error, Options, Piece, Source, hex};
 use md5::{Digest, Md5};
-use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -51,13 +50,6 @@ pub fn md5_file(path: &Path) -> io::Result<String> {
             count => md5.update(&buffer[..count]),
         }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// Runs a future on a runtime of its own.

@@ -42,7 +42,7 @@ mod system;
 mod transfer;
 mod unpack;
 
-pub use digest::{Digester, Digests, Wanted};
+pub use digest::{Digester, Digests, Wanted, hex};
 pub use document::Document;
 pub use error::{Error, ErrorKind};
 pub use helper::Helpers;

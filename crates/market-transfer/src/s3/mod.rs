@@ -12,7 +12,6 @@ mod origin;
 
 pub use access::Access;
 pub use failure::Failure;
-pub use object_store;
 pub(crate) use origin::S3Origin;
 
 use crate::resume::Patience;
