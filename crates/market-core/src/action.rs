@@ -135,8 +135,10 @@ pub struct CopyAction {
     pub marketplace: Option<Marketplace>,
 }
 
-const MARKET: &str = "MARKET_DRIVER_ACTION_DATA";
-const DATASTORE: &str = "DS_DRIVER_ACTION_DATA";
+/// The root element of the messages to market drivers.
+pub const MARKET: &str = "MARKET_DRIVER_ACTION_DATA";
+/// The root element of the messages to datastore drivers.
+pub const DATASTORE: &str = "DS_DRIVER_ACTION_DATA";
 
 /// Decodes a dump and hands its root element to `read`.
 fn decode<T>(
@@ -144,6 +146,15 @@ fn decode<T>(
     root: &'static str,
     read: impl FnOnce(Element<'_, '_>) -> Result<T, ElementError>,
 ) -> Result<T, DumpError> {
+    Ok(read_dump(base64, root, |node| read(Element::new("", node)))??)
+}
+
+/// Decodes the message of any action, and hands its root element, which must be of this name, to `read`: for programs that
+/// pass messages on. Drivers have the types of this module.
+///
+/// # Errors
+/// [`DumpError`] says what is wrong with it.
+pub fn read_dump<T>(base64: &[u8], root: &'static str, read: impl FnOnce(Node<'_, '_>) -> T) -> Result<T, DumpError> {
     if base64.len() > MAX_DUMP_BYTES {
         return Err(DumpError::TooLarge);
     }
@@ -151,7 +162,7 @@ fn decode<T>(
     if bytes.is_empty() {
         return Err(DumpError::Empty);
     }
-    read_xml(bytes, root, |node| read(Element::new("", node)))
+    read_xml(bytes, root, |node| Ok(read(node)))
 }
 
 /// Parses a document and hands its root element to `read`.
@@ -248,7 +259,7 @@ impl ImportInfo {
     }
 }
 
-fn dispose(element: &Element<'_, '_>) -> Option<String> {
+pub(crate) fn dispose(element: &Element<'_, '_>) -> Option<String> {
     let command = element.text("DISPOSE_CMD").trim().to_owned();
     (element.text("DISPOSE").trim().eq_ignore_ascii_case("yes") && !command.is_empty()).then_some(command)
 }

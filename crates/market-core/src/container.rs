@@ -4,7 +4,7 @@
 //! `/etc/shadow` would publish it. Such images are refused on every way into a marketplace or a datastore.
 
 use crate::error::{Error, ErrorKind};
-use crate::log::one_line;
+use crate::line::one_line;
 use memchr::memmem;
 
 pub use market_transfer::HEAD_BYTES;

@@ -99,7 +99,7 @@ fn cells(app: &AppTemplate) -> [String; 6] {
 pub(crate) fn table(apps: &[AppTemplate]) -> String {
     let mut rows = vec![["name", "type", "MiB", "arch", "hypervisor", "source"].map(str::to_owned)];
     rows.extend(apps.iter().map(cells));
-    let shown: Vec<[String; 6]> = rows.into_iter().map(|row| row.map(|cell| crate::log::one_line(&cell))).collect();
+    let shown: Vec<[String; 6]> = rows.into_iter().map(|row| row.map(|cell| crate::line::one_line(&cell))).collect();
     let width = |column: usize| shown.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
     let widths: [usize; 6] = std::array::from_fn(width);
     let mut table = String::new();

@@ -47,6 +47,11 @@ pub fn encode(bytes: &[u8]) -> String {
     TOLERANT.encode(bytes)
 }
 
+/// As [`encode`], at the end of a text: for what is large.
+pub fn encode_into(text: &mut String, bytes: &[u8]) {
+    TOLERANT.encode_string(bytes, text);
+}
+
 /// Decodes by the rules of `oned` (the `EVP_DecodeBlock` of OpenSSL behind some trimming): anything that it does not like
 /// becomes empty, without an error.
 ///

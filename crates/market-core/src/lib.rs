@@ -10,6 +10,8 @@ pub mod action;
 #[cfg(feature = "model")]
 pub mod encoding;
 #[cfg(feature = "model")]
+pub mod line;
+#[cfg(feature = "model")]
 pub mod model;
 #[cfg(feature = "model")]
 pub mod report;

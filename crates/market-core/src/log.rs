@@ -3,6 +3,7 @@
 //! Any other line on standard error becomes part of the failure message that a user sees (docs/driver-contract.md section 4),
 //! so everything but that one message goes through here.
 
+use crate::line::one_line;
 use std::fmt;
 use std::io::Write;
 use std::sync::{Arc, Mutex};
@@ -92,18 +93,4 @@ impl Log {
     pub fn debug(&self, text: impl fmt::Display) {
         self.line(Level::Debug, text);
     }
-}
-
-/// Text on one line, control characters escaped, at most 2,048 characters.
-pub(crate) fn one_line(text: &str) -> String {
-    const LONGEST: usize = 2_048;
-    let mut line = String::with_capacity(text.len().min(LONGEST));
-    for c in text.chars().take(LONGEST) {
-        if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') {
-            line.extend(c.escape_default());
-        } else {
-            line.push(c);
-        }
-    }
-    line
 }

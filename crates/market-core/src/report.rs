@@ -16,9 +16,9 @@
 //! # Ok::<(), market_core::report::ReportError>(())
 //! ```
 
-use crate::action::{ImportInfo, is_md5};
+use crate::action::{ImportInfo, dispose, is_md5};
 use crate::encoding;
-use crate::model::{AppType, Element, MiB, SourceUrl};
+use crate::model::{AppType, Element, MiB, Secret, SourceUrl};
 use crate::template::{self, ParseError, Rules, Template, WriteError, Writer};
 use std::collections::BTreeSet;
 use thiserror::Error;
@@ -383,14 +383,52 @@ impl ImportInfo {
     /// # Errors
     /// When it is no such XML.
     pub fn read(text: &str) -> Result<Self, ReportError> {
-        let xml = text.trim().trim_end_matches('"').trim_end();
-        let document = template::xml_document(xml).map_err(ReportError::Parse)?;
-        if document.root_element().tag_name().name() != "IMPORT_INFO" {
-            return form("the answer", "an <IMPORT_INFO> document");
-        }
-        Self::from_element(&Element::new("IMPORT_INFO", document.root_element()))
-            .map_err(|error| ReportError::Parse(ParseError::Xml(error.to_string())))
+        read_info(text, |element| {
+            Self::from_element(element).map_err(|error| ReportError::Parse(ParseError::Xml(error.to_string())))
+        })
     }
+}
+
+/// What an `export` printed, as it goes into the message of the import: the values as they are, for a driver to judge.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ExportedElements {
+    /// `IMPORT_SOURCE`, `MD5`, `SIZE`, `FORMAT`, `DISPOSE` and `DISPOSE_CMD`, one after the other.
+    pub xml: String,
+    /// The command that removes a temporary, when there is one.
+    pub dispose: Option<Secret>,
+}
+
+impl ExportedElements {
+    /// Takes the elements out of what an `export` printed, as [`ImportInfo::read`] does; those that are missing are empty.
+    ///
+    /// ```
+    /// use market_core::report::ExportedElements;
+    ///
+    /// let elements = ExportedElements::read("<IMPORT_INFO><IMPORT_SOURCE>/a</IMPORT_SOURCE></IMPORT_INFO>\"")?;
+    /// assert!(elements.xml.starts_with("<IMPORT_SOURCE><![CDATA[/a]]></IMPORT_SOURCE><MD5>"));
+    /// # Ok::<(), market_core::report::ReportError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When it is no such XML.
+    pub fn read(text: &str) -> Result<Self, ReportError> {
+        read_info(text, |element| {
+            let mut xml = String::new();
+            for name in ["IMPORT_SOURCE", "MD5", "SIZE", "FORMAT", "DISPOSE", "DISPOSE_CMD"] {
+                template::xml_element(&mut xml, name, element.text(name).trim().as_bytes())?;
+            }
+            Ok(Self { xml, dispose: dispose(element).map(Secret::new) })
+        })
+    }
+}
+
+fn read_info<T>(text: &str, read: impl FnOnce(&Element<'_, '_>) -> Result<T, ReportError>) -> Result<T, ReportError> {
+    let xml = text.trim().trim_end_matches('"').trim_end();
+    let document = template::xml_document(xml).map_err(ReportError::Parse)?;
+    if document.root_element().tag_name().name() != "IMPORT_INFO" {
+        return form("the answer", "an <IMPORT_INFO> document");
+    }
+    read(&Element::new("IMPORT_INFO", document.root_element()))
 }
 
 /// The answer to a datastore's `cp`.

@@ -12,6 +12,12 @@ pub struct Dump {
     pub app_source: String,
     /// The app's TYPE number.
     pub app_type: i64,
+    /// Marketplace id.
+    pub market_id: i64,
+    /// The marketplace's driver.
+    pub market_mad: String,
+    /// The datastore's driver.
+    pub ds_mad: String,
     /// Attributes of the marketplace's template.
     pub market: Vec<(String, String)>,
     /// App ids in the marketplace.
@@ -50,6 +56,9 @@ impl Default for Dump {
             app: 30,
             app_source: String::new(),
             app_type: 1,
+            market_id: 107,
+            market_mad: "http".into(),
+            ds_mad: "fs".into(),
             market: Vec::new(),
             market_apps: Vec::new(),
             import_source: String::new(),
@@ -83,6 +92,12 @@ impl Dump {
     /// The message of `delete`.
     pub fn delete(&self) -> String {
         let body = format!("{}{}", self.app(), self.marketplace());
+        encode(format!("<MARKET_DRIVER_ACTION_DATA>{body}</MARKET_DRIVER_ACTION_DATA>").as_bytes())
+    }
+
+    /// The message of `import` as `oned` sends it: what the export step tells is not in it yet.
+    pub fn import_request(&self) -> String {
+        let body = format!("{}{}{}{}", self.app(), self.marketplace(), self.image(), self.datastore());
         encode(format!("<MARKET_DRIVER_ACTION_DATA>{body}</MARKET_DRIVER_ACTION_DATA>").as_bytes())
     }
 
@@ -127,10 +142,12 @@ impl Dump {
     fn marketplace(&self) -> String {
         let apps: String = self.market_apps.iter().map(|id| format!("<ID>{id}</ID>")).collect();
         format!(
-            "<MARKETPLACE><ID>107</ID><UID>0</UID><GID>0</GID><UNAME>oneadmin</UNAME><GNAME>oneadmin</GNAME>\
-             <NAME>apps</NAME><STATE>0</STATE><MARKET_MAD><![CDATA[http]]></MARKET_MAD><ZONE_ID><![CDATA[0]]></ZONE_ID>\
+            "<MARKETPLACE><ID>{}</ID><UID>0</UID><GID>0</GID><UNAME>oneadmin</UNAME><GNAME>oneadmin</GNAME>\
+             <NAME>apps</NAME><STATE>0</STATE>{}<ZONE_ID><![CDATA[0]]></ZONE_ID>\
              <TOTAL_MB>0</TOTAL_MB><FREE_MB>0</FREE_MB><USED_MB>0</USED_MB><MARKETPLACEAPPS>{apps}</MARKETPLACEAPPS>{}\
              </MARKETPLACE>",
+            self.market_id,
+            element("MARKET_MAD", &self.market_mad),
             template(&self.market)
         )
     }
@@ -149,7 +166,8 @@ impl Dump {
 
     fn datastore(&self) -> String {
         format!(
-            "<DATASTORE><ID>103</ID><NAME>images</NAME><DS_MAD><![CDATA[fs]]></DS_MAD>{}<TYPE>{}</TYPE>{}</DATASTORE>",
+            "<DATASTORE><ID>103</ID><NAME>images</NAME>{}{}<TYPE>{}</TYPE>{}</DATASTORE>",
+            element("DS_MAD", &self.ds_mad),
             element("BASE_PATH", &self.base_path),
             self.datastore_type,
             template(&self.datastore)

@@ -7,6 +7,7 @@ pub mod dump;
 pub mod http;
 pub mod image;
 pub mod memory;
+pub mod oned;
 pub mod proxy;
 pub mod require;
 #[cfg(feature = "s3")]

@@ -39,7 +39,8 @@ pub use secret::is_secret;
 pub use write::{Rules, Writer};
 pub use xml::MAX_XML_NODES;
 #[cfg(feature = "model")]
-pub(crate) use xml::{document as xml_document, element as xml_element};
+pub(crate) use xml::document as xml_document;
+pub use xml::element as xml_element;
 
 use span::Span;
 use std::cmp::Ordering;

@@ -112,8 +112,11 @@ impl Template {
     }
 }
 
-/// Writes one element with a text in CDATA.
-pub(crate) fn element(out: &mut String, name: &str, value: &[u8]) -> Result<(), WriteError> {
+/// Writes one element with a text in CDATA, as dumps hold them.
+///
+/// # Errors
+/// When the value is one that XML cannot carry.
+pub fn element(out: &mut String, name: &str, value: &[u8]) -> Result<(), WriteError> {
     open(out, name, None, name)?;
     cdata(out, name, None, value)?;
     close(out, name);

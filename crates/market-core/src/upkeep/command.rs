@@ -5,7 +5,7 @@ use super::gc::{self, KnownApps, Reason, Rules};
 use crate::action::{read_apps, read_marketplace};
 use crate::backend::{Context, Deleted, ObjectState, StorageBackend, StoredObject};
 use crate::error::{Error, ErrorKind};
-use crate::log::one_line;
+use crate::line::one_line;
 use crate::model::{MarketplaceApp, MiB};
 use crate::shim::{MarketAction, open, print, read_stdin};
 use market_transfer::Rate;

@@ -1,0 +1,329 @@
+//! Running one executable: its process group, its output within bounds, its end.
+
+use crate::output::Output;
+use crate::redaction::Redaction;
+use crate::splitter::Splitter;
+use crate::words::Level;
+use rustix::process::{Pid, Signal, kill_process_group};
+use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, Command};
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep_until, timeout};
+
+/// How long an executable may take to clean up after it was asked to stop. An upload that is given up is taken back by a server
+/// that may be slow itself.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// The same when `one_market` itself has to end.
+const LAST_GRACE: Duration = Duration::from_millis(1_200);
+
+/// How long the pipes of an executable that has ended are read on: another process may hold them open for ever.
+const LEFT_OPEN: Duration = Duration::from_millis(300);
+
+/// The exit code that counts for one that a signal has ended.
+const BY_SIGNAL: i32 = 255;
+
+/// Why an action is to stop. A later reason is a stronger one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stop {
+    /// `oned` does not want it any more.
+    Cancelled,
+    /// `one_market` ends.
+    Ending,
+}
+
+/// What is to be run.
+pub(crate) struct Job {
+    pub(crate) executable: PathBuf,
+    pub(crate) arguments: Vec<OsString>,
+    pub(crate) stdin: Option<Vec<u8>>,
+    /// How much it may write to standard output; `None`: it is not looked at.
+    pub(crate) most_bytes: Option<usize>,
+    pub(crate) timeout: Option<Duration>,
+}
+
+/// How it ended.
+pub(crate) struct Outcome {
+    /// The exit code; 255 when a signal has ended it.
+    pub(crate) code: i32,
+    pub(crate) by_signal: bool,
+    pub(crate) stdout: Vec<u8>,
+    /// Why it was ended, when it did not end by itself.
+    pub(crate) ended: Option<Ended>,
+    /// The plain lines of its standard error.
+    pub(crate) words: String,
+}
+
+/// Why an executable was ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    Stopped(Stop),
+    TimedOut(Duration),
+    /// It wrote more than it may.
+    TooMuch,
+}
+
+/// What stands around every run of an action.
+pub(crate) struct Surroundings<'a> {
+    pub(crate) output: &'a Output,
+    /// The id of the action.
+    pub(crate) id: i64,
+    pub(crate) redaction: &'a Redaction,
+    pub(crate) stop: watch::Receiver<Option<Stop>>,
+    pub(crate) variables: &'a [(String, String)],
+}
+
+impl Surroundings<'_> {
+    /// Runs an executable to its end.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub(crate) async fn run(&self, job: Job) -> io::Result<Outcome> {
+        let mut command = Command::new(&job.executable);
+        command.args(&job.arguments).envs(self.variables.iter().map(|(name, value)| (name, value)));
+        command.stdin(if job.stdin.is_some() { Stdio::piped() } else { Stdio::null() });
+        command.stdout(if job.most_bytes.is_some() { Stdio::piped() } else { Stdio::null() });
+        let mut child = command.stderr(Stdio::piped()).process_group(0).spawn()?;
+        let group = Group(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw));
+
+        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let message = job.stdin.unwrap_or_default();
+        let feed = async {
+            if let Some(mut stdin) = stdin {
+                // One that does not want to read need not.
+                let _ = stdin.write_all(&message).await;
+            }
+        };
+        let overflow = Notify::new();
+        let mut taken = Taken { most: job.most_bytes.unwrap_or(0), bytes: Vec::new() };
+        let mut words = Words::new(self);
+        let ended = {
+            let drain = async { tokio::join!(taken.read(stdout, &overflow), words.read(stderr)) };
+            let (mut drain, mut feed) = (pin!(drain), pin!(feed));
+            let mut end = pin!(self.end(&mut child, &group, job.timeout, &overflow));
+            let (mut fed, mut drained) = (false, false);
+            let ended = loop {
+                tokio::select! {
+                    biased;
+                    _ = &mut drain, if !drained => drained = true,
+                    ended = &mut end => break ended,
+                    () = &mut feed, if !fed => fed = true,
+                }
+            };
+            // What it has left running goes too: its pipes end, and nothing stays.
+            group.signal(Signal::KILL);
+            if !drained && timeout(LEFT_OPEN, drain).await.is_err() {
+                let text = "one_market: a process that it left behind holds its output open";
+                self.output.log(Level::Debug, Some(self.id), text);
+            }
+            ended
+        };
+        let (status, ended) = ended?;
+        Ok(Outcome {
+            code: status.code().unwrap_or(BY_SIGNAL),
+            by_signal: status.code().is_none(),
+            stdout: taken.bytes,
+            words: words.finish(status.success() && ended.is_none()),
+            ended,
+        })
+    }
+
+    /// Waits for the end, and brings it about when it has to come: it is asked first, so that it can clean up.
+    async fn end(
+        &self,
+        child: &mut Child,
+        group: &Group,
+        limit: Option<Duration>,
+        overflow: &Notify,
+    ) -> io::Result<(ExitStatus, Option<Ended>)> {
+        let mut stop = self.stop.clone();
+        let mut answered = None;
+        let time_out = limit.map(|limit| (Instant::now() + limit, limit));
+        let mut ended: Option<Ended> = None;
+        let mut kill_at: Option<Instant> = None;
+        loop {
+            let asked = *stop.borrow_and_update();
+            let (reason, grace) = if let (Some(asked), true) = (asked, asked > answered) {
+                answered = Some(asked);
+                (Ended::Stopped(asked), if asked == Stop::Ending { LAST_GRACE } else { GRACE })
+            } else {
+                tokio::select! {
+                    status = child.wait() => return Ok((status?, ended)),
+                    Ok(()) = stop.changed() => continue,
+                    () = overflow.notified(), if ended.is_none() => (Ended::TooMuch, GRACE),
+                    limit = at(time_out), if ended.is_none() => (Ended::TimedOut(limit), GRACE),
+                    () = at(kill_at.map(|time| (time, ()))) => {
+                        group.signal(Signal::KILL);
+                        kill_at = None;
+                        continue;
+                    }
+                }
+            };
+            group.signal(Signal::TERM);
+            // The first reason stays; an end that is near cuts its grace short.
+            ended.get_or_insert(reason);
+            let time = Instant::now() + grace;
+            kill_at = Some(kill_at.map_or(time, |earlier| earlier.min(time)));
+        }
+    }
+}
+
+/// Waits until a time that may never come.
+async fn at<T>(time: Option<(Instant, T)>) -> T {
+    match time {
+        Some((time, what)) => {
+            sleep_until(time).await;
+            what
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// A process group. What is left of it is killed in the end, whatever the reason.
+struct Group(Option<Pid>);
+
+impl Group {
+    /// The number of a group is not given to another process while one of the group lives; and there is no moment between its
+    /// end and this in which the system could go through all other numbers.
+    fn signal(&self, signal: Signal) {
+        if let Some(group) = self.0 {
+            let _ = kill_process_group(group, signal);
+        }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.signal(Signal::KILL);
+    }
+}
+
+/// Standard output, up to a bound.
+struct Taken {
+    most: usize,
+    bytes: Vec<u8>,
+}
+
+impl Taken {
+    async fn read(&mut self, stream: Option<impl AsyncRead + Unpin>, overflow: &Notify) {
+        let Some(mut stream) = stream else { return };
+        let mut buffer = vec![0; BUFFER_BYTES];
+        while let Ok(count @ 1..) = stream.read(&mut buffer).await {
+            if self.bytes.len() + count > self.most {
+                self.bytes = Vec::new();
+                overflow.notify_one();
+                return;
+            }
+            self.bytes.extend_from_slice(&buffer[..count]);
+        }
+    }
+}
+
+const BUFFER_BYTES: usize = 64 << 10;
+
+/// How much of one line of standard error is looked at.
+const MOST_LINE_BYTES: usize = 8 << 10;
+
+/// How many lines of one executable go to the log.
+const MOST_LOG_LINES: usize = 500;
+
+/// How much of the plain lines is kept: the first of them, and the last.
+const MOST_WORDS_BYTES: usize = 4 << 10;
+
+/// Standard error: log lines go to the log, plain ones are what a failure says.
+struct Words<'a> {
+    around: &'a Surroundings<'a>,
+    log_lines: usize,
+    left_out: u64,
+    plain: Vec<String>,
+    plain_bytes: usize,
+    /// The last plain line that was not kept.
+    last: Vec<u8>,
+}
+
+impl<'a> Words<'a> {
+    fn new(around: &'a Surroundings<'a>) -> Self {
+        Self { around, log_lines: 0, left_out: 0, plain: Vec::new(), plain_bytes: 0, last: Vec::new() }
+    }
+
+    async fn read(&mut self, stream: Option<impl AsyncRead + Unpin>) {
+        let Some(mut stream) = stream else { return };
+        let mut splitter = Splitter::new(MOST_LINE_BYTES);
+        let mut buffer = vec![0; BUFFER_BYTES];
+        while let Ok(count @ 1..) = stream.read(&mut buffer).await {
+            splitter.feed(&buffer[..count], |line| self.line(line.bytes.trim_ascii()));
+        }
+        splitter.end(|line| self.line(line.bytes.trim_ascii()));
+    }
+
+    fn line(&mut self, line: &[u8]) {
+        let Some(first) = line.first() else { return };
+        // Most of a flood is passed over without a closer look.
+        if b"EWID".contains(first) {
+            let text = String::from_utf8_lossy(line);
+            if let Some((level, text)) = Level::of_line(&text) {
+                return self.log(level, text);
+            }
+        }
+        if self.plain_bytes < MOST_WORDS_BYTES {
+            self.plain_bytes += line.len();
+            self.plain.push(self.shown(line));
+        } else {
+            self.last.clear();
+            self.last.extend_from_slice(line);
+        }
+    }
+
+    fn shown(&self, line: &[u8]) -> String {
+        self.around.redaction.apply(&String::from_utf8_lossy(line)).into_owned()
+    }
+
+    fn log(&mut self, level: Level, text: &str) {
+        if self.log_lines >= MOST_LOG_LINES {
+            self.left_out += 1;
+            return;
+        }
+        self.log_lines += 1;
+        self.around.output.log(level, Some(self.around.id), &self.around.redaction.apply(text));
+    }
+
+    /// The plain lines: of a failure they are its message, each with a blank before the next; of a success they are log lines.
+    fn finish(mut self, success: bool) -> String {
+        let mut plain = std::mem::take(&mut self.plain);
+        if !self.last.is_empty() {
+            plain.extend(["...".to_owned(), self.shown(&self.last)]);
+        }
+        if success {
+            for line in &plain {
+                self.log(Level::Debug, line);
+            }
+        }
+        if self.left_out > 0 {
+            let text = format!("one_market: {} further log lines of it were left out", self.left_out);
+            self.around.output.log(Level::Warn, Some(self.around.id), &text);
+        }
+        if success { String::new() } else { joined(&plain) }
+    }
+}
+
+/// How long a message may be before its middle is left out.
+const MOST_MESSAGE_CHARS: usize = 1_900;
+
+/// Lines as one text, the middle left out when it is too long: what failed stands in the first lines or in the last.
+fn joined(lines: &[String]) -> String {
+    let text = lines.join(" ");
+    let count = text.chars().count();
+    if count <= MOST_MESSAGE_CHARS {
+        return text;
+    }
+    let (head, tail) = (MOST_MESSAGE_CHARS * 2 / 3, MOST_MESSAGE_CHARS / 3);
+    let begin: String = text.chars().take(head).collect();
+    let end: String = text.chars().skip(count - tail).collect();
+    format!("{begin} ... {end}")
+}

@@ -1,0 +1,66 @@
+#![doc = include_str!("../README.md")]
+//!
+//! ```
+//! use market_mad::Settings;
+//!
+//! // oned hands its ARGUMENTS over as one word.
+//! let settings = Settings::parse(["-t 15 -m http,s3 -w 3600"])?;
+//! assert_eq!(settings.threads, 15);
+//! assert_eq!(settings.market_types.as_deref(), Some(["http".to_owned(), "s3".to_owned()].as_slice()));
+//! # Ok::<(), market_mad::SettingsError>(())
+//! ```
+
+mod execution;
+mod message;
+mod output;
+mod place;
+mod queue;
+mod redaction;
+mod service;
+mod settings;
+mod splitter;
+mod words;
+mod work;
+
+pub use settings::{Settings, SettingsError};
+
+use output::Output;
+use place::Place;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// How long the writing thread is waited for in the end: `oned` may have stopped reading.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// Runs `one_market`: the whole main of it.
+pub fn run() -> ExitCode {
+    let place = Place::enter();
+    let settings = match Settings::parse(std::env::args_os().skip(1)) {
+        Ok(settings) => settings,
+        Err(error) => {
+            place.note(&error.to_string());
+            return refuse(&place);
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let Ok(runtime) = runtime else {
+        place.note("there is no runtime to be had from the system");
+        return refuse(&place);
+    };
+    let (output, writer) = Output::start();
+    runtime.block_on(service::serve(settings, place, output));
+    // Whatever still runs is killed here.
+    drop(runtime);
+    writer.finish(LAST_WORDS);
+    ExitCode::SUCCESS
+}
+
+/// `oned` asks, and learns that nothing can be done.
+fn refuse(place: &Place) -> ExitCode {
+    let (output, writer) = Output::start();
+    output.init(false);
+    drop(output);
+    writer.finish(LAST_WORDS);
+    place.note("one_market did not start");
+    ExitCode::FAILURE
+}

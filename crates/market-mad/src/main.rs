@@ -1,0 +1,7 @@
+//! `one_market`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    market_mad::run()
+}

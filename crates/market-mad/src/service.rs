@@ -1,0 +1,247 @@
+//! The life of `one_market`: takes messages, starts actions when it is their turn, and ends well.
+
+use crate::execution::Stop;
+use crate::message::{self, Message, Request};
+use crate::output::{Output, failure, success};
+use crate::place::Place;
+use crate::queue::{Queue, Subject, Ticket};
+use crate::settings::Settings;
+use crate::words::{Action, Level};
+use crate::work::{Done, Imported, Workshop, has_bytes, unsupported};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, timeout_at};
+
+/// How long running actions may go on after FINALIZE: `oned` kills after 10 seconds.
+const LAST_ACTIONS: Duration = Duration::from_secs(8);
+
+/// How long they may clean up then.
+const LAST_CLEANING: Duration = Duration::from_millis(1_500);
+
+/// How many bytes of messages may wait; when there are more, no more are read.
+const MOST_WAITING_BYTES: usize = 1 << 30;
+
+/// How many apps are remembered after their import: `oned` reads an answer within moments.
+const MOST_REMEMBERED: usize = 1_000;
+
+/// How many messages that make no sense are told of.
+const MOST_COMPLAINTS: u32 = 100;
+
+/// Serves until there are no more messages, FINALIZE comes, or a signal asks for the end.
+pub(crate) async fn serve(settings: Settings, place: Place, output: Output) {
+    let mut service = Service {
+        queue: Queue::new(settings.threads),
+        workshop: Arc::new(Workshop::new(settings, place, output.clone())),
+        output,
+        working: JoinSet::new(),
+        running: HashMap::new(),
+        ended_imports: EndedImports::default(),
+        waiting_bytes: 0,
+        complaints: 0,
+    };
+    let mut messages = message::read();
+    let signals = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
+    let mut signals = signals.map(|kind| signal(kind).ok());
+    let [terminate, interrupt, hangup] = &mut signals;
+    loop {
+        tokio::select! {
+            message = messages.recv(), if service.waiting_bytes < MOST_WAITING_BYTES => {
+                match message {
+                    None | Some(Message::Finalize) => break,
+                    Some(message) => service.take(message),
+                }
+            }
+            Some(done) = service.working.join_next() => service.finished(done),
+            () = received(terminate) => break,
+            () = received(interrupt) => break,
+            () = received(hangup) => break,
+        }
+        service.start();
+    }
+    service.end().await;
+}
+
+async fn received(signal: &mut Option<tokio::signal::unix::Signal>) {
+    let came = match signal {
+        Some(signal) => signal.recv().await,
+        None => None,
+    };
+    if came.is_none() {
+        std::future::pending().await
+    }
+}
+
+struct Service {
+    workshop: Arc<Workshop>,
+    output: Output,
+    queue: Queue<Box<Request>>,
+    working: JoinSet<(Ticket, Done)>,
+    running: HashMap<Subject, Running>,
+    ended_imports: EndedImports,
+    waiting_bytes: usize,
+    complaints: u32,
+}
+
+struct Running {
+    action: Action,
+    stop: watch::Sender<Option<Stop>>,
+}
+
+/// What became of imports, for deletes that `oned` wrote before it knew.
+#[derive(Default)]
+struct EndedImports {
+    /// Those that were ended because of a delete.
+    given_up: HashSet<Subject>,
+    /// Where the last apps have been put, the oldest first.
+    apps: VecDeque<(Subject, String)>,
+}
+
+impl EndedImports {
+    fn published(&mut self, subject: Subject, source: String) {
+        if self.apps.len() >= MOST_REMEMBERED {
+            self.apps.pop_front();
+        }
+        self.apps.push_back((subject, source));
+    }
+
+    /// What a delete without a SOURCE must know.
+    fn of(&mut self, subject: Subject) -> Option<Imported> {
+        let given_up = self.given_up.remove(&subject).then_some(Imported::Nothing);
+        let place = self.apps.iter().rposition(|(of, _)| *of == subject);
+        place.and_then(|at| self.apps.remove(at)).map(|(_, source)| Imported::App(source)).or(given_up)
+    }
+}
+
+impl Service {
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Init => self.output.init(true),
+            Message::Finalize => {}
+            Message::Cancel(id) => self.cancel(id),
+            Message::Request(request) => self.request(request),
+            Message::Refused { action, id, cause, detail } => {
+                self.output.log(Level::Info, Some(id), &format!("one_market: {detail}"));
+                self.output.send_answer(failure(action, id, cause));
+            }
+            Message::Ignored(reason) => self.complain(reason),
+        }
+    }
+
+    fn complain(&mut self, reason: &str) {
+        self.complaints = self.complaints.saturating_add(1);
+        if self.complaints <= MOST_COMPLAINTS {
+            let more = if self.complaints == MOST_COMPLAINTS { "; further ones are not told of" } else { "" };
+            self.output.log(Level::Warn, None, &format!("one_market: a message was ignored: {reason}{more}"));
+        }
+    }
+
+    /// Answers what needs no work, and puts the rest in the queue.
+    fn request(&mut self, request: Box<Request>) {
+        let (action, id) = (request.action, request.id);
+        match action {
+            Action::Import if !has_bytes(request.app_type) => {
+                // The core has made it READY already; any answer would make it fail.
+                self.output.log(Level::Debug, Some(id), "one_market: an app without an image needs no import");
+                return;
+            }
+            Action::Import => {
+                if let Some(cause) = unsupported(request.app_type) {
+                    return self.output.send_answer(failure(action, id, &cause));
+                }
+            }
+            Action::Delete if !has_bytes(request.app_type) => {
+                return self.output.send_answer(success(action, id));
+            }
+            _ => {}
+        }
+        if let Err(cause) = self.workshop.market_driver(&request.market_mad) {
+            return self.output.send_answer(failure(action, id, &cause));
+        }
+        let subject = if action == Action::Monitor { Subject::Market(id) } else { Subject::App(id) };
+        if action == Action::Delete {
+            self.give_up_import(subject);
+        }
+        self.waiting_bytes += request.bytes();
+        self.queue.push(Ticket { market: request.market, subject }, request);
+    }
+
+    /// Nobody wants the import of an app any more that is to be deleted.
+    fn give_up_import(&mut self, subject: Subject) {
+        for request in self.queue.take_out(subject, |request| request.action == Action::Import) {
+            self.give_up(&request, "cancelled: the app is deleted");
+            self.ended_imports.given_up.insert(subject);
+        }
+        if let Some(running) = self.running.get(&subject).filter(|running| running.action == Action::Import) {
+            running.stop.send_replace(Some(Stop::Cancelled));
+            self.ended_imports.given_up.insert(subject);
+        }
+    }
+
+    /// Ends every action with this id, and takes out those that wait.
+    fn cancel(&mut self, id: i64) {
+        for subject in [Subject::App(id), Subject::Market(id)] {
+            for request in self.queue.take_out(subject, |_| true) {
+                self.give_up(&request, "cancelled");
+            }
+            if let Some(running) = self.running.get(&subject) {
+                running.stop.send_replace(Some(Stop::Cancelled));
+            }
+        }
+        self.output.log(Level::Info, Some(id), &format!("Driver command for {id} cancelled"));
+    }
+
+    fn give_up(&mut self, request: &Request, cause: &str) {
+        self.waiting_bytes -= request.bytes();
+        self.output.send_answer(failure(request.action, request.id, cause));
+    }
+
+    /// Starts all whose turn it is.
+    fn start(&mut self) {
+        while let Some((ticket, request)) = self.queue.next() {
+            self.waiting_bytes -= request.bytes();
+            let (stop, stopped) = watch::channel(None);
+            self.running.insert(ticket.subject, Running { action: request.action, stop });
+            let imported = if request.action == Action::Delete { self.ended_imports.of(ticket.subject) } else { None };
+            let (workshop, output) = (Arc::clone(&self.workshop), self.output.clone());
+            self.working.spawn(async move {
+                let mut done = workshop.work(*request, stopped, imported).await;
+                // Its slot is not free before its answer is out: what waits to be read by oned stays within bounds.
+                output.answer(std::mem::take(&mut done.answer)).await;
+                (ticket, done)
+            });
+        }
+    }
+
+    fn finished(&mut self, done: Result<(Ticket, Done), JoinError>) {
+        // Nothing panics; where it did, the process would have ended.
+        let Ok((ticket, done)) = done else { return };
+        self.running.remove(&ticket.subject);
+        if let Some(source) = done.source {
+            self.ended_imports.published(ticket.subject, source);
+        }
+        self.queue.finish(ticket);
+    }
+
+    /// Lets running actions end, then makes them.
+    async fn end(mut self) {
+        for request in self.queue.take_all() {
+            self.output.send_answer(failure(request.action, request.id, "cancelled: one_market ends"));
+        }
+        self.wait_for_all(LAST_ACTIONS).await;
+        for running in self.running.values() {
+            running.stop.send_replace(Some(Stop::Ending));
+        }
+        self.wait_for_all(LAST_CLEANING).await;
+    }
+
+    async fn wait_for_all(&mut self, patience: Duration) {
+        let deadline = Instant::now() + patience;
+        while let Ok(Some(done)) = timeout_at(deadline, self.working.join_next()).await {
+            self.finished(done);
+        }
+    }
+}

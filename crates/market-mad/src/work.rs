@@ -1,0 +1,282 @@
+//! The three actions, each from its message to its answer.
+
+use crate::execution::{Ended, Job, Outcome, Stop, Surroundings};
+use crate::message::{Body, IMAGE, ImportBody, Request, with_source};
+use crate::output::{Output, failure, success, success_with};
+use crate::place::Place;
+use crate::redaction::Redaction;
+use crate::settings::Settings;
+use crate::words::{Action, Level};
+use market_core::model::Secret;
+use market_core::report::ExportedElements;
+use market_core::template::Template;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// How much a `monitor` may report: as much as a dump may hold.
+const MOST_REPORT_BYTES: usize = 64 << 20;
+
+/// How much the others may answer.
+const MOST_ANSWER_BYTES: usize = 1 << 20;
+
+/// The longest word that Linux takes in a command line, without the zero at its end.
+const MOST_ARGUMENT_BYTES: usize = 128 * 1024 - 1;
+
+/// The file beside its executables by which a driver says that it reads dumps from standard input.
+const DUMP_ON_STDIN: &str = ".dump-on-stdin";
+
+/// How long the command that removes a temporary may take.
+const DISPOSE_LIMIT: Duration = Duration::from_secs(60);
+
+/// What all actions share.
+pub(crate) struct Workshop {
+    pub(crate) settings: Settings,
+    pub(crate) place: Place,
+    pub(crate) output: Output,
+    /// What executables get in their environment.
+    pub(crate) variables: Vec<(String, String)>,
+}
+
+/// What became of an action.
+pub(crate) struct Done {
+    /// The line to answer.
+    pub(crate) answer: String,
+    /// Of an import: where the app is now.
+    pub(crate) source: Option<String>,
+}
+
+impl Workshop {
+    pub(crate) fn new(settings: Settings, place: Place, output: Output) -> Self {
+        let mut variables: Vec<_> = place.variables.clone().into_iter().collect();
+        if let Some(proxy) = &settings.proxy {
+            variables.extend(["http_proxy", "https_proxy"].map(|name| (name.to_owned(), proxy.clone())));
+        }
+        Self { settings, place, output, variables }
+    }
+
+    /// The directory of a market driver that may be used.
+    pub(crate) fn market_driver(&self, mad: &str) -> Result<PathBuf, String> {
+        let allowed = self.settings.market_types.as_ref().is_none_or(|types| types.iter().any(|name| name == mad));
+        let directory = self.place.market(mad).filter(|_| allowed);
+        directory.ok_or_else(|| format!("Marketplace driver '{mad}' not available"))
+    }
+
+    /// Works on an action. `imported` is what a delete knows of an import of the app that has ended after `oned` wrote the
+    /// message.
+    pub(crate) async fn work(
+        &self,
+        request: Request,
+        stop: watch::Receiver<Option<Stop>>,
+        imported: Option<Imported>,
+    ) -> Done {
+        let (action, id) = (request.action, request.id);
+        let mut redaction = request.redaction;
+        for (_, value) in &self.variables {
+            redaction.hide_password(value);
+        }
+        let mut run = Run { workshop: self, id, action, stop, redaction };
+        let done = match (self.market_driver(&request.market_mad), request.body) {
+            (Err(cause), _) => Err(cause),
+            (Ok(driver), Body::Import(body)) => run.import(&driver, &request.market_mad, &body).await,
+            (Ok(driver), Body::Dump(dump)) if action == Action::Monitor => {
+                run.monitor(&driver, &request.market_mad, dump).await
+            }
+            (Ok(driver), Body::Dump(dump)) => {
+                let imported = imported.filter(|_| !request.has_source);
+                run.delete(&driver, &request.market_mad, dump, imported).await
+            }
+        };
+        done.unwrap_or_else(|cause| Done { answer: failure(action, id, &run.redaction.apply(&cause)), source: None })
+    }
+}
+
+/// An import that a delete has found at work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Imported {
+    /// It was ended before there was an app.
+    Nothing,
+    /// It could not be ended any more: the app is here.
+    App(String),
+}
+
+/// An action at work.
+struct Run<'a> {
+    workshop: &'a Workshop,
+    id: i64,
+    action: Action,
+    stop: watch::Receiver<Option<Stop>>,
+    redaction: Redaction,
+}
+
+impl Run<'_> {
+    async fn monitor(&mut self, driver: &Path, mad: &str, dump: Vec<u8>) -> Result<Done, String> {
+        let outcome = self.driver(driver, mad, dump, Some(MOST_REPORT_BYTES)).await?;
+        self.check(&outcome, &format!("market/{mad}/monitor"))?;
+        Ok(Done { answer: success_with(self.action, self.id, &outcome.stdout), source: None })
+    }
+
+    async fn delete(
+        &mut self,
+        driver: &Path,
+        mad: &str,
+        dump: Vec<u8>,
+        imported: Option<Imported>,
+    ) -> Result<Done, String> {
+        let dump = match &imported {
+            Some(Imported::App(source)) => with_source(&dump, source).ok_or("Wrong driver message format")?,
+            _ => dump,
+        };
+        let done = Done { answer: success(self.action, self.id), source: None };
+        let outcome = self.driver(driver, mad, dump, None).await;
+        let checked = outcome.and_then(|outcome| self.check(&outcome, &format!("market/{mad}/delete")));
+        match checked {
+            Err(cause) if imported == Some(Imported::Nothing) => {
+                // The driver has discarded what it had when it was ended; some do not like a delete without a SOURCE.
+                let text = format!("one_market: nothing was published, and the driver says: {cause}");
+                self.log(Level::Debug, &text);
+                Ok(done)
+            }
+            checked => checked.map(|()| done),
+        }
+    }
+
+    /// The two steps: the datastore tells where the image is, the market driver fetches it.
+    async fn import(&mut self, driver: &Path, mad: &str, body: &ImportBody) -> Result<Done, String> {
+        let elements = self.export(body).await.map_err(|cause| format!("Error exporting image to file: {cause}"))?;
+        let outcome = if self.stop.borrow().is_some() {
+            Err("cancelled".to_owned())
+        } else {
+            self.driver(driver, mad, body.for_import(&elements.xml), Some(MOST_ANSWER_BYTES)).await
+        };
+        // A driver disposes of the temporary by itself, unless it never ran or was killed.
+        if let (Some(command), true) = (&elements.dispose, outcome.as_ref().map_or(true, |outcome| outcome.by_signal)) {
+            self.dispose(command).await;
+        }
+        let outcome = outcome?;
+        let source = (outcome.code == 0).then(|| source_in(&outcome.stdout)).flatten();
+        if source.is_none() {
+            self.check(&outcome, &format!("market/{mad}/import"))?;
+        }
+        // With an app to show for it, it has ended before it was ended.
+        Ok(Done { answer: success_with(self.action, self.id, &outcome.stdout), source })
+    }
+
+    async fn export(&mut self, body: &ImportBody) -> Result<ExportedElements, String> {
+        let mad = &body.ds_mad;
+        let directory = self.workshop.place.datastore(mad);
+        let directory = directory.ok_or_else(|| format!("Datastore driver '{mad}' not available"))?;
+        let dump = body.for_export();
+        self.redaction.hide_dump(&dump);
+        let job = Job {
+            executable: directory.join("export"),
+            arguments: vec![self.id.to_string().into()],
+            stdin: Some(dump),
+            most_bytes: Some(MOST_ANSWER_BYTES),
+            timeout: self.workshop.settings.timeout,
+        };
+        let name = format!("datastore/{mad}/export");
+        let outcome = self.run(job, &name).await?;
+        self.check(&outcome, &name)?;
+        let printed = String::from_utf8(outcome.stdout).map_err(|_| format!("{name} printed what is not UTF-8"))?;
+        ExportedElements::read(&printed).map_err(|error| format!("{name} printed no IMPORT_INFO: {error}"))
+    }
+
+    /// Runs an executable of a market driver.
+    async fn driver(
+        &mut self,
+        directory: &Path,
+        mad: &str,
+        dump: Vec<u8>,
+        most_bytes: Option<usize>,
+    ) -> Result<Outcome, String> {
+        self.redaction.hide_dump(&dump);
+        let executable = self.action.executable();
+        let name = format!("market/{mad}/{executable}");
+        let (dump, stdin) = if directory.join(DUMP_ON_STDIN).exists() {
+            (OsString::from("-"), Some(dump))
+        } else if dump.len() <= MOST_ARGUMENT_BYTES {
+            (OsString::from_vec(dump), None)
+        } else {
+            return Err(format!(
+                "the message has {} bytes, and {name} takes it as an argument, which may have {MOST_ARGUMENT_BYTES}: the driver \
+                 must read it from standard input, and say so with a file {DUMP_ON_STDIN} beside it",
+                dump.len()
+            ));
+        };
+        let id: OsString = self.id.to_string().into();
+        let arguments = vec![dump, id];
+        let timeout = self.workshop.settings.timeout;
+        self.run(Job { executable: directory.join(executable), arguments, stdin, most_bytes, timeout }, &name).await
+    }
+
+    async fn run(&self, job: Job, name: &str) -> Result<Outcome, String> {
+        let path = job.executable.clone();
+        let outcome = self.surroundings(self.stop.clone()).run(job).await;
+        outcome.map_err(|error| format!("{name} cannot be run ({}): {error}", path.display()))
+    }
+
+    fn surroundings(&self, stop: watch::Receiver<Option<Stop>>) -> Surroundings<'_> {
+        let Workshop { output, variables, .. } = self.workshop;
+        Surroundings { output, id: self.id, redaction: &self.redaction, stop, variables }
+    }
+
+    /// Whether it did what it was to do.
+    fn check(&self, outcome: &Outcome, name: &str) -> Result<(), String> {
+        let cause = match outcome.ended {
+            None if outcome.code == 0 => return Ok(()),
+            None => outcome.words.clone(),
+            Some(Ended::Stopped(Stop::Cancelled)) => "cancelled".to_owned(),
+            Some(Ended::Stopped(Stop::Ending)) => "cancelled: one_market ends".to_owned(),
+            Some(Ended::TimedOut(limit)) => format!("{name} took longer than {} s and was ended", limit.as_secs()),
+            Some(Ended::TooMuch) => format!("{name} wrote more than can be taken and was ended"),
+        };
+        self.log(Level::Info, &format!("one_market: {name} failed (exit code: {})", outcome.code));
+        if cause.is_empty() {
+            return Err(format!("{name} failed with exit code {} and said nothing", outcome.code));
+        }
+        Err(cause)
+    }
+
+    /// Removes the temporary of an export that no driver will remove. The command comes from the datastore's driver.
+    async fn dispose(&self, command: &Secret) {
+        let job = Job {
+            executable: "/bin/sh".into(),
+            arguments: [OsStr::new("-c"), OsStr::new(command.expose())].map(OsStr::to_os_string).to_vec(),
+            stdin: None,
+            most_bytes: None,
+            timeout: Some(DISPOSE_LIMIT),
+        };
+        // It must run just because the action was stopped.
+        let (_never, stop) = watch::channel(None);
+        let removed = self.surroundings(stop).run(job).await.is_ok_and(|outcome| outcome.code == 0);
+        if removed {
+            self.log(Level::Info, "one_market: the temporary of the export was removed (DISPOSE_CMD)");
+        } else {
+            self.log(Level::Warn, "one_market: DISPOSE_CMD failed: the temporary of the export may be left behind");
+        }
+    }
+
+    fn log(&self, level: Level, text: &str) {
+        self.workshop.output.log(level, Some(self.id), &self.redaction.apply(text));
+    }
+}
+
+/// Where an import has put the app.
+fn source_in(answer: &[u8]) -> Option<String> {
+    let template = Template::parse_text_or_xml(answer).ok()?;
+    template.text("SOURCE").ok()?.filter(|source| !source.is_empty()).map(str::to_owned)
+}
+
+/// Whether an app of this type has bytes in a marketplace.
+pub(crate) fn has_bytes(app_type: Option<i64>) -> bool {
+    !matches!(app_type, Some(2 | 3))
+}
+
+/// Why an import cannot be done at all.
+pub(crate) fn unsupported(app_type: Option<i64>) -> Option<String> {
+    let number = app_type.unwrap_or(0);
+    (number != IMAGE).then(|| format!("Type {number} not supported"))
+}

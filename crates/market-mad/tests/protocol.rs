@@ -1,0 +1,556 @@
+//! What `oned` says and hears, row by row, with drivers of shell scripts.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed expectation is a failed test")]
+
+use market_core::encoding::encode;
+use market_testkit::dump::Dump;
+use market_testkit::oned::{OneLocation, Oned};
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+const ONE_MARKET: &str = env!("CARGO_BIN_EXE_one_market");
+
+fn start(location: &OneLocation, arguments: &str) -> Oned {
+    let mut oned = Oned::start(Path::new(ONE_MARKET), location, arguments);
+    oned.init();
+    oned
+}
+
+/// A message about an app in the marketplace of the foreign driver.
+fn foreign(app: i64) -> Dump {
+    Dump { app, market_mad: "foreign".into(), ds_mad: "foreign".into(), ..Dump::default() }
+}
+
+/// A foreign driver whose executables all run this script.
+fn installation(script: &str) -> OneLocation {
+    let location = OneLocation::new();
+    for executable in ["monitor", "import", "delete"] {
+        location.script(&format!("market/foreign/{executable}"), script);
+    }
+    location.script("datastore/foreign/export", EXPORT);
+    location
+}
+
+const EXPORT: &str = "echo '<IMPORT_INFO><IMPORT_SOURCE>/image</IMPORT_SOURCE><MD5>m</MD5><SIZE>7</SIZE><FORMAT>raw</FORMAT>\
+                      <DISPOSE>NO</DISPOSE><DISPOSE_CMD/></IMPORT_INFO>\"'";
+
+/// Says that it is at work, and waits for a file that a test makes.
+const WAITS: &str = "echo INFO: at work >&2; while [ ! -e go ]; do sleep 0.02; done; echo 'SOURCE=\"there\"'";
+
+fn at_work(oned: &Oned, id: i64) {
+    let line = format!("LOG I {id} at work");
+    oned.wait(&line, |lines| lines.contains(&line).then_some(()));
+}
+
+fn go(location: &OneLocation) {
+    fs::write(location.path().join("var/go"), "").unwrap();
+}
+
+fn logs(oned: &Oned, text: &str) -> usize {
+    oned.lines().iter().filter(|line| line.starts_with("LOG ") && line.contains(text)).count()
+}
+
+#[test]
+fn a_foreign_driver_gets_dump_and_id_as_arguments_and_its_output_comes_back() {
+    let location = installation("echo \"$1 $2 $#\"; cat; pwd; nice");
+    let mut oned = start(&location, "-t 3 -m foreign");
+    let dump = foreign(30).monitor();
+    let printed = oned.printed("MONITOR", 107, &dump);
+    let var = location.path().join("var").canonicalize().unwrap();
+    assert_eq!(printed, format!("{dump} 107 2\n{}\n19\n", var.display()));
+    let (lines, status) = oned.end();
+    assert!(status.success());
+    assert_eq!(lines.len(), 2, "{lines:?}");
+}
+
+#[test]
+fn a_driver_that_says_so_gets_the_dump_on_standard_input() {
+    let location = installation("echo \"$1 $2\"; cat");
+    fs::write(location.remotes().join("market/foreign/.dump-on-stdin"), "").unwrap();
+    let mut oned = start(&location, "");
+    let dump = foreign(30).monitor();
+    assert_eq!(oned.printed("MONITOR", 107, &dump), format!("- 107\n{dump}"));
+}
+
+#[test]
+fn a_dump_that_is_no_argument_is_refused_unless_the_driver_reads_standard_input() {
+    let location = installation("printf %s \"$1\"; wc -c");
+    let mut oned = start(&location, "");
+    let mut dump = foreign(30);
+    dump.market_apps = (0..8_000).collect();
+    let large = dump.monitor();
+    let failure = oned.failure("MONITOR", 107, &large);
+    assert!(failure.contains(".dump-on-stdin") && failure.contains("131071"), "{failure}");
+    fs::write(location.remotes().join("market/foreign/.dump-on-stdin"), "").unwrap();
+    dump.market_id = 108;
+    assert_eq!(oned.printed("MONITOR", 108, &dump.monitor()), format!("-{}\n", dump.monitor().len()));
+}
+
+#[test]
+fn import_asks_the_datastore_first_and_adds_what_it_tells() {
+    let location = installation("printf %s \"$1\" | base64 -d | tail -c 290");
+    location.script("datastore/foreign/export", &format!("base64 -d > export.xml; echo \"$*\" > export.id; {EXPORT}"));
+    let mut oned = start(&location, "");
+    let dump = Dump { image_source: "/images/1".into(), ..foreign(30) };
+    let printed = oned.printed("IMPORT", 30, &dump.import_request());
+    assert!(
+        printed.ends_with(
+            "</DATASTORE><IMPORT_SOURCE><![CDATA[/image]]></IMPORT_SOURCE><MD5><![CDATA[m]]></MD5><SIZE><![CDATA[7]]></SIZE>\
+             <FORMAT><![CDATA[raw]]></FORMAT><DISPOSE><![CDATA[NO]]></DISPOSE><DISPOSE_CMD><![CDATA[]]></DISPOSE_CMD>\
+             </MARKET_DRIVER_ACTION_DATA>"
+        ),
+        "{printed}"
+    );
+    let var = location.path().join("var");
+    let export = fs::read_to_string(var.join("export.xml")).unwrap();
+    assert!(
+        export.starts_with("<DS_DRIVER_ACTION_DATA><IMAGE>")
+            && export.ends_with("</DATASTORE></DS_DRIVER_ACTION_DATA>")
+    );
+    assert_eq!(fs::read_to_string(var.join("export.id")).unwrap(), "30\n");
+}
+
+#[test]
+fn apps_without_an_image_get_no_answer_to_import_and_a_good_one_to_delete() {
+    let location = installation("touch ran");
+    let mut oned = start(&location, "");
+    for (app, app_type) in [(31, 2), (32, 3)] {
+        let dump = Dump { app_type, ..foreign(app) };
+        oned.ask("IMPORT", app, &dump.import_request());
+        assert_eq!(oned.call("DELETE", app, &dump.delete()), "SUCCESS -");
+    }
+    let failure = oned.failure("IMPORT", 33, &Dump { app_type: 0, ..foreign(33) }.import_request());
+    assert_eq!(failure, "Type 0 not supported");
+    let (lines, _) = oned.end();
+    assert!(!lines.iter().any(|line| line.starts_with("IMPORT") && !line.contains(" 33 ")), "{lines:?}");
+    assert!(!location.path().join("var/ran").exists());
+}
+
+#[test]
+fn answers_are_one_line_each_whatever_is_printed() {
+    let location = installation("printf 'two\\nlines\\n'");
+    let mut oned = start(&location, "");
+    assert_eq!(oned.call("DELETE", 30, &foreign(30).delete()), "SUCCESS -");
+    assert_eq!(oned.printed("MONITOR", 107, &foreign(30).monitor()), "two\nlines\n");
+    location.script("market/foreign/monitor", "true");
+    let dump = Dump { market_id: 108, ..foreign(30) };
+    assert_eq!(oned.printed("MONITOR", 108, &dump.monitor()), "-", "nothing printed");
+}
+
+#[test]
+fn a_failure_is_the_plain_lines_and_every_log_line_comes_once() {
+    let location = installation(
+        "echo 'WARN: monitor: slow' >&2; echo 'cannot reach' >&2; echo 'INFO: 12 tries' >&2; printf '\\033[31mthe\\377 store\\n' >&2; exit 3",
+    );
+    let mut oned = start(&location, "");
+    assert_eq!(oned.failure("MONITOR", 107, &foreign(30).monitor()), "cannot reach \\u{1b}[31mthe\u{fffd} store");
+    assert_eq!((logs(&oned, "slow"), logs(&oned, "LOG I 107 12 tries")), (1, 1), "{:?}", oned.lines());
+    assert_eq!(logs(&oned, "cannot reach"), 0);
+    assert_eq!(logs(&oned, "market/foreign/monitor failed (exit code: 3)"), 1);
+
+    location.script("market/foreign/delete", "echo 'plain words' >&2; echo 'WARN: delete: gone' >&2");
+    assert_eq!(oned.call("DELETE", 30, &foreign(30).delete()), "SUCCESS -");
+    let (lines, _) = oned.end();
+    assert!(lines.contains(&"LOG D 30 plain words".to_owned()) && lines.contains(&"LOG W 30 delete: gone".to_owned()));
+}
+
+#[test]
+fn a_driver_that_says_nothing_or_dies_by_a_signal_is_named() {
+    let location = installation("kill -9 $$");
+    let mut oned = start(&location, "");
+    let failure = oned.failure("MONITOR", 107, &foreign(30).monitor());
+    assert_eq!(failure, "market/foreign/monitor failed with exit code 255 and said nothing");
+    fs::remove_file(location.remotes().join("market/foreign/delete")).unwrap();
+    let failure = oned.failure("DELETE", 30, &foreign(30).delete());
+    assert!(failure.contains("market/foreign/delete cannot be run") && failure.contains("No such file"), "{failure}");
+}
+
+#[test]
+fn a_driver_that_is_not_allowed_or_not_there_is_refused_once_and_before_any_work() {
+    let location = installation("true");
+    location.script("datastore/foreign/export", "touch ran");
+    location.script("market/other/monitor", "true");
+    let mut oned = start(&location, "-m other,missing");
+    for (id, mad) in [(30, "foreign"), (31, "missing"), (32, "../market/other"), (33, "")] {
+        let dump = Dump { market_mad: mad.into(), ..foreign(id) };
+        let expected = match mad {
+            "" => "Wrong driver message format".to_owned(),
+            mad => format!("Marketplace driver '{mad}' not available"),
+        };
+        assert_eq!(oned.failure("IMPORT", id, &dump.import_request()), expected);
+    }
+    let (lines, _) = oned.end();
+    assert_eq!(lines.iter().filter(|line| line.starts_with("IMPORT ")).count(), 4, "{lines:?}");
+    assert!(!location.path().join("var/ran").exists());
+}
+
+#[test]
+fn what_cannot_be_decoded_fails_under_its_own_action() {
+    let location = installation("true");
+    let mut oned = start(&location, "");
+    for (id, action) in [(1, "MONITOR"), (2, "IMPORT"), (3, "DELETE")] {
+        assert_eq!(oned.failure(action, id, "!!"), "Cannot decode driver message");
+        let empty = encode(b"<MARKET_DRIVER_ACTION_DATA/>");
+        assert_eq!(oned.failure(action, id + 10, &empty), "Wrong driver message format");
+    }
+    let no_image = Dump { ds_mad: String::new(), ..foreign(9) };
+    assert_eq!(oned.failure("IMPORT", 9, &no_image.import_request()), "Wrong driver message format");
+}
+
+#[test]
+fn an_export_that_fails_or_prints_something_else_fails_the_import() {
+    let location = installation("touch ran");
+    let mut oned = start(&location, "");
+    for (app, script, expected) in [
+        (1, "echo 'no such image' >&2; exit 1", "no such image"),
+        (2, "echo nothing", "datastore/foreign/export printed no IMPORT_INFO"),
+        (3, "echo '<IMPORT_INFO><MD5/>'", "datastore/foreign/export printed no IMPORT_INFO"),
+        (4, "head -c 3000000 /dev/zero", "wrote more than can be taken"),
+    ] {
+        location.script("datastore/foreign/export", script);
+        let failure = oned.failure("IMPORT", app, &foreign(app).import_request());
+        assert!(failure.starts_with("Error exporting image to file: ") && failure.contains(expected), "{failure}");
+    }
+    let failure = oned.failure("IMPORT", 5, &Dump { ds_mad: "none".into(), ..foreign(5) }.import_request());
+    assert_eq!(failure, "Error exporting image to file: Datastore driver 'none' not available");
+    assert!(!location.path().join("var/ran").exists());
+}
+
+#[test]
+fn garbage_is_ignored_and_words_may_have_any_case_and_any_blanks() {
+    let location = installation("true");
+    let mut oned = start(&location, "");
+    oned.stdin().write_all(b"\n  \nRESTART 1 x\nMONITOR\nMONITOR 1\nMONITOR x y\nMONITOR 1 a b\n\0\xff\x01\n").unwrap();
+    let dump = foreign(30).monitor();
+    oned.stdin().write_all(format!("\t mOnItOr \t 107   {dump} \r\n").as_bytes()).unwrap();
+    assert_eq!(oned.answer("MONITOR", 107), "SUCCESS LQ==");
+    let (lines, _) = oned.end();
+    let others: Vec<_> =
+        lines.iter().filter(|line| !line.starts_with("LOG W - one_market: a message was ignored")).collect();
+    assert_eq!(others.len(), 2, "{lines:?}");
+}
+
+#[test]
+fn messages_may_come_byte_by_byte() {
+    let location = installation("true");
+    let mut oned = start(&location, "");
+    for byte in format!("MONITOR  107 {}\n", foreign(30).monitor()).bytes() {
+        oned.stdin().write_all(&[byte]).unwrap();
+    }
+    assert_eq!(oned.answer("MONITOR", 107), "SUCCESS LQ==");
+}
+
+#[test]
+fn a_line_of_100_mb_costs_one_failure_and_bounded_memory() {
+    let location = installation("true");
+    let mut oned = start(&location, "");
+    oned.stdin().write_all(b"MONITOR  107 ").unwrap();
+    let piece = vec![b'A'; 1 << 20];
+    for _ in 0..100 {
+        oned.stdin().write_all(&piece).unwrap();
+    }
+    oned.say("");
+    assert_eq!(oned.answer("MONITOR", 107), "FAILURE Cannot decode driver message");
+    assert_eq!(oned.call("DELETE", 30, &foreign(30).delete()), "SUCCESS -", "it goes on");
+    let peak = fs::read_to_string(format!("/proc/{}/status", oned.id())).unwrap();
+    let peak = peak.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let kib: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(kib < 160 << 10, "{kib} KiB");
+}
+
+#[test]
+fn init_is_answered_first_whatever_came_before() {
+    let location = installation("echo INFO: early >&2");
+    let mut oned = Oned::start(Path::new(ONE_MARKET), &location, "");
+    oned.ask("DELETE", 30, &foreign(30).delete());
+    oned.say("garbage");
+    oned.init();
+    assert_eq!(oned.answer("DELETE", 30), "SUCCESS -");
+}
+
+#[test]
+fn a_closed_standard_error_is_no_matter_and_debugging_has_a_log_file() {
+    let location = installation("echo x >&2; exit 1");
+    fs::write(location.path().join("etc/defaultrc"), "ONE_MAD_DEBUG=1\nGREETING='hello there'\n").unwrap();
+    location
+        .script("market/foreign/delete", "[ \"$GREETING\" = 'hello there' ] && [ \"$https_proxy\" = http://proxy:1 ]");
+    let mut child = Command::new("/bin/sh");
+    child.args(["-c", "exec 2>&-; exec \"$0\" \"$@\"", ONE_MARKET, "-t 2 -p http://proxy:1"]);
+    child.env("ONE_LOCATION", location.path()).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = child.spawn().unwrap();
+    let text = format!("INIT\nMONITOR  107 {}\nDELETE  30 {}\n", foreign(30).monitor(), foreign(30).delete());
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let output = String::from_utf8(output.stdout).unwrap();
+    assert!(output.starts_with("INIT SUCCESS - -\n"), "{output}");
+    assert!(output.contains("MONITOR FAILURE 107 x\n") && output.contains("DELETE SUCCESS 30 -\n"), "{output}");
+    assert!(location.path().join("var/one_market.log").exists());
+}
+
+#[test]
+fn wrong_arguments_fail_init_and_are_explained_in_the_log() {
+    let location = installation("true");
+    let mut oned = Oned::start(Path::new(ONE_MARKET), &location, "-t many");
+    oned.wait("INIT", |lines| lines.contains(&"INIT FAILURE - -".to_owned()).then_some(()));
+    let _ = oned.stdin().write_all(b"INIT\n");
+    assert!(!oned.end().1.success());
+    let log = fs::read_to_string(location.path().join("var/one_market.log")).unwrap();
+    assert!(log.contains("-t needs a whole number, not \"many\""), "{log}");
+}
+
+#[test]
+fn as_many_actions_run_at_once_as_the_arguments_say_and_a_marketplace_leaves_room() {
+    let location = installation(WAITS);
+    let mut oned = start(&location, "-t 4");
+    let of_market = |market_id, app| Dump { market_id, ..foreign(app) };
+    for app in 1..=6 {
+        oned.ask("DELETE", app, &of_market(1, app).delete());
+    }
+    for app in 1..=3 {
+        at_work(&oned, app);
+    }
+    // The fourth place is kept for other marketplaces.
+    oned.ask("DELETE", 20, &of_market(2, 20).delete());
+    at_work(&oned, 20);
+    assert_eq!(logs(&oned, "at work"), 4);
+    go(&location);
+    for app in [1, 2, 3, 4, 5, 6, 20] {
+        assert_eq!(oned.answer("DELETE", app), "SUCCESS -");
+    }
+}
+
+#[test]
+fn two_actions_on_one_app_never_run_at_once() {
+    let location = installation(
+        "mkdir lock || exit 9; echo INFO: at work >&2; while [ ! -e go ]; do sleep 0.02; done; rmdir lock",
+    );
+    let mut oned = start(&location, "-t 8");
+    for _ in 0..4 {
+        oned.ask("DELETE", 30, &foreign(30).delete());
+    }
+    at_work(&oned, 30);
+    go(&location);
+    oned.wait("four answers", |lines| {
+        (lines.iter().filter(|line| *line == "DELETE SUCCESS 30 -").count() == 4).then_some(())
+    });
+}
+
+#[test]
+fn an_executable_that_takes_too_long_is_ended_with_all_it_has_started() {
+    let location = installation("sleep 1000 & echo $! > child; trap 'echo cleaned > cleaned; exit 1' TERM; wait");
+    let mut oned = start(&location, "-w 1");
+    let failure = oned.failure("MONITOR", 107, &foreign(30).monitor());
+    assert_eq!(failure, "market/foreign/monitor took longer than 1 s and was ended");
+    let var = location.path().join("var");
+    assert!(var.join("cleaned").exists());
+    let child = fs::read_to_string(var.join("child")).unwrap();
+    // A child that has just been killed may still be waited for by whoever inherits it.
+    let state = fs::read_to_string(format!("/proc/{}/stat", child.trim())).unwrap_or_default();
+    assert!(state.is_empty() || state.contains(" Z "), "{state}");
+}
+
+#[test]
+fn driver_cancel_ends_what_runs_and_what_waits() {
+    let location = installation("echo INFO: at work >&2; exec sleep 1000");
+    let mut oned = start(&location, "");
+    oned.ask("DELETE", 30, &foreign(30).delete());
+    at_work(&oned, 30);
+    oned.ask("DELETE", 30, &foreign(30).delete());
+    oned.say("DRIVER_CANCEL 30");
+    oned.wait("two answers", |lines| {
+        (lines.iter().filter(|line| *line == "DELETE FAILURE 30 cancelled").count() == 2).then_some(())
+    });
+    assert_eq!(logs(&oned, "Driver command for 30 cancelled"), 1);
+}
+
+#[test]
+fn a_delete_ends_the_import_of_its_app_and_waits_for_its_cleaning() {
+    let location =
+        installation("echo INFO: at work >&2; trap 'echo discarded >> order; exit 12' TERM; sleep 1000 & wait");
+    location.script("market/foreign/delete", "echo deleted >> order; echo 'no SOURCE' >&2; exit 1");
+    let mut oned = start(&location, "");
+    oned.ask("IMPORT", 30, &foreign(30).import_request());
+    at_work(&oned, 30);
+    assert_eq!(oned.call("DELETE", 30, &foreign(30).delete()), "SUCCESS -", "nothing was published");
+    assert_eq!(oned.answer("IMPORT", 30), "FAILURE cancelled");
+    assert_eq!(fs::read_to_string(location.path().join("var/order")).unwrap(), "discarded\ndeleted\n");
+}
+
+#[test]
+fn an_import_that_waits_is_taken_back_by_the_delete_of_its_app() {
+    let location = installation(WAITS);
+    location.script("market/foreign/import", "touch imported");
+    let mut oned = start(&location, "-t 1");
+    oned.ask("DELETE", 1, &foreign(1).delete());
+    at_work(&oned, 1);
+    oned.ask("IMPORT", 30, &foreign(30).import_request());
+    oned.ask("DELETE", 30, &foreign(30).delete());
+    assert_eq!(oned.answer("IMPORT", 30), "FAILURE cancelled: the app is deleted");
+    go(&location);
+    assert_eq!(oned.answer("DELETE", 30), "SUCCESS -");
+    assert!(!location.path().join("var/imported").exists());
+}
+
+#[test]
+fn a_delete_finds_what_an_import_has_published_meanwhile() {
+    let location =
+        installation("echo INFO: at work >&2; trap 'echo SOURCE=\\\"there\\\"; exit 0' TERM; sleep 1000 & wait");
+    location.script("market/foreign/delete", "printf %s \"$1\" | base64 -d > deleted.xml");
+    let mut oned = start(&location, "");
+    oned.ask("IMPORT", 30, &foreign(30).import_request());
+    at_work(&oned, 30);
+    assert_eq!(oned.call("DELETE", 30, &foreign(30).delete()), "SUCCESS -");
+    assert!(oned.answer("IMPORT", 30).starts_with("SUCCESS "), "it could not be ended any more");
+    let deleted = fs::read_to_string(location.path().join("var/deleted.xml")).unwrap();
+    assert!(deleted.contains("<SOURCE><![CDATA[there]]></SOURCE>"), "{deleted}");
+
+    // The answer and the delete have crossed on their way.
+    location.script("market/foreign/import", "echo 'SOURCE=\"here\"'");
+    assert!(oned.call("IMPORT", 31, &foreign(31).import_request()).starts_with("SUCCESS "));
+    assert_eq!(oned.call("DELETE", 31, &foreign(31).delete()), "SUCCESS -");
+    let deleted = fs::read_to_string(location.path().join("var/deleted.xml")).unwrap();
+    assert!(deleted.contains("<SOURCE><![CDATA[here]]></SOURCE>"), "{deleted}");
+}
+
+#[test]
+fn the_temporary_of_an_export_goes_when_no_driver_can_remove_it() {
+    let export = "touch temporary; echo '<IMPORT_INFO><IMPORT_SOURCE>/image</IMPORT_SOURCE><DISPOSE>YES</DISPOSE>\
+                  <DISPOSE_CMD>rm temporary</DISPOSE_CMD></IMPORT_INFO>'";
+    for import in ["kill -9 $$", "#"] {
+        let location = installation(import);
+        location.script("datastore/foreign/export", export);
+        if import == "#" {
+            fs::remove_file(location.remotes().join("market/foreign/import")).unwrap();
+        }
+        let mut oned = start(&location, "");
+        oned.failure("IMPORT", 30, &foreign(30).import_request());
+        assert!(!location.path().join("var/temporary").exists());
+        assert_eq!(logs(&oned, "the temporary of the export was removed"), 1);
+    }
+}
+
+#[test]
+fn keys_and_dumps_are_in_no_line() {
+    let location = installation(
+        "set -x; : \"$1\"; echo \"INFO: key is hunter2+secret\" >&2; printf %s \"$1\" | base64 -d >&2; echo \"$1\" >&2; exit 1",
+    );
+    location.script("datastore/foreign/export", &format!("dump=$(cat); set -x; : \"$dump\"; set +x; {EXPORT}"));
+    let mut oned = start(&location, "");
+    let dump = Dump {
+        market: vec![("SECRET_ACCESS_KEY".into(), "hunter2+secret".into())],
+        image: vec![("PASSWORD".into(), "swordfish".into())],
+        ..foreign(30)
+    };
+    oned.failure("MONITOR", 107, &dump.monitor());
+    oned.failure("IMPORT", 30, &dump.import_request());
+    let (lines, _) = oned.end();
+    let (monitor, import) = (dump.monitor(), dump.import_request());
+    for secret in ["hunter2", "swordfish", &monitor[..60], &monitor[100..160], &import[..60], &import[200..260]] {
+        assert!(!lines.iter().any(|line| line.contains(secret)), "{secret}: {lines:#?}");
+    }
+    assert!(lines.iter().any(|line| line.contains("key is <hidden>")), "{lines:#?}");
+}
+
+#[test]
+fn floods_on_standard_error_are_cut_short() {
+    let location = installation(
+        "i=0; while [ $i -lt 3000 ]; do echo \"INFO: line $i\"; i=$((i+1)); done >&2; head -c 20000000 /dev/zero | tr '\\0' x >&2; \
+         echo >&2; yes 'a plain line' | head -n 2000000 >&2; echo the end >&2; exit 1",
+    );
+    let mut oned = start(&location, "");
+    let failure = oned.failure("MONITOR", 107, &foreign(30).monitor());
+    assert!(failure.ends_with("... the end") && failure.len() < 2_100, "{failure}");
+    let (lines, _) = oned.end();
+    assert!(lines.len() < 600, "{}", lines.len());
+    assert!(lines.iter().any(|line| line.contains("2500 further log lines of it were left out")));
+}
+
+#[test]
+fn a_report_without_end_is_ended() {
+    let location = installation("yes > /dev/null & yes");
+    let mut oned = start(&location, "");
+    let failure = oned.failure("MONITOR", 107, &foreign(30).monitor());
+    assert_eq!(failure, "market/foreign/monitor wrote more than can be taken and was ended");
+}
+
+#[test]
+fn a_child_that_is_left_behind_holds_nothing_up() {
+    let location = installation("sleep 1000 & setsid sleep 3 & echo done");
+    let mut oned = start(&location, "");
+    let before = Instant::now();
+    assert_eq!(oned.printed("MONITOR", 107, &foreign(30).monitor()), "done\n");
+    assert!(before.elapsed() < Duration::from_secs(3), "it waited for a process that is none of its own");
+}
+
+#[test]
+fn answers_wait_for_an_oned_that_does_not_read() {
+    let location = installation("head -c 400000 /dev/zero");
+    let mut oned = Oned::start_unheard(Path::new(ONE_MARKET), &location, "-t 4");
+    oned.say("INIT");
+    for app in 1..=40 {
+        oned.ask("MONITOR", app, &Dump { market_id: app, ..foreign(app) }.monitor());
+    }
+    // All four places hold an answer that nobody takes.
+    let busy = || fs::read_dir(format!("/proc/{}/task", oned.id())).unwrap().count();
+    assert!(busy() > 0);
+    oned.listen();
+    for app in 1..=40 {
+        assert_eq!(oned.answer("MONITOR", app).len(), "SUCCESS ".len() + 400_000_usize.div_ceil(3) * 4);
+    }
+}
+
+#[test]
+fn the_end_lets_actions_finish_then_ends_them_with_their_children() {
+    let ends = ["FINALIZE", "EOF", "TERM"].map(|end| {
+        std::thread::spawn(move || {
+            let location = installation(
+                "trap 'echo cleaned >> cleaned; exit 1' TERM; echo $$ >> pids; echo INFO: at work >&2; sleep 1000 & wait",
+            );
+            location.script("market/foreign/delete", "echo INFO: at work >&2; sleep 1; echo ended >> ended");
+            let mut oned = start(&location, "-t 3");
+            oned.ask("MONITOR", 107, &foreign(30).monitor());
+            oned.ask("DELETE", 30, &Dump { market_id: 108, ..foreign(30) }.delete());
+            at_work(&oned, 107);
+            at_work(&oned, 30);
+            let before = Instant::now();
+            let status = match end {
+                "FINALIZE" => oned.finalize(),
+                "EOF" => {
+                    let (lines, status) = oned.end();
+                    assert!(lines.contains(&"DELETE SUCCESS 30 -".to_owned()), "{lines:?}");
+                    assert!(lines.contains(&"MONITOR FAILURE 107 cancelled: one_market ends".to_owned()), "{lines:?}");
+                    status
+                }
+                _ => {
+                    // In the middle of a line.
+                    oned.stdin().write_all(b"DELETE  31 PE1B").unwrap();
+                    Command::new("kill").arg(oned.id().to_string()).status().unwrap();
+                    oned.end().1
+                }
+            };
+            assert!(status.success(), "{end}");
+            assert!(before.elapsed() < Duration::from_secs(10), "{end}: {:?}", before.elapsed());
+            let var = location.path().join("var");
+            assert!(var.join("cleaned").exists() && var.join("ended").exists(), "{end}");
+            let pid = fs::read_to_string(var.join("pids")).unwrap();
+            assert!(!Path::new(&format!("/proc/{}", pid.trim())).exists(), "{end}");
+        })
+    });
+    for end in ends {
+        end.join().unwrap();
+    }
+}
+
+#[test]
+fn a_standard_output_that_nobody_reads_is_no_reason_to_die() {
+    let location = installation("touch ran-$2");
+    let mut oned = Oned::start_unheard(Path::new(ONE_MARKET), &location, "");
+    oned.say("INIT");
+    oned.close_stdout();
+    oned.ask("MONITOR", 107, &foreign(30).monitor());
+    let (_, status) = oned.end();
+    assert!(status.success());
+    assert!(location.path().join("var/ran-107").exists());
+}
