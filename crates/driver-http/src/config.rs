@@ -1,5 +1,6 @@
 //! The attributes of an http marketplace.
 
+use market_core::bridges::hosts;
 use market_core::error::Error;
 use market_core::template::{Rules, Writer};
 use market_core::transfer::ssh::Host;
@@ -46,9 +47,7 @@ impl HttpConfig {
     /// # Errors
     /// When one of them is no host.
     pub(crate) fn bridges(&self) -> Result<Vec<Host>, Error> {
-        let words = self.bridge_list.as_deref().unwrap_or_default().split_whitespace();
-        let host = |word| Host::new(word).map_err(|error| Error::config("BRIDGE_LIST", error.cause));
-        words.map(host).collect()
+        hosts(self.bridge_list.as_deref().unwrap_or_default())
     }
 
     /// The URL of a published file: BASE_URL and the name, joined by one slash.

@@ -1,5 +1,6 @@
 //! The public directory and the staging directory inside it, held open: no path is looked up twice.
 
+use market_core::bridges::STAGING;
 use market_core::error::{Error, ErrorKind};
 use market_core::transfer::{is_same_file, rename_new};
 use rustix::fs::{
@@ -12,10 +13,6 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-
-/// Inside PUBLIC_DIR, because a rename into place needs the same file system; closed to everybody but its owner, because web
-/// servers serve dot files too.
-pub(crate) const STAGING: &str = ".market-staging";
 
 const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::RDONLY).union(OFlags::CLOEXEC);
 

@@ -1,6 +1,5 @@
 #![doc = include_str!("../README.md")]
 
-mod bridge;
 mod bridges;
 mod config;
 mod directory;

@@ -193,7 +193,7 @@ impl LocalMarket {
     }
 
     fn path_of(&self, staged: &Staged) -> String {
-        let directory = self.config.public_dir.join(crate::directory::STAGING);
+        let directory = self.config.public_dir.join(market_core::bridges::STAGING);
         directory.join(&staged.name).display().to_string()
     }
 

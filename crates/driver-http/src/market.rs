@@ -1,6 +1,6 @@
 //! The backend: a directory, here or on bridges.
 
-use crate::bridges::{Bridges, Upload};
+use crate::bridges::{BridgeStage, Bridges};
 use crate::config::HttpConfig;
 use crate::local::{self, LocalMarket};
 use crate::name;
@@ -30,7 +30,7 @@ pub struct Staged(Kind);
 
 enum Kind {
     Local(local::Staged),
-    Upload(Box<Upload>),
+    Bridge(Box<BridgeStage>),
 }
 
 /// A stage comes from the market that it is given back to.
@@ -102,7 +102,7 @@ impl StorageBackend for HttpMarket {
     async fn stage(&self, app: AppId, _: Length, needed_bytes: Option<u64>) -> Result<Staged, Error> {
         match &self.place {
             Place::Local(market) => market.stage(app).map(Kind::Local).map(Staged),
-            Place::Bridges(market) => market.stage(app, needed_bytes).await.map(Box::new).map(Kind::Upload).map(Staged),
+            Place::Bridges(market) => market.stage(app, needed_bytes).await.map(Box::new).map(Kind::Bridge).map(Staged),
         }
     }
 
@@ -123,7 +123,7 @@ impl StorageBackend for HttpMarket {
     async fn write(&self, staged: &mut Staged, piece: Piece) -> Result<(), Error> {
         match (&self.place, &mut staged.0) {
             (Place::Local(market), Kind::Local(staged)) => market.write(staged, &piece),
-            (Place::Bridges(_), Kind::Upload(upload)) => upload.write(&piece).await,
+            (Place::Bridges(_), Kind::Bridge(stage)) => stage.upload.write(&piece).await,
             _ => Err(foreign()),
         }
     }
@@ -131,7 +131,10 @@ impl StorageBackend for HttpMarket {
     async fn written(&self, staged: &mut Staged) -> Result<(), Error> {
         match (&self.place, &mut staged.0) {
             (Place::Local(market), Kind::Local(staged)) => market.written(staged),
-            (Place::Bridges(_), Kind::Upload(upload)) => upload.written(),
+            (Place::Bridges(_), Kind::Bridge(stage)) => {
+                stage.upload.written();
+                Ok(())
+            }
             _ => Err(foreign()),
         }
     }
@@ -139,7 +142,7 @@ impl StorageBackend for HttpMarket {
     async fn seal(&self, staged: &mut Staged, _: &Digests) -> Result<Proof, Error> {
         match (&self.place, &mut staged.0) {
             (Place::Local(market), Kind::Local(staged)) => market.seal(staged).await,
-            (Place::Bridges(_), Kind::Upload(upload)) => upload.seal().await,
+            (Place::Bridges(_), Kind::Bridge(stage)) => stage.upload.seal().await.map(Proof::Md5),
             _ => Err(foreign()),
         }
     }
@@ -147,7 +150,7 @@ impl StorageBackend for HttpMarket {
     async fn publish(&self, staged: &mut Staged) -> Published {
         match (&self.place, &mut staged.0) {
             (Place::Local(market), Kind::Local(staged)) => market.publish(staged),
-            (Place::Bridges(market), Kind::Upload(upload)) => market.publish(upload).await,
+            (Place::Bridges(market), Kind::Bridge(stage)) => market.publish(stage).await,
             _ => Published::NotPublished(foreign()),
         }
     }
@@ -155,7 +158,7 @@ impl StorageBackend for HttpMarket {
     async fn resolve(&self, staged: &mut Staged) -> Published {
         match (&self.place, &mut staged.0) {
             (Place::Local(market), Kind::Local(staged)) => market.resolve(staged),
-            (Place::Bridges(market), Kind::Upload(upload)) => market.resolve(upload).await,
+            (Place::Bridges(market), Kind::Bridge(stage)) => market.resolve(stage).await,
             _ => Published::NotPublished(foreign()),
         }
     }
@@ -163,7 +166,7 @@ impl StorageBackend for HttpMarket {
     async fn discard(&self, staged: Staged) -> Result<(), Error> {
         match (&self.place, staged.0) {
             (Place::Local(market), Kind::Local(staged)) => market.discard(staged),
-            (Place::Bridges(_), Kind::Upload(upload)) => upload.discard().await,
+            (Place::Bridges(_), Kind::Bridge(stage)) => stage.upload.discard().await,
             _ => Err(foreign()),
         }
     }

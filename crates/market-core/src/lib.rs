@@ -21,6 +21,8 @@ pub mod attributes;
 #[cfg(feature = "driver")]
 pub mod backend;
 #[cfg(feature = "driver")]
+pub mod bridges;
+#[cfg(feature = "driver")]
 pub mod catalogue;
 #[cfg(feature = "driver")]
 pub mod container;

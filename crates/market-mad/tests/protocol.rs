@@ -277,7 +277,7 @@ fn a_closed_standard_error_is_no_matter_and_debugging_has_a_log_file() {
     location
         .script("market/foreign/delete", "[ \"$GREETING\" = 'hello there' ] && [ \"$https_proxy\" = http://proxy:1 ]");
     let mut child = Command::new("/bin/sh");
-    child.args(["-c", "exec 2>&-; exec \"$0\" \"$@\"", ONE_MARKET, "-t 2 -p http://proxy:1"]);
+    child.args(["-c", "exec 2>&-; exec \"$0\" \"$@\"", ONE_MARKET, "-t 3 -p http://proxy:1"]);
     child.env("ONE_LOCATION", location.path()).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = child.spawn().unwrap();
     let text = format!("INIT\nMONITOR  107 {}\nDELETE  30 {}\n", foreign(30).monitor(), foreign(30).delete());
