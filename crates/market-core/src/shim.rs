@@ -191,26 +191,30 @@ pub fn execute<A: Copy>(
     program: &Program<'_, A>,
     act: impl AsyncFnOnce(Call<A>, Context) -> Result<(), Error>,
 ) -> ExitCode {
-    end(|| match program.parse(std::env::args_os())? {
+    end(ErrorKind::exit_code, || match program.parse(std::env::args_os())? {
         Request::Print(text) => print(text.as_bytes()),
         Request::Action(call) => run_until_stopped(call.script, async |context| act(call, context).await),
     })
 }
 
-/// Says the one line of a failure, and what it is to whoever called.
-fn end(body: impl FnOnce() -> Result<(), Error>) -> ExitCode {
+/// Runs the body of a main function: says the one line of a failure, and by an exit code what it is to whoever called.
+pub fn end(exit_code: impl FnOnce(ErrorKind) -> u8, body: impl FnOnce() -> Result<(), Error>) -> ExitCode {
     one_line_panics();
     match body() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // The one plain line that a user sees; a broken standard error leaves the exit code to speak.
             let _ = writeln!(std::io::stderr(), "{}", one_line(&error.to_string()));
-            ExitCode::from(error.kind.exit_code())
+            ExitCode::from(exit_code(error.kind))
         }
     }
 }
 
-fn run_until_stopped(script: &str, act: impl AsyncFnOnce(Context) -> Result<(), Error>) -> Result<(), Error> {
+/// Runs a program with a command line of its own until it ends or is told to stop; log lines begin with the word `script`.
+///
+/// # Errors
+/// Those of `act`, and what the system reports before it.
+pub fn run_until_stopped(script: &str, act: impl AsyncFnOnce(Context) -> Result<(), Error>) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Error::io("the runtime", &error))?;
     let outcome = runtime.block_on(async {
@@ -244,7 +248,7 @@ pub fn run<B: StorageBackend>() -> ExitCode {
     let name = format!("market-{}", B::MAD);
     let arguments: Vec<_> = std::env::args_os().collect();
     if let Some(work) = Work::of(&arguments) {
-        return end(|| match work.parse(&name, &arguments)? {
+        return end(ErrorKind::exit_code, || match work.parse(&name, &arguments)? {
             None => print(work.help(&name).as_bytes()),
             Some(task) => run_until_stopped(work.word(), async |context| upkeep::run::<B>(task, context).await),
         });
@@ -261,7 +265,7 @@ pub fn run_discovery<B: DiscoveryBackend>() -> ExitCode {
     let name = format!("market-{}", B::MAD);
     let arguments: Vec<_> = std::env::args_os().collect();
     if arguments.iter().any(|argument| argument == "--dry-run") {
-        return end(|| {
+        return end(ErrorKind::exit_code, || {
             let preview = Preview::parse(&name, &arguments)?;
             run_until_stopped("dry-run", async |context| preview_apps::<B>(preview, context).await)
         });
@@ -269,7 +273,7 @@ pub fn run_discovery<B: DiscoveryBackend>() -> ExitCode {
     if arguments.iter().any(|argument| argument == "--help" || argument == "-h") {
         let about = format!("{}\n\nFor people: {}", B::ABOUT, Preview::usage(&name));
         let program = Program { about: &about, ..program_of::<B>(&name) };
-        return end(|| print(program.help().as_bytes()));
+        return end(ErrorKind::exit_code, || print(program.help().as_bytes()));
     }
     execute(&program_of::<B>(&name), async |call, context| {
         let refused = |what: &str| {

@@ -128,6 +128,11 @@ impl Dump {
         encode(format!("<DS_DRIVER_ACTION_DATA>{body}</DS_DRIVER_ACTION_DATA>").as_bytes())
     }
 
+    /// A message to a datastore driver with nothing but the marketplace, as the web interface makes it for a download.
+    pub fn marketplace_only(&self) -> String {
+        encode(format!("<DS_DRIVER_ACTION_DATA>{}</DS_DRIVER_ACTION_DATA>", self.marketplace()).as_bytes())
+    }
+
     fn app(&self) -> String {
         format!(
             "<MARKETPLACEAPP><ID>{}</ID><UID>0</UID><GID>0</GID><UNAME>oneadmin</UNAME><GNAME>oneadmin</GNAME>\

@@ -2,6 +2,7 @@
 
 use crate::system::copy_range;
 use crate::{Piece, ZEROS};
+use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek};
 use std::fs::File;
 use std::io;
 use std::ops::Range;
@@ -89,6 +90,33 @@ impl SparseFile {
         Ok(())
     }
 
+    /// Makes holes of stretches that hold nothing but zeros. Where the file system has no holes, nothing changes.
+    ///
+    /// # Errors
+    /// What reading reports.
+    pub fn dig_holes(&self) -> io::Result<()> {
+        const STRETCH: usize = 64 << 10;
+        let mut buffer = vec![0; STRETCH];
+        let mut at = 0;
+        while at < self.position {
+            at = match seek(&*self.file, SeekFrom::Data(at)) {
+                Ok(data) => data / STRETCH as u64 * STRETCH as u64,
+                Err(rustix::io::Errno::NXIO) => return Ok(()),
+                Err(_) => at,
+            };
+            let wanted = usize::try_from(self.position - at).unwrap_or(STRETCH).min(STRETCH);
+            self.file.read_exact_at(&mut buffer[..wanted], at)?;
+            if buffer[..wanted] == ZEROS[..wanted] {
+                let mode = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+                if fallocate(&*self.file, mode, at, wanted as u64).is_err() {
+                    return Ok(());
+                }
+            }
+            at += wanted as u64;
+        }
+        Ok(())
+    }
+
     /// All has been written: begins to put it on the disk, while others may still read it.
     pub fn begin_sync(&mut self) {
         let file = Arc::clone(&self.file);
@@ -106,5 +134,24 @@ impl SparseFile {
         }
         self.file.set_len(self.position)?;
         self.file.sync_all()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::MetadataExt;
+
+    #[test]
+    fn zeros_become_holes_and_bytes_stay() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut bytes = vec![0; 3 << 20];
+        bytes[(1 << 20) + 7] = 1;
+        let mut sparse = SparseFile::new(file.reopen().unwrap(), true);
+        sparse.write(&Piece::Data(bytes.clone().into())).unwrap();
+        sparse.dig_holes().unwrap();
+        sparse.finish().unwrap();
+        assert!(std::fs::read(file.path()).unwrap() == bytes);
+        assert!(file.path().metadata().unwrap().blocks() * 512 <= 128 << 10);
     }
 }

@@ -23,3 +23,16 @@ sync_entries() {
         sync
     fi
 }
+
+# Says now and then that a step takes its time, for a day at most; its sleep holds nothing open.
+keep_saying_working() {
+    (
+        beats=0
+        while [ "$beats" -lt 17280 ] && sleep 5 <&- >&- 2>&-; do
+            echo working
+            beats=$((beats + 1))
+        done
+    ) &
+    heart=$!
+    trap 'kill "$heart" 2>/dev/null' EXIT
+}

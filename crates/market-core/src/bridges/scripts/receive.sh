@@ -25,6 +25,7 @@ cd "$staging" || exit 77
 set -C
 : >"$2" || exit 73
 set +C
+keep_saying_working
 # By descriptors only from here on: a file that was removed meanwhile must not come back.
 exec 3<&0 4>&1 8<"$2" 9<>"$2"
 # Marks it as being written, where that is possible.
@@ -32,17 +33,6 @@ flock -n 9 2>/dev/null
 echo ready
 sparse=
 dd if=/dev/null of=/dev/null conv=sparse 2>/dev/null && sparse=,sparse
-
-# Says that the answer takes its time, for a day; its sleep holds nothing open.
-(
-    beats=0
-    while [ "$beats" -lt 17280 ] && sleep 5 <&- >&- 2>&- 3<&- 4>&- 8<&- 9>&-; do
-        echo working
-        beats=$((beats + 1))
-    done
-) 9>&- &
-heart=$!
-trap 'kill "$heart" 2>/dev/null' EXIT
 
 # Writes stretches of 64 MiB, and says so after each of them.
 write() {

@@ -1,0 +1,79 @@
+//! The driver message of the calling action, which callers leave in the environment: the keys for S3 are in it.
+
+use market_core::action::{DATASTORE, read_dump};
+use market_core::attributes::{S3Attributes, TransferAttributes};
+use market_core::error::{Error, ErrorKind};
+use market_core::roxmltree::Node;
+use market_core::template::Template;
+use market_core::template::serde::from_template;
+use market_core::transfer::s3::Access;
+use std::os::unix::ffi::OsStringExt;
+use std::sync::Arc;
+
+const VARIABLE: &str = "DRV_ACTION";
+
+/// The templates in the message, as far as there is one.
+pub(crate) struct DrvAction {
+    dump: Option<Arc<[u8]>>,
+    datastore: Option<Template>,
+    marketplace: Option<Template>,
+}
+
+impl DrvAction {
+    /// Reads the variable.
+    pub(crate) fn of_environment() -> Self {
+        let dump: Option<Arc<[u8]>> =
+            std::env::var_os(VARIABLE).filter(|dump| !dump.is_empty()).map(|dump| dump.into_vec().into());
+        let read = |dump: &Arc<[u8]>| {
+            read_dump(dump, DATASTORE, |root| (template(root, "DATASTORE"), template(root, "MARKETPLACE")))
+        };
+        let (datastore, marketplace) = match dump.as_ref().map(read) {
+            Some(Ok(templates)) => templates,
+            // One of another kind says nothing about transfers.
+            Some(Err(_)) | None => (None, None),
+        };
+        Self { dump, datastore, marketplace }
+    }
+
+    /// The message itself, for executables in `downloader.d`.
+    pub(crate) fn dump(&self) -> Option<Arc<[u8]>> {
+        self.dump.clone()
+    }
+
+    /// What the datastore says of transfers, and what the marketplace says where the datastore does not.
+    pub(crate) fn transfer(&self) -> Result<TransferAttributes, Error> {
+        let read = |template: &Option<Template>, of: &str| match template {
+            Some(template) => {
+                from_template(template).map_err(|error| Error::new(ErrorKind::Config, of, error.to_string()))
+            }
+            None => Ok(TransferAttributes::default()),
+        };
+        Ok(read(&self.datastore, "the datastore's template")?
+            .or(read(&self.marketplace, "the marketplace's template")?))
+    }
+
+    /// The service that has an object, and the keys for it.
+    pub(crate) fn s3_access(&self, subject: &str) -> Result<Access, Error> {
+        let Some(template) = &self.marketplace else {
+            let cause = match self.dump {
+                Some(_) => "the message in DRV_ACTION holds no marketplace, and so no keys for S3",
+                None => "DRV_ACTION is missing from the environment: the keys for S3 are in it",
+            };
+            let error = Error::new(ErrorKind::Config, subject, cause);
+            return Err(
+                error.remedy("export DRV_ACTION with the base64 of the driver message that has the marketplace")
+            );
+        };
+        let wrong = |error: String| Error::new(ErrorKind::Config, "the marketplace's template", error);
+        let attributes: S3Attributes = from_template(template).map_err(|error| wrong(error.to_string()))?;
+        attributes.access().map_err(|error| wrong(error.to_string()))
+    }
+}
+
+fn template(root: Node<'_, '_>, parent: &str) -> Option<Template> {
+    let child =
+        |node: Node<'_, '_>, name: &str| node.children().find(|child| child.has_tag_name(name)).map(|node| node.id());
+    let document = root.document();
+    let parent = document.get_node(child(root, parent)?)?;
+    Template::from_element(document.get_node(child(parent, "TEMPLATE")?)?).ok()
+}

@@ -1,0 +1,85 @@
+//! Bytes to standard output, or into a device or pipe: a thread writes, so that a reader who takes his time holds up nothing else.
+
+use market_core::error::{Error, ErrorKind};
+use market_core::transfer::{Piece, Sink, ZEROS};
+use std::fs::File;
+use std::io::{self, Write};
+use std::ops::Range;
+use std::os::fd::AsFd;
+use tokio::sync::{mpsc, oneshot};
+
+/// Pieces that may wait for the reader.
+const WAITING: usize = 4;
+
+pub(crate) struct StandardOutput {
+    pieces: Option<mpsc::Sender<Piece>>,
+    ended: Option<oneshot::Receiver<io::Result<()>>>,
+}
+
+impl StandardOutput {
+    pub(crate) fn open(stream: &impl AsFd) -> Result<Self, Error> {
+        let file = stream.as_fd().try_clone_to_owned().map_err(|error| Error::io(NAME, &error))?;
+        let (pieces, waiting) = mpsc::channel(WAITING);
+        let (end, ended) = oneshot::channel();
+        std::thread::spawn(move || drop(end.send(write_all(&mut File::from(file), waiting))));
+        Ok(Self { pieces: Some(pieces), ended: Some(ended) })
+    }
+
+    /// Waits for the thread: how writing has ended.
+    async fn end(&mut self) -> Result<(), Error> {
+        self.pieces = None;
+        let Some(ended) = self.ended.take() else { return Ok(()) };
+        match ended.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+                Err(Error::new(ErrorKind::Cancelled, NAME, "nobody reads it any more"))
+            }
+            Ok(Err(error)) => Err(Error::io(NAME, &error)),
+            Err(_) => Err(Error::new(ErrorKind::Failed, NAME, "the writing thread died")),
+        }
+    }
+}
+
+const NAME: &str = "the output";
+
+fn write_all(output: &mut File, mut pieces: mpsc::Receiver<Piece>) -> io::Result<()> {
+    while let Some(piece) = pieces.blocking_recv() {
+        match piece {
+            Piece::Data(data) => output.write_all(&data)?,
+            Piece::Hole(length) => {
+                let mut left = length;
+                while left > 0 {
+                    let step = usize::try_from(left).unwrap_or(ZEROS.len()).min(ZEROS.len());
+                    output.write_all(&ZEROS[..step])?;
+                    left -= step as u64;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Sink for StandardOutput {
+    type Error = Error;
+
+    fn read_back(&self) -> Result<Option<File>, Error> {
+        Ok(None)
+    }
+
+    async fn copy_range(&mut self, _: &File, _: Range<u64>) -> Result<(), Error> {
+        Err(Error::new(ErrorKind::Unsupported, NAME, "takes no ranges of files"))
+    }
+
+    async fn write(&mut self, piece: Piece) -> Result<(), Error> {
+        let sent = match &self.pieces {
+            Some(pieces) => pieces.send(piece).await.is_ok(),
+            None => false,
+        };
+        // The thread has ended: it knows why.
+        if sent { Ok(()) } else { self.end().await }
+    }
+
+    async fn written(&mut self) -> Result<(), Error> {
+        self.end().await
+    }
+}

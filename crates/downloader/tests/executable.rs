@@ -1,0 +1,346 @@
+//! The downloader as datastore drivers call it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use market_testkit::driver::{failure, stderr};
+use market_testkit::dump::{Dump, owned};
+use market_testkit::http::{HttpServer, Reply};
+use market_testkit::image::sparse_raw;
+use market_testkit::oned::OneLocation;
+use market_testkit::s3::S3Server;
+use market_testkit::shell::{Fate, Shell};
+use market_testkit::{md5_hex, noise};
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use tempfile::TempDir;
+
+const EXECUTABLE: &str = env!("CARGO_BIN_EXE_downloader");
+
+fn downloader(arguments: &[&str]) -> Command {
+    let mut command = Command::new(EXECUTABLE);
+    command.args(arguments).env_remove("DRV_ACTION");
+    for proxy in ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"] {
+        command.env_remove(proxy);
+    }
+    command
+}
+
+fn call(arguments: &[&str]) -> Output {
+    downloader(arguments).output().unwrap()
+}
+
+fn good(output: &Output) -> &[u8] {
+    assert!(output.status.success(), "{}", stderr(output));
+    &output.stdout
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn names(directory: &Path) -> Vec<String> {
+    let mut names: Vec<_> =
+        fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn bytes_go_to_standard_output_or_into_a_file() {
+    let scratch = TempDir::new().unwrap();
+    let bytes = noise(1, 3_000_000);
+    let server = HttpServer::start({
+        let bytes = bytes.clone();
+        move |_, _| Reply::bytes(bytes.clone())
+    });
+    let (url, to) = (server.url("/app"), scratch.path().join("image"));
+    assert!(good(&call(&["-m", &md5_hex(&bytes), &url, "-"])) == bytes);
+    assert!(good(&call(&["--md5", &md5_hex(&bytes).to_uppercase(), &url, to.to_str().unwrap()])).is_empty());
+    assert!(fs::read(&to).unwrap() == bytes);
+    assert!(good(&call(&[to.to_str().unwrap(), "-"])) == bytes);
+    // As a relative path, and with file://.
+    assert!(good(&downloader(&["image", "-"]).current_dir(scratch.path()).output().unwrap()) == bytes);
+    assert!(good(&call(&[&format!("file://{}", to.display()), "-"])) == bytes);
+    assert_eq!(server.requests().len(), 2, "one request each");
+}
+
+#[test]
+fn a_file_that_is_there_stays_until_the_new_one_is_whole() {
+    let scratch = TempDir::new().unwrap();
+    let (to, link) = (scratch.path().join("image"), scratch.path().join("link"));
+    fs::write(&to, "old").unwrap();
+    fs::set_permissions(&to, PermissionsExt::from_mode(0o600)).unwrap();
+    symlink(&to, &link).unwrap();
+    let bytes = noise(2, 100_000);
+    let server = HttpServer::start({
+        let bytes = bytes.clone();
+        move |request, _| match request.path.as_str() {
+            "/whole" => Reply::bytes(bytes.clone()),
+            "/cut" => Reply::bytes(bytes.clone()).cut_after(50_000),
+            _ => Reply::status(404),
+        }
+    });
+    let wrong = md5_hex(b"other");
+    for arguments in [&["-o"][..], &["-o", "-m", &wrong]] {
+        for path in if arguments.len() > 1 { &["/whole"][..] } else { &["/cut", "/gone"] } {
+            let url = server.url(path);
+            let arguments: Vec<_> = arguments.iter().copied().chain([url.as_str(), link.to_str().unwrap()]).collect();
+            failure(&call(&arguments), 255);
+            assert_eq!(fs::read(&to).unwrap(), b"old");
+        }
+    }
+    good(&call(&[&server.url("/whole"), link.to_str().unwrap()]));
+    assert!(fs::read(&to).unwrap() == bytes && fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert_eq!(fs::metadata(&to).unwrap().mode() & 0o777, 0o600);
+    assert_eq!(names(scratch.path()), ["image", "link"]);
+}
+
+#[test]
+fn both_checksums_count() {
+    let scratch = TempDir::new().unwrap();
+    let from = scratch.path().join("image");
+    fs::write(&from, "hello").unwrap();
+    let from = from.to_str().unwrap();
+    let (md5, sha1) = ("5d41402abc4b2a76b9719d911017c592", "AAF4C61DDCC5E8A2DABEDE0F3B482CD9AEA9434D");
+    assert_eq!(good(&call(&["-m", md5, "-s", sha1, from, "-"])), b"hello");
+    let other = "0".repeat(40);
+    for arguments in [["-m", md5, "-s", &other], ["-m", &other[..32], "-s", sha1]] {
+        let output = call(&[&arguments[..], &[from, "-"]].concat());
+        assert_eq!(output.status.code(), Some(255));
+        assert!(stderr(&output).contains("Hash does not match"), "{}", stderr(&output));
+    }
+    let failure = failure(&call(&["-m", md5, "-c", "3", from, "-"]), 255);
+    assert!(failure.contains("Hash check not supported for partial downloads"), "{failure}");
+}
+
+#[test]
+fn compressed_streams_are_told_by_their_bytes_and_hashed_as_fetched() {
+    let scratch = TempDir::new().unwrap();
+    let bytes = noise(3, 400_000);
+    let packed = gzip(&bytes);
+    let from = scratch.path().join("image.raw");
+    fs::write(&from, &packed).unwrap();
+    let from = from.to_str().unwrap();
+    assert!(good(&call(&["-m", &md5_hex(&packed), from, "-"])) == bytes);
+    assert!(good(&call(&["-n", "-m", &md5_hex(&packed), from, "-"])) == packed);
+    // How the stock stat looks at images: the first bytes, unpacked, of a stream that is not read on.
+    assert!(good(&call(&["-c", "65536", from, "-"])) == &bytes[..65_536]);
+    assert!(good(&call(&["--nodecomp", "--max-size", "100", from, "-"])) == &packed[..100]);
+    let to = scratch.path().join("head");
+    good(&call(&["-c", "1000", from, to.to_str().unwrap()]));
+    assert!(fs::read(to).unwrap() == bytes[..1_000], "a file too");
+    fs::write(from, &packed[..packed.len() - 5]).unwrap();
+    assert_eq!(call(&[from, "-"]).status.code(), Some(255), "the end is missing");
+}
+
+#[test]
+fn a_broken_transfer_goes_on_where_it_was_unless_that_is_not_wanted() {
+    let bytes = noise(4, 500_000);
+    let server = HttpServer::start({
+        let bytes = bytes.clone();
+        move |request, count| {
+            let reply = Reply::bytes(bytes.clone()).ranged(request, "\"1\"");
+            if count == 0 { reply.cut_after(200_000) } else { reply }
+        }
+    });
+    assert!(good(&call(&["-m", &md5_hex(&bytes), &server.url("/a"), "-"])) == bytes);
+    let server = HttpServer::start(move |_, _| Reply::bytes(bytes.clone()).cut_after(200_000));
+    assert_eq!(call(&["--noretry", &server.url("/a"), "-"]).status.code(), Some(255));
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[test]
+fn holes_stay_holes() {
+    let scratch = TempDir::new().unwrap();
+    let (from, to) = (scratch.path().join("sparse"), scratch.path().join("image"));
+    sparse_raw(&from, 64 << 20, 1 << 20).unwrap();
+    good(&call(&[from.to_str().unwrap(), to.to_str().unwrap()]));
+    let (from, to) = (fs::metadata(from).unwrap(), fs::metadata(to).unwrap());
+    assert!(from.len() == to.len() && to.blocks() < from.blocks() + 64, "{from:?} {to:?}");
+}
+
+#[test]
+fn a_path_over_ssh_is_one_word_there() {
+    let scratch = TempDir::new().unwrap();
+    let path = scratch.path().join("a b'; touch ran; '$(x)");
+    fs::write(&path, "over ssh").unwrap();
+    let shell = Shell::new(&[Fate::Whole]);
+    let url = format!("ssh://one@bridge:{}", path.display());
+    let output = downloader(&[&url, "-"]).env("SSH", shell.ssh()).current_dir(scratch.path()).output().unwrap();
+    assert_eq!(good(&output), b"over ssh");
+    assert!(!scratch.path().join("ran").exists());
+}
+
+#[test]
+fn objects_of_s3_need_the_keys_in_drv_action() {
+    let server = S3Server::start();
+    server.create_bucket("apps");
+    let bytes = noise(5, 300_000);
+    server.put("apps", "marketapp-30", &bytes);
+    let dump = Dump { market: server.market("apps", &[]), ..Dump::default() };
+    let url = "s3://apps/marketapp-30";
+    let with = |dump: &str| downloader(&[url, "-"]).env("DRV_ACTION", dump).output().unwrap();
+    assert!(good(&with(&dump.copy())) == bytes);
+    // As the web interface makes it: a marketplace and nothing else.
+    assert!(good(&with(&dump.marketplace_only())) == bytes);
+    let missing = failure(&call(&[url, "-"]), 255);
+    assert!(missing.contains("DRV_ACTION is missing"), "{missing}");
+    let other = failure(&with(&dump.export()), 255);
+    assert!(other.contains("holds no marketplace"), "{other}");
+    for dump in ["garbage!", &dump.import()] {
+        assert_eq!(with(dump).status.code(), Some(255));
+    }
+    let mut wrong = dump.clone();
+    wrong.market.retain(|(name, _)| name != "SECRET_ACCESS_KEY");
+    wrong.market.push(("SECRET_ACCESS_KEY".into(), "hunter2".into()));
+    let output = with(&wrong.copy());
+    assert_eq!(output.status.code(), Some(255));
+    assert!(!stderr(&output).contains("hunter2"));
+}
+
+#[test]
+fn attributes_of_the_action_count_for_other_sources_too() {
+    let server = HttpServer::start(|_, _| Reply::bytes(vec![0; 1_000]).stall_after(10));
+    let dump = Dump { datastore: owned(&[("IDLE_TIMEOUT", "1")]), ..Dump::default() };
+    let output = downloader(&["-o", &server.url("/a"), "-"]).env("DRV_ACTION", dump.copy()).output().unwrap();
+    assert_eq!(output.status.code(), Some(255));
+    assert!(stderr(&output).contains("silent"), "{}", stderr(&output));
+}
+
+#[test]
+fn schemes_come_from_downloader_d_and_from_the_helpers_of_opennebula() {
+    let location = OneLocation::new();
+    location.script("datastore/downloader.d/mine", "cat >&2; printf %s \"$1\"");
+    location.script("datastore/lxd_downloader.sh", "printf '\\037\\213 a container'");
+    location.script(
+        "datastore/restic_downloader.rb",
+        "echo noise; echo 'command=\"printf backup\"'; echo 'clean_command=\"touch cleaned\"'",
+    );
+    let call = |arguments: &[&str]| {
+        let mut command = downloader(arguments);
+        command.env("ONE_LOCATION", location.path()).env("DRV_ACTION", "dump").current_dir(location.path());
+        command.output().unwrap()
+    };
+    let mine = call(&["mine://place/x?y", "-"]);
+    assert_eq!((good(&mine), stderr(&mine).as_str()), (&b"mine://place/x?y"[..], ""));
+    assert_eq!(good(&call(&["lxd://place", "-"])), b"\x1f\x8b a container", "never unpacked");
+    assert_eq!(good(&call(&["restic://1/2", "-"])), b"backup");
+    assert!(location.path().join("cleaned").exists());
+    let md5 = md5_hex(b"");
+    assert!(failure(&call(&["-m", &md5, "onebex://1:2", "-"]), 255).contains("interactive downloads"));
+    assert!(failure(&call(&["unknown://x", "-"]), 255).contains("downloader.d/unknown"));
+}
+
+#[test]
+fn archives_become_directories_and_nothing_leaves_them() {
+    let scratch = TempDir::new().unwrap();
+    let to = scratch.path().join("image");
+    let archive = |build: &dyn Fn(&mut tar::Builder<Vec<u8>>)| {
+        let mut builder = tar::Builder::new(Vec::new());
+        build(&mut builder);
+        builder.into_inner().unwrap()
+    };
+    let add = |builder: &mut tar::Builder<Vec<u8>>, name: &str, kind: tar::EntryType, link: &str| {
+        let mut header = tar::Header::new_gnu();
+        header.as_gnu_mut().unwrap().name[..name.len()].copy_from_slice(name.as_bytes());
+        header.as_gnu_mut().unwrap().linkname[..link.len()].copy_from_slice(link.as_bytes());
+        header.set_entry_type(kind);
+        header.set_mode(0o4755);
+        header.set_size(if kind.is_file() { 5 } else { 0 });
+        header.set_cksum();
+        builder.append(&header, if kind.is_file() { &b"hello"[..] } else { b"" }).unwrap();
+    };
+    let file = tar::EntryType::Regular;
+    let good_tar = archive(&|builder| {
+        add(builder, "disks/", tar::EntryType::Directory, "");
+        add(builder, "disks/one", file, "");
+    });
+    let fetch = |bytes: &[u8], more: &[&str]| {
+        let from = scratch.path().join("from");
+        fs::write(&from, bytes).unwrap();
+        call(&[more, &[from.to_str().unwrap(), to.to_str().unwrap()]].concat())
+    };
+    fs::write(&to, "a file before").unwrap();
+    for bytes in [good_tar.clone(), gzip(&good_tar)] {
+        good(&fetch(&bytes, &[]));
+        assert_eq!(fs::read(to.join("disks/one")).unwrap(), b"hello");
+        assert_eq!(fs::metadata(to.join("disks/one")).unwrap().mode() & 0o7000, 0);
+        fs::remove_dir_all(&to).unwrap();
+    }
+    good(&fetch(&good_tar, &["-n"]));
+    assert!(fs::read(&to).unwrap() == good_tar, "not to be unpacked");
+    fs::remove_file(&to).unwrap();
+
+    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    let plain = zip::write::SimpleFileOptions::default();
+    zip.start_file("disks/two", plain).unwrap();
+    zip.write_all(b"zipped").unwrap();
+    good(&fetch(&zip.finish().unwrap().into_inner(), &[]));
+    assert_eq!(fs::read(to.join("disks/two")).unwrap(), b"zipped");
+    fs::remove_dir_all(&to).unwrap();
+
+    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    zip.start_file("../escaped", plain).unwrap();
+    zip.write_all(b"zipped").unwrap();
+    let escaping_zip = zip.finish().unwrap().into_inner();
+    let escaping = archive(&|builder| add(builder, "../escaped", file, ""));
+    let link = archive(&|builder| add(builder, "link", tar::EntryType::Symlink, "/etc"));
+    let device = archive(&|builder| add(builder, "device", tar::EntryType::Char, ""));
+    let cut = &good_tar[..700];
+    for bytes in [&escaping_zip[..], &escaping, &link, &device, cut, &b"PK\x03\x04 no archive"[..]] {
+        failure(&fetch(bytes, &[]), 255);
+        assert_eq!(names(scratch.path()), ["from"]);
+    }
+}
+
+#[test]
+fn a_reader_who_goes_and_a_signal_end_it_and_nothing_stays() {
+    let scratch = TempDir::new().unwrap();
+    let server = HttpServer::start(|_, _| Reply::bytes(noise(6, 8 << 20)).stall_after(4 << 20));
+    let mut child =
+        downloader(&[&server.url("/a"), "-"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    stdout.read_exact(&mut [0; 1_000]).unwrap();
+    drop(stdout);
+    assert_eq!(child.wait().unwrap().code(), Some(255));
+
+    for signal in ["-TERM", "-KILL"] {
+        let to = scratch.path().join("image");
+        let mut child = downloader(&[&server.url("/a"), to.to_str().unwrap()]).stderr(Stdio::piped()).spawn().unwrap();
+        let staged = || -> Option<PathBuf> {
+            let name = names(scratch.path()).into_iter().find(|name| name.starts_with(".market-"))?;
+            let path = scratch.path().join(name);
+            (path.metadata().ok()?.len() >= 3 << 20).then_some(path)
+        };
+        while staged().is_none() {
+            std::thread::yield_now();
+        }
+        Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+        child.wait().unwrap();
+        assert!(!to.exists());
+        // The next download removes what a killed one has left.
+        fs::write(scratch.path().join("other"), "x").unwrap();
+        good(&call(&[scratch.path().join("other").to_str().unwrap(), scratch.path().join("copy").to_str().unwrap()]));
+        assert_eq!(names(scratch.path()), ["copy", "other"], "{signal}");
+    }
+}
+
+#[test]
+fn a_device_is_written_and_not_replaced() {
+    let scratch = TempDir::new().unwrap();
+    let from = scratch.path().join("image");
+    fs::write(&from, "bytes").unwrap();
+    good(&call(&[from.to_str().unwrap(), "/dev/null"]));
+    assert!(!fs::metadata("/dev/null").unwrap().is_file());
+    let full = failure(&call(&[from.to_str().unwrap(), "/dev/full"]), 255);
+    assert!(full.contains("No space left"), "{full}");
+    assert!(
+        failure(&call(&[from.to_str().unwrap(), scratch.path().to_str().unwrap()]), 255).contains("is a directory")
+    );
+}
