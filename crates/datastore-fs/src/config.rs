@@ -2,13 +2,17 @@
 
 use market_core::action::CopyAction;
 use market_core::attributes::{S3Attributes, TransferAttributes};
+use market_core::bridges::hosts;
 use market_core::error::{Error, ErrorKind};
+use market_core::log::Log;
 use market_core::model::{Datastore, DatastoreType, ImageType};
 use market_core::template::serde::from_template;
 use market_core::transfer::s3::Access;
-use market_core::transfer::shown;
+use market_core::transfer::ssh::Host;
+use market_core::transfer::{Options, shown};
 use serde::Deserialize;
 use std::fmt::Display;
+use std::path::PathBuf;
 
 /// What `cp` and `export` read from the datastore's template (docs/datastore-fs.md).
 #[derive(Clone, Debug, Deserialize)]
@@ -17,6 +21,10 @@ pub struct FsConfig {
     pub restricted_dirs: Option<String>,
     /// Directories that images may be copied from even so, blank-separated.
     pub safe_dirs: Option<String>,
+    /// The hosts that hold the datastore instead of this one, blank-separated.
+    pub bridge_list: Option<String>,
+    /// Where images are kept on a bridge before they are moved into place; `/var/tmp` by default.
+    pub staging_dir: Option<PathBuf>,
     /// Whether compressed images are stored as they are.
     pub no_decompress: Option<bool>,
     /// Whether images are converted to `driver`.
@@ -35,20 +43,22 @@ pub struct FsConfig {
     pub transfer: TransferAttributes,
 }
 
-/// Refuses a datastore on other hosts.
-pub(crate) fn refuse_bridges(datastore: &Datastore) -> Result<(), Error> {
-    let bridges = datastore.template.text("BRIDGE_LIST");
-    let bridges = bridges.map_err(|error| Error::new(ErrorKind::Config, "the datastore", error.to_string()))?;
-    refuse("BRIDGE_LIST", bridges.is_some_and(|list| !list.trim().is_empty()), "datastores on bridges are")
+fn own_options(defaults: &Options) -> Options {
+    Options { user_agent: concat!("datastore-fs/", env!("CARGO_PKG_VERSION")).to_owned(), ..defaults.clone() }
 }
 
-fn refuse(attribute: &str, asked: bool, what: &str) -> Result<(), Error> {
-    if !asked {
-        return Ok(());
-    }
-    let error =
-        Error::new(ErrorKind::Unsupported, format!("attribute {attribute}"), format!("{what} not supported yet"));
-    Err(error.remedy("keep the stock driver where datastores use it (see docs/run-the-drivers.md)"))
+/// How bytes of a datastore's images are moved.
+pub(crate) fn options_of(datastore: &Datastore, defaults: &Options, log: &Log) -> Result<Options, Error> {
+    let transfer: TransferAttributes = from_template(&datastore.template)
+        .map_err(|error| wrong("datastore", "onedatastore", datastore.id, &datastore.name, &error))?;
+    transfer.apply(own_options(defaults), log)
+}
+
+/// The hosts that hold a datastore; none when it is on this one.
+pub(crate) fn bridges_of(datastore: &Datastore) -> Result<Vec<Host>, Error> {
+    let list = datastore.template.text("BRIDGE_LIST");
+    let list = list.map_err(|error| wrong("datastore", "onedatastore", datastore.id, &datastore.name, &error))?;
+    hosts(list.unwrap_or_default())
 }
 
 /// An attribute of a template that cannot be used.
@@ -84,14 +94,27 @@ impl FsConfig {
             |error: &dyn Display| wrong("datastore", "onedatastore", datastore.id, &datastore.name, error);
         let mut config: Self = from_template(&datastore.template).map_err(|error| of_datastore(&error))?;
         config.transfer = from_template(&datastore.template).map_err(|error| of_datastore(&error))?;
-        refuse_bridges(datastore)?;
-        refuse("NFS_AUTO_ENABLE", config.nfs_auto_enable, "mounting an NFS share before the copy is")?;
+        if config.nfs_auto_enable {
+            let cause = "mounting an NFS share before the copy is left to the stock driver";
+            let error = Error::new(ErrorKind::Unsupported, "attribute NFS_AUTO_ENABLE", cause);
+            return Err(error.remedy("keep the stock driver for this datastore (see docs/datastore-fs.md)"));
+        }
         if let Some(marketplace) = &action.marketplace {
             let of_marketplace: TransferAttributes = from_template(&marketplace.template)
                 .map_err(|error| wrong("marketplace", "onemarket", marketplace.id, &marketplace.name, &error))?;
             config.transfer = config.transfer.or(of_marketplace);
         }
         Ok(config)
+    }
+
+    /// How bytes are moved.
+    pub(crate) fn options(&self, defaults: &Options, log: &Log) -> Result<Options, Error> {
+        self.transfer.clone().apply(own_options(defaults), log)
+    }
+
+    /// The hosts of BRIDGE_LIST; none when the datastore is on this one.
+    pub(crate) fn bridges(&self) -> Result<Vec<Host>, Error> {
+        hosts(self.bridge_list.as_deref().unwrap_or_default())
     }
 
     /// Whether a compressed image is to be unpacked.

@@ -1,39 +1,52 @@
 //! `export`: where an image's bytes are, and what they are.
 
-use crate::config::refuse_bridges;
+use crate::config::{bridges_of, options_of};
+use crate::there;
 use market_core::action::{ExportAction, ImportInfo};
 use market_core::backend::Context;
 use market_core::container::{Container, HEAD_BYTES};
 use market_core::error::{Error, ErrorKind};
 use market_core::model::SourceUrl;
-use market_core::transfer::{Digester, Location, Source, Wanted, shown};
+use market_core::transfer::{Digester, Location, Options, Source, Wanted, shown};
 
-/// Describes an image for an import.
+/// Describes an image for an import. `id` is the app's, by which one of several bridges is chosen.
 ///
 /// # Errors
 /// When the image is not where the datastore says, or cannot be read.
-pub async fn export(action: &ExportAction, context: &Context) -> Result<ImportInfo, Error> {
-    refuse_bridges(&action.datastore)?;
-    let location = action.image.source.as_str();
-    if !matches!(Location::parse(location)?, Location::Path(_)) {
-        return Err(Error::new(ErrorKind::Unsupported, format!("SOURCE {}", shown(location)), "is no local path"));
+pub async fn export(action: &ExportAction, id: Option<i64>, context: &Context) -> Result<ImportInfo, Error> {
+    let path = action.image.source.as_str();
+    if !matches!(Location::parse(path)?, Location::Path(_)) || path.contains("://") {
+        return Err(Error::new(ErrorKind::Unsupported, format!("SOURCE {}", shown(path)), "is no local path"));
     }
-    let mut source = Source::open(location, &context.options).await?;
-    let head = context.stop.or(source.peek(HEAD_BYTES)).await?;
+    let bridges = bridges_of(&action.datastore)?;
+    let options = options_of(&action.datastore, &context.options, &context.log)?;
+    let (location, md5, head) = if bridges.is_empty() {
+        let (md5, head) = describe(path, &options, context).await?;
+        (path.to_owned(), md5, head)
+    } else {
+        there::describe(path, id.unwrap_or(action.image.id), bridges, &options, context).await?
+    };
     let container = Container::sniff(&head);
-    if let Err(error) = container.refuse_references(source.subject(), "") {
+    if let Err(error) = container.refuse_references(&shown(&location), "") {
         context.log.warn(format_args!("no marketplace of ours will take it: {error}"));
     }
+    Ok(ImportInfo {
+        source: SourceUrl::new(location),
+        md5,
+        size: Some(action.image.size),
+        format: container.format.to_owned(),
+        dispose: None,
+    })
+}
+
+/// The MD5 of a file of this host, and how it begins.
+async fn describe(path: &str, options: &Options, context: &Context) -> Result<(String, Vec<u8>), Error> {
+    let mut source = Source::open(path, options).await?;
+    let head = context.stop.or(source.peek(HEAD_BYTES)).await?;
     let mut digester = Digester::start(Wanted::MD5);
     while let Some(piece) = context.stop.or(source.next()).await? {
         digester.update(piece).await;
     }
     let digests = digester.finish().await.map_err(|error| Error::io(source.subject(), &error))?;
-    Ok(ImportInfo {
-        source: SourceUrl::new(location),
-        md5: digests.md5.unwrap_or_default(),
-        size: Some(action.image.size),
-        format: container.format.to_owned(),
-        dispose: None,
-    })
+    Ok((digests.md5.unwrap_or_default(), head))
 }

@@ -2,11 +2,14 @@
 
 mod config;
 mod copy;
+mod expected;
 mod export;
+mod here;
 mod restricted;
+mod there;
 
 pub use config::FsConfig;
-pub use copy::copy;
+pub use copy::{Placed, copy};
 pub use export::export;
 pub use restricted::Directories;
 
@@ -14,7 +17,6 @@ use market_core::action::{CopyAction, ExportAction};
 use market_core::backend::Context;
 use market_core::error::Error;
 use market_core::shim::{Call, Program, check_id, print};
-use std::path::Path;
 
 /// The two actions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +44,7 @@ pub async fn act(call: Call<Action>, mut context: Context) -> Result<(), Error> 
     match call.action {
         Action::Export => {
             let action = ExportAction::decode(&call.dump)?;
-            let info = export(&action, &context).await?;
+            let info = export(&action, call.id, &context).await?;
             print(info.write()?.as_bytes())
         }
         Action::Copy => {
@@ -51,12 +53,17 @@ pub async fn act(call: Call<Action>, mut context: Context) -> Result<(), Error> 
             if let Some(helpers) = &mut context.options.helpers {
                 helpers.dump = Some(call.dump.into());
             }
-            let image = copy(&action, &context).await?;
-            let printed = image.write().map_err(Error::from).and_then(|line| print(line.as_bytes()));
+            let placed = copy(&action, &context).await?;
+            let printed = placed.image.write().map_err(Error::from).and_then(|line| print(line.as_bytes()));
             if printed.is_err() {
-                // Nobody will ever know of this copy.
-                let removed = std::fs::remove_file(Path::new(&image.path));
-                context.log.warn(format_args!("the answer could not be delivered; copy removed: {}", removed.is_ok()));
+                match placed.take_back().await {
+                    Ok(()) => context.log.warn("the answer could not be delivered: the copy was removed again"),
+                    Err(error) => {
+                        context
+                            .log
+                            .error(format_args!("the answer could not be delivered, and the copy stays: {error}"));
+                    }
+                }
             }
             printed
         }

@@ -6,6 +6,7 @@ use market_testkit::driver::{failure, run};
 use market_testkit::dump::{Dump, owned};
 use market_testkit::http::{HttpServer, Reply};
 use market_testkit::image::{qcow2, qcow2_with_backing, sparse_raw};
+use market_testkit::require::program;
 use market_testkit::{md5_hex, noise};
 use std::fs;
 use std::io::Write;
@@ -239,19 +240,16 @@ fn what_cannot_become_an_image_is_refused_by_name() {
     let datastore = Datastore::new();
     let raw = datastore.file("raw", b"bytes");
     let gzip = datastore.file("gzip", b"\x1f\x8b\x08 bytes");
-    let vmdk = datastore.file("vhdx", b"vhdxfile bytes");
     let mut tar = noise(3, 600);
     tar[257..262].copy_from_slice(b"ustar");
     let tar = datastore.file("tar", &tar);
     let backing = datastore.file("backing", &qcow2_with_backing("/etc/shadow"));
     let long = "a".repeat(300);
     for (source, attribute, value, code, expected) in [
-        (raw.as_str(), "BRIDGE_LIST", "host", 11, "attribute BRIDGE_LIST"),
+        (raw.as_str(), "BRIDGE_LIST", "-host", 4, "attribute BRIDGE_LIST"),
         (&raw, "LIMIT_TRANSFER_BW", "fast", 4, "attribute LIMIT_TRANSFER_BW: is no rate"),
         (&raw, "NFS_AUTO_ENABLE", "yes", 11, "attribute NFS_AUTO_ENABLE"),
         (&raw, "SPARSE", "perhaps", 4, "attribute SPARSE: expected yes or no"),
-        (&raw, "DRIVER", "qcow2", 11, "converting it to qcow2 is not supported yet"),
-        (&vmdk, "DRIVER", "raw", 11, "is vhdx, and converting it to raw"),
         (&gzip, "X", "", 9, "is no whole gzip stream"),
         (&tar, "X", "", 11, "is a tar archive"),
         (&backing, "X", "", 11, "needs the backing file \"/etc/shadow\""),
@@ -268,6 +266,59 @@ fn what_cannot_become_an_image_is_refused_by_name() {
         assert!(line.contains(expected) && !line.contains("hunter2"), "{line}");
     }
     assert_eq!(datastore.stored(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn images_are_converted_to_the_format_that_the_datastore_wants() {
+    let Some(_) = program("qemu-img", "qemu-utils") else { return };
+    let datastore = Datastore::new();
+    let raw = datastore.file("raw", &noise(5, 3 << 20));
+    let qcow2 = |from: &str, name: &str| {
+        let path = datastore.path("images").join(name);
+        let made = Command::new("qemu-img").args(["convert", "-f", "raw", "-O", name, from]).arg(&path).status();
+        assert!(made.unwrap().success());
+        path.to_str().unwrap().to_owned()
+    };
+    let (qcow2, vdi) = (qcow2(&raw, "qcow2"), qcow2(&raw, "vdi"));
+    for (source, driver, expected) in [
+        (&raw, "qcow2", "qcow2"),
+        (&qcow2, "raw", "raw"),
+        (&vdi, "qcow2", "qcow2"),
+        (&raw, "raw", "raw"),
+        (&vdi, "other", "vdi"),
+    ] {
+        let mut dump = datastore.dump(source);
+        dump.image = owned(&[("MD5", &md5_hex(&fs::read(source).unwrap()))]);
+        dump.datastore.push(("DRIVER".into(), driver.into()));
+        let (copy, format) = copied(&call(&["cp", "7"], &dump.copy()));
+        assert_eq!(format, expected);
+        let same = Command::new("qemu-img").args(["compare", "-f", "raw", "-F", expected, &raw]).arg(&copy).output();
+        assert!(same.unwrap().status.success());
+        dump.datastore.push(("CONVERT".into(), "NO".into()));
+        assert!(fs::read(copied(&call(&["cp", "7"], &dump.copy())).0).unwrap() == fs::read(source).unwrap());
+    }
+    for stored in datastore.stored() {
+        fs::remove_file(stored).unwrap();
+    }
+    // What only begins like an image, and no qemu-img.
+    let mut broken = datastore.dump(&datastore.file("broken", b"vhdxfile bytes"));
+    broken.datastore.push(("DRIVER".into(), "raw".into()));
+    let line = failure(&call(&["cp", "7"], &broken.copy()), 1);
+    assert!(line.starts_with("qemu-img convert -f vhdx -O raw: "), "{line}");
+    let output = run(Command::new(EXECUTABLE).args(["cp", "7"]).env("PATH", "/nonexistent"), broken.copy());
+    let line = failure(&output, 11);
+    assert!(line.contains("qemu-img is not installed") && line.contains("CONVERT"), "{line}");
+    assert_eq!(datastore.stored(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn zeros_of_a_local_image_become_holes() {
+    let datastore = Datastore::new();
+    let mut bytes = vec![0; 8 << 20];
+    bytes[5 << 20] = 1;
+    let (copy, _) = copied(&call(&["cp", "7"], &datastore.dump(&datastore.file("zeros", &bytes)).copy()));
+    assert!(fs::read(&copy).unwrap() == bytes);
+    assert!(copy.metadata().unwrap().blocks() * 512 <= 1 << 20);
 }
 
 #[test]
@@ -304,6 +355,27 @@ fn a_copy_whose_answer_is_lost_or_whose_id_is_wrong_leaves_nothing() {
 }
 
 #[test]
+fn what_a_killed_copy_has_left_goes_with_the_next_one() {
+    let datastore = Datastore::new();
+    let server = HttpServer::start(|_, _| Reply::bytes(noise(4, 3_000_000)).stall_after(1_000_000));
+    let mut command = Command::new(EXECUTABLE);
+    let mut child =
+        command.args(["cp", "7"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(datastore.dump(&server.url("/i")).copy().as_bytes()).unwrap();
+    let staged = || datastore.stored().iter().any(|path| path.metadata().is_ok_and(|metadata| metadata.len() > 0));
+    while !staged() {
+        std::thread::yield_now();
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(datastore.stored().len(), 1);
+    let output = call(&["cp", "7"], &datastore.dump(&datastore.file("image", b"bytes")).copy());
+    let (copy, _) = copied(&output);
+    assert_eq!(datastore.stored(), [copy]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("1 unfinished copies"), "{output:?}");
+}
+
+#[test]
 fn a_stopped_copy_leaves_nothing() {
     let datastore = Datastore::new();
     let server = HttpServer::start(|_, _| Reply::bytes(noise(4, 3_000_000)).stall_after(1_000_000));
@@ -316,6 +388,11 @@ fn a_stopped_copy_leaves_nothing() {
         assert!(start.elapsed().as_secs() < 30, "nothing was staged");
         std::thread::yield_now();
     }
+    let another = datastore.dump(&datastore.file("image", b"bytes"));
+    copied(&call(&["cp", "7"], &another.copy()));
+    assert_eq!(datastore.stored().len(), 2, "a copy at work is not touched by others");
+    fs::remove_file(datastore.stored().into_iter().find(|path| !path.to_str().unwrap().ends_with(".part")).unwrap())
+        .unwrap();
     let pid = rustix::process::Pid::from_raw(child.id().try_into().unwrap()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     let line = failure(&child.wait_with_output().unwrap(), 12);

@@ -9,24 +9,18 @@ use crate::name;
 use market_core::backend::{Context, Deleted, ObjectState, Published, StoredObject};
 use market_core::bridges::{Bridge, Failures, STAGING, Upload, hosts_off, in_turn};
 use market_core::error::{Error, ErrorKind};
-use market_core::log::Log;
 use market_core::model::AppId;
 use market_core::report::MonitorReport;
-use market_core::stop::Stop;
 use market_core::transfer::Source;
 use market_core::transfer::ssh::Host;
 use std::time::Duration;
-
-/// How long it may take to remove what a stage that failed may have begun.
-const TIDYING: Duration = Duration::from_secs(10);
 
 /// The hosts, and which of them OpenNebula has switched off.
 pub(crate) struct Bridges {
     config: HttpConfig,
     on: Vec<Bridge>,
     off: Vec<Bridge>,
-    log: Log,
-    stop: Stop,
+    context: Context,
 }
 
 impl Bridges {
@@ -36,7 +30,7 @@ impl Bridges {
             .into_iter()
             .map(|host| Bridge::new(host, "PUBLIC_DIR", config.public_dir.clone(), context.options.clone()));
         let (off, on) = bridges.partition(|bridge| off.contains(bridge.host.as_str()));
-        Self { config, on, off, log: context.log.clone(), stop: context.stop.clone() }
+        Self { config, on, off, context: context.clone() }
     }
 
     /// Every bridge, those in use first: what is stored on one that is switched off is still stored.
@@ -50,7 +44,7 @@ impl Bridges {
         for bridge in in_turn(&self.on, i64::from(nanoseconds))? {
             match space(bridge).await {
                 Ok(report) => return Ok(report),
-                Err(error) => failures.add(error, &self.log),
+                Err(error) => failures.add(error, &self.context.log),
             }
         }
         Err(failures.into_error("no bridge tells its space"))
@@ -58,23 +52,9 @@ impl Bridges {
 
     /// Opens an upload on the first bridge that takes it.
     pub(crate) async fn stage(&self, app: AppId, needed_bytes: Option<u64>) -> Result<BridgeStage, Error> {
-        let mut failures = Failures::default();
-        for bridge in in_turn(&self.on, app.0)? {
-            let (name, published_name) = (name::staged(app)?, name::published()?);
-            let error = match self.stop.or(Upload::start(bridge, name.clone(), needed_bytes)).await {
-                Ok(upload) => return Ok(BridgeStage { upload, published_name }),
-                Err(error) => error,
-            };
-            if matches!(error.kind, ErrorKind::Cancelled | ErrorKind::Unreachable) {
-                // It may have begun there all the same.
-                let _ = tokio::time::timeout(TIDYING, remove(bridge, &staged(&name))).await;
-            }
-            if error.kind == ErrorKind::Cancelled {
-                return Err(error);
-            }
-            failures.add(error, &self.log);
-        }
-        Err(failures.into_error("no bridge takes the image"))
+        let bridges = in_turn(&self.on, app.0)?;
+        let upload = Upload::start_on_first(bridges, || name::staged(app), needed_bytes, &self.context).await?;
+        Ok(BridgeStage { upload, published_name: name::published()? })
     }
 
     pub(crate) async fn publish(&self, stage: &BridgeStage) -> Published {
@@ -111,7 +91,7 @@ impl Bridges {
             match remove(bridge, name).await {
                 Ok(Deleted::Removed) => return Ok(Deleted::Removed),
                 Ok(Deleted::Absent) => {}
-                Err(error) => failures.add(error, &self.log),
+                Err(error) => failures.add(error, &self.context.log),
             }
         }
         if failures.is_empty() {
@@ -128,7 +108,7 @@ impl Bridges {
             match Source::open_on(&bridge.host, &bridge.path(name), bridge.options()).await.map_err(Error::from) {
                 Ok(source) => return Ok(Some(source)),
                 Err(error) if error.kind == ErrorKind::Absent => {}
-                Err(error) => failures.add(error, &self.log),
+                Err(error) => failures.add(error, &self.context.log),
             }
         }
         if failures.is_empty() { Ok(None) } else { Err(failures.into_error("it is on no bridge that answers")) }
@@ -139,7 +119,7 @@ impl Bridges {
         for bridge in self.on.iter().chain(&self.off) {
             match list(bridge).await {
                 Ok(objects) => objects.into_iter().for_each(&mut *sink),
-                Err(error) => failures.add(error, &self.log),
+                Err(error) => failures.add(error, &self.context.log),
             }
         }
         if failures.is_empty() { Ok(()) } else { Err(failures.into_error("not every bridge could be listed")) }

@@ -96,6 +96,7 @@ impl SparseFile {
     /// What reading reports.
     pub fn dig_holes(&self) -> io::Result<()> {
         const STRETCH: usize = 64 << 10;
+        self.file.set_len(self.position)?;
         let mut buffer = vec![0; STRETCH];
         let mut at = 0;
         while at < self.position {

@@ -1,10 +1,15 @@
 //! A file under way to a bridge.
 
-use super::STAGING;
 use super::bridge::{Bridge, WORKING};
+use super::{Failures, STAGING};
+use crate::backend::Context;
 use crate::error::{Error, ErrorKind};
 use crate::model::MiB;
 use market_transfer::{Piece, Process, ZEROS};
+use std::time::Duration;
+
+/// How long it may take to remove what an upload that failed may have begun.
+const TIDYING: Duration = Duration::from_secs(10);
 
 /// Blocks and their size, as bytes.
 fn product(text: &str) -> Option<u64> {
@@ -20,11 +25,40 @@ pub struct Upload {
 }
 
 impl Upload {
+    /// Begins to write a file on the first bridge that takes it, under a new name on each.
+    ///
+    /// # Errors
+    /// When none takes it, or the action is to stop.
+    pub async fn start_on_first<'a>(
+        bridges: impl Iterator<Item = &'a Bridge>,
+        name: impl Fn() -> Result<String, Error>,
+        needed_bytes: Option<u64>,
+        context: &Context,
+    ) -> Result<Self, Error> {
+        let mut failures = Failures::default();
+        for bridge in bridges {
+            let name = name()?;
+            let error = match context.stop.or(Self::start(bridge, name.clone(), needed_bytes)).await {
+                Ok(upload) => return Ok(upload),
+                Err(error) => error,
+            };
+            if matches!(error.kind, ErrorKind::Cancelled | ErrorKind::Unreachable) {
+                // It may have begun there all the same.
+                let _ = tokio::time::timeout(TIDYING, bridge.remove(&format!("{STAGING}/{name}"))).await;
+            }
+            if error.kind == ErrorKind::Cancelled {
+                return Err(error);
+            }
+            failures.add(error, &context.log);
+        }
+        Err(failures.into_error("no bridge takes the image"))
+    }
+
     /// Begins to write a file of this name in the staging directory, when there is room for so many bytes.
     ///
     /// # Errors
     /// When the bridge cannot be reached, has no room, or has no staging directory that is safe.
-    pub async fn start(bridge: &Bridge, name: String, needed_bytes: Option<u64>) -> Result<Self, Error> {
+    async fn start(bridge: &Bridge, name: String, needed_bytes: Option<u64>) -> Result<Self, Error> {
         let needed = needed_bytes.map_or_else(|| "-".to_owned(), |bytes| bytes.to_string());
         let process = bridge.for_bulk().await.start(include_str!("scripts/receive.sh"), &[&name, &needed])?;
         let mut upload = Self { bridge: bridge.clone(), name, process };

@@ -1,0 +1,149 @@
+//! A copy into a directory of a bridge, and the description of an image there: what is fetched goes through this host to the bridge's
+//! STAGING_DIR, is hashed there, and moved into place.
+
+use crate::copy::{Copied, Copying};
+use market_core::backend::Context;
+use market_core::bridges::{Bridge, Failures, STAGING, Upload, hosts_off, in_turn};
+use market_core::container::HEAD_BYTES;
+use market_core::error::{Error, ErrorKind};
+use market_core::transfer::ssh::Host;
+use market_core::transfer::{Digester, Options, Piece, Sink, Source, Transfer, Wanted};
+use std::fs::File;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How long it may take to remove what has failed.
+const TIDYING: Duration = Duration::from_secs(10);
+
+pub(crate) async fn copy(copying: &Copying<'_>, source: &mut Source, hosts: Vec<Host>) -> Result<Copied, Error> {
+    let Copying { context, .. } = copying;
+    let upload = upload(copying, source, hosts).await?;
+    let bridge = upload.bridge().clone();
+    let placed = Bridge::new(bridge.host.clone(), "BASE_PATH", copying.base.clone(), bridge.options().clone());
+    // What is stored there is hashed there; what is fetched is another thing when it is unpacked on its way.
+    let sent = copying.unpack.map(|_| Digester::start(Wanted::MD5));
+    let mut sink = BridgeSink { upload, sent };
+    let wanted = Wanted { md5: true, ..copying.expected.wanted() };
+    let how = Transfer { wanted, unpack: copying.unpack, max_bytes: None };
+    let outcome = async {
+        let transferred = context.stop.or(source.transfer(&mut sink, how)).await?;
+        let (format, convert) = copying.check(source.subject(), &transferred)?;
+        let sent = match sink.sent.take() {
+            Some(digester) => digester.finish().await.map_err(|error| Error::io("what was sent", &error))?.md5,
+            None => transferred.digests.md5.clone(),
+        };
+        let stored = context.stop.or(sink.upload.seal()).await?;
+        if sent.as_ref() != Some(&stored) {
+            let cause = format!("holds MD5 {stored}, sent was {}", sent.unwrap_or_default());
+            return Err(Error::new(ErrorKind::Mismatch, sink.upload.subject(), cause));
+        }
+        place(copying, &sink.upload, format, convert).await?;
+        let format = convert.unwrap_or(format).to_owned();
+        Ok(Copied { bytes: transferred.bytes, format, bridge: Some(placed.clone()) })
+    };
+    let outcome = outcome.await;
+    if outcome.is_err() {
+        // The image may have got its name, and only the answer was lost.
+        let tidy = async {
+            let _ = sink.upload.discard().await;
+            let _ = placed.remove(&copying.name).await;
+        };
+        if tokio::time::timeout(TIDYING, tidy).await.is_err() {
+            context.log.warn(format_args!(
+                "what is left on {} could not be removed: {}",
+                bridge.host,
+                bridge.path(STAGING)
+            ));
+        }
+    }
+    outcome
+}
+
+/// Opens an upload on the first bridge that takes it.
+async fn upload(copying: &Copying<'_>, source: &Source, hosts: Vec<Host>) -> Result<Upload, Error> {
+    let context = copying.context;
+    let off = hosts_off(&context.log).await;
+    let staging = copying.config.staging_dir.clone().unwrap_or_else(|| PathBuf::from("/var/tmp"));
+    let options = copying.options.clone();
+    let bridges = hosts.into_iter().filter(|host| !off.contains(host.as_str()));
+    let bridges: Vec<_> =
+        bridges.map(|host| Bridge::new(host, "STAGING_DIR", staging.clone(), options.clone())).collect();
+    let in_turn = in_turn(&bridges, copying.action.image.id)?;
+    Upload::start_on_first(in_turn, || Ok(copying.name.clone()), source.length(), context).await
+}
+
+/// Moves the image into place, converted when it has to be.
+async fn place(copying: &Copying<'_>, upload: &Upload, format: &str, convert: Option<&str>) -> Result<(), Error> {
+    let base = copying.base.to_string_lossy();
+    let arguments = [upload.name(), &base, &copying.name, format, convert.unwrap_or("-")];
+    let asked = upload.bridge().ask(include_str!("scripts/place.sh"), &arguments);
+    let answer = copying.context.stop.or(asked).await?;
+    match answer.strip_prefix("error ") {
+        None if answer == "placed" => Ok(()),
+        None => Err(upload.bridge().strange(&answer)),
+        Some(cause) => {
+            let kind = if cause.contains("No space left") { ErrorKind::Full } else { ErrorKind::Failed };
+            Err(Error::new(kind, format!("BASE_PATH {base} on {}", upload.bridge().host), cause))
+        }
+    }
+}
+
+/// A bridge as the place where bytes go.
+struct BridgeSink {
+    upload: Upload,
+    sent: Option<Digester>,
+}
+
+impl Sink for BridgeSink {
+    type Error = Error;
+
+    fn read_back(&self) -> Result<Option<File>, Error> {
+        Ok(None)
+    }
+
+    async fn copy_range(&mut self, _: &File, _: Range<u64>) -> Result<(), Error> {
+        Err(Error::new(ErrorKind::Unsupported, self.upload.subject(), "takes no ranges of files"))
+    }
+
+    async fn write(&mut self, piece: Piece) -> Result<(), Error> {
+        if let Some(sent) = &mut self.sent {
+            sent.update(piece.clone()).await;
+        }
+        self.upload.write(&piece).await
+    }
+
+    async fn written(&mut self) -> Result<(), Error> {
+        self.upload.written();
+        Ok(())
+    }
+}
+
+/// Where an image is on a bridge, its MD5, and how it begins.
+pub(crate) async fn describe(
+    path: &str,
+    id: i64,
+    hosts: Vec<Host>,
+    options: &Options,
+    context: &Context,
+) -> Result<(String, String, Vec<u8>), Error> {
+    let off = hosts_off(&context.log).await;
+    let hosts: Vec<_> = hosts.into_iter().filter(|host| !off.contains(host.as_str())).collect();
+    let mut failures = Failures::default();
+    for host in in_turn(&hosts, id)? {
+        let bridge = Bridge::new(host.clone(), "SOURCE", PathBuf::from("/"), options.clone());
+        let described = async {
+            let head = Source::open_on(host, path, options).await?.peek(HEAD_BYTES).await?;
+            let md5 = bridge.ask(include_str!("scripts/md5.sh"), &[path]).await?;
+            Ok::<_, Error>((format!("ssh://{host}:{path}"), md5, head))
+        };
+        match context.stop.or(described).await {
+            Ok((_, md5, _)) if md5.len() != 32 => return Err(bridge.strange(&md5)),
+            Ok(described) => return Ok(described),
+            // Another bridge may be able to say more about one that cannot be reached, not about a file.
+            Err(error) if error.kind == ErrorKind::Unreachable => failures.add(error, &context.log),
+            Err(error) => return Err(error),
+        }
+    }
+    Err(failures.into_error("no bridge can be asked"))
+}
