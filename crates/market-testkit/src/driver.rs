@@ -2,6 +2,7 @@
 
 use market_core::template::Template;
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 /// Starts a command with all three standard streams connected.
@@ -51,4 +52,15 @@ pub fn answer(output: &Output, name: &str) -> String {
     assert!(output.status.success(), "{}", stderr(output));
     let template = Template::parse(&output.stdout).expect("an answer that oned can read");
     template.text(name).expect("one value").expect("the attribute").to_owned()
+}
+
+/// An executable of this workspace, for tests that need those of several packages: they stand where the test itself was built.
+///
+/// # Panics
+/// When it was not built: `cargo test --workspace` builds all of them.
+pub fn built(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("the path of the test");
+    let path = test.parent().and_then(Path::parent).expect("a target directory").join(name);
+    assert!(path.is_file(), "{} is missing; build it with: cargo build --workspace --bins", path.display());
+    path
 }

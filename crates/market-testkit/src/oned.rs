@@ -227,7 +227,16 @@ impl Oned {
     /// # Panics
     /// When it failed.
     pub fn printed(&mut self, action: &str, id: i64, dump: &str) -> String {
-        let answer = self.call(action, id, dump);
+        self.ask(action, id, dump);
+        self.printed_by(action, id)
+    }
+
+    /// What an action that was asked for before has printed.
+    ///
+    /// # Panics
+    /// When it failed.
+    pub fn printed_by(&self, action: &str, id: i64) -> String {
+        let answer = self.answer(action, id);
         let word = answer.strip_prefix("SUCCESS ").unwrap_or_else(|| panic!("{action} {id}: {answer}"));
         String::from_utf8(decode(word.as_bytes()).expect("base64")).expect("text")
     }
