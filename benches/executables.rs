@@ -4,6 +4,7 @@
 //! the median of the wall ratios, pair by pair. MIB is the size of the images (1,024 when not given); words choose the rows
 //! whose names hold them.
 
+use market_testkit::driver::built;
 use market_testkit::dump::Dump;
 use market_testkit::http::HttpServer;
 use market_testkit::s3::{ACCESS_KEY_ID, Fate, S3Server, SECRET_ACCESS_KEY};
@@ -129,8 +130,9 @@ impl Bench {
 
     fn rows(&self) -> Outcome<Vec<Row>> {
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
-        let market = executable("market-http")?;
-        let datastore = executable("datastore-fs")?;
+        let fetched = self.datastore.join("fetched");
+        let market = built("market-http").display().to_string();
+        let datastore = built("datastore-fs").display().to_string();
         let public = self.public.to_str().unwrap_or_default();
         let plain = Dump::of_market(&[("BASE_URL", "http://127.0.0.1/"), ("PUBLIC_DIR", public)]);
         let delete = Dump { app_source: format!("http://127.0.0.1/{}", "0".repeat(32)), ..plain.clone() };
@@ -179,6 +181,13 @@ impl Bench {
                 md5sum(random),
             ),
             ("cp of an http:// app", words(&[&datastore, "cp", "7"]), copy.copy(), "md5sum", md5sum(random)),
+            (
+                "cp of an http:// app",
+                words(&[&datastore, "cp", "7"]),
+                copy.copy(),
+                "curl to a file",
+                words(&["curl", "-s", "-o", fetched.to_str().unwrap_or_default(), &url]),
+            ),
         ];
         let mut cases = Vec::from(cases);
         let local = self.directory.join("dump-local");
@@ -262,7 +271,8 @@ type Case = (&'static str, Vec<String>, String, &'static str, Vec<String>);
 impl Bench {
     /// Each import is deleted again by the same command; that takes some 10 ms.
     fn s3_cases(&self) -> Outcome<Vec<Case>> {
-        let (market, datastore) = (executable("market-s3")?, executable("datastore-fs")?);
+        let (market, datastore) =
+            (built("market-s3").display().to_string(), built("datastore-fs").display().to_string());
         let shell = |script: String| vec!["sh".to_owned(), "-c".to_owned(), script];
         let random = self.random.to_str().unwrap_or_default();
         let plain = Dump { market: self.s3.market("apps", &[]), md5: md5_file(&self.random)?, ..Dump::default() };
@@ -333,16 +343,6 @@ fn tool_beside(tool: &str) -> &'static str {
         "xz" => "xz -dc, unsynced",
         _ => "zstd -dc, unsynced",
     }
-}
-
-/// Executables are built beside the benchmark.
-fn executable(name: &str) -> Outcome<String> {
-    let benches = std::env::current_exe()?;
-    let path = benches.parent().and_then(Path::parent).map(|target| target.join(name)).unwrap_or_default();
-    if !path.is_file() {
-        return Err(format!("{} is missing; build it with: cargo build --release", path.display()).into());
-    }
-    Ok(path.display().to_string())
 }
 
 #[derive(Clone, Copy)]
