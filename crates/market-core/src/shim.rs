@@ -28,6 +28,7 @@ use crate::stop::{StopReason, StopSwitch};
 use crate::template::serde::from_template;
 use crate::upkeep::{self, Work};
 use market_transfer::{Helpers, Options};
+use nix::sys::signal::SigSet;
 use rustix::event::{PollFd, PollFlags, poll};
 use serde::de::DeserializeOwned;
 use std::ffi::OsString;
@@ -199,6 +200,8 @@ pub fn execute<A: Copy>(
 
 /// Runs the body of a main function: says the one line of a failure, and by an exit code what it is to whoever called.
 pub fn end(exit_code: impl FnOnce(ErrorKind) -> u8, body: impl FnOnce() -> Result<(), Error>) -> ExitCode {
+    // Callers that block signals hand that on: then nothing here would ever hear of a SIGTERM.
+    let _ = SigSet::empty().thread_set_mask();
     one_line_panics();
     match body() {
         Ok(()) => ExitCode::SUCCESS,

@@ -2,7 +2,7 @@
 
 use crate::output::Output;
 use crate::redaction::Redaction;
-use crate::splitter::Splitter;
+use crate::splitter::{Line, Splitter};
 use crate::words::Level;
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::ffi::OsString;
@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 use tokio::sync::{Notify, watch};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until, timeout};
 
 /// How long an executable may take to clean up after it was asked to stop. An upload that is given up is taken back by a server
@@ -69,6 +70,18 @@ pub(crate) enum Ended {
     TooMuch,
 }
 
+impl Ended {
+    /// In words, about an executable.
+    pub(crate) fn cause(self, name: &str) -> String {
+        match self {
+            Self::Stopped(Stop::Cancelled) => "cancelled".to_owned(),
+            Self::Stopped(Stop::Ending) => "cancelled: one_market ends".to_owned(),
+            Self::TimedOut(limit) => format!("{name} took longer than {} s and was ended", limit.as_secs()),
+            Self::TooMuch => format!("{name} wrote more than can be taken and was ended"),
+        }
+    }
+}
+
 /// What stands around every run of an action.
 pub(crate) struct Surroundings<'a> {
     pub(crate) output: &'a Output,
@@ -111,9 +124,10 @@ impl Surroundings<'_> {
             let ended = loop {
                 tokio::select! {
                     biased;
-                    _ = &mut drain, if !drained => drained = true,
+                    // First: whoever floods its output does not put off its end.
                     ended = &mut end => break ended,
                     () = &mut feed, if !fed => fed = true,
+                    _ = &mut drain, if !drained => drained = true,
                 }
             };
             // What it has left running goes too: its pipes end, and nothing stays.
@@ -221,6 +235,7 @@ impl Taken {
                 return;
             }
             self.bytes.extend_from_slice(&buffer[..count]);
+            yield_now().await;
         }
     }
 }
@@ -239,6 +254,7 @@ const MOST_WORDS_BYTES: usize = 4 << 10;
 /// Standard error: log lines go to the log, plain ones are what a failure says.
 struct Words<'a> {
     around: &'a Surroundings<'a>,
+    splitter: Splitter,
     log_lines: usize,
     left_out: u64,
     plain: Vec<String>,
@@ -249,20 +265,29 @@ struct Words<'a> {
 
 impl<'a> Words<'a> {
     fn new(around: &'a Surroundings<'a>) -> Self {
-        Self { around, log_lines: 0, left_out: 0, plain: Vec::new(), plain_bytes: 0, last: Vec::new() }
+        let splitter = Splitter::new(MOST_LINE_BYTES);
+        Self { splitter, around, log_lines: 0, left_out: 0, plain: Vec::new(), plain_bytes: 0, last: Vec::new() }
     }
 
     async fn read(&mut self, stream: Option<impl AsyncRead + Unpin>) {
         let Some(mut stream) = stream else { return };
-        let mut splitter = Splitter::new(MOST_LINE_BYTES);
         let mut buffer = vec![0; BUFFER_BYTES];
         while let Ok(count @ 1..) = stream.read(&mut buffer).await {
-            splitter.feed(&buffer[..count], |line| self.line(line.bytes.trim_ascii()));
+            let mut splitter = self.take_splitter();
+            splitter.feed(&buffer[..count], |line| self.line(&line));
+            self.splitter = splitter;
+            yield_now().await;
         }
-        splitter.end(|line| self.line(line.bytes.trim_ascii()));
     }
 
-    fn line(&mut self, line: &[u8]) {
+    fn take_splitter(&mut self) -> Splitter {
+        std::mem::replace(&mut self.splitter, Splitter::new(MOST_LINE_BYTES))
+    }
+
+    fn line(&mut self, line: &Line<'_>) {
+        // Of one that was cut, the last bytes may be a part of a key that cannot be told from other text any more.
+        let longest = if line.cut { self.around.redaction.longest() } else { 0 };
+        let line = line.bytes[..line.bytes.len().saturating_sub(longest)].trim_ascii();
         let Some(first) = line.first() else { return };
         // Most of a flood is passed over without a closer look.
         if b"EWID".contains(first) {
@@ -295,6 +320,8 @@ impl<'a> Words<'a> {
 
     /// The plain lines: of a failure they are its message, each with a blank before the next; of a success they are log lines.
     fn finish(mut self, success: bool) -> String {
+        // A last line without an end counts too, even if its pipe is held open by somebody.
+        self.take_splitter().end(|line| self.line(&line));
         let mut plain = std::mem::take(&mut self.plain);
         if !self.last.is_empty() {
             plain.extend(["...".to_owned(), self.shown(&self.last)]);

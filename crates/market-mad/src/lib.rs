@@ -24,6 +24,7 @@ mod work;
 
 pub use settings::{Settings, SettingsError};
 
+use nix::sys::signal::SigSet;
 use output::Output;
 use place::Place;
 use std::process::ExitCode;
@@ -34,6 +35,8 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// Runs `one_market`: the whole main of it.
 pub fn run() -> ExitCode {
+    // oned blocks all signals, and whoever is started inherits that: nothing below here would ever hear of a SIGTERM.
+    let _ = SigSet::empty().thread_set_mask();
     let place = Place::enter();
     let settings = match Settings::parse(std::env::args_os().skip(1)) {
         Ok(settings) => settings,

@@ -14,8 +14,13 @@ use tokio::sync::mpsc;
 /// The longest line that is kept: the largest dump, and the words before it.
 const MOST_LINE_BYTES: usize = MAX_DUMP_BYTES + 256;
 
-/// The type of an app that is an image; the others have no bytes in a marketplace.
+/// The type of an app that is an image.
 pub(crate) const IMAGE: i64 = 1;
+
+/// Whether an app of this type has bytes in a marketplace: VM and service templates have none.
+pub(crate) fn has_bytes(app_type: Option<i64>) -> bool {
+    !matches!(app_type, Some(2 | 3))
+}
 
 /// A line from `oned`.
 #[derive(Debug)]
@@ -197,12 +202,17 @@ impl Parts {
         let app_type = text(["MARKETPLACEAPP", "TYPE"]).and_then(|number| number.parse().ok());
         let mut parts = Self {
             market: text(["MARKETPLACE", "ID"]).and_then(|number| number.parse().ok()).unwrap_or(-1),
-            market_mad: market_mad.ok_or("MARKETPLACE/MARKET_MAD")?,
+            market_mad: market_mad.clone().unwrap_or_default(),
             app_type,
             has_source: text(["MARKETPLACEAPP", "SOURCE"]).is_some_and(|source| !source.is_empty()),
             redaction: Redaction::of(root),
             import: None,
         };
+        // Of one without bytes no more is needed, and an import of it must not be answered.
+        if !has_bytes(app_type) {
+            return Ok(parts);
+        }
+        market_mad.ok_or("MARKETPLACE/MARKET_MAD")?;
         if import {
             let app_type = app_type.ok_or("MARKETPLACEAPP/TYPE")?;
             text(["MARKETPLACEAPP", "ORIGIN_ID"]).ok_or("MARKETPLACEAPP/ORIGIN_ID")?;

@@ -14,6 +14,9 @@ use tokio::sync::{mpsc, oneshot};
 /// How many log lines may wait; further ones are only counted.
 const MOST_LOG_LINES: usize = 2_000;
 
+/// How long lines that came before INIT wait behind its answer.
+const AFTER_INIT: Duration = Duration::from_millis(100);
+
 /// The sending side.
 #[derive(Clone)]
 pub(crate) struct Output {
@@ -139,6 +142,10 @@ impl Writer {
             if matches!(entry.kind, Kind::Init) {
                 self.initialised = true;
                 self.write(entry);
+                if !self.held.is_empty() {
+                    // oned takes what it reads first for the answer, and loses what comes with it.
+                    std::thread::sleep(AFTER_INIT);
+                }
                 for held in std::mem::take(&mut self.held) {
                     self.write(held);
                 }

@@ -1,13 +1,13 @@
 //! The life of `one_market`: takes messages, starts actions when it is their turn, and ends well.
 
 use crate::execution::Stop;
-use crate::message::{self, Message, Request};
+use crate::message::{self, Message, Request, has_bytes};
 use crate::output::{Output, failure, success};
 use crate::place::Place;
 use crate::queue::{Queue, Subject, Ticket};
 use crate::settings::Settings;
 use crate::words::{Action, Level};
-use crate::work::{Done, Imported, Workshop, has_bytes, unsupported};
+use crate::work::{Done, Imported, Workshop, unsupported};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,11 +22,14 @@ const LAST_ACTIONS: Duration = Duration::from_secs(8);
 /// How long they may clean up then.
 const LAST_CLEANING: Duration = Duration::from_millis(1_500);
 
-/// How many bytes of messages may wait; when there are more, no more are read.
+/// How many bytes of messages may wait. Further imports and monitors fail; a delete never does, because `oned` does not ask again.
 const MOST_WAITING_BYTES: usize = 1 << 30;
 
 /// How many apps are remembered after their import: `oned` reads an answer within moments.
 const MOST_REMEMBERED: usize = 1_000;
+
+/// A longer SOURCE is not remembered.
+const MOST_SOURCE_BYTES: usize = 4 << 10;
 
 /// How many messages that make no sense are told of.
 const MOST_COMPLAINTS: u32 = 100;
@@ -49,7 +52,7 @@ pub(crate) async fn serve(settings: Settings, place: Place, output: Output) {
     let [terminate, interrupt, hangup] = &mut signals;
     loop {
         tokio::select! {
-            message = messages.recv(), if service.waiting_bytes < MOST_WAITING_BYTES => {
+            message = messages.recv() => {
                 match message {
                     None | Some(Message::Finalize) => break,
                     Some(message) => service.take(message),
@@ -102,6 +105,9 @@ struct EndedImports {
 
 impl EndedImports {
     fn published(&mut self, subject: Subject, source: String) {
+        if source.len() > MOST_SOURCE_BYTES {
+            return;
+        }
         if self.apps.len() >= MOST_REMEMBERED {
             self.apps.pop_front();
         }
@@ -162,8 +168,21 @@ impl Service {
             return self.output.send_answer(failure(action, id, &cause));
         }
         let subject = if action == Action::Monitor { Subject::Market(id) } else { Subject::App(id) };
-        if action == Action::Delete {
-            self.give_up_import(subject);
+        match action {
+            Action::Delete => self.give_up_import(subject),
+            // oned asks again and again, whether it has been answered or not.
+            Action::Monitor => {
+                for request in self.queue.take_out(subject, |_| true) {
+                    self.give_up(
+                        &request,
+                        "a later monitor of this marketplace takes its place: the one before still runs",
+                    );
+                }
+            }
+            Action::Import => {}
+        }
+        if action != Action::Delete && self.waiting_bytes >= MOST_WAITING_BYTES {
+            return self.output.send_answer(failure(action, id, "too many actions wait: 1 GiB of messages"));
         }
         self.waiting_bytes += request.bytes();
         self.queue.push(Ticket { market: request.market, subject }, request);
@@ -217,7 +236,7 @@ impl Service {
     }
 
     fn finished(&mut self, done: Result<(Ticket, Done), JoinError>) {
-        // Nothing panics; where it did, the process would have ended.
+        // Nothing panics; where it did, the released executable would have ended.
         let Ok((ticket, done)) = done else { return };
         self.running.remove(&ticket.subject);
         if let Some(source) = done.source {

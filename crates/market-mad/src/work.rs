@@ -145,9 +145,14 @@ impl Run<'_> {
 
     /// The two steps: the datastore tells where the image is, the market driver fetches it.
     async fn import(&mut self, driver: &Path, mad: &str, body: &ImportBody) -> Result<Done, String> {
-        let elements = self.export(body).await.map_err(|cause| format!("Error exporting image to file: {cause}"))?;
-        let outcome = if self.stop.borrow().is_some() {
-            Err("cancelled".to_owned())
+        let elements = match self.export(body).await {
+            Ok(elements) => elements,
+            Err(cause) if self.stop.borrow().is_some() => return Err(cause),
+            Err(cause) => return Err(format!("Error exporting image to file: {cause}")),
+        };
+        let stopped = *self.stop.borrow();
+        let outcome = if let Some(stop) = stopped {
+            Err(Ended::Stopped(stop).cause(""))
         } else {
             self.driver(driver, mad, body.for_import(&elements.xml), Some(MOST_ANSWER_BYTES)).await
         };
@@ -179,9 +184,15 @@ impl Run<'_> {
         };
         let name = format!("datastore/{mad}/export");
         let outcome = self.run(job, &name).await?;
-        self.check(&outcome, &name)?;
+        // One that was done when it was to end has a temporary to be removed all the same.
+        if outcome.code != 0 || outcome.stdout.is_empty() {
+            self.check(&outcome, &name)?;
+        }
         let printed = String::from_utf8(outcome.stdout).map_err(|_| format!("{name} printed what is not UTF-8"))?;
-        ExportedElements::read(&printed).map_err(|error| format!("{name} printed no IMPORT_INFO: {error}"))
+        let elements =
+            ExportedElements::read(&printed).map_err(|error| format!("{name} printed no IMPORT_INFO: {error}"))?;
+        self.redaction.hide_password(&elements.xml);
+        Ok(elements)
     }
 
     /// Runs an executable of a market driver.
@@ -228,10 +239,7 @@ impl Run<'_> {
         let cause = match outcome.ended {
             None if outcome.code == 0 => return Ok(()),
             None => outcome.words.clone(),
-            Some(Ended::Stopped(Stop::Cancelled)) => "cancelled".to_owned(),
-            Some(Ended::Stopped(Stop::Ending)) => "cancelled: one_market ends".to_owned(),
-            Some(Ended::TimedOut(limit)) => format!("{name} took longer than {} s and was ended", limit.as_secs()),
-            Some(Ended::TooMuch) => format!("{name} wrote more than can be taken and was ended"),
+            Some(ended) => ended.cause(name),
         };
         self.log(Level::Info, &format!("one_market: {name} failed (exit code: {})", outcome.code));
         if cause.is_empty() {
@@ -251,11 +259,17 @@ impl Run<'_> {
         };
         // It must run just because the action was stopped.
         let (_never, stop) = watch::channel(None);
-        let removed = self.surroundings(stop).run(job).await.is_ok_and(|outcome| outcome.code == 0);
-        if removed {
-            self.log(Level::Info, "one_market: the temporary of the export was removed (DISPOSE_CMD)");
-        } else {
-            self.log(Level::Warn, "one_market: DISPOSE_CMD failed: the temporary of the export may be left behind");
+        let failed = match self.surroundings(stop).run(job).await {
+            Ok(outcome) if outcome.code == 0 => None,
+            Ok(outcome) => Some(format!("exit code {}: {}", outcome.code, outcome.words)),
+            Err(error) => Some(error.to_string()),
+        };
+        match failed {
+            None => self.log(Level::Info, "one_market: the temporary of the export was removed (DISPOSE_CMD)"),
+            Some(cause) => self.log(
+                Level::Warn,
+                &format!("one_market: DISPOSE_CMD failed ({cause}): the temporary of the export may be left behind"),
+            ),
         }
     }
 
@@ -268,11 +282,6 @@ impl Run<'_> {
 fn source_in(answer: &[u8]) -> Option<String> {
     let template = Template::parse_text_or_xml(answer).ok()?;
     template.text("SOURCE").ok()?.filter(|source| !source.is_empty()).map(str::to_owned)
-}
-
-/// Whether an app of this type has bytes in a marketplace.
-pub(crate) fn has_bytes(app_type: Option<i64>) -> bool {
-    !matches!(app_type, Some(2 | 3))
 }
 
 /// Why an import cannot be done at all.

@@ -121,6 +121,10 @@ fn apps_without_an_image_get_no_answer_to_import_and_a_good_one_to_delete() {
         oned.ask("IMPORT", app, &dump.import_request());
         assert_eq!(oned.call("DELETE", app, &dump.delete()), "SUCCESS -");
     }
+    // Even when nothing else can be read of it.
+    let bare = "<MARKET_DRIVER_ACTION_DATA><MARKETPLACEAPP><TYPE>2</TYPE></MARKETPLACEAPP></MARKET_DRIVER_ACTION_DATA>";
+    oned.ask("IMPORT", 34, &encode(bare.as_bytes()));
+    assert_eq!(oned.call("DELETE", 34, &encode(bare.as_bytes())), "SUCCESS -");
     let failure = oned.failure("IMPORT", 33, &Dump { app_type: 0, ..foreign(33) }.import_request());
     assert_eq!(failure, "Type 0 not supported");
     let (lines, _) = oned.end();
@@ -352,6 +356,53 @@ fn an_executable_that_takes_too_long_is_ended_with_all_it_has_started() {
 }
 
 #[test]
+fn a_flood_does_not_put_off_the_end() {
+    for flood in ["yes >&2", "yes 'INFO: more' >&2", "while :; do echo x >&2; done"] {
+        let location = installation(flood);
+        let mut oned = start(&location, "-w 1");
+        let failure = oned.failure("DELETE", 30, &foreign(30).delete());
+        assert!(failure.contains("took longer than 1 s"), "{failure}");
+    }
+}
+
+#[test]
+fn a_later_monitor_takes_the_place_of_one_that_waits() {
+    let location = installation(WAITS);
+    let mut oned = start(&location, "");
+    for _ in 0..3 {
+        oned.ask("MONITOR", 107, &foreign(30).monitor());
+        at_work(&oned, 107);
+    }
+    go(&location);
+    oned.wait("three answers", |lines| {
+        (lines.iter().filter(|line| line.starts_with("MONITOR SUCCESS 107 ")).count() == 2).then_some(())
+    });
+    let (lines, _) = oned.end();
+    let failures = lines.iter().filter(|line| line.starts_with("MONITOR FAILURE 107 a later monitor"));
+    assert_eq!(failures.count(), 1, "{lines:?}");
+}
+
+#[test]
+fn an_import_that_is_cancelled_in_its_first_step_says_so_and_leaves_no_temporary() {
+    for export in [
+        "echo INFO: at work >&2; exec sleep 1000",
+        "trap 'touch temporary; echo \"$INFO\"; exit 0' TERM; echo INFO: at work >&2; sleep 1000 & wait",
+    ] {
+        let location = installation("touch imported");
+        let info = "INFO='<IMPORT_INFO><IMPORT_SOURCE>/i</IMPORT_SOURCE><DISPOSE>YES</DISPOSE><DISPOSE_CMD>rm temporary</DISPOSE_CMD></IMPORT_INFO>'";
+        location.script("datastore/foreign/export", &format!("{info}; {export}"));
+        let mut oned = start(&location, "");
+        oned.ask("IMPORT", 30, &foreign(30).import_request());
+        at_work(&oned, 30);
+        assert_eq!(oned.call("DELETE", 30, &foreign(30).delete()), "SUCCESS -");
+        assert_eq!(oned.answer("IMPORT", 30), "FAILURE cancelled");
+        let var = location.path().join("var");
+        assert!(!var.join("temporary").exists());
+        assert_eq!(logs(&oned, "the temporary of the export was removed"), usize::from(export.starts_with("trap")));
+    }
+}
+
+#[test]
 fn driver_cancel_ends_what_runs_and_what_waits() {
     let location = installation("echo INFO: at work >&2; exec sleep 1000");
     let mut oned = start(&location, "");
@@ -368,7 +419,7 @@ fn driver_cancel_ends_what_runs_and_what_waits() {
 #[test]
 fn a_delete_ends_the_import_of_its_app_and_waits_for_its_cleaning() {
     let location =
-        installation("echo INFO: at work >&2; trap 'echo discarded >> order; exit 12' TERM; sleep 1000 & wait");
+        installation("trap 'echo discarded >> order; exit 12' TERM; echo INFO: at work >&2; sleep 1000 & wait");
     location.script("market/foreign/delete", "echo deleted >> order; echo 'no SOURCE' >&2; exit 1");
     let mut oned = start(&location, "");
     oned.ask("IMPORT", 30, &foreign(30).import_request());
@@ -396,7 +447,7 @@ fn an_import_that_waits_is_taken_back_by_the_delete_of_its_app() {
 #[test]
 fn a_delete_finds_what_an_import_has_published_meanwhile() {
     let location =
-        installation("echo INFO: at work >&2; trap 'echo SOURCE=\\\"there\\\"; exit 0' TERM; sleep 1000 & wait");
+        installation("trap 'echo SOURCE=\\\"there\\\"; exit 0' TERM; echo INFO: at work >&2; sleep 1000 & wait");
     location.script("market/foreign/delete", "printf %s \"$1\" | base64 -d > deleted.xml");
     let mut oned = start(&location, "");
     oned.ask("IMPORT", 30, &foreign(30).import_request());
@@ -477,11 +528,12 @@ fn a_report_without_end_is_ended() {
 
 #[test]
 fn a_child_that_is_left_behind_holds_nothing_up() {
-    let location = installation("sleep 1000 & setsid sleep 3 & echo done");
+    let location = installation("sleep 1000 & setsid sleep 60 & echo done; printf 'the end' >&2");
     let mut oned = start(&location, "");
     let before = Instant::now();
     assert_eq!(oned.printed("MONITOR", 107, &foreign(30).monitor()), "done\n");
-    assert!(before.elapsed() < Duration::from_secs(3), "it waited for a process that is none of its own");
+    assert!(before.elapsed() < Duration::from_secs(40), "it waited for a process that is none of its own");
+    assert_eq!(logs(&oned, "LOG D 107 the end"), 1, "the last words, without a line end");
 }
 
 #[test]
@@ -492,9 +544,8 @@ fn answers_wait_for_an_oned_that_does_not_read() {
     for app in 1..=40 {
         oned.ask("MONITOR", app, &Dump { market_id: app, ..foreign(app) }.monitor());
     }
-    // All four places hold an answer that nobody takes.
-    let busy = || fs::read_dir(format!("/proc/{}/task", oned.id())).unwrap().count();
-    assert!(busy() > 0);
+    // One reads on while the others wait for somebody who takes their answers.
+    oned.ask("DELETE", 41, &Dump { market_id: 41, ..foreign(41) }.delete());
     oned.listen();
     for app in 1..=40 {
         assert_eq!(oned.answer("MONITOR", app).len(), "SUCCESS ".len() + 400_000_usize.div_ceil(3) * 4);

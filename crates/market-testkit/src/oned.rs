@@ -2,6 +2,7 @@
 //! the two pipes.
 
 use market_core::encoding::decode;
+use nix::sys::signal::SigSet;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fs;
 use std::io::{Read, Write};
@@ -145,7 +146,12 @@ impl Oned {
             command.env_remove(proxy);
         }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut child = command.spawn().expect("one_market");
+        // oned blocks all signals, and what it starts inherits that.
+        let before = SigSet::thread_get_mask().expect("the signal mask");
+        SigSet::all().thread_set_mask().expect("a signal mask");
+        let child = command.spawn();
+        before.thread_set_mask().expect("the signal mask");
+        let mut child = child.expect("one_market");
         let stdin = child.stdin.take();
         Self { child, stdin, heard: Arc::default() }
     }
@@ -287,11 +293,10 @@ impl Oned {
     /// When it does not end.
     pub fn end(mut self) -> (Vec<String>, ExitStatus) {
         self.stdin = None;
-        let status = self.child.wait().expect("its end");
-        let mut lines = self.heard.lines.lock().expect("lines");
-        while !lines.ended {
-            lines = self.heard.news.wait(lines).expect("lines");
-        }
+        let status = self.ended();
+        let lines = self.heard.lines.lock().expect("lines");
+        let (lines, waited) = self.heard.news.wait_timeout_while(lines, PATIENCE, |lines| !lines.ended).expect("lines");
+        assert!(!waited.timed_out(), "its output does not end");
         (lines.whole.clone(), status)
     }
 
@@ -303,13 +308,29 @@ impl Oned {
         self.say("FINALIZE");
         self.stdin = None;
         self.heard.close.store(true, Ordering::Relaxed);
-        self.child.wait().expect("its end")
+        self.ended()
+    }
+
+    fn ended(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("its state") {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "it does not end");
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 }
 
 impl Drop for Oned {
-    /// A test that has failed leaves nothing running.
+    /// A test that has failed leaves nothing running: at the end of its input it ends what it has started.
     fn drop(&mut self) {
+        self.stdin = None;
+        let deadline = Instant::now() + Duration::from_secs(11);
+        while Instant::now() < deadline && self.child.try_wait().is_ok_and(|status| status.is_none()) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
