@@ -21,8 +21,6 @@ pub struct FsConfig {
     pub restricted_dirs: Option<String>,
     /// Directories that images may be copied from even so, blank-separated.
     pub safe_dirs: Option<String>,
-    /// The hosts that hold the datastore instead of this one, blank-separated.
-    pub bridge_list: Option<String>,
     /// Where images are kept on a bridge before they are moved into place; `/var/tmp` by default.
     pub staging_dir: Option<PathBuf>,
     /// Whether compressed images are stored as they are.
@@ -110,11 +108,6 @@ impl FsConfig {
     /// How bytes are moved.
     pub(crate) fn options(&self, defaults: &Options, log: &Log) -> Result<Options, Error> {
         self.transfer.clone().apply(own_options(defaults), log)
-    }
-
-    /// The hosts of BRIDGE_LIST; none when the datastore is on this one.
-    pub(crate) fn bridges(&self) -> Result<Vec<Host>, Error> {
-        hosts(self.bridge_list.as_deref().unwrap_or_default())
     }
 
     /// Whether a compressed image is to be unpacked.

@@ -1,5 +1,6 @@
 //! `cp`: fetches an image into the datastore. It gets its name when all of it is there, verified and on the disk.
 
+use crate::config::bridges_of;
 use crate::expected::Expected;
 use crate::{Directories, FsConfig, config, here, there};
 use market_core::action::CopyAction;
@@ -80,7 +81,7 @@ pub async fn copy(action: &CopyAction, context: &Context) -> Result<Placed, Erro
     if unpack.is_none() {
         copying.check_format(&head, source.subject())?;
     }
-    let bridges = config.bridges()?;
+    let bridges = bridges_of(&action.datastore)?;
     let copied = if bridges.is_empty() {
         here::copy(&copying, &mut source).await?
     } else {

@@ -60,7 +60,11 @@ fn written(outcome: Result<std::io::Result<()>, tokio::task::JoinError>, path: &
 async fn convert(copying: &Copying<'_>, staged: &Staged, from: &str, to: &str) -> Result<Staged, Error> {
     let target = Staged::file(&copying.base)?;
     let mut command = Command::new("qemu-img");
-    command.args(["convert", "-q", "-f", from, "-O", to]).arg(staged.path()).arg(target.path());
+    command.args(["convert", "-q", "-f", from, "-O", to]);
+    if !copying.config.sparse.unwrap_or(true) {
+        command.args(["-S", "0"]);
+    }
+    command.arg(staged.path()).arg(target.path());
     let subject = format!("qemu-img convert -f {from} -O {to}");
     let fail = |error: &std::io::Error| match error.kind() {
         std::io::ErrorKind::NotFound => Error::new(ErrorKind::Unsupported, &subject, "qemu-img is not installed")

@@ -7,7 +7,7 @@ use market_core::bridges::{Bridge, Failures, STAGING, Upload, hosts_off, in_turn
 use market_core::container::HEAD_BYTES;
 use market_core::error::{Error, ErrorKind};
 use market_core::transfer::ssh::Host;
-use market_core::transfer::{Digester, Options, Piece, Sink, Source, Transfer, Wanted};
+use market_core::transfer::{Digester, Options, Piece, Sink, Source, Transfer, Wanted, random_name};
 use std::fs::File;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -38,7 +38,7 @@ pub(crate) async fn copy(copying: &Copying<'_>, source: &mut Source, hosts: Vec<
             let cause = format!("holds MD5 {stored}, sent was {}", sent.unwrap_or_default());
             return Err(Error::new(ErrorKind::Mismatch, sink.upload.subject(), cause));
         }
-        place(copying, &sink.upload, format, convert).await?;
+        place(copying, &sink.upload, &placed, format, convert).await?;
         let format = convert.unwrap_or(format).to_owned();
         Ok(Copied { bytes: transferred.bytes, format, bridge: Some(placed.clone()) })
     };
@@ -46,8 +46,10 @@ pub(crate) async fn copy(copying: &Copying<'_>, source: &mut Source, hosts: Vec<
     if outcome.is_err() {
         // The image may have got its name, and only the answer was lost.
         let tidy = async {
-            let _ = sink.upload.discard().await;
+            // In this order: without the prepared file, what still runs over there can name nothing.
+            let _ = placed.remove(&format!(".market-{}.part", copying.name)).await;
             let _ = placed.remove(&copying.name).await;
+            let _ = sink.upload.discard().await;
         };
         if tokio::time::timeout(TIDYING, tidy).await.is_err() {
             context.log.warn(format_args!(
@@ -70,21 +72,41 @@ async fn upload(copying: &Copying<'_>, source: &Source, hosts: Vec<Host>) -> Res
     let bridges: Vec<_> =
         bridges.map(|host| Bridge::new(host, "STAGING_DIR", staging.clone(), options.clone())).collect();
     let in_turn = in_turn(&bridges, copying.action.image.id)?;
-    Upload::start_on_first(in_turn, || Ok(copying.name.clone()), source.length(), context).await
+    let name = || random_name::<16>().map_err(|error| Error::io("the system's random numbers", &error));
+    Upload::start_on_first(in_turn, name, source.length(), context).await
 }
 
-/// Moves the image into place, converted when it has to be.
-async fn place(copying: &Copying<'_>, upload: &Upload, format: &str, convert: Option<&str>) -> Result<(), Error> {
+/// Gives the image its name, converted when it has to be. The name comes in a second step: this process may be killed while the
+/// first one goes on over there, and then nobody may ever see what it makes.
+async fn place(
+    copying: &Copying<'_>,
+    upload: &Upload,
+    placed: &Bridge,
+    format: &str,
+    convert: Option<&str>,
+) -> Result<(), Error> {
     let base = copying.base.to_string_lossy();
     let arguments = [upload.name(), &base, &copying.name, format, convert.unwrap_or("-")];
-    let asked = upload.bridge().ask(include_str!("scripts/place.sh"), &arguments);
-    let answer = copying.context.stop.or(asked).await?;
+    ask(copying, upload.bridge(), include_str!("scripts/prepare.sh"), &arguments, "prepared").await?;
+    ask(copying, placed, include_str!("scripts/publish.sh"), &[&copying.name], "published").await
+}
+
+/// Runs a script that answers a word, or why it does not.
+async fn ask(
+    copying: &Copying<'_>,
+    bridge: &Bridge,
+    script: &str,
+    arguments: &[&str],
+    word: &str,
+) -> Result<(), Error> {
+    let answer = copying.context.stop.or(bridge.ask(script, arguments)).await?;
     match answer.strip_prefix("error ") {
-        None if answer == "placed" => Ok(()),
-        None => Err(upload.bridge().strange(&answer)),
+        None if answer == word => Ok(()),
+        None => Err(bridge.strange(&answer)),
         Some(cause) => {
             let kind = if cause.contains("No space left") { ErrorKind::Full } else { ErrorKind::Failed };
-            Err(Error::new(kind, format!("BASE_PATH {base} on {}", upload.bridge().host), cause))
+            let subject = format!("BASE_PATH {} on {}", copying.base.display(), bridge.host);
+            Err(Error::new(kind, subject, cause))
         }
     }
 }
@@ -119,6 +141,14 @@ impl Sink for BridgeSink {
     }
 }
 
+fn location(host: &Host, path: &str) -> String {
+    let (user, name) = host.as_str().rsplit_once('@').map_or(("", host.as_str()), |(user, name)| (user, name));
+    let at = if user.is_empty() { "" } else { "@" };
+    // An IPv6 address, whose colons would be taken for the one before the path.
+    let (open, close) = if name.contains(':') && !name.starts_with('[') { ("[", "]") } else { ("", "") };
+    format!("ssh://{user}{at}{open}{name}{close}:{path}")
+}
+
 /// Where an image is on a bridge, its MD5, and how it begins.
 pub(crate) async fn describe(
     path: &str,
@@ -131,11 +161,12 @@ pub(crate) async fn describe(
     let hosts: Vec<_> = hosts.into_iter().filter(|host| !off.contains(host.as_str())).collect();
     let mut failures = Failures::default();
     for host in in_turn(&hosts, id)? {
-        let bridge = Bridge::new(host.clone(), "SOURCE", PathBuf::from("/"), options.clone());
+        let directory = std::path::Path::new(path).parent().unwrap_or(std::path::Path::new("/"));
+        let bridge = Bridge::new(host.clone(), "the directory of SOURCE", directory.to_owned(), options.clone());
         let described = async {
             let head = Source::open_on(host, path, options).await?.peek(HEAD_BYTES).await?;
             let md5 = bridge.ask(include_str!("scripts/md5.sh"), &[path]).await?;
-            Ok::<_, Error>((format!("ssh://{host}:{path}"), md5, head))
+            Ok::<_, Error>((location(host, path), md5, head))
         };
         match context.stop.or(described).await {
             Ok((_, md5, _)) if md5.len() != 32 => return Err(bridge.strange(&md5)),
@@ -146,4 +177,20 @@ pub(crate) async fn describe(
         }
     }
     Err(failures.into_error("no bridge can be asked"))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test part fails its test")]
+mod tests {
+    use super::*;
+    use market_core::transfer::Location;
+
+    #[test]
+    fn every_host_of_a_bridge_list_makes_a_location_that_is_read_back() {
+        for host in ["bridge", "one@bridge", "10.0.0.1", "fe80::1%eth0", "one@[::1]", "one@fe80::1"] {
+            let location = location(&Host::new(host).unwrap(), "/a:b");
+            let read = Location::parse(&location).unwrap();
+            assert!(matches!(read, Location::Ssh { path, .. } if path == "/a:b"), "{location}");
+        }
+    }
 }

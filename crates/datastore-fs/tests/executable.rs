@@ -363,12 +363,14 @@ fn what_a_killed_copy_has_left_goes_with_the_next_one() {
         command.args(["cp", "7"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(datastore.dump(&server.url("/i")).copy().as_bytes()).unwrap();
     let staged = || datastore.stored().iter().any(|path| path.metadata().is_ok_and(|metadata| metadata.len() > 0));
+    let start = std::time::Instant::now();
     while !staged() {
+        assert!(start.elapsed().as_secs() < 60, "nothing was staged");
         std::thread::yield_now();
     }
     child.kill().unwrap();
     child.wait().unwrap();
-    assert_eq!(datastore.stored().len(), 1);
+    assert_eq!(datastore.stored().len(), 2, "the copy and its lock");
     let output = call(&["cp", "7"], &datastore.dump(&datastore.file("image", b"bytes")).copy());
     let (copy, _) = copied(&output);
     assert_eq!(datastore.stored(), [copy]);
@@ -390,9 +392,9 @@ fn a_stopped_copy_leaves_nothing() {
     }
     let another = datastore.dump(&datastore.file("image", b"bytes"));
     copied(&call(&["cp", "7"], &another.copy()));
-    assert_eq!(datastore.stored().len(), 2, "a copy at work is not touched by others");
-    fs::remove_file(datastore.stored().into_iter().find(|path| !path.to_str().unwrap().ends_with(".part")).unwrap())
-        .unwrap();
+    assert_eq!(datastore.stored().len(), 3, "a copy at work is not touched by others");
+    let image = datastore.stored().into_iter().find(|path| !path.to_str().unwrap().contains("/.market-"));
+    fs::remove_file(image.unwrap()).unwrap();
     let pid = rustix::process::Pid::from_raw(child.id().try_into().unwrap()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     let line = failure(&child.wait_with_output().unwrap(), 12);

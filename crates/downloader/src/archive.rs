@@ -5,10 +5,13 @@ use market_core::stop::Stop;
 use market_core::transfer::Staged;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 /// More entries than any appliance has: an archive of empty files would fill a file system with them.
 const MOST_ENTRIES: usize = 100_000;
+
+/// How much of an entry is written before somebody may stop it.
+const STRETCH_BYTES: u64 = 4 << 20;
 
 /// Unpacks an archive into a directory beside `place`.
 pub(crate) fn extract(
@@ -31,7 +34,7 @@ pub(crate) fn extract(
 }
 
 struct Unpacking<'a> {
-    target: std::path::PathBuf,
+    target: PathBuf,
     subject: &'a str,
     stop: &'a Stop,
 }
@@ -71,14 +74,27 @@ impl Unpacking<'_> {
                 }
                 return Err(self.refuse(&name, "is neither a file nor a directory"));
             }
-            entry.set_preserve_permissions(false);
-            entry.set_preserve_mtime(false);
-            let inside = entry.unpack_in(&self.target).map_err(|error| self.failed(&name, &error))?;
-            if !inside {
-                return Err(self.refuse(&name, "leaves the directory"));
+            let path = self.inside(Path::new(&name)).ok_or_else(|| self.refuse(&name, "leaves the directory"))?;
+            if kind.is_dir() {
+                fs::create_dir_all(&path).map_err(|error| self.failed(&name, &error))?;
+            } else {
+                self.file(&name, &path, &mut entry)?;
             }
         }
         Ok(())
+    }
+
+    /// Where an entry of this name goes; `None` when it would not be in the directory. No entry is a link, so names are places.
+    fn inside(&self, name: &Path) -> Option<PathBuf> {
+        let mut path = self.target.clone();
+        for component in name.components() {
+            match component {
+                Component::Normal(name) => path.push(name),
+                Component::CurDir => {}
+                _ => return None,
+            }
+        }
+        Some(path)
     }
 
     fn zip(&self, file: File) -> Result<(), Error> {
@@ -87,12 +103,11 @@ impl Unpacking<'_> {
             self.check(index)?;
             let mut entry = archive.by_index(index).map_err(|error| self.broken(&error))?;
             let name = String::from_utf8_lossy(entry.name_raw()).into_owned();
-            let path = entry.enclosed_name().ok_or_else(|| self.refuse(&name, "leaves the directory"))?;
-            let path = self.target.join(path);
+            let path = self.inside(Path::new(&name)).ok_or_else(|| self.refuse(&name, "leaves the directory"))?;
             if entry.is_dir() {
                 fs::create_dir_all(&path).map_err(|error| self.failed(&name, &error))?;
             } else if entry.is_file() {
-                self.file(&path, &mut entry).map_err(|error| self.failed(&name, &error))?;
+                self.file(&name, &path, &mut entry)?;
             } else {
                 return Err(self.refuse(&name, "is neither a file nor a directory"));
             }
@@ -100,12 +115,19 @@ impl Unpacking<'_> {
         Ok(())
     }
 
-    fn file(&self, path: &Path, content: &mut impl Read) -> io::Result<()> {
+    /// Writes an entry, as long as nobody asks to stop.
+    fn file(&self, name: &str, path: &Path, content: &mut impl Read) -> Result<(), Error> {
+        let fail = |error: io::Error| self.failed(name, &error);
         if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent)?;
+            fs::create_dir_all(parent).map_err(fail)?;
         }
-        let mut file = File::options().write(true).create_new(true).open(path)?;
-        io::copy(content, &mut file).map(drop)
+        let mut file = File::options().write(true).create_new(true).open(path).map_err(fail)?;
+        while io::copy(&mut content.take(STRETCH_BYTES), &mut file).map_err(fail)? > 0 {
+            if let Some(reason) = self.stop.reason() {
+                return Err(reason.into());
+            }
+        }
+        Ok(())
     }
 
     fn failed(&self, entry: &str, error: &io::Error) -> Error {

@@ -56,7 +56,7 @@ impl DrvAction {
     pub(crate) fn s3_access(&self, subject: &str) -> Result<Access, Error> {
         let Some(template) = &self.marketplace else {
             let cause = match self.dump {
-                Some(_) => "the message in DRV_ACTION holds no marketplace, and so no keys for S3",
+                Some(_) => "DRV_ACTION is no message of a datastore with a marketplace, and so holds no keys for S3",
                 None => "DRV_ACTION is missing from the environment: the keys for S3 are in it",
             };
             let error = Error::new(ErrorKind::Config, subject, cause);

@@ -58,6 +58,14 @@ pub async fn download(arguments: &Arguments, context: &Context) -> Result<(), Er
     };
     let wanted = Wanted { md5: arguments.md5.is_some(), sha1: arguments.sha1.is_some(), sha256: false };
     let how = Transfer { wanted, unpack, max_bytes: arguments.max_bytes };
+    let outcome = deliver(arguments, &mut source, how, context).await;
+    if outcome.is_ok() && arguments.max_bytes.is_some() {
+        source.leave().await;
+    }
+    outcome
+}
+
+async fn deliver(arguments: &Arguments, source: &mut Source, how: Transfer, context: &Context) -> Result<(), Error> {
     match &arguments.target {
         Target::StandardOutput => {
             let mut sink = StandardOutput::open(&std::io::stdout())?;
@@ -70,7 +78,7 @@ pub async fn download(arguments: &Arguments, context: &Context) -> Result<(), Er
                 let transferred = context.stop.or(source.transfer(&mut sink, how)).await?;
                 compare(arguments, source.subject(), &transferred)
             }
-            Place::File(path) => to_file(arguments, &mut source, how, &path, context).await,
+            Place::File(path) => to_file(arguments, source, how, &path, context).await,
         },
     }
 }

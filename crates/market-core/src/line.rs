@@ -1,6 +1,6 @@
 //! Text from elsewhere, made fit for one line of a log or of an answer.
 
-/// Text on one line, control characters escaped, at most 2,048 characters.
+/// Text on one line, control characters escaped; of a longer one the first 2,048 characters.
 ///
 /// ```
 /// assert_eq!(market_core::line::one_line("a\nb"), "a\\nb");

@@ -86,6 +86,14 @@ impl CommandOutput {
         self
     }
 
+    /// All that was wanted is here: what is left behind over there is not its fault.
+    pub(crate) async fn clean(&mut self) {
+        self.process = None;
+        if let Some(clean) = self.clean.take() {
+            let _ = run(&clean, CLEANING).await;
+        }
+    }
+
     fn failure(&self, code: Option<i32>, cause: &str) -> Attempt {
         let error = |kind| Error::new(kind, &self.subject, shown_line(cause));
         match (&self.recipe, code) {
@@ -128,11 +136,7 @@ impl Origin for CommandOutput {
         if !ended.status.success() {
             return Err(self.failure(ended.status.code(), &ended.cause()));
         }
-        self.process = None;
-        if let Some(clean) = self.clean.take() {
-            // All bytes are here: what is left behind over there is not their fault.
-            let _ = run(&clean, CLEANING).await;
-        }
+        self.clean().await;
         Ok(None)
     }
 }

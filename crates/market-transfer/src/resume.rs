@@ -133,6 +133,11 @@ enum State {
 }
 
 impl<O: Origin> Resumable<O> {
+    /// Where it comes from, for one who reads no more of it.
+    pub(crate) fn into_origin(self) -> O {
+        self.origin
+    }
+
     pub(crate) async fn open(origin: O, subject: String, options: &Options) -> Result<Self, Error> {
         let mut source = Self {
             origin,

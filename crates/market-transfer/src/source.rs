@@ -216,6 +216,13 @@ impl Source {
         }
     }
 
+    /// No more of it is wanted, though it has not ended: what a helper has made for it is removed.
+    pub async fn leave(self) {
+        if let Kind::Command(source) = self.kind {
+            source.into_origin().clean().await;
+        }
+    }
+
     async fn read(&mut self) -> Result<Option<Piece>, Error> {
         match &mut self.kind {
             Kind::File(source, pacer) => {

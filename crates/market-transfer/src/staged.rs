@@ -2,18 +2,25 @@
 
 use crate::system::{random_name, rename_new};
 use crate::{Error, ErrorKind};
-use rustix::fs::{Mode, OFlags, openat};
-use std::fs::{self, File};
-use std::os::unix::fs::MetadataExt;
+use rustix::fs::{OFlags, RenameFlags, renameat_with};
+use rustix::io::Errno;
+use std::collections::HashSet;
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Begins and ends the names of what is not whole; sixteen hexadecimal digits stand between them.
 const PREFIX: &str = ".market-";
 const SUFFIX: &str = ".part";
 
+/// Ends the name of the file beside it that its writer holds a lock on. It is another one because qemu-img locks what it
+/// converts, and on NFS the two kinds of locks meet.
+const LOCK: &str = ".lock";
+
 /// A file or a directory under way, beside the place it is meant for. It is removed when this is dropped before it was published.
 ///
-/// Whoever writes holds a lock of the kernel's on it, which ends with the process: [`sweep`](Self::sweep) removes what nobody
+/// Whoever writes holds a lock of the kernel's, which ends with the process: [`sweep`](Self::sweep) removes what nobody
 /// writes any more.
 ///
 /// ```
@@ -29,10 +36,11 @@ const SUFFIX: &str = ".part";
 /// ```
 pub struct Staged {
     directory: PathBuf,
-    name: String,
-    /// Holds the lock.
+    /// Without its end.
+    stem: String,
     handle: File,
     published: bool,
+    _lock: File,
 }
 
 impl Staged {
@@ -55,24 +63,36 @@ impl Staged {
         })
     }
 
-    fn create(directory: &Path, make: impl Fn(&Path) -> std::io::Result<File>) -> Result<Self, Error> {
+    fn create(directory: &Path, make: impl Fn(&Path) -> io::Result<File>) -> Result<Self, Error> {
         loop {
             let random = random_name::<8>().map_err(|error| Error::io("the system's random numbers", &error))?;
-            let name = format!("{PREFIX}{random}{SUFFIX}");
-            let path = directory.join(&name);
-            let handle = make(&path).map_err(|error| Error::io(path.display().to_string(), &error))?;
-            // A file system without locks: then nobody else gets one either.
-            let _ = handle.try_lock();
-            // Somebody may have swept it between the two steps.
-            if handle.metadata().is_ok_and(|metadata| metadata.nlink() > 0) && path.exists() {
-                return Ok(Self { directory: directory.to_owned(), name, handle, published: false });
+            let stem = format!("{PREFIX}{random}");
+            let lock_path = directory.join(format!("{stem}{LOCK}"));
+            let fail = |error: &io::Error| Error::io(lock_path.display().to_string(), error);
+            let lock = File::options().read(true).write(true).create_new(true).open(&lock_path);
+            let lock = lock.map_err(|error| fail(&error))?;
+            // A file system without locks: then nobody else gets one either. But somebody may be sweeping this very moment.
+            let swept = matches!(lock.try_lock(), Err(TryLockError::WouldBlock))
+                || lock.metadata().map_err(|error| fail(&error))?.nlink() == 0;
+            if swept {
+                continue;
             }
+            let path = directory.join(format!("{stem}{SUFFIX}"));
+            let handle = make(&path).map_err(|error| {
+                let _ = fs::remove_file(&lock_path);
+                Error::io(path.display().to_string(), &error)
+            })?;
+            return Ok(Self { directory: directory.to_owned(), stem, handle, published: false, _lock: lock });
         }
     }
 
     /// Where it is now.
     pub fn path(&self) -> PathBuf {
-        self.directory.join(&self.name)
+        self.directory.join(self.name())
+    }
+
+    fn name(&self) -> String {
+        format!("{}{SUFFIX}", self.stem)
     }
 
     /// Another handle to it, to read and to write.
@@ -83,7 +103,7 @@ impl Staged {
         self.handle.try_clone().map_err(|error| self.failure(&error))
     }
 
-    fn failure(&self, error: &std::io::Error) -> Error {
+    fn failure(&self, error: &io::Error) -> Error {
         Error::io(self.path().display().to_string(), error)
     }
 
@@ -92,9 +112,9 @@ impl Staged {
     /// # Errors
     /// What the file system reports; then it has no name.
     pub fn publish(mut self, place: &Path) -> Result<(), Error> {
-        let fail = |error: &std::io::Error| Error::io(place.display().to_string(), error);
+        let fail = |error: &io::Error| Error::io(place.display().to_string(), error);
         let (from, to, name) = self.ends(place)?;
-        rename_new(&from, &self.name, &to, &name).map_err(|error| fail(&error))?;
+        rename_new(&from, &self.name(), &to, &name).map_err(|error| fail(&error))?;
         self.published = true;
         to.sync_all().map_err(|error| {
             let _ = fs::remove_file(place);
@@ -102,22 +122,36 @@ impl Staged {
         })
     }
 
-    /// Gives it a name, in place of a file that has it, in one step and durably. The mode of that file is kept.
+    /// Gives it a name, in place of a file that has it, in one step and durably. A file gets the mode of that file.
     ///
     /// # Errors
     /// What the file system reports.
     pub fn replace(mut self, place: &Path) -> Result<(), Error> {
-        let fail = |error: &std::io::Error| Error::io(place.display().to_string(), error);
-        if let Ok(metadata) = fs::metadata(place).and_then(|old| {
-            self.handle.set_permissions(old.permissions())?;
-            self.handle.metadata()
-        }) && metadata.is_dir()
-        {
-            fs::remove_file(place).map_err(|error| fail(&error))?;
+        let fail = |error: &io::Error| Error::io(place.display().to_string(), error);
+        let is_directory = self.handle.metadata().map_err(|error| self.failure(&error))?.is_dir();
+        let (from, to, name) = self.ends(place)?;
+        match fs::metadata(place) {
+            Ok(_) if is_directory => {
+                // The file gets the staged name, and goes with it.
+                match renameat_with(&from, self.name(), &to, &name, RenameFlags::EXCHANGE) {
+                    // A file system that cannot: for a moment there is neither.
+                    Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                        fs::remove_file(place)
+                            .and_then(|()| fs::rename(self.path(), place))
+                            .map_err(|error| fail(&error))?;
+                        self.published = true;
+                    }
+                    swapped => swapped.map_err(|error| fail(&error.into()))?,
+                }
+            }
+            old => {
+                if let Ok(old) = old {
+                    self.handle.set_permissions(old.permissions()).map_err(|error| self.failure(&error))?;
+                }
+                fs::rename(self.path(), place).map_err(|error| fail(&error))?;
+                self.published = true;
+            }
         }
-        let (_, to, _) = self.ends(place)?;
-        fs::rename(self.path(), place).map_err(|error| fail(&error))?;
-        self.published = true;
         to.sync_all().map_err(|error| fail(&error))
     }
 
@@ -133,37 +167,47 @@ impl Staged {
     pub fn sweep(directory: &Path) -> usize {
         let Ok(entries) = fs::read_dir(directory) else { return 0 };
         let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
-        names.filter(|name| is_staged(name) && sweep_one(directory, name)).count()
+        let stems = names.filter_map(|name| stem_of(&name).map(str::to_owned)).collect::<HashSet<_>>();
+        stems.into_iter().filter(|stem| sweep_one(directory, stem)).count()
     }
 }
 
-fn is_staged(name: &str) -> bool {
-    let middle = name.strip_prefix(PREFIX).and_then(|rest| rest.strip_suffix(SUFFIX));
-    middle.is_some_and(|digits| digits.len() == 16 && digits.bytes().all(|b| b.is_ascii_hexdigit()))
+/// What a staged file and its lock have in common.
+fn stem_of(name: &str) -> Option<&str> {
+    let stem = name.strip_suffix(SUFFIX).or_else(|| name.strip_suffix(LOCK))?;
+    let digits = stem.strip_prefix(PREFIX)?;
+    (digits.len() == 16 && digits.bytes().all(|b| b.is_ascii_hexdigit())).then_some(stem)
 }
 
-fn sweep_one(directory: &Path, name: &str) -> bool {
-    let Ok(parent) = File::open(directory) else { return false };
-    let open = |flags: OFlags| openat(&parent, name, flags | OFlags::NOFOLLOW | OFlags::NONBLOCK, Mode::empty());
-    // NFS locks only what is open for writing; a directory cannot be.
-    let Ok(handle) = open(OFlags::RDWR).or_else(|_| open(OFlags::RDONLY | OFlags::DIRECTORY)).map(File::from) else {
-        return false;
+fn sweep_one(directory: &Path, stem: &str) -> bool {
+    let lock_path = directory.join(format!("{stem}{LOCK}"));
+    let nofollow = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits()).unwrap_or_default();
+    let lock = match File::options().read(true).write(true).custom_flags(nofollow).open(&lock_path) {
+        // Locked, or not lockable at all: somebody may still write.
+        Ok(lock) if lock.try_lock().is_err() => return false,
+        Ok(lock) => Some(lock),
+        // The lock is there before the file, and goes after it: nobody is left.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(_) => return false,
     };
-    // Locked, or not lockable at all: somebody may still write.
-    if handle.try_lock().is_err() {
-        return false;
-    }
-    let path = directory.join(name);
-    let is_directory = handle.metadata().is_ok_and(|metadata| metadata.is_dir());
+    let removed = remove(&directory.join(format!("{stem}{SUFFIX}")));
+    let _ = fs::remove_file(lock_path);
+    drop(lock);
+    removed
+}
+
+/// Removes a file or a tree; whether it was there.
+fn remove(path: &Path) -> bool {
+    let is_directory = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir());
     if is_directory { fs::remove_dir_all(path).is_ok() } else { fs::remove_file(path).is_ok() }
 }
 
 impl Drop for Staged {
     fn drop(&mut self) {
         if !self.published {
-            let path = self.path();
-            let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+            remove(&self.path());
         }
+        let _ = fs::remove_file(self.directory.join(format!("{}{LOCK}", self.stem)));
     }
 }
 
@@ -187,7 +231,9 @@ mod tests {
         fs::create_dir_all(directory.join(".market-fedcba9876543210.part/inside")).unwrap();
         fs::write(directory.join(".market-other.part"), "not ours").unwrap();
         assert_eq!(Staged::sweep(directory), 2);
-        let mut left = vec![file.name.clone(), tree.name.clone(), ".market-other.part".to_owned()];
+        let both = |staged: &Staged| [format!("{}{LOCK}", staged.stem), staged.name()];
+        let mut left: Vec<_> = [&file, &tree].into_iter().flat_map(both).collect();
+        left.push(".market-other.part".to_owned());
         left.sort();
         assert_eq!(names(directory), left);
         drop((file, tree));
@@ -205,7 +251,7 @@ mod tests {
         Staged::file(scratch.path()).unwrap().replace(&place).unwrap();
         assert_eq!((fs::read(&place).unwrap(), fs::metadata(&place).unwrap().mode() & 0o777), (Vec::new(), 0o640));
         Staged::directory(scratch.path()).unwrap().replace(&place).unwrap();
-        assert!(place.is_dir());
+        assert!(place.is_dir() && fs::metadata(&place).unwrap().mode() & 0o700 == 0o700);
         assert_eq!(names(scratch.path()), ["image"]);
     }
 }

@@ -1,4 +1,4 @@
-# Begins every script: enters PUBLIC_DIR, which is $1.
+# Begins every script: enters the directory, which is $1.
 LC_ALL=C
 export LC_ALL
 umask 077
