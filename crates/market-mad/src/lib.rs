@@ -27,6 +27,8 @@ pub use settings::{Settings, SettingsError};
 use nix::sys::signal::SigSet;
 use output::Output;
 use place::Place;
+use std::ffi::OsString;
+use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -37,8 +39,18 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 pub fn run() -> ExitCode {
     // oned blocks all signals, and whoever is started inherits that: nothing below here would ever hear of a SIGTERM.
     let _ = SigSet::empty().thread_set_mask();
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    if let Some(text) = for_people(&arguments) {
+        let _ = std::io::stdout().write_all(text.as_bytes());
+        return ExitCode::SUCCESS;
+    }
+    let settings = Settings::parse(arguments);
+    if let Err(error) = &settings {
+        // For whoever tries it by hand; oned closes standard error.
+        let _ = writeln!(std::io::stderr(), "{error}");
+    }
     let place = Place::enter();
-    let settings = match Settings::parse(std::env::args_os().skip(1)) {
+    let settings = match settings {
         Ok(settings) => settings,
         Err(error) => {
             place.note(&error.to_string());
@@ -57,6 +69,31 @@ pub fn run() -> ExitCode {
     writer.finish(LAST_WORDS);
     ExitCode::SUCCESS
 }
+
+/// What somebody wants to know who does not speak as `oned` does.
+fn for_people(arguments: &[OsString]) -> Option<String> {
+    match arguments {
+        [word] if word == "-h" || word == "--help" => Some(HELP.to_owned()),
+        [word] if word == "-V" || word == "--version" => {
+            Some(concat!("one_market ", env!("CARGO_PKG_VERSION"), "\n").to_owned())
+        }
+        _ => None,
+    }
+}
+
+const HELP: &str = "\
+The process between oned and the market drivers. oned starts it (MARKET_MAD in oned.conf) and speaks to it on
+standard input and output.
+
+Usage: one_market [OPTIONS]    (oned hands all options over as one word)
+
+  -t, --threads N         actions at once (15)
+  -m, --market-types A,B  the drivers that may be used (every directory of <remotes>/market)
+  -w, --timeout SECONDS   how long one executable may run (no limit)
+  -p, --proxy URL         http_proxy and https_proxy of the executables
+  -h, --help              this text
+  -V, --version           the version
+";
 
 /// `oned` asks, and learns that nothing can be done.
 fn refuse(place: &Place) -> ExitCode {

@@ -305,6 +305,16 @@ fn wrong_arguments_fail_init_and_are_explained_in_the_log() {
 }
 
 #[test]
+fn people_are_told_what_it_is() {
+    for (word, expected) in [("--help", "Usage: one_market"), ("-V", "one_market 0.")] {
+        let output = Command::new(ONE_MARKET).arg(word).stdin(Stdio::null()).output().unwrap();
+        assert!(output.status.success() && String::from_utf8(output.stdout).unwrap().contains(expected));
+    }
+    let output = Command::new(ONE_MARKET).arg("-x").stdin(Stdio::null()).output().unwrap();
+    assert!(String::from_utf8(output.stderr).unwrap().contains("invalid option '-x'"));
+}
+
+#[test]
 fn as_many_actions_run_at_once_as_the_arguments_say_and_a_marketplace_leaves_room() {
     let location = installation(WAITS);
     let mut oned = start(&location, "-t 4");
