@@ -261,12 +261,15 @@ struct Words<'a> {
     plain_bytes: usize,
     /// The last plain line that was not kept.
     last: Vec<u8>,
+    /// The last log line of level ERROR: some have no other words.
+    error: String,
 }
 
 impl<'a> Words<'a> {
     fn new(around: &'a Surroundings<'a>) -> Self {
         let splitter = Splitter::new(MOST_LINE_BYTES);
-        Self { splitter, around, log_lines: 0, left_out: 0, plain: Vec::new(), plain_bytes: 0, last: Vec::new() }
+        let (plain, last, error) = (Vec::new(), Vec::new(), String::new());
+        Self { splitter, around, log_lines: 0, left_out: 0, plain, plain_bytes: 0, last, error }
     }
 
     async fn read(&mut self, stream: Option<impl AsyncRead + Unpin>) {
@@ -310,6 +313,9 @@ impl<'a> Words<'a> {
     }
 
     fn log(&mut self, level: Level, text: &str) {
+        if level == Level::Error {
+            self.error = self.around.redaction.apply(text).into_owned();
+        }
         if self.log_lines >= MOST_LOG_LINES {
             self.left_out += 1;
             return;
@@ -318,7 +324,8 @@ impl<'a> Words<'a> {
         self.around.output.log(level, Some(self.around.id), &self.around.redaction.apply(text));
     }
 
-    /// The plain lines: of a failure they are its message, each with a blank before the next; of a success they are log lines.
+    /// The plain lines: of a failure they are its message, each with a blank before the next, or else its last ERROR line is; of
+    /// a success they are log lines.
     fn finish(mut self, success: bool) -> String {
         // A last line without an end counts too, even if its pipe is held open by somebody.
         self.take_splitter().end(|line| self.line(&line));
@@ -335,7 +342,11 @@ impl<'a> Words<'a> {
             let text = format!("one_market: {} further log lines of it were left out", self.left_out);
             self.around.output.log(Level::Warn, Some(self.around.id), &text);
         }
-        if success { String::new() } else { joined(&plain) }
+        match plain.is_empty() {
+            _ if success => String::new(),
+            true => self.error,
+            false => joined(&plain),
+        }
     }
 }
 

@@ -166,6 +166,9 @@ fn a_driver_that_says_nothing_or_dies_by_a_signal_is_named() {
     let mut oned = start(&location, "");
     let failure = oned.failure("MONITOR", 107, &foreign(30).monitor());
     assert_eq!(failure, "market/foreign/monitor failed with exit code 255 and said nothing");
+    // As the stock http driver deletes what is gone.
+    location.script("market/foreign/delete", "echo 'ERROR: delete: no such app' >&2; exit 1");
+    assert_eq!(oned.failure("DELETE", 31, &foreign(31).delete()), "delete: no such app");
     fs::remove_file(location.remotes().join("market/foreign/delete")).unwrap();
     let failure = oned.failure("DELETE", 30, &foreign(30).delete());
     assert!(failure.contains("market/foreign/delete cannot be run") && failure.contains("No such file"), "{failure}");
