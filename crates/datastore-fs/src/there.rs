@@ -3,7 +3,7 @@
 
 use crate::copy::{Copied, Copying};
 use market_core::backend::Context;
-use market_core::bridges::{Bridge, Failures, STAGING, Upload, hosts_off, in_turn};
+use market_core::bridges::{Bridge, Failures, Upload, hosts_off, in_turn};
 use market_core::container::HEAD_BYTES;
 use market_core::error::{Error, ErrorKind};
 use market_core::transfer::ssh::Host;
@@ -12,6 +12,7 @@ use std::fs::File;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
+use tokio::time::timeout;
 
 /// How long it may take to remove what has failed.
 const TIDYING: Duration = Duration::from_secs(10);
@@ -26,6 +27,7 @@ pub(crate) async fn copy(copying: &Copying<'_>, source: &mut Source, hosts: Vec<
     let mut sink = BridgeSink { upload, sent };
     let wanted = Wanted { md5: true, ..copying.expected.wanted() };
     let how = Transfer { wanted, unpack: copying.unpack, max_bytes: None };
+    let mut prepared = false;
     let outcome = async {
         let transferred = context.stop.or(source.transfer(&mut sink, how)).await?;
         let (format, convert) = copying.check(source.subject(), &transferred)?;
@@ -38,28 +40,34 @@ pub(crate) async fn copy(copying: &Copying<'_>, source: &mut Source, hosts: Vec<
             let cause = format!("holds MD5 {stored}, sent was {}", sent.unwrap_or_default());
             return Err(Error::new(ErrorKind::Mismatch, sink.upload.subject(), cause));
         }
+        prepared = true;
         place(copying, &sink.upload, &placed, format, convert).await?;
         let format = convert.unwrap_or(format).to_owned();
         Ok(Copied { bytes: transferred.bytes, format, bridge: Some(placed.clone()) })
     };
     let outcome = outcome.await;
     if outcome.is_err() {
-        // The image may have got its name, and only the answer was lost.
-        let tidy = async {
-            // In this order: without the prepared file, what still runs over there can name nothing.
-            let _ = placed.remove(&format!(".market-{}.part", copying.name)).await;
-            let _ = placed.remove(&copying.name).await;
-            let _ = sink.upload.discard().await;
-        };
-        if tokio::time::timeout(TIDYING, tidy).await.is_err() {
-            context.log.warn(format_args!(
-                "what is left on {} could not be removed: {}",
-                bridge.host,
-                bridge.path(STAGING)
-            ));
-        }
+        tidy(copying, sink.upload, prepared.then_some(&placed)).await;
     }
     outcome
+}
+
+/// Removes what a copy that has failed may have left: first what is staged, so that nothing can be prepared from it any more, then what
+/// was prepared, so that nothing can get a name any more, then the name.
+async fn tidy(copying: &Copying<'_>, upload: Upload, placed: Option<&Bridge>) {
+    let staged = upload.subject();
+    let log = &copying.context.log;
+    let report = |outcome: Result<Result<(), Error>, _>, what: &str| match outcome {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => log.warn(format_args!("{what} may be left behind: {error}")),
+        Err(_) => log.warn(format_args!("{what} may be left behind: removing it took too long")),
+    };
+    report(timeout(TIDYING, upload.discard()).await, &staged);
+    let Some(placed) = placed else { return };
+    for name in [format!(".market-{}.part", copying.name), copying.name.clone()] {
+        let removed = timeout(TIDYING, placed.remove(&name)).await.map(|removed| removed.map(drop));
+        report(removed, &format!("{} on {}", placed.path(&name), placed.host));
+    }
 }
 
 /// Opens an upload on the first bridge that takes it.

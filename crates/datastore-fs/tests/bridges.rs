@@ -143,7 +143,8 @@ fn a_connection_that_breaks_anywhere_leaves_nothing() {
     let fates = [Fate::Input(0), Fate::Input(200_000), Fate::Output(0), Fate::Output(8), Fate::Lost];
     let uploads = fates.map(|fate| vec![fate]);
     let placings = fates.map(|fate| vec![Fate::Whole, fate]);
-    for plan in uploads.into_iter().chain(placings) {
+    let publishings = fates.map(|fate| vec![Fate::Whole, Fate::Whole, fate]);
+    for plan in uploads.into_iter().chain(placings).chain(publishings) {
         let output = copy(&dump, &Shell::new(&plan));
         if output.status.success() {
             // The next bridge took it.

@@ -2,16 +2,16 @@
 
 use market_core::error::{Error, ErrorKind};
 use market_core::stop::Stop;
-use market_core::transfer::Staged;
+use market_core::transfer::{Staged, ZEROS};
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Component, Path, PathBuf};
 
 /// More entries than any appliance has: an archive of empty files would fill a file system with them.
 const MOST_ENTRIES: usize = 100_000;
 
-/// How much of an entry is written before somebody may stop it.
-const STRETCH_BYTES: u64 = 4 << 20;
+/// How much of an entry is written at once.
+const STRETCH_BYTES: usize = 64 << 10;
 
 /// Unpacks an archive into a directory beside `place`.
 pub(crate) fn extract(
@@ -75,7 +75,8 @@ impl Unpacking<'_> {
                 return Err(self.refuse(&name, "is neither a file nor a directory"));
             }
             let path = self.inside(Path::new(&name)).ok_or_else(|| self.refuse(&name, "leaves the directory"))?;
-            if kind.is_dir() {
+            // Archives of the oldest kind know directories by their names only.
+            if kind.is_dir() || name.ends_with('/') {
                 fs::create_dir_all(&path).map_err(|error| self.failed(&name, &error))?;
             } else {
                 self.file(&name, &path, &mut entry)?;
@@ -90,8 +91,8 @@ impl Unpacking<'_> {
         for component in name.components() {
             match component {
                 Component::Normal(name) => path.push(name),
-                Component::CurDir => {}
-                _ => return None,
+                Component::CurDir | Component::RootDir => {}
+                Component::ParentDir | Component::Prefix(_) => return None,
             }
         }
         Some(path)
@@ -103,7 +104,8 @@ impl Unpacking<'_> {
             self.check(index)?;
             let mut entry = archive.by_index(index).map_err(|error| self.broken(&error))?;
             let name = String::from_utf8_lossy(entry.name_raw()).into_owned();
-            let path = self.inside(Path::new(&name)).ok_or_else(|| self.refuse(&name, "leaves the directory"))?;
+            let path = entry.enclosed_name().and_then(|path| self.inside(&path));
+            let path = path.ok_or_else(|| self.refuse(&name, "leaves the directory"))?;
             if entry.is_dir() {
                 fs::create_dir_all(&path).map_err(|error| self.failed(&name, &error))?;
             } else if entry.is_file() {
@@ -115,19 +117,32 @@ impl Unpacking<'_> {
         Ok(())
     }
 
-    /// Writes an entry, as long as nobody asks to stop.
+    /// Writes an entry, holes for zeros, as long as nobody asks to stop. Of two entries of one name the later one counts.
     fn file(&self, name: &str, path: &Path, content: &mut impl Read) -> Result<(), Error> {
         let fail = |error: io::Error| self.failed(name, &error);
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).map_err(fail)?;
         }
+        if path.is_file() {
+            fs::remove_file(path).map_err(fail)?;
+        }
         let mut file = File::options().write(true).create_new(true).open(path).map_err(fail)?;
-        while io::copy(&mut content.take(STRETCH_BYTES), &mut file).map_err(fail)? > 0 {
+        let (mut buffer, mut length) = (vec![0; STRETCH_BYTES], 0);
+        loop {
             if let Some(reason) = self.stop.reason() {
                 return Err(reason.into());
             }
+            let count = content.read(&mut buffer).map_err(fail)?;
+            if count == 0 {
+                return file.set_len(length).map_err(fail);
+            }
+            length += count as u64;
+            if buffer[..count] == ZEROS[..count] {
+                file.seek(SeekFrom::Start(length)).map_err(fail)?;
+            } else {
+                file.write_all(&buffer[..count]).map_err(fail)?;
+            }
         }
-        Ok(())
     }
 
     fn failed(&self, entry: &str, error: &io::Error) -> Error {

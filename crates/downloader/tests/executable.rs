@@ -264,6 +264,8 @@ fn archives_become_directories_and_nothing_leaves_them() {
     let good_tar = archive(&|builder| {
         add(builder, "disks/", tar::EntryType::Directory, "");
         add(builder, "disks/one", file, "");
+        // Of two entries of one name the later one counts.
+        add(builder, "/disks/one", file, "");
     });
     let fetch = |bytes: &[u8], more: &[&str]| {
         let from = scratch.path().join("from");

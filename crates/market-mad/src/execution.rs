@@ -289,7 +289,7 @@ impl<'a> Words<'a> {
 
     fn line(&mut self, line: &Line<'_>) {
         // Of one that was cut, the last bytes may be a part of a key that cannot be told from other text any more.
-        let longest = if line.cut { self.around.redaction.longest() } else { 0 };
+        let longest = if line.cut { self.around.redaction.longest().min(MOST_LINE_BYTES / 2) } else { 0 };
         let line = line.bytes[..line.bytes.len().saturating_sub(longest)].trim_ascii();
         let Some(first) = line.first() else { return };
         // Most of a flood is passed over without a closer look.
@@ -314,7 +314,8 @@ impl<'a> Words<'a> {
 
     fn log(&mut self, level: Level, text: &str) {
         if level == Level::Error {
-            self.error = self.around.redaction.apply(text).into_owned();
+            self.error.clear();
+            self.error.push_str(text);
         }
         if self.log_lines >= MOST_LOG_LINES {
             self.left_out += 1;
@@ -344,7 +345,7 @@ impl<'a> Words<'a> {
         }
         match plain.is_empty() {
             _ if success => String::new(),
-            true => self.error,
+            true => self.around.redaction.apply(&self.error).into_owned(),
             false => joined(&plain),
         }
     }

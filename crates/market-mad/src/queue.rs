@@ -125,6 +125,11 @@ impl<T> Queue<T> {
         }
     }
 
+    /// Takes out all actions that wait behind another one of their subject.
+    pub(crate) fn take_behind(&mut self, subject: Subject) -> Vec<T> {
+        self.behind.remove(&subject).into_iter().flatten().map(|(_, action)| action).collect()
+    }
+
     /// Takes out all actions about a subject that wait and are meant.
     pub(crate) fn take_out(&mut self, subject: Subject, meant: impl Fn(&T) -> bool) -> Vec<T> {
         let mut out = Vec::new();

@@ -2,27 +2,32 @@
 
 use market_core::roxmltree::Node;
 use market_core::template::is_secret;
-use memchr::memmem;
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 const HIDDEN: &str = "<hidden>";
 
 /// A value shorter than this is no key, and hiding it would spoil other words.
 const SHORTEST_BYTES: usize = 4;
 
-/// So many characters of base64 that stand in a dump are a part of it.
-const DUMP_PART_BYTES: usize = 32;
+/// A dump is known by its blocks of so many characters: a text that holds twice as many of them in a row holds one whole.
+const BLOCK_BYTES: usize = 32;
 
-/// A larger dump is not searched; of its base64 every run of some length is hidden.
-const MOST_SEARCHED_BYTES: usize = 1 << 20;
-const LARGE_DUMP_PART_BYTES: usize = 128;
+/// The blocks of a larger dump are not kept; every long run of base64 counts as a part of it.
+const MOST_KNOWN_BYTES: usize = 1 << 20;
+const LONG_RUN_BYTES: usize = 64;
+
+/// More keys than any template holds.
+const MOST_SECRETS: usize = 1_000;
 
 /// What must not be shown of one message.
 #[derive(Clone, Default)]
 pub(crate) struct Redaction {
     secrets: Vec<String>,
-    /// The dumps in base64; `None` for one that is large.
-    dumps: Vec<Option<Vec<u8>>>,
+    /// The blocks of dumps in base64.
+    blocks: HashSet<[u8; BLOCK_BYTES]>,
+    /// There is a dump whose blocks are not kept.
+    large: bool,
 }
 
 impl Redaction {
@@ -38,15 +43,15 @@ impl Redaction {
         let texts = texts.flat_map(|text| text.lines().map(str::trim).chain([text]));
         let mut secrets: Vec<_> =
             texts.chain(urls).filter(|text| text.len() >= SHORTEST_BYTES).map(str::to_owned).collect();
-        // The longest first: one may hold another.
-        secrets.sort_unstable_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
-        secrets.dedup();
-        Self { secrets, dumps: Vec::new() }
+        longest_first(&mut secrets);
+        secrets.truncate(MOST_SECRETS);
+        Self { secrets, ..Self::default() }
     }
 
     /// The password of a URL must not be shown either.
     pub(crate) fn hide_password(&mut self, url: &str) {
         self.secrets.extend(password_in(url).filter(|password| password.len() >= SHORTEST_BYTES).map(str::to_owned));
+        longest_first(&mut self.secrets);
     }
 
     /// The longest of what is hidden, in bytes.
@@ -56,7 +61,10 @@ impl Redaction {
 
     /// A dump that a driver is given must not be shown either.
     pub(crate) fn hide_dump(&mut self, dump: &[u8]) {
-        self.dumps.push((dump.len() <= MOST_SEARCHED_BYTES).then(|| dump.to_vec()));
+        self.large |= dump.len() > MOST_KNOWN_BYTES;
+        if dump.len() <= MOST_KNOWN_BYTES {
+            self.blocks.extend(dump.as_chunks().0);
+        }
     }
 
     /// The text without keys.
@@ -73,26 +81,29 @@ impl Redaction {
     /// Hides runs of base64 that are a part of a dump, however it is wrapped or cut.
     fn without_dumps<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let is_base64 = |c: char| c.is_ascii_alphanumeric() || "+/=".contains(c);
-        let runs = text.split(|c| !is_base64(c)).filter(|run| run.len() >= DUMP_PART_BYTES);
-        let parts: Vec<&str> = runs.filter(|run| self.dumps.iter().any(|dump| is_part(run, dump.as_deref()))).collect();
-        let mut text = Cow::Borrowed(text);
-        for part in parts {
-            text = Cow::Owned(text.replacen(part, HIDDEN, 1));
+        if !text.split(|c| !is_base64(c)).any(|run| self.is_of_a_dump(run)) {
+            return Cow::Borrowed(text);
         }
-        text
+        let mut shown = String::with_capacity(text.len());
+        for piece in text.split_inclusive(|c| !is_base64(c)) {
+            let run = piece.trim_end_matches(|c| !is_base64(c));
+            shown.push_str(if self.is_of_a_dump(run) { HIDDEN } else { run });
+            shown.push_str(&piece[run.len()..]);
+        }
+        Cow::Owned(shown)
+    }
+
+    fn is_of_a_dump(&self, run: &str) -> bool {
+        let is_checksum = || run.bytes().all(|byte| byte.is_ascii_hexdigit());
+        run.as_bytes().array_windows().any(|block| self.blocks.contains(block))
+            || self.large && run.len() >= LONG_RUN_BYTES && !is_checksum()
     }
 }
 
-fn is_part(run: &str, dump: Option<&[u8]>) -> bool {
-    match dump {
-        // A word before or behind it may have grown together with it.
-        Some(dump) => run
-            .as_bytes()
-            .windows(DUMP_PART_BYTES)
-            .step_by(DUMP_PART_BYTES / 2)
-            .any(|window| memmem::find(dump, window).is_some()),
-        None => run.len() >= LARGE_DUMP_PART_BYTES,
-    }
+/// One may hold another.
+fn longest_first(secrets: &mut Vec<String>) {
+    secrets.sort_unstable_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+    secrets.dedup();
 }
 
 /// The password in the first URL of a text.

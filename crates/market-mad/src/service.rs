@@ -105,6 +105,8 @@ struct EndedImports {
 
 impl EndedImports {
     fn published(&mut self, subject: Subject, source: String) {
+        // It has ended too late to be given up.
+        self.given_up.remove(&subject);
         if source.len() > MOST_SOURCE_BYTES {
             return;
         }
@@ -168,21 +170,18 @@ impl Service {
             return self.output.send_answer(failure(action, id, &cause));
         }
         let subject = if action == Action::Monitor { Subject::Market(id) } else { Subject::App(id) };
+        if action != Action::Delete && self.waiting_bytes >= MOST_WAITING_BYTES {
+            return self.output.send_answer(failure(action, id, "too many actions wait: 1 GiB of messages"));
+        }
         match action {
             Action::Delete => self.give_up_import(subject),
             // oned asks again and again, whether it has been answered or not.
             Action::Monitor => {
-                for request in self.queue.take_out(subject, |_| true) {
-                    self.give_up(
-                        &request,
-                        "a later monitor of this marketplace takes its place: the one before still runs",
-                    );
+                for request in self.queue.take_behind(subject) {
+                    self.give_up(&request, "a later monitor of this marketplace takes its place");
                 }
             }
             Action::Import => {}
-        }
-        if action != Action::Delete && self.waiting_bytes >= MOST_WAITING_BYTES {
-            return self.output.send_answer(failure(action, id, "too many actions wait: 1 GiB of messages"));
         }
         self.waiting_bytes += request.bytes();
         self.queue.push(Ticket { market: request.market, subject }, request);

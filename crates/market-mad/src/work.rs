@@ -189,8 +189,15 @@ impl Run<'_> {
             self.check(&outcome, &name)?;
         }
         let printed = String::from_utf8(outcome.stdout).map_err(|_| format!("{name} printed what is not UTF-8"))?;
-        let elements =
-            ExportedElements::read(&printed).map_err(|error| format!("{name} printed no IMPORT_INFO: {error}"))?;
+        let elements = match ExportedElements::read(&printed) {
+            Ok(elements) => elements,
+            Err(error) => {
+                return Err(match outcome.ended {
+                    Some(ended) => ended.cause(&name),
+                    None => format!("{name} printed no IMPORT_INFO: {error}"),
+                });
+            }
+        };
         self.redaction.hide_password(&elements.xml);
         Ok(elements)
     }

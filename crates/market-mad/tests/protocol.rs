@@ -313,7 +313,8 @@ fn people_are_told_what_it_is() {
         let output = Command::new(ONE_MARKET).arg(word).stdin(Stdio::null()).output().unwrap();
         assert!(output.status.success() && String::from_utf8(output.stdout).unwrap().contains(expected));
     }
-    let output = Command::new(ONE_MARKET).arg("-x").stdin(Stdio::null()).output().unwrap();
+    let output =
+        Command::new(ONE_MARKET).arg("-x").env("ONE_LOCATION", "/nonexistent").stdin(Stdio::null()).output().unwrap();
     assert!(String::from_utf8(output.stderr).unwrap().contains("invalid option '-x'"));
 }
 
@@ -370,7 +371,7 @@ fn an_executable_that_takes_too_long_is_ended_with_all_it_has_started() {
 
 #[test]
 fn a_flood_does_not_put_off_the_end() {
-    for flood in ["yes >&2", "yes 'INFO: more' >&2", "while :; do echo x >&2; done"] {
+    for flood in ["yes >&2", "yes 'INFO: more' >&2", "yes 'ERROR: more' >&2", "while :; do echo x >&2; done"] {
         let location = installation(flood);
         let mut oned = start(&location, "-w 1");
         let failure = oned.failure("DELETE", 30, &foreign(30).delete());
@@ -386,6 +387,9 @@ fn a_later_monitor_takes_the_place_of_one_that_waits() {
         oned.ask("MONITOR", 107, &foreign(30).monitor());
         at_work(&oned, 107);
     }
+    oned.wait("the one that gives way", |lines| {
+        lines.iter().any(|line| line.starts_with("MONITOR FAILURE 107 a later monitor")).then_some(())
+    });
     go(&location);
     oned.wait("three answers", |lines| {
         (lines.iter().filter(|line| line.starts_with("MONITOR SUCCESS 107 ")).count() == 2).then_some(())
@@ -541,12 +545,18 @@ fn a_report_without_end_is_ended() {
 
 #[test]
 fn a_child_that_is_left_behind_holds_nothing_up() {
-    let location = installation("sleep 1000 & setsid sleep 60 & echo done; printf 'the end' >&2");
+    let location = installation(
+        "sleep 1000 & setsid sh -c 'echo $$ > pid; exec sleep 60' & while [ ! -s pid ]; do sleep 0.02; done; \
+         echo done; printf 'the end' >&2",
+    );
     let mut oned = start(&location, "");
     let before = Instant::now();
     assert_eq!(oned.printed("MONITOR", 107, &foreign(30).monitor()), "done\n");
     assert!(before.elapsed() < Duration::from_secs(40), "it waited for a process that is none of its own");
     assert_eq!(logs(&oned, "LOG D 107 the end"), 1, "the last words, without a line end");
+    assert_eq!(logs(&oned, "holds its output open"), 1);
+    let pid = fs::read_to_string(location.path().join("var/pid")).unwrap();
+    assert!(Command::new("kill").arg(pid.trim()).status().unwrap().success(), "a session of its own stays");
 }
 
 #[test]

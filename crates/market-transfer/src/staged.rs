@@ -73,7 +73,8 @@ impl Staged {
             let lock = lock.map_err(|error| fail(&error))?;
             // A file system without locks: then nobody else gets one either. But somebody may be sweeping this very moment.
             let swept = matches!(lock.try_lock(), Err(TryLockError::WouldBlock))
-                || lock.metadata().map_err(|error| fail(&error))?.nlink() == 0;
+                || lock.metadata().is_ok_and(|metadata| metadata.nlink() == 0)
+                || !lock_path.exists();
             if swept {
                 continue;
             }
@@ -128,6 +129,9 @@ impl Staged {
     /// What the file system reports.
     pub fn replace(mut self, place: &Path) -> Result<(), Error> {
         let fail = |error: &io::Error| Error::io(place.display().to_string(), error);
+        if fs::symlink_metadata(place).is_ok_and(|metadata| metadata.is_dir()) {
+            return Err(Error::new(ErrorKind::Unsupported, place.display().to_string(), "is a directory"));
+        }
         let is_directory = self.handle.metadata().map_err(|error| self.failure(&error))?.is_dir();
         let (from, to, name) = self.ends(place)?;
         match fs::metadata(place) {

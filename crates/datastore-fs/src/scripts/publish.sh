@@ -1,5 +1,6 @@
 # Gives what was prepared for the image $2 that name, in one step. Answers "published" or "error <why>". Without the prepared file,
 # which whoever gives a copy up removes first, nothing gets a name.
+keep_saying_working
 part=.market-$2.part
 if [ ! -f "$part" ]; then
     echo "error what was prepared is gone"
