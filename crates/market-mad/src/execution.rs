@@ -139,6 +139,8 @@ impl Surroundings<'_> {
             ended
         };
         let (status, ended) = ended?;
+        // It was killed in the moment of its end; by now the number may be another's.
+        std::mem::forget(group);
         Ok(Outcome {
             code: status.code().unwrap_or(BY_SIGNAL),
             by_signal: status.code().is_none(),
