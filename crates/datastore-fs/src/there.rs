@@ -8,8 +8,6 @@ use market_core::container::HEAD_BYTES;
 use market_core::error::{Error, ErrorKind};
 use market_core::transfer::ssh::Host;
 use market_core::transfer::{Digester, Options, Piece, Sink, Source, Transfer, Wanted, random_name};
-use std::fs::File;
-use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -70,15 +68,21 @@ async fn tidy(copying: &Copying<'_>, upload: Upload, placed: Option<&Bridge>) {
     }
 }
 
+/// The hosts that OpenNebula has not switched off.
+async fn hosts_on(mut hosts: Vec<Host>, context: &Context) -> Vec<Host> {
+    let off = hosts_off(&context.log).await;
+    hosts.retain(|host| !off.contains(host.as_str()));
+    hosts
+}
+
 /// Opens an upload on the first bridge that takes it.
 async fn upload(copying: &Copying<'_>, source: &Source, hosts: Vec<Host>) -> Result<Upload, Error> {
     let context = copying.context;
-    let off = hosts_off(&context.log).await;
+    let hosts = hosts_on(hosts, context).await;
     let staging = copying.config.staging_dir.clone().unwrap_or_else(|| PathBuf::from("/var/tmp"));
     let options = copying.options.clone();
-    let bridges = hosts.into_iter().filter(|host| !off.contains(host.as_str()));
     let bridges: Vec<_> =
-        bridges.map(|host| Bridge::new(host, "STAGING_DIR", staging.clone(), options.clone())).collect();
+        hosts.into_iter().map(|host| Bridge::new(host, "STAGING_DIR", staging.clone(), options.clone())).collect();
     let in_turn = in_turn(&bridges, copying.action.image.id)?;
     let name = || random_name::<16>().map_err(|error| Error::io("the system's random numbers", &error));
     Upload::start_on_first(in_turn, name, source.length(), context).await
@@ -128,14 +132,6 @@ struct BridgeSink {
 impl Sink for BridgeSink {
     type Error = Error;
 
-    fn read_back(&self) -> Result<Option<File>, Error> {
-        Ok(None)
-    }
-
-    async fn copy_range(&mut self, _: &File, _: Range<u64>) -> Result<(), Error> {
-        Err(Error::new(ErrorKind::Unsupported, self.upload.subject(), "takes no ranges of files"))
-    }
-
     async fn write(&mut self, piece: Piece) -> Result<(), Error> {
         if let Some(sent) = &mut self.sent {
             sent.update(piece.clone()).await;
@@ -165,8 +161,7 @@ pub(crate) async fn describe(
     options: &Options,
     context: &Context,
 ) -> Result<(String, String, Vec<u8>), Error> {
-    let off = hosts_off(&context.log).await;
-    let hosts: Vec<_> = hosts.into_iter().filter(|host| !off.contains(host.as_str())).collect();
+    let hosts = hosts_on(hosts, context).await;
     let mut failures = Failures::default();
     for host in in_turn(&hosts, id)? {
         let directory = std::path::Path::new(path).parent().unwrap_or(std::path::Path::new("/"));

@@ -71,9 +71,7 @@ impl DrvAction {
 }
 
 fn template(root: Node<'_, '_>, parent: &str) -> Option<Template> {
-    let child =
-        |node: Node<'_, '_>, name: &str| node.children().find(|child| child.has_tag_name(name)).map(|node| node.id());
-    let document = root.document();
-    let parent = document.get_node(child(root, parent)?)?;
-    Template::from_element(document.get_node(child(parent, "TEMPLATE")?)?).ok()
+    let parent = root.children().find(|child| child.has_tag_name(parent))?;
+    let template = parent.children().find(|child| child.has_tag_name("TEMPLATE"))?;
+    Template::from_element(template).ok()
 }

@@ -66,21 +66,15 @@ pub async fn download(arguments: &Arguments, context: &Context) -> Result<(), Er
 }
 
 async fn deliver(arguments: &Arguments, source: &mut Source, how: Transfer, context: &Context) -> Result<(), Error> {
-    match &arguments.target {
-        Target::StandardOutput => {
-            let mut sink = StandardOutput::open(&std::io::stdout())?;
-            let transferred = context.stop.or(source.transfer(&mut sink, how)).await?;
-            compare(arguments, source.subject(), &transferred)
-        }
+    let mut sink = match &arguments.target {
+        Target::StandardOutput => StandardOutput::open(&std::io::stdout())?,
         Target::Path(path) => match Place::of(path)? {
-            Place::Special(file) => {
-                let mut sink = StandardOutput::open(&file)?;
-                let transferred = context.stop.or(source.transfer(&mut sink, how)).await?;
-                compare(arguments, source.subject(), &transferred)
-            }
-            Place::File(path) => to_file(arguments, source, how, &path, context).await,
+            Place::Special(file) => StandardOutput::open(&file)?,
+            Place::File(path) => return to_file(arguments, source, how, &path, context).await,
         },
-    }
+    };
+    let transferred = context.stop.or(source.transfer(&mut sink, how)).await?;
+    compare(arguments, source.subject(), &transferred)
 }
 
 /// Enough to tell any packing.

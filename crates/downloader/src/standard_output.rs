@@ -1,10 +1,9 @@
 //! Bytes to standard output, or into a device or pipe: a thread writes, so that a reader who takes his time holds up nothing else.
 
 use market_core::error::{Error, ErrorKind};
-use market_core::transfer::{Piece, Sink, ZEROS};
+use market_core::transfer::{Piece, Sink};
 use std::fs::File;
 use std::io::{self, Write};
-use std::ops::Range;
 use std::os::fd::AsFd;
 use tokio::sync::{mpsc, oneshot};
 
@@ -44,16 +43,8 @@ const NAME: &str = "the output";
 
 fn write_all(output: &mut File, mut pieces: mpsc::Receiver<Piece>) -> io::Result<()> {
     while let Some(piece) = pieces.blocking_recv() {
-        match piece {
-            Piece::Data(data) => output.write_all(&data)?,
-            Piece::Hole(length) => {
-                let mut left = length;
-                while left > 0 {
-                    let step = usize::try_from(left).unwrap_or(ZEROS.len()).min(ZEROS.len());
-                    output.write_all(&ZEROS[..step])?;
-                    left -= step as u64;
-                }
-            }
+        for part in piece.parts() {
+            output.write_all(part)?;
         }
     }
     Ok(())
@@ -61,14 +52,6 @@ fn write_all(output: &mut File, mut pieces: mpsc::Receiver<Piece>) -> io::Result
 
 impl Sink for StandardOutput {
     type Error = Error;
-
-    fn read_back(&self) -> Result<Option<File>, Error> {
-        Ok(None)
-    }
-
-    async fn copy_range(&mut self, _: &File, _: Range<u64>) -> Result<(), Error> {
-        Err(Error::new(ErrorKind::Unsupported, NAME, "takes no ranges of files"))
-    }
 
     async fn write(&mut self, piece: Piece) -> Result<(), Error> {
         let sent = match &self.pieces {

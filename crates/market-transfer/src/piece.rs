@@ -34,6 +34,25 @@ impl Piece {
         self.len() == 0
     }
 
+    /// All its bytes, one part after the other; those of a hole are zeros.
+    ///
+    /// ```
+    /// use market_transfer::Piece;
+    ///
+    /// assert_eq!(Piece::Hole(300_000).parts().map(<[u8]>::len).sum::<usize>(), 300_000);
+    /// ```
+    pub fn parts(&self) -> impl Iterator<Item = &[u8]> {
+        let (data, mut hole) = match self {
+            Self::Data(data) => (Some(&data[..]), 0),
+            Self::Hole(length) => (None, *length),
+        };
+        data.into_iter().chain(std::iter::from_fn(move || {
+            let step = usize::try_from(hole).unwrap_or(ZEROS.len()).min(ZEROS.len());
+            hole -= step as u64;
+            (step > 0).then_some(&ZEROS[..step])
+        }))
+    }
+
     /// At most its first `most` bytes.
     pub(crate) fn cut_to(self, most: u64) -> Self {
         match self {

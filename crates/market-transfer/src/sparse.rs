@@ -67,20 +67,11 @@ impl SparseFile {
     /// What the file system reports.
     pub fn write(&mut self, piece: &Piece) -> io::Result<()> {
         match piece {
-            Piece::Data(data) => self.write_data(data),
             Piece::Hole(length) if self.keep_holes => {
                 self.position += length;
                 Ok(())
             }
-            Piece::Hole(length) => {
-                let mut left = *length;
-                while left > 0 {
-                    let step = usize::try_from(left).unwrap_or(ZEROS.len()).min(ZEROS.len());
-                    self.write_data(&ZEROS[..step])?;
-                    left -= step as u64;
-                }
-                Ok(())
-            }
+            piece => piece.parts().try_for_each(|part| self.write_data(part)),
         }
     }
 

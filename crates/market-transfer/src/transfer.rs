@@ -2,7 +2,7 @@
 
 use crate::file::Extent;
 use crate::file::fill;
-use crate::{Compression, Digester, Digests, Error, Piece, Source, SparseFile, Wanted, unpack};
+use crate::{Compression, Digester, Digests, Error, ErrorKind, Piece, Source, SparseFile, Wanted, unpack};
 use std::fs::File;
 use std::io;
 use std::ops::Range;
@@ -53,16 +53,21 @@ pub trait Sink {
     type Error: From<Error>;
 
     /// A handle to read back what the sink has stored, at the offsets it has there, while more is written. With it, what was
-    /// stored is hashed, and not what was sent; and ranges of local files are [copied](Self::copy_range). `None` when it cannot
+    /// stored is hashed, and not what was sent; and ranges of local files are [copied](Self::copy_range). `None`, as here, when it cannot
     /// be read.
     ///
     /// # Errors
     /// What stands in the way.
-    fn read_back(&self) -> Result<Option<File>, Self::Error>;
+    fn read_back(&self) -> Result<Option<File>, Self::Error> {
+        Ok(None)
+    }
 
     /// Takes a range of a local file by itself. Ranges follow what was taken before without gaps. The position of `source` is
     /// not the sink's to use. Only called when there is something to [read back](Self::read_back).
-    fn copy_range(&mut self, source: &File, range: Range<u64>) -> impl Future<Output = Result<(), Self::Error>>;
+    fn copy_range(&mut self, source: &File, range: Range<u64>) -> impl Future<Output = Result<(), Self::Error>> {
+        let _ = (source, range);
+        async { Err(Error::new(ErrorKind::Unsupported, "the copy", "takes no ranges of files").into()) }
+    }
 
     /// Takes a piece.
     fn write(&mut self, piece: Piece) -> impl Future<Output = Result<(), Self::Error>>;

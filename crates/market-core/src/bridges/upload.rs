@@ -5,7 +5,7 @@ use super::{Failures, STAGING};
 use crate::backend::Context;
 use crate::error::{Error, ErrorKind};
 use crate::model::MiB;
-use market_transfer::{Piece, Process, ZEROS};
+use market_transfer::{Piece, Process};
 use std::time::Duration;
 
 /// How long it may take to remove what an upload that failed may have begun.
@@ -117,18 +117,10 @@ impl Upload {
     /// # Errors
     /// When the connection breaks, or what the bridge says instead of taking it.
     pub async fn write(&mut self, piece: &Piece) -> Result<(), Error> {
-        match piece {
-            Piece::Data(data) => self.send(data).await,
-            Piece::Hole(length) => {
-                let mut left = *length;
-                while left > 0 {
-                    let step = usize::try_from(left).unwrap_or(ZEROS.len()).min(ZEROS.len());
-                    self.send(&ZEROS[..step]).await?;
-                    left -= step as u64;
-                }
-                Ok(())
-            }
+        for part in piece.parts() {
+            self.send(part).await?;
         }
+        Ok(())
     }
 
     async fn send(&mut self, data: &[u8]) -> Result<(), Error> {

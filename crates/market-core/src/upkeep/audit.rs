@@ -4,8 +4,6 @@ use crate::backend::{Context, StorageBackend};
 use crate::error::{Error, ErrorKind};
 use crate::model::{AppType, Marketplace, MarketplaceApp};
 use market_transfer::{Piece, Sink, Source, Transfer, Transferred, Wanted};
-use std::fs::File;
-use std::ops::Range;
 
 /// What an app was found to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,14 +95,6 @@ struct Nowhere;
 
 impl Sink for Nowhere {
     type Error = Error;
-
-    fn read_back(&self) -> Result<Option<File>, Error> {
-        Ok(None)
-    }
-
-    async fn copy_range(&mut self, _: &File, _: Range<u64>) -> Result<(), Error> {
-        Ok(())
-    }
 
     async fn write(&mut self, _: Piece) -> Result<(), Error> {
         Ok(())
