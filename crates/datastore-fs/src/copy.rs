@@ -6,7 +6,7 @@ use crate::{Directories, FsConfig, config, here, there};
 use market_core::action::CopyAction;
 use market_core::backend::Context;
 use market_core::bridges::Bridge;
-use market_core::container::{Container, HEAD_BYTES};
+use market_core::container::{Container, HEAD_BYTES, refuse_references};
 use market_core::error::{Error, ErrorKind};
 use market_core::model::DatastoreType;
 use market_core::report::CopiedImage;
@@ -105,7 +105,7 @@ impl Copying<'_> {
             return Err(Error::new(ErrorKind::Unsupported, subject, cause));
         }
         let container = Container::sniff(head);
-        container.refuse_references(subject, "")?;
+        refuse_references(&container, subject, "")?;
         Ok(container.format)
     }
 

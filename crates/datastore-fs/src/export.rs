@@ -4,7 +4,7 @@ use crate::config::{bridges_of, options_of};
 use crate::there;
 use market_core::action::{ExportAction, ImportInfo};
 use market_core::backend::Context;
-use market_core::container::{Container, HEAD_BYTES};
+use market_core::container::{Container, HEAD_BYTES, refuse_references};
 use market_core::error::{Error, ErrorKind};
 use market_core::model::SourceUrl;
 use market_core::transfer::{Digester, Location, Options, Source, Wanted, shown};
@@ -27,7 +27,7 @@ pub async fn export(action: &ExportAction, id: Option<i64>, context: &Context) -
         there::describe(path, id.unwrap_or(action.image.id), bridges, &options, context).await?
     };
     let container = Container::sniff(&head);
-    if let Err(error) = container.refuse_references(&shown(&location), "") {
+    if let Err(error) = refuse_references(&container, &shown(&location), "") {
         context.log.warn(format_args!("no marketplace of ours will take it: {error}"));
     }
     Ok(ImportInfo {

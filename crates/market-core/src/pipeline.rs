@@ -6,7 +6,7 @@ use crate::backend::{
     Context, Deleted, Guarantees, Length, ObjectState, Proof, ProofKind, Published, Staging, StorageBackend,
     StoredObject,
 };
-use crate::container::Container;
+use crate::container::{Container, refuse_references};
 use crate::error::{Error, ErrorKind};
 use crate::model::{AppType, MiB};
 use crate::report::{ImportedApp, ReportError};
@@ -40,7 +40,7 @@ pub async fn import<B: StorageBackend>(
     let mut source = context.stop.or(Source::open(info.source.as_str(), &context.options)).await?;
     let head = context.stop.or(source.peek(HEAD_BYTES)).await?;
     let container = Container::sniff(&head);
-    container.refuse_references(source.subject(), &info.format)?;
+    refuse_references(&container, source.subject(), &info.format)?;
     note_format(&info.format, container.format, context);
     let needed_bytes = check_room(backend, &source, context).await?;
 
@@ -195,7 +195,7 @@ fn verify(subject: &str, transferred: &Transferred, length: Option<u64>, info: &
     if let Some(announced) = length.filter(|&announced| announced != bytes) {
         return mismatch(format!("delivered {bytes} bytes instead of {announced}"));
     }
-    Container::sniff(&transferred.head).refuse_references(subject, &info.format)?;
+    refuse_references(&Container::sniff(&transferred.head), subject, &info.format)?;
     if bytes == 0 {
         return mismatch("holds no bytes: that is no image".to_owned());
     }

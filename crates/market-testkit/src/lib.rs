@@ -4,6 +4,7 @@
 pub mod conformance;
 pub mod driver;
 pub mod dump;
+pub mod guest;
 pub mod http;
 pub mod image;
 pub mod memory;

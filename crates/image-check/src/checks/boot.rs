@@ -1,0 +1,121 @@
+//! How the guest starts.
+
+use super::{Answer, Subject, Verdict, some_of};
+use crate::guest::{Guest, Mount};
+use crate::repair::Repair;
+use crate::tree::{Unread, shown};
+
+pub(super) fn root_partition_last(subject: &Subject<'_>) -> Answer {
+    let (guest, layout) = (subject.guest()?, subject.layout()?);
+    let Some(root) = layout.volumes.get(guest.root) else { return Err(Unread("the root is nowhere".to_owned())) };
+    let Some(partition) = &root.partition else { return Verdict::good("the disk has no partitions") };
+    let behind = layout.volumes.iter().filter_map(|volume| volume.partition.as_ref());
+    let behind: Vec<String> =
+        behind.filter(|other| other.start > partition.start).map(|other| other.number.to_string()).collect();
+    if behind.is_empty() {
+        return Verdict::good(format!("the root is partition {}, the last on the disk", partition.number));
+    }
+    let found = format!("behind the root, partition {}, lies partition {}", partition.number, some_of(&behind));
+    Verdict::bad(found, [Repair::ByHand("install anew with the root partition last, or use virt-resize")])
+}
+
+pub(super) fn fstab(subject: &Subject<'_>) -> Answer {
+    const REMOVABLE: [&str; 3] = ["/dev/sr", "/dev/cdrom", "/dev/fd"];
+    const BY_BUS: [&str; 6] = ["/dev/sd", "/dev/vd", "/dev/xvd", "/dev/hd", "/dev/nvme", "/dev/disk/by-path/"];
+    let mounts = subject.guest()?.mounts.as_ref().map_err(Clone::clone)?;
+    let by_bus = |mount: &&Mount| {
+        let is = |names: &[&str]| names.iter().any(|name| mount.device.starts_with(name));
+        mount.is_automatic() && is(&BY_BUS) && !is(&REMOVABLE)
+    };
+    let found: Vec<&str> = mounts.iter().filter(by_bus).map(|mount| mount.device.as_str()).collect();
+    if found.is_empty() {
+        return Verdict::good("no disk is named by its bus");
+    }
+    Verdict::bad(some_of(&found), [Repair::ByHand("replace them by UUID= or LABEL= in /etc/fstab (blkid shows both)")])
+}
+
+/// Serial consoles of PCs, of ARM, of Xen and of s390x.
+const CONSOLES: [&str; 5] = ["ttyS", "ttyAMA", "hvc", "ttysclp", "sclp"];
+
+pub(super) fn serial_console(subject: &Subject<'_>) -> Answer {
+    let guest = subject.guest()?;
+    match console_of_kernel(guest)? {
+        Some(path) => return Verdict::good(format!("the kernel's, in {path}")),
+        None => {
+            if let Some(path) = login_on_console(guest)? {
+                return Verdict::good(format!("a login, in {path}"));
+            }
+        }
+    }
+    Verdict::bad(
+        "neither the boot loader's settings nor a login name a serial console",
+        [Repair::ByHand(
+            "add console=tty0 console=ttyS0 to GRUB_CMDLINE_LINUX in /etc/default/grub and run update-grub or grub2-mkconfig",
+        )],
+    )
+}
+
+fn console_of_kernel(guest: &Guest) -> Result<Option<String>, Unread> {
+    const FILES: [&str; 13] = [
+        "/boot/grub/grub.cfg",
+        "/boot/grub2/grub.cfg",
+        "/boot/grub2/grubenv",
+        "/boot/grub/menu.lst",
+        "/boot/grub/grub.conf",
+        "/boot/extlinux.conf",
+        "/boot/extlinux/extlinux.conf",
+        "/boot/syslinux/syslinux.cfg",
+        "/extlinux.conf",
+        "/etc/kernel/cmdline",
+        "/etc/update-extlinux.conf",
+        "/etc/default/grub",
+        "/boot/cmdline.txt",
+    ];
+    let mut paths: Vec<Vec<u8>> = FILES.iter().map(|path| path.as_bytes().to_vec()).collect();
+    paths.extend(guest.tree.paths("/boot/loader/entries", |name| name.ends_with(b".conf"))?);
+    paths.extend(guest.tree.paths("/etc/default/grub.d", |name| name.ends_with(b".cfg"))?);
+    for path in paths {
+        let named = |line: &String| {
+            let line = line.split('#').next().unwrap_or_default();
+            let words = line.split(|c: char| c.is_whitespace() || matches!(c, '"' | '\''));
+            words
+                .filter_map(|word| word.rsplit_once("console=").map(|(_, device)| device))
+                .any(|device| CONSOLES.iter().any(|console| device.starts_with(console)))
+        };
+        if guest.tree.lines(&path)?.iter().any(named) {
+            return Ok(Some(shown(&path)));
+        }
+    }
+    Ok(None)
+}
+
+fn login_on_console(guest: &Guest) -> Result<Option<String>, Unread> {
+    let tree = &guest.tree;
+    let has_console = |line: &String| {
+        !line.trim_start().starts_with('#')
+            && line.contains("getty")
+            && CONSOLES.iter().any(|console| line.contains(console))
+    };
+    if tree.lines("/etc/inittab")?.iter().any(has_console) {
+        return Ok(Some("/etc/inittab".to_owned()));
+    }
+    let is_job = |name: &[u8]| CONSOLES.iter().any(|console| name.starts_with(console.as_bytes()));
+    let mut found = tree.paths("/etc/init", |name| is_job(name) && name.ends_with(b".conf"))?;
+    let is_getty = |name: &[u8]| name.starts_with(b"serial-getty@");
+    found.extend(tree.paths("/etc/systemd/system/getty.target.wants", is_getty)?);
+    Ok(found.first().map(|path| shown(path)))
+}
+
+pub(super) fn efi_partition(subject: &Subject<'_>) -> Answer {
+    let (guest, layout) = (subject.guest()?, subject.layout()?);
+    let efi = layout.volumes.iter().filter_map(|volume| volume.partition.as_ref()).find(|partition| partition.is_efi);
+    match (guest.architecture()?, efi) {
+        (_, Some(partition)) => Verdict::good(format!("partition {}", partition.number)),
+        (Some("aarch64"), None) => {
+            let repair = Repair::ByHand("install anew with an EFI system partition");
+            Verdict::bad("an aarch64 system without an EFI system partition", [repair])
+        }
+        (Some(architecture), None) => Verdict::good(format!("{architecture} starts without")),
+        (None, None) => Err(Unread("the architecture is unknown: none of the usual programs is there".to_owned())),
+    }
+}

@@ -1,0 +1,184 @@
+//! The image file itself.
+
+use super::{Answer, Subject, Verdict};
+use crate::qcow2::Header;
+use crate::repair::Repair;
+use crate::tree::{Unread, shown};
+
+const MIB: u64 = 1 << 20;
+/// Zeros that are worth a word: a tenth of what is stored, and not less than this.
+const WORTH_BYTES: u64 = MIB;
+
+pub(super) fn format_known(subject: &Subject<'_>) -> Answer {
+    let looked = subject.looked;
+    if let Some(packing) = looked.packing {
+        return Verdict::bad(format!("the file is packed with {packing}"), [Repair::ByHand("unpack it")]);
+    }
+    match (looked.container.format, &looked.layout) {
+        ("qcow2", _) => Verdict::good("qcow2"),
+        ("raw", Ok(layout)) if layout.is_known() => Verdict::good("raw"),
+        ("raw", Ok(_)) => Verdict::bad(
+            "neither a known format, nor a raw disk: there is no partition table and no file system at its beginning",
+            [Repair::ByHand("find out what the file is")],
+        ),
+        ("raw", Err(reason)) => Err(Unread(reason.clone())),
+        (format, _) => Verdict::bad(format!("the image is {format}"), [Repair::Convert]),
+    }
+}
+
+pub(super) fn format_as_declared(subject: &Subject<'_>) -> Answer {
+    let Some(declared) = &subject.declared.format else { return Err(undeclared("format")) };
+    let found = subject.looked.container.format;
+    if declared.eq_ignore_ascii_case(found) {
+        Verdict::good(format!("{found}, as declared"))
+    } else {
+        let declared = shown(declared.as_bytes());
+        Verdict::bad(format!("declared as {declared}, and is {found}"), [Repair::ByHand("correct what declares it")])
+    }
+}
+
+fn undeclared(what: &str) -> Unread {
+    Unread(format!("no {what} was declared"))
+}
+
+/// The header of a qcow2 image; `None` for other formats.
+fn header<'a>(subject: &'a Subject<'_>) -> Result<Option<&'a Header>, Unread> {
+    subject.looked.header.as_ref().map(Result::as_ref).transpose().map_err(|flaw| Unread(flaw.clone()))
+}
+
+fn reference(subject: &Subject<'_>, role: &str) -> Answer {
+    match &subject.looked.container.reference {
+        Some(reference) if reference.role == role => {
+            let name = reference.name.as_ref().map_or_else(String::new, |name| format!(" {}", shown(name.as_bytes())));
+            Verdict::bad(format!("the image needs the {role}{name}"), [Repair::Convert])
+        }
+        _ => Verdict::good("none"),
+    }
+}
+
+pub(super) fn no_backing_file(subject: &Subject<'_>) -> Answer {
+    reference(subject, "backing file")
+}
+
+pub(super) fn no_external_data_file(subject: &Subject<'_>) -> Answer {
+    let external = header(subject).is_ok_and(|header| header.is_some_and(Header::external_data));
+    match reference(subject, "external data file")? {
+        Verdict::Good(_) if external => Verdict::bad("the image needs an external data file", [Repair::Convert]),
+        verdict => Ok(verdict),
+    }
+}
+
+pub(super) fn not_encrypted(subject: &Subject<'_>) -> Answer {
+    const DECRYPT: [Repair; 1] = [Repair::ByHand("decrypt it with qemu-img convert and its key")];
+    match header(subject)? {
+        _ if subject.looked.container.format == "luks" => Verdict::bad("the whole image is encrypted (LUKS)", DECRYPT),
+        Some(header) if header.encryption != 0 => {
+            let method = if header.encryption == 2 { "LUKS" } else { "AES" };
+            Verdict::bad(format!("the image is encrypted ({method})"), DECRYPT)
+        }
+        _ => Verdict::good("not encrypted"),
+    }
+}
+
+pub(super) fn not_corrupt(subject: &Subject<'_>) -> Answer {
+    const CHECK: Repair = Repair::Image("qemu-img check -r all \"$image\"");
+    let header = match &subject.looked.header {
+        Some(Ok(header)) => Some(header),
+        Some(Err(flaw)) => return Verdict::bad(flaw.clone(), [Repair::ByHand("get the image anew")]),
+        None => None,
+    };
+    if let Some(marked) = header.and_then(Header::marked) {
+        return Verdict::bad(marked, [CHECK]);
+    }
+    if header.is_none() && subject.looked.container.format != "raw" {
+        return Err(Unread(format!("{} is not read here", subject.looked.container.format)));
+    }
+    match &subject.looked.tables {
+        Ok(Some(Ok(examined))) => {
+            let (data, compressed) = (examined.data_clusters, examined.compressed_clusters);
+            Verdict::good(format!("all tables are sound ({data} plain and {compressed} compressed clusters)"))
+        }
+        Ok(Some(Err(flaw))) => {
+            let repair = if flaw.contains("cut short") { Repair::ByHand("get the image anew") } else { CHECK };
+            Verdict::bad(flaw.clone(), [repair])
+        }
+        Ok(None) => Verdict::good("a raw image has nothing that could be"),
+        Err(reason) => Err(Unread(reason.clone())),
+    }
+}
+
+pub(super) fn no_internal_snapshots(subject: &Subject<'_>) -> Answer {
+    match header(subject)? {
+        Some(header) if header.snapshots > 0 => {
+            Verdict::bad(format!("{} snapshots in the image", header.snapshots), [Repair::Convert])
+        }
+        _ => Verdict::good("none"),
+    }
+}
+
+pub(super) fn sparse(subject: &Subject<'_>) -> Answer {
+    let stored = subject.looked.stored.as_ref().map_err(|reason| Unread(reason.clone()))?;
+    let text = format!("{} of {} stored MiB are zeros", stored.zero_bytes / MIB, stored.bytes / MIB);
+    if stored.zero_bytes > WORTH_BYTES && stored.zero_bytes > stored.bytes / 10 {
+        Verdict::bad(text, [Repair::Convert])
+    } else {
+        Verdict::good(text)
+    }
+}
+
+pub(super) fn size_whole_mib(subject: &Subject<'_>) -> Answer {
+    let bytes = virtual_bytes(subject)?;
+    if bytes % MIB == 0 {
+        Verdict::good(format!("{} MiB", bytes / MIB))
+    } else {
+        let found = format!("{bytes} bytes are {} MiB and {} bytes", bytes / MIB, bytes % MIB);
+        Verdict::bad(found, [Repair::ByHand("marketctl image prepare makes the disk as large as the next MiB")])
+    }
+}
+
+fn virtual_bytes(subject: &Subject<'_>) -> Result<u64, Unread> {
+    header(subject)?;
+    let unknown = || match subject.looked.container.format {
+        "raw" => Unread("the length of a raw image is not in its beginning".to_owned()),
+        format => Unread(format!("{format} is not read here")),
+    };
+    subject.looked.virtual_bytes().ok_or_else(unknown)
+}
+
+pub(super) fn checksum_as_declared(subject: &Subject<'_>) -> Answer {
+    let declared = subject.declared;
+    if !declared.has_checksum() {
+        return Err(undeclared("checksum"));
+    }
+    let Some(computed) = subject.checksums else { return Err(Unread("no checksum was computed".to_owned())) };
+    let mut equal = Vec::new();
+    for (name, declared, computed) in
+        [("MD5", &declared.md5, &computed.md5), ("SHA-256", &declared.sha256, &computed.sha256)]
+    {
+        let Some(declared) = declared else { continue };
+        match computed {
+            Some(computed) if declared.eq_ignore_ascii_case(computed) => equal.push(name),
+            Some(computed) => {
+                let declared = shown(declared.as_bytes());
+                let found = format!("its {name} is {computed}, {declared} was declared");
+                return Verdict::bad(found, [Repair::ByHand("get the image anew, or correct what declares it")]);
+            }
+            None => return Err(Unread(format!("the {name} was not computed"))),
+        }
+    }
+    Verdict::good(format!("{} as declared", equal.join(" and ")))
+}
+
+pub(super) fn size_as_declared(subject: &Subject<'_>) -> Answer {
+    let (declared, unit, found) = match (subject.declared.virtual_bytes, subject.declared.size_mib) {
+        (Some(bytes), _) => (bytes, "bytes", virtual_bytes(subject)?),
+        (None, Some(mib)) => (mib, "MiB", virtual_bytes(subject)?.div_ceil(MIB)),
+        (None, None) => return Err(undeclared("size")),
+    };
+    if declared == found {
+        Verdict::good(format!("{found} {unit}, as declared"))
+    } else {
+        let found = format!("the disk has {found} {unit}, {declared} were declared");
+        Verdict::bad(found, [Repair::ByHand("correct what declares it")])
+    }
+}

@@ -1,0 +1,102 @@
+//! How the guest learns what OpenNebula tells it.
+
+use super::startup::{Start, starts};
+use super::{Answer, Subject, Verdict};
+use crate::guest::Guest;
+use crate::repair::Repair;
+use crate::tree::Unread;
+
+const INSTALL: Repair =
+    Repair::ByHand("install the one-context package of the guest's distribution (OpenNebula/one-apps)");
+
+/// Programs that read the context.
+const SCRIPTS: [&str; 2] = ["/usr/sbin/one-contextd", "/etc/init.d/vmcontext"];
+
+pub(super) fn installed(subject: &Subject<'_>) -> Answer {
+    let guest = subject.guest()?;
+    let mut not_executable = None;
+    for script in SCRIPTS {
+        match guest.tree.node(script)? {
+            Some(node) if node.is_executable() => return Verdict::good(script),
+            Some(_) => not_executable = Some(script),
+            None => {}
+        }
+    }
+    if let Some(version) = guest.context_version()? {
+        return Verdict::good(format!("the package one-context {}", crate::tree::shown(version.as_bytes())));
+    }
+    match not_executable {
+        Some(script) => {
+            let repair = match script {
+                "/etc/init.d/vmcontext" => Repair::Run("chmod 755 /etc/init.d/vmcontext"),
+                _ => Repair::Run("chmod 755 /usr/sbin/one-contextd"),
+            };
+            Verdict::bad(format!("{script} is not executable"), [repair])
+        }
+        None => Verdict::bad(format!("neither the package one-context nor {}", SCRIPTS.join(" nor ")), [INSTALL]),
+    }
+}
+
+pub(super) fn enabled(subject: &Subject<'_>) -> Answer {
+    let starts = starts(&subject.guest()?.tree)?;
+    if let Some(start) = starts.iter().find(|start| start.before_network) {
+        return Verdict::good(format!("{}, before the network", start.by));
+    }
+    match starts.first() {
+        Some(Start { by, .. }) => Verdict::bad(
+            format!("{by}, but not before the network"),
+            [Repair::ByHand("install the one-context package, which orders it before the network")],
+        ),
+        None => Verdict::bad(
+            "no init system starts it (systemd, OpenRC, upstart, sysv)",
+            [Repair::Run(
+                "systemctl enable one-context-local.service one-context-online.service one-context.service || \
+                 { rc-update add one-context-local boot && rc-update add one-context boot; }",
+            )],
+        ),
+    }
+}
+
+pub(super) fn cloud_init(subject: &Subject<'_>) -> Answer {
+    let guest = subject.guest()?;
+    let tree = &guest.tree;
+    if !tree.exists("/usr/bin/cloud-init")? {
+        return Verdict::good("cloud-init is not installed");
+    }
+    if tree.exists("/etc/cloud/cloud-init.disabled")? {
+        return Verdict::good("/etc/cloud/cloud-init.disabled");
+    }
+    for unit in ["cloud-init.target", "cloud-init.service", "cloud-init-main.service"] {
+        if tree.link(format!("/etc/systemd/system/{unit}"))?.as_deref() == Some(b"/dev/null") {
+            return Verdict::good(format!("{unit} is masked"));
+        }
+    }
+    Verdict::bad("cloud-init is installed and not disabled", [Repair::Run("touch /etc/cloud/cloud-init.disabled")])
+}
+
+/// The first of some programs that is there and can be executed.
+fn first_program(guest: &Guest, paths: &[&'static str]) -> Result<Option<&'static str>, Unread> {
+    for path in paths {
+        if guest.tree.node(path)?.is_some_and(crate::tree::Node::is_executable) {
+            return Ok(Some(path));
+        }
+    }
+    Ok(None)
+}
+
+pub(super) fn guest_agent(subject: &Subject<'_>) -> Answer {
+    match first_program(subject.guest()?, &["/usr/bin/qemu-ga", "/usr/sbin/qemu-ga", "/usr/local/bin/qemu-ga"])? {
+        Some(path) => Verdict::good(path),
+        None => Verdict::bad("qemu-ga is not installed", [Repair::Install("qemu-guest-agent")]),
+    }
+}
+
+pub(super) fn growpart(subject: &Subject<'_>) -> Answer {
+    match first_program(subject.guest()?, &["/usr/bin/growpart", "/usr/sbin/growpart", "/sbin/growpart"])? {
+        Some(path) => Verdict::good(path),
+        None => Verdict::bad(
+            "growpart is not installed",
+            [Repair::ByHand("install cloud-guest-utils (Debian, Ubuntu), cloud-utils-growpart (RHEL, SUSE, Alpine)")],
+        ),
+    }
+}

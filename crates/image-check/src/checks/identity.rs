@@ -1,0 +1,138 @@
+//! What must differ from one virtual machine to the next.
+
+use super::{Answer, Subject, Verdict, repairs_for, some_of};
+use crate::guest::first_word;
+use crate::repair::Repair;
+use crate::tree::{Tree, Unread, join, shown};
+
+pub(super) fn machine_id(subject: &Subject<'_>) -> Answer {
+    let tree = &subject.guest()?.tree;
+    for path in ["/etc/machine-id", "/var/lib/dbus/machine-id"] {
+        // What D-Bus links to the other is looked at there.
+        if tree.link(path)?.is_some() {
+            continue;
+        }
+        let id = first_word(&tree.read(path)?.unwrap_or_default());
+        if !id.is_empty() && id != "uninitialized" {
+            let repair = match path {
+                "/etc/machine-id" => Repair::Truncate(path.to_owned()),
+                _ => Repair::Delete(path.to_owned()),
+            };
+            return Verdict::bad(format!("{path} holds an id"), [repair]);
+        }
+    }
+    Verdict::good("no id is stored")
+}
+
+pub(super) fn host_keys(subject: &Subject<'_>) -> Answer {
+    let tree = &subject.guest()?.tree;
+    let is_key = |name: &[u8]| name.starts_with(b"ssh_host_") && name.ends_with(b"_key");
+    let mut keys = tree.paths("/etc/ssh", is_key)?;
+    keys.extend(tree.paths("/etc/dropbear", |name| name.ends_with(b"_host_key"))?);
+    if keys.is_empty() {
+        return Verdict::good("none");
+    }
+    let repairs = ["/etc/ssh/ssh_host_*_key", "/etc/ssh/ssh_host_*_key.pub", "/etc/dropbear/*_host_key"];
+    Verdict::bad(some_of(&keys), repairs.map(|pattern| Repair::Delete(pattern.to_owned())))
+}
+
+/// A directory of settings, the ends of the files' names, and what stands before an address.
+const WITH_ADDRESSES: [(&str, &[&str], &[&str]); 6] = [
+    ("/etc/sysconfig/network-scripts", &[""], &["HWADDR="]),
+    ("/etc/sysconfig/network", &[""], &["LLADDR=", "HWADDR="]),
+    ("/etc/NetworkManager/system-connections", &[""], &["mac-address="]),
+    ("/etc/netplan", &[".yaml", ".yml"], &["macaddress:"]),
+    ("/etc/systemd/network", &[".network", ".link", ".netdev"], &["MACAddress=", "PermanentMACAddress="]),
+    ("/etc/network", &["interfaces"], &["hwaddress "]),
+];
+
+pub(super) fn mac_addresses(subject: &Subject<'_>) -> Answer {
+    let tree = &subject.guest()?.tree;
+    let mut found = Vec::new();
+    for (directory, ends, keys) in WITH_ADDRESSES {
+        let wanted = |name: &[u8]| ends.iter().any(|end| name.ends_with(end.as_bytes()));
+        for path in tree.paths(directory, wanted)? {
+            let names_address = |line: &String| {
+                let line = line.trim();
+                keys.iter().any(|key| {
+                    line.strip_prefix(key).is_some_and(|value| !value.trim_matches(['"', '\'', ' ']).is_empty())
+                })
+            };
+            if tree.node(&path)?.is_some_and(crate::tree::Node::is_file) && tree.lines(&path)?.iter().any(names_address)
+            {
+                found.push(path);
+            }
+        }
+    }
+    if found.is_empty() {
+        return Verdict::good("no settings name an address");
+    }
+    Verdict::bad(
+        some_of(&found),
+        [Repair::ByHand("remove the lines with MAC addresses; contextualization writes its own")],
+    )
+}
+
+/// Names that say nothing of the machine that an image was made on.
+const GENERIC: [&str; 6] = ["localhost", "localhost.localdomain", "localhost4", "(none)", "unassigned", "linux"];
+
+pub(super) fn hostname(subject: &Subject<'_>) -> Answer {
+    let guest = subject.guest()?;
+    let name = first_word(&guest.tree.read("/etc/hostname")?.unwrap_or_default());
+    let id = guest.os_release("ID")?.unwrap_or_default();
+    let generic = name.is_empty()
+        || GENERIC.iter().any(|generic| name.eq_ignore_ascii_case(generic))
+        || (!id.is_empty() && name.eq_ignore_ascii_case(&id));
+    if generic {
+        let shown = if name.is_empty() { "no name is stored".to_owned() } else { shown(name.as_bytes()) };
+        Verdict::good(shown)
+    } else {
+        let repair = Repair::Run("echo localhost > /etc/hostname");
+        Verdict::bad(format!("/etc/hostname is {}", shown(name.as_bytes())), [repair])
+    }
+}
+
+/// Files of some directories that hold something, and whose names match.
+fn filled(tree: &Tree, directories: &[&str], matches: impl Fn(&[u8]) -> bool) -> Result<Vec<Vec<u8>>, Unread> {
+    let mut found = Vec::new();
+    for directory in directories {
+        for name in tree.list(directory)?.into_iter().filter(|name| matches(name)) {
+            let path = join(directory, &name);
+            if tree.node(&path)?.is_some_and(|node| node.is_file() && node.bytes > 0) {
+                found.push(path);
+            }
+        }
+    }
+    Ok(found)
+}
+
+pub(super) fn leases(subject: &Subject<'_>) -> Answer {
+    const DIRECTORIES: [&str; 7] = [
+        "/var/lib/dhcp",
+        "/var/lib/dhcp3",
+        "/var/lib/dhclient",
+        "/var/lib/dhcpcd",
+        "/var/lib/dhcpcd5",
+        "/var/lib/NetworkManager",
+        "/var/lib/systemd/network",
+    ];
+    let contains = |name: &[u8], part: &str| memchr::memmem::find(name, part.as_bytes()).is_some();
+    let found = filled(&subject.guest()?.tree, &DIRECTORIES, |name| contains(name, "lease"))?;
+    if found.is_empty() {
+        return Verdict::good("none");
+    }
+    let delete = |path: &Vec<u8>| Repair::Delete(String::from_utf8_lossy(path).into_owned());
+    Verdict::bad(some_of(&found), repairs_for(&found, delete))
+}
+
+pub(super) fn random_seed(subject: &Subject<'_>) -> Answer {
+    const DIRECTORIES: [&str; 5] =
+        ["/var/lib/systemd", "/var/lib/urandom", "/var/lib/misc", "/var/lib", "/var/lib/seedrng"];
+    let is_seed = |name: &[u8]| matches!(name, b"random-seed" | b"seed.credit" | b"seed.no-credit");
+    let found = filled(&subject.guest()?.tree, &DIRECTORIES, is_seed)?;
+    if found.is_empty() {
+        return Verdict::good("none");
+    }
+    let delete = |path: &Vec<u8>| Repair::Delete(String::from_utf8_lossy(path).into_owned());
+    Verdict::bad(some_of(&found), repairs_for(&found, delete))
+}

@@ -1,0 +1,192 @@
+//! Who starts the contextualization, and whether that is before the network: the files that systemd, OpenRC, upstart and sysv read.
+//!
+//! The units, jobs and scripts are those of OpenNebula's one-apps (`context-linux`) and of the guide's Ubuntu 12.04.
+
+use crate::tree::{Tree, Unread, join};
+
+/// A way in which it is started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Start {
+    pub(super) by: String,
+    pub(super) before_network: bool,
+}
+
+/// The scripts and services that read the context, the one for the time before the network first.
+const NAMES: [&str; 3] = ["one-context-local", "one-context", "vmcontext"];
+
+/// Every way in which the guest starts its contextualization.
+pub(super) fn starts(tree: &Tree) -> Result<Vec<Start>, Unread> {
+    let has_systemd = tree.exists("/usr/lib/systemd/systemd")? || tree.exists("/lib/systemd/systemd")?;
+    let mut found = systemd(tree)?;
+    found.extend(sysv(tree)?);
+    // What another init system has left behind starts nothing.
+    if !has_systemd {
+        found.extend(openrc(tree)?);
+        found.extend(upstart(tree)?);
+    }
+    Ok(found)
+}
+
+/// Units that come after the network's configuration, so that what is before one of them is before the network.
+const NETWORK_UNITS: [&str; 6] = [
+    "network-pre.target",
+    "network.target",
+    "networking.service",
+    "network.service",
+    "NetworkManager.service",
+    "systemd-networkd.service",
+];
+
+fn systemd(tree: &Tree) -> Result<Vec<Start>, Unread> {
+    const OURS: &str = "/etc/systemd/system";
+    const PLACES: [&str; 3] = [OURS, "/usr/lib/systemd/system", "/lib/systemd/system"];
+    let mut wanted_by = Vec::new();
+    for place in &PLACES[..2] {
+        for directory in tree.list(place)? {
+            if directory.ends_with(b".wants") || directory.ends_with(b".requires") {
+                wanted_by.push(join(place, &directory));
+            }
+        }
+    }
+    let mut found = Vec::new();
+    for name in NAMES {
+        let unit = format!("{name}.service");
+        let mut enabled = false;
+        for directory in &wanted_by {
+            enabled |= tree.is_named(join(directory, unit.as_bytes()))?;
+        }
+        let masked = tree.link(join(OURS, unit.as_bytes()))?.as_deref() == Some(b"/dev/null");
+        if !enabled || masked {
+            continue;
+        }
+        let mut before_network = None;
+        for place in PLACES {
+            let path = join(place, unit.as_bytes());
+            if before_network.is_none() && tree.exists(&path)? {
+                before_network = Some(tree.lines(&path)?.iter().any(|line| is_before_network(line)));
+            }
+        }
+        // A link to a unit that is not there starts nothing.
+        if let Some(before_network) = before_network {
+            found.push(Start { by: format!("systemd starts {unit}"), before_network });
+        }
+    }
+    Ok(found)
+}
+
+fn is_before_network(line: &str) -> bool {
+    let units = line.trim().strip_prefix("Before").map(str::trim_start).and_then(|rest| rest.strip_prefix('='));
+    units.is_some_and(|units| units.split_whitespace().any(|unit| NETWORK_UNITS.contains(&unit)))
+}
+
+fn openrc(tree: &Tree) -> Result<Vec<Start>, Unread> {
+    let mut found = Vec::new();
+    for level in ["sysinit", "boot", "default"] {
+        for name in NAMES {
+            let script = format!("/etc/init.d/{name}");
+            if tree.is_named(format!("/etc/runlevels/{level}/{name}"))? && tree.exists(&script)? {
+                let before_network = tree.lines(&script)?.iter().any(|line| {
+                    let mut words = line.split_whitespace();
+                    words.next() == Some("before") && words.any(|word| matches!(word, "net" | "networking" | "network"))
+                });
+                found.push(Start { by: format!("OpenRC starts {name} in the runlevel {level}"), before_network });
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn upstart(tree: &Tree) -> Result<Vec<Start>, Unread> {
+    let mut found = Vec::new();
+    let mut interfaces = Vec::new();
+    for job in ["networking", "network-interface"] {
+        let path = format!("/etc/init/{job}.conf");
+        if tree.exists(&path)? {
+            interfaces.push((job, calls_context_first(&tree.lines(&path)?)));
+        }
+    }
+    let calling: Vec<&str> = interfaces.iter().filter_map(|(job, calls)| calls.is_some().then_some(*job)).collect();
+    if !calling.is_empty() {
+        // Each of the two may bring an interface up on its own.
+        let before_network = interfaces.iter().all(|(_, calls)| *calls == Some(true));
+        found.push(Start { by: format!("upstart runs it in {}.conf", calling.join(".conf and ")), before_network });
+    }
+    for name in NAMES {
+        let path = format!("/etc/init/{name}.conf");
+        if let Some(start) = tree.lines(&path)?.iter().find(|line| line.trim().starts_with("start on ")) {
+            let late = ["runlevel", "net-device-up", "started networking", "static-network-up", "stopped networking"];
+            let before_network = !late.iter().any(|event| start.contains(event));
+            found.push(Start { by: format!("upstart starts {name}"), before_network });
+        }
+    }
+    Ok(found)
+}
+
+/// Whether a job calls the script (`None` when it does not) before it brings an interface up.
+fn calls_context_first(lines: &[String]) -> Option<bool> {
+    let code = || lines.iter().map(|line| line.split('#').next().unwrap_or_default()).enumerate();
+    let calls =
+        |line: &str| line.contains("vmcontext") || line.contains("one-contextd") || line.contains("one-context-local");
+    let (call, _) = code().find(|(_, line)| calls(line))?;
+    let up = code().find(|(_, line)| line.split_whitespace().any(|word| word.rsplit('/').next() == Some("ifup")));
+    Some(up.is_none_or(|(up, _)| call < up))
+}
+
+/// Scripts that bring the network up.
+const NETWORK_SCRIPTS: [&str; 4] = ["networking", "network", "NetworkManager", "network-manager"];
+
+fn sysv(tree: &Tree) -> Result<Vec<Start>, Unread> {
+    let mut network_in = None;
+    let mut found: Vec<(usize, String, &str)> = Vec::new();
+    // In the order in which they are run; of the runlevels, the one that servers use.
+    const STEPS: [&[&str]; 2] =
+        [&["/etc/rcS.d"], &["/etc/rc2.d", "/etc/rc3.d", "/etc/rc.d/rc2.d", "/etc/rc.d/rc3.d", "/etc/init.d/rc3.d"]];
+    for (step, directories) in STEPS.iter().enumerate() {
+        for directory in *directories {
+            for link in tree.list(directory)? {
+                let link = String::from_utf8_lossy(&link).into_owned();
+                let Some((order, script)) = link.strip_prefix('S').and_then(|rest| rest.split_at_checked(2)) else {
+                    continue;
+                };
+                if NETWORK_SCRIPTS.contains(&script) && network_in.is_none() {
+                    network_in = Some((step, order.to_owned()));
+                }
+                let named = NAMES.iter().find(|name| **name == script);
+                if let Some(name) = named
+                    && tree.exists(join(directory, link.as_bytes()))?
+                {
+                    found.push((step, order.to_owned(), name));
+                }
+            }
+        }
+    }
+    let start = |(step, order, name): (usize, String, &str)| Start {
+        by: format!("sysv runs {name} as S{order}"),
+        before_network: network_in.as_ref().is_none_or(|network| (step, &order) < (network.0, &network.1)),
+    };
+    Ok(found.into_iter().map(start).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_after_the_interface_is_up_comes_too_late() {
+        let job = |text: &str| calls_context_first(&text.lines().map(str::to_owned).collect::<Vec<_>>());
+        assert_eq!(
+            job("pre-start script\n /etc/init.d/vmcontext\n exec ifup --allow auto $INTERFACE\nend script"),
+            Some(true)
+        );
+        assert_eq!(job("script\n ifup -a\n /etc/init.d/vmcontext\nend script"), Some(false));
+        assert_eq!(job("# /etc/init.d/vmcontext\nexec ifup -a"), None);
+    }
+
+    #[test]
+    fn only_units_of_the_network_count() {
+        assert!(is_before_network("Before=network-pre.target"));
+        assert!(is_before_network("Before = sshd.service NetworkManager.service"));
+        assert!(!is_before_network("Before=sshd.service"));
+        assert!(!is_before_network("After=network.target"));
+    }
+}

@@ -1,0 +1,361 @@
+//! The system on a disk: where it is, and what the checks and the summary ask of it.
+
+use crate::disk::Disk;
+use crate::ext::{Budget, Ext, until_zero};
+use crate::partition::{self, Partition, Table};
+use crate::time::Deadline;
+use crate::tree::{Tree, Unread, shown};
+use crate::volume::Content;
+use std::collections::{BTreeSet, HashMap};
+use std::io;
+use std::ops::Range;
+
+/// A stretch of the disk and what it holds.
+#[derive(Clone, Debug)]
+pub(crate) struct Volume {
+    /// `None` for a disk without partitions.
+    pub(crate) partition: Option<Partition>,
+    pub(crate) stretch: Range<u64>,
+    pub(crate) content: Content,
+}
+
+impl Volume {
+    fn describe(&self) -> String {
+        match &self.partition {
+            Some(partition) => format!("partition {} holds {}", partition.number, self.content.name()),
+            None => format!("the disk holds {}", self.content.name()),
+        }
+    }
+}
+
+/// How a disk is laid out.
+#[derive(Clone, Debug)]
+pub(crate) struct Layout {
+    pub(crate) table: Table,
+    pub(crate) volumes: Vec<Volume>,
+}
+
+impl Layout {
+    pub(crate) fn read(disk: &mut Disk) -> io::Result<Self> {
+        let (table, partitions) = partition::read(disk)?;
+        let mut volumes = Vec::new();
+        for partition in partitions {
+            let stretch = partition.start..partition.start + partition.bytes;
+            let content = Content::probe(disk, &stretch)?;
+            volumes.push(Volume { partition: Some(partition), stretch, content });
+        }
+        let stretch = 0..disk.bytes();
+        let whole = Content::probe(disk, &stretch)?;
+        let is_known = |content| !matches!(content, Content::Unknown | Content::Empty);
+        // A boot sector may look like a table; what was once in a disk's first sectors may look like a file system.
+        let is_whole = volumes.is_empty()
+            || (table == Table::Mbr && is_known(whole) && !volumes.iter().any(|volume| is_known(volume.content)));
+        if is_whole {
+            return Ok(Self { table: Table::None, volumes: vec![Volume { partition: None, stretch, content: whole }] });
+        }
+        Ok(Self { table, volumes })
+    }
+
+    /// Whether anything on the disk is known.
+    pub(crate) fn is_known(&self) -> bool {
+        self.table != Table::None
+            || self.volumes.iter().any(|volume| !matches!(volume.content, Content::Unknown | Content::Empty))
+    }
+}
+
+/// A line of the guest's fstab.
+#[derive(Clone, Debug)]
+pub(crate) struct Mount {
+    pub(crate) device: String,
+    pub(crate) place: String,
+    pub(crate) kind: String,
+    pub(crate) options: String,
+}
+
+impl Mount {
+    /// It has a block device of its own.
+    pub(crate) fn is_of_a_disk(&self) -> bool {
+        let named =
+            ["UUID=", "LABEL=", "PARTUUID=", "PARTLABEL=", "ID="].iter().any(|tag| self.device.starts_with(tag));
+        named || self.device.starts_with("/dev/")
+    }
+
+    pub(crate) fn is_automatic(&self) -> bool {
+        !self.options.split(',').any(|option| option == "noauto")
+    }
+}
+
+/// How an account can be used with a password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Password {
+    Locked,
+    Set,
+    /// None is asked for.
+    Empty,
+}
+
+/// An account of the guest.
+#[derive(Clone, Debug)]
+pub(crate) struct Account {
+    pub(crate) name: String,
+    pub(crate) uid: u64,
+    pub(crate) home: String,
+    pub(crate) password: Password,
+}
+
+/// A system that was found.
+pub(crate) struct Guest {
+    pub(crate) tree: Tree,
+    /// The volume that its root is on.
+    pub(crate) root: usize,
+    pub(crate) accounts: Result<Vec<Account>, Unread>,
+    pub(crate) mounts: Result<Vec<Mount>, Unread>,
+}
+
+impl Guest {
+    /// Finds the root file system and mounts what belongs below it; or says why there is none to look at.
+    pub(crate) fn find(mut disk: Disk, layout: &Layout, deadline: Deadline) -> Result<Self, String> {
+        let mut filesystems: Vec<Option<Result<Ext, String>>> = Vec::new();
+        for volume in &layout.volumes {
+            let open = || Ext::open(&mut disk, volume.stretch.clone());
+            filesystems.push((volume.content == Content::Ext).then(open));
+        }
+        let mut reasons: Vec<String> = layout.volumes.iter().map(Volume::describe).collect();
+        for (index, filesystem) in filesystems.iter().enumerate() {
+            let Some(filesystem) = filesystem else { continue };
+            let opened = filesystem.clone().map_err(Unread).and_then(|ext| {
+                let tree = Tree::new(disk_taken(&mut disk), Budget::new(deadline), ext);
+                match is_system(&tree) {
+                    Ok(true) => Ok(Some(tree)),
+                    other => {
+                        disk = tree.into_disk();
+                        other.map(|_| None)
+                    }
+                }
+            });
+            match opened {
+                Ok(Some(tree)) => return Ok(Self::of(tree, index, layout, &filesystems)),
+                Ok(None) => {}
+                Err(Unread(reason)) => reasons[index] = format!("{} ({reason})", reasons[index]),
+            }
+        }
+        let hidden = layout.volumes.iter().any(|volume| volume.content.may_hide_a_system());
+        let cause = if hidden { "the system is where nothing can be read" } else { "no Linux system was found" };
+        reasons.truncate(8);
+        Err(format!("{cause}: {}", reasons.join(", ")))
+    }
+
+    fn of(tree: Tree, root: usize, layout: &Layout, filesystems: &[Option<Result<Ext, String>>]) -> Self {
+        let mounts = mounts(&tree);
+        for mount in mounts.iter().flatten() {
+            let below =
+                mount.place.starts_with('/') && mount.place != "/" && mount.is_of_a_disk() && mount.is_automatic();
+            if below && !matches!(mount.kind.as_str(), "swap" | "iso9660" | "udf") {
+                let found = volume_of(mount, layout, filesystems);
+                let mounted = match found.map(|index| (&filesystems[index], &layout.volumes[index])) {
+                    Some((Some(Ok(ext)), _)) => Ok(ext.clone()),
+                    Some((Some(Err(flaw)), _)) => Err(flaw.clone()),
+                    Some((None, volume)) => Err(format!("is on {}, which is not read", volume.content.name())),
+                    None => {
+                        Err(format!("is on {}, which is not among what can be read", shown(mount.device.as_bytes())))
+                    }
+                };
+                tree.mount(&mount.place, mounted);
+            }
+        }
+        let accounts = accounts(&tree);
+        Self { tree, root, accounts, mounts }
+    }
+
+    /// The accounts of the guest.
+    pub(crate) fn accounts(&self) -> Result<&[Account], Unread> {
+        self.accounts.as_deref().map_err(Clone::clone)
+    }
+
+    /// The home directories, each once.
+    pub(crate) fn homes(&self) -> Result<BTreeSet<&str>, Unread> {
+        let mut homes = BTreeSet::from(["/root"]);
+        let homes_of_accounts = self.accounts()?.iter().map(|account| account.home.trim_end_matches('/'));
+        homes.extend(homes_of_accounts.filter(|home| home.starts_with('/')));
+        Ok(homes)
+    }
+
+    /// A value of the system's os-release.
+    pub(crate) fn os_release(&self, key: &str) -> Result<Option<String>, Unread> {
+        for path in ["/etc/os-release", "/usr/lib/os-release"] {
+            for line in self.tree.lines(path)? {
+                if let Some(value) = line.strip_prefix(key).and_then(|rest| rest.strip_prefix('=')) {
+                    return Ok(Some(value.trim_matches(['"', '\'']).to_owned()));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// The name of the system for people.
+    pub(crate) fn os_name(&self) -> Result<Option<String>, Unread> {
+        if let Some(name) = self.os_release("PRETTY_NAME")? {
+            return Ok(Some(name));
+        }
+        for path in ["/etc/redhat-release", "/etc/system-release", "/etc/alpine-release", "/etc/debian_version"] {
+            if let Some(line) = self.tree.lines(path)?.into_iter().find(|line| !line.trim().is_empty()) {
+                let before = match path {
+                    "/etc/alpine-release" => "Alpine Linux ",
+                    "/etc/debian_version" => "Debian ",
+                    _ => "",
+                };
+                return Ok(Some(format!("{before}{}", line.trim())));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The architecture, in OpenNebula's word where it has one, from the first program that is an ELF file.
+    pub(crate) fn architecture(&self) -> Result<Option<&'static str>, Unread> {
+        const PROGRAMS: [&str; 7] = [
+            "/bin/sh",
+            "/usr/bin/env",
+            "/sbin/init",
+            "/usr/lib/systemd/systemd",
+            "/bin/busybox",
+            "/usr/sbin/sshd",
+            "/bin/true",
+        ];
+        for path in PROGRAMS {
+            let Some(head) = self.tree.read_most(path, 64)? else { continue };
+            let little = match head.get(..6) {
+                Some([0x7f, b'E', b'L', b'F', _, order]) => *order == 1,
+                _ => continue,
+            };
+            let Some(&[a, b]) = head.get(18..20) else { continue };
+            let machine = if little { u16::from_le_bytes([a, b]) } else { u16::from_be_bytes([a, b]) };
+            let name = match machine {
+                3 => "i686",
+                8 => "mips",
+                20 => "ppc",
+                21 if little => "ppc64le",
+                21 => "ppc64",
+                22 => "s390x",
+                40 => "armv7l",
+                62 => "x86_64",
+                183 => "aarch64",
+                243 => "riscv64",
+                258 => "loongarch64",
+                _ => continue,
+            };
+            return Ok(Some(name));
+        }
+        Ok(None)
+    }
+
+    /// The version of the contextualization package, where a package manager of text files tells.
+    pub(crate) fn context_version(&self) -> Result<Option<String>, Unread> {
+        const LARGEST_DATABASE_BYTES: u64 = 16 << 20;
+        let text = |path: &str| -> Result<String, Unread> {
+            let content = self.tree.read_most(path, LARGEST_DATABASE_BYTES)?.unwrap_or_default();
+            Ok(String::from_utf8_lossy(&content).into_owned())
+        };
+        let (dpkg, apk) = (text("/var/lib/dpkg/status")?, text("/lib/apk/db/installed")?);
+        let debian = dpkg.split("\n\n").find(|package| {
+            let is = |line: &str| package.lines().any(|found| found == line);
+            is("Package: one-context") && is("Status: install ok installed")
+        });
+        let alpine = apk
+            .split("\n\n")
+            .find(|package| package.lines().any(|line| matches!(line, "P:one-context" | "P:one-context-tools")));
+        let version = |package: &str, key: &str| {
+            package.lines().find_map(|line| line.strip_prefix(key)).map(|version| version.trim().to_owned())
+        };
+        Ok(debian
+            .and_then(|package| version(package, "Version: "))
+            .or(alpine.and_then(|package| version(package, "V:"))))
+    }
+}
+
+/// Takes the disk out of a variable that gets it back.
+fn disk_taken(disk: &mut Disk) -> Disk {
+    std::mem::replace(disk, Disk::none())
+}
+
+/// A root file system has settings and programs.
+fn is_system(tree: &Tree) -> Result<bool, Unread> {
+    let has_settings = tree.exists("/etc/passwd")? || tree.exists("/etc/fstab")? || tree.is_named("/etc/os-release")?;
+    let has_programs = tree.is_named("/usr")? || tree.is_named("/bin")? || tree.is_named("/sbin")?;
+    Ok(has_settings && has_programs)
+}
+
+fn mounts(tree: &Tree) -> Result<Vec<Mount>, Unread> {
+    let mount = |line: &String| {
+        let mut fields = line.split_whitespace();
+        let mut next = || fields.next().map(str::to_owned);
+        let device = next().filter(|device| !device.starts_with('#'))?;
+        let (place, kind) = (next()?, next().unwrap_or_default());
+        Some(Mount { device: device.replace('"', ""), place, kind, options: next().unwrap_or_default() })
+    };
+    Ok(tree.lines("/etc/fstab")?.iter().filter_map(mount).collect())
+}
+
+/// The volume that an fstab's line names.
+fn volume_of(mount: &Mount, layout: &Layout, filesystems: &[Option<Result<Ext, String>>]) -> Option<usize> {
+    let device = mount.device.as_str();
+    let by_filesystem =
+        |is: &dyn Fn(&Ext) -> bool| filesystems.iter().position(|found| matches!(found, Some(Ok(ext)) if is(ext)));
+    let by_partition = |is: &dyn Fn(&Partition) -> bool| {
+        layout.volumes.iter().position(|volume| volume.partition.as_ref().is_some_and(is))
+    };
+    let value = |tag: &str, directory: &str| {
+        device.strip_prefix(tag).or_else(|| device.strip_prefix(directory)).map(str::to_owned)
+    };
+    if let Some(uuid) = value("UUID=", "/dev/disk/by-uuid/") {
+        return by_filesystem(&|ext| ext.uuid.eq_ignore_ascii_case(&uuid));
+    }
+    if let Some(label) = value("LABEL=", "/dev/disk/by-label/") {
+        return by_filesystem(&|ext| ext.label == label);
+    }
+    if let Some(uuid) = value("PARTUUID=", "/dev/disk/by-partuuid/") {
+        return by_partition(&|partition| partition.uuid.eq_ignore_ascii_case(&uuid));
+    }
+    if let Some(label) = value("PARTLABEL=", "/dev/disk/by-partlabel/") {
+        return by_partition(&|partition| partition.name == label);
+    }
+    let number = device.strip_prefix("/dev/")?.trim_start_matches(|c: char| !c.is_ascii_digit()).parse().ok()?;
+    let plain = ["/dev/sd", "/dev/vd", "/dev/xvd", "/dev/hd"].iter().any(|disk| device.starts_with(disk));
+    plain.then(|| by_partition(&|partition| partition.number == number)).flatten()
+}
+
+fn accounts(tree: &Tree) -> Result<Vec<Account>, Unread> {
+    let shadow = tree.lines("/etc/shadow")?;
+    let mut hashes = HashMap::new();
+    for line in &shadow {
+        let mut fields = line.split(':');
+        if let (Some(name), Some(hash)) = (fields.next(), fields.next()) {
+            hashes.entry(name).or_insert(hash);
+        }
+    }
+    let account = |line: &String| {
+        let fields: Vec<&str> = line.split(':').collect();
+        let &[name, password, uid, _, _, home, ..] = &fields[..] else { return None };
+        if name.is_empty() || name.starts_with(['+', '-', '#']) {
+            return None;
+        }
+        let hash = match password {
+            "x" => hashes.get(name).copied().unwrap_or("!"),
+            other => other,
+        };
+        let password = match hash {
+            "" => Password::Empty,
+            "x" | "NP" => Password::Locked,
+            hash if hash.starts_with(['!', '*']) => Password::Locked,
+            _ => Password::Set,
+        };
+        Some(Account { name: name.to_owned(), uid: uid.parse().ok()?, home: home.to_owned(), password })
+    };
+    Ok(tree.lines("/etc/passwd")?.iter().filter_map(account).collect())
+}
+
+/// A hostname file's first word.
+pub(crate) fn first_word(content: &[u8]) -> String {
+    let text = String::from_utf8_lossy(until_zero(content)).into_owned();
+    let line = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'));
+    line.unwrap_or_default().to_owned()
+}

@@ -1,0 +1,274 @@
+//! An image that is looked into, and everything that the checks ask.
+
+use crate::checks::{self, CHECKS, Subject};
+use crate::disk::{Disk, Stored};
+use crate::error::Error;
+use crate::guest::{Guest, Layout};
+use crate::head::{Container, HEAD_BYTES};
+use crate::policy::Policy;
+use crate::qcow2::{Compression, Examined, Header, Qcow2, read_padded};
+use crate::report::Report;
+use crate::summary::Summary;
+use crate::time::Deadline;
+use rustix::fs::{Mode, OFlags};
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom};
+use std::path::Path;
+use std::time::Duration;
+
+/// What somebody has said of an image, to be compared with what it is. What is `None` is not compared.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Declared {
+    /// `qcow2`, `raw` or another word of QEMU's, in any letter case.
+    pub format: Option<String>,
+    /// The size of the disk that a guest sees, in bytes.
+    pub virtual_bytes: Option<u64>,
+    /// The same in MiB, rounded up, as SIZE of an app has it.
+    pub size_mib: Option<u64>,
+    /// MD5 of the file, hexadecimal.
+    pub md5: Option<String>,
+    /// SHA-256 of the file, hexadecimal.
+    pub sha256: Option<String>,
+}
+
+impl Declared {
+    /// Whether a checksum is to be compared.
+    pub fn has_checksum(&self) -> bool {
+        self.md5.is_some() || self.sha256.is_some()
+    }
+}
+
+/// The checksums of the image's file, computed by whoever has read it: this crate hashes nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Checksums {
+    /// MD5 in lower-case hexadecimal.
+    pub md5: Option<String>,
+    /// SHA-256 in lower-case hexadecimal.
+    pub sha256: Option<String>,
+}
+
+/// How to look.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What matters.
+    pub policy: Policy,
+    /// What is compared with the image.
+    pub declared: Declared,
+    /// What `declared` is compared with.
+    pub checksums: Option<Checksums>,
+    /// How long a look may take; what has not been looked at by then is a SKIP. A minute, unless it is set.
+    pub limit: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            policy: Policy::default(),
+            declared: Declared::default(),
+            checksums: None,
+            limit: Duration::from_secs(60),
+        }
+    }
+}
+
+/// An image file. Nothing is ever written to it, and no file that it names is opened.
+///
+/// ```
+/// use image_check::{Image, Options, Outcome};
+///
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("disk.img");
+/// std::fs::write(&path, [0; 4096])?;
+/// let report = Image::open(&path)?.check(&Options::default())?;
+/// let format = report.with(Outcome::Fail).next().unwrap();
+/// assert_eq!(format.id, "format-known");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Image {
+    file: File,
+    name: String,
+    pub(crate) file_bytes: u64,
+    pub(crate) allocated_bytes: u64,
+    head: Vec<u8>,
+}
+
+impl Image {
+    /// Opens a file or a block device.
+    ///
+    /// # Errors
+    /// When it is not there, is something else, or cannot be read.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let name = path.to_string_lossy().into_owned();
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let file =
+            rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| Error::new(&name, errno.to_string()))?;
+        Self::from_file(file.into(), &name)
+    }
+
+    /// Looks into a file that is open; `name` stands in messages. The file's position does not matter, and may change.
+    ///
+    /// # Errors
+    /// When it is neither a file nor a block device, or cannot be read.
+    pub fn from_file(mut file: File, name: &str) -> Result<Self, Error> {
+        use std::os::unix::fs::{FileTypeExt, MetadataExt};
+        let fail = |error: &io::Error| Error::new(name, error.to_string());
+        let metadata = file.metadata().map_err(|error| fail(&error))?;
+        if !metadata.is_file() && !metadata.file_type().is_block_device() {
+            return Err(Error::new(name, "is neither a file nor a block device"));
+        }
+        let file_bytes = file.seek(SeekFrom::End(0)).map_err(|error| fail(&error))?;
+        let mut head = vec![0; usize::try_from(file_bytes).unwrap_or(HEAD_BYTES).min(HEAD_BYTES)];
+        read_padded(&file, 0, &mut head).map_err(|error| fail(&error))?;
+        let allocated_bytes = if metadata.is_file() { metadata.blocks().saturating_mul(512) } else { file_bytes };
+        Ok(Self { file, name: name.to_owned(), file_bytes, allocated_bytes, head })
+    }
+
+    /// Makes the checks that the options' policy has.
+    ///
+    /// # Errors
+    /// When the file cannot be read at all; what is wrong with the image is in the report.
+    pub fn check(&self, options: &Options) -> Result<Report, Error> {
+        let wants_stored = CHECKS.iter().any(|check| check.id == "sparse" && options.policy.wants(check));
+        let looked = self.look(options.limit, wants_stored)?;
+        let subject = Subject { looked: &looked, declared: &options.declared, checksums: options.checksums.as_ref() };
+        Ok(report(&self.name, &subject, &options.policy))
+    }
+
+    /// What the image is and what is in it.
+    ///
+    /// # Errors
+    /// When the file cannot be read at all.
+    pub fn summary(&self, limit: Duration) -> Result<Summary, Error> {
+        Ok(Summary::of(self, &self.look(limit, false)?))
+    }
+
+    pub(crate) fn look(&self, limit: Duration, wants_stored: bool) -> Result<Looked, Error> {
+        let deadline = Deadline::after(limit);
+        let mut looked = Looked::at_head(&self.head, Some(self.file_bytes));
+        let file = || self.file.try_clone().map_err(|error| Error::new(&self.name, error.to_string()));
+        let disk = match (&looked.header, looked.container.format) {
+            (Some(Err(flaw)), _) => Err(flaw.clone()),
+            (Some(Ok(header)), _) => match unreadable(header) {
+                Some(reason) => Err(reason.to_owned()),
+                None => Qcow2::new(file()?, header.clone())
+                    .map(Disk::qcow2)
+                    .map_err(|error| format!("cannot be read: {error}")),
+            },
+            (None, "raw") if looked.packing.is_none() => Ok(Disk::raw(file()?, self.file_bytes)),
+            (None, format) => Err(format!("{} is not read here", looked.packing.unwrap_or(format))),
+        };
+        match disk {
+            Ok(disk) => looked.look_into(disk, deadline, wants_stored),
+            Err(reason) => looked.give_up(&reason),
+        }
+        Ok(looked)
+    }
+}
+
+/// Makes the checks that the first bytes of an image can answer, at most [`HEAD_BYTES`] of them; the others are SKIPs.
+pub fn check_head(head: &[u8], name: &str, policy: &Policy, declared: &Declared) -> Report {
+    let mut looked = Looked::at_head(&head[..head.len().min(HEAD_BYTES)], None);
+    looked.give_up("only the first 64 KiB of a stream are looked at");
+    report(name, &Subject { looked: &looked, declared, checksums: None }, policy)
+}
+
+fn report(name: &str, subject: &Subject<'_>, policy: &Policy) -> Report {
+    let wanted = CHECKS.iter().filter(|check| policy.wants(check));
+    let findings = wanted.map(|check| checks::run(check, subject, policy.severity(check.id))).collect();
+    Report { image: name.to_owned(), policy: policy.name.clone(), findings }
+}
+
+/// Why a qcow2 image's disk is not read.
+fn unreadable(header: &Header) -> Option<&'static str> {
+    match () {
+        () if header.encryption != 0 => Some("the image is encrypted"),
+        () if header.external_data() => Some("the image's data are in another file, which is never opened"),
+        () if header.backed => Some("the image needs its backing file, which is never opened"),
+        () => None,
+    }
+}
+
+/// What was found by looking.
+pub(crate) struct Looked {
+    pub(crate) container: Container,
+    pub(crate) header: Option<Result<Header, String>>,
+    /// What the file is packed in, if it is.
+    pub(crate) packing: Option<&'static str>,
+    /// `None` for a stream.
+    pub(crate) file_bytes: Option<u64>,
+    pub(crate) tables: Result<Option<Result<Examined, String>>, String>,
+    pub(crate) stored: Result<Stored, String>,
+    pub(crate) layout: Result<Layout, String>,
+    pub(crate) guest: Result<Guest, String>,
+}
+
+impl Looked {
+    fn at_head(head: &[u8], file_bytes: Option<u64>) -> Self {
+        let container = Container::sniff(head);
+        let header = (container.format == "qcow2").then(|| Header::parse(head));
+        let unseen = || "was not looked at".to_owned();
+        Self {
+            container,
+            header,
+            packing: packing(head),
+            file_bytes,
+            tables: Err(unseen()),
+            stored: Err(unseen()),
+            layout: Err(unseen()),
+            guest: Err(unseen()),
+        }
+    }
+
+    fn give_up(&mut self, reason: &str) {
+        self.tables = Err(reason.to_owned());
+        self.stored = Err(reason.to_owned());
+        self.layout = Err(reason.to_owned());
+        self.guest = Err(reason.to_owned());
+    }
+
+    fn look_into(&mut self, mut disk: Disk, deadline: Deadline, wants_stored: bool) {
+        let said = |error: io::Error| error.to_string();
+        self.tables = disk.as_qcow2().map(|image| image.examine(&deadline)).transpose().map_err(said);
+        self.layout = Layout::read(&mut disk).map_err(said);
+        if wants_stored {
+            self.stored = disk.count_stored(&deadline).map_err(said);
+        }
+        self.guest = match &self.layout {
+            Ok(layout) => Guest::find(disk, layout, deadline),
+            Err(reason) => Err(reason.clone()),
+        };
+    }
+
+    /// The size of the disk that a guest would see.
+    pub(crate) fn virtual_bytes(&self) -> Option<u64> {
+        match (&self.header, self.container.format) {
+            (Some(Ok(header)), _) => Some(header.virtual_bytes),
+            (None, "raw") => self.file_bytes,
+            _ => None,
+        }
+    }
+
+    /// How its clusters are compressed, where some are.
+    pub(crate) fn compression(&self) -> Option<&'static str> {
+        let header = self.header.as_ref()?.as_ref().ok()?;
+        let Ok(Some(Ok(Examined { compressed_clusters: 1.., .. }))) = self.tables else { return None };
+        Some(match header.compression {
+            Compression::Zlib => "zlib",
+            Compression::Zstd => "zstd",
+        })
+    }
+}
+
+/// Packings by their first bytes: what is packed is no disk.
+fn packing(head: &[u8]) -> Option<&'static str> {
+    let is = |magic: &[u8]| head.starts_with(magic);
+    match () {
+        () if is(&[0x1f, 0x8b]) => Some("gzip"),
+        () if is(b"BZh") => Some("bzip2"),
+        () if is(&[0xfd, b'7', b'z', b'X', b'Z', 0]) => Some("xz"),
+        () if is(&[0x28, 0xb5, 0x2f, 0xfd]) => Some("zstd"),
+        () if is(b"PK\x03\x04") => Some("zip"),
+        () if head.get(257..262) == Some(b"ustar") => Some("tar"),
+        () => None,
+    }
+}

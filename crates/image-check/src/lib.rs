@@ -1,0 +1,30 @@
+#![doc = include_str!("../README.md")]
+
+mod checks;
+mod disk;
+mod error;
+mod ext;
+mod guest;
+mod head;
+mod image;
+mod pages;
+mod partition;
+mod policy;
+mod qcow2;
+mod repair;
+mod report;
+mod summary;
+mod time;
+mod tree;
+mod volume;
+
+pub use checks::{CheckDescription, checks};
+pub use error::Error;
+pub use head::{Container, HEAD_BYTES, Reference};
+pub use image::{Checksums, Declared, Image, Options, check_head};
+pub use partition::Table;
+pub use policy::{Policy, Severity};
+pub use repair::Repair;
+pub use report::{Finding, Group, Outcome, Report};
+pub use summary::{PartitionSummary, Summary};
+pub use volume::Content;

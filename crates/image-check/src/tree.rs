@@ -1,0 +1,296 @@
+//! The files of the guest as it would see them: its root file system, and what its fstab mounts below. Links are followed here,
+//! step by step, so that none leads out of the image.
+
+use crate::disk::Disk;
+use crate::ext::{Budget, Ext, Inode, Kind, Look};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+/// Links that are followed on one path, as Linux does it.
+const MOST_LINKS: usize = 40;
+/// Paths and directories that are remembered.
+const MOST_REMEMBERED: usize = 50_000;
+/// What is read of a file: settings are shorter.
+const MOST_READ_BYTES: u64 = 1 << 20;
+
+/// Why a part of the guest could not be looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unread(pub(crate) String);
+
+/// What a path is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Node {
+    pub(crate) kind: Kind,
+    pub(crate) bytes: u64,
+    pub(crate) permissions: u16,
+}
+
+impl Node {
+    pub(crate) fn is_file(self) -> bool {
+        self.kind == Kind::File
+    }
+
+    pub(crate) fn is_executable(self) -> bool {
+        self.is_file() && self.permissions & 0o111 != 0
+    }
+}
+
+/// What is mounted at a place: a file system, or why it cannot be read.
+type Mounted = Result<Ext, String>;
+
+/// Components of a path.
+type Path = Vec<Vec<u8>>;
+
+struct Found {
+    path: Path,
+    filesystem: usize,
+    inode: Inode,
+}
+
+struct Inner {
+    disk: Disk,
+    budget: Budget,
+    mounts: Vec<(Path, Mounted)>,
+    directories: HashMap<Path, BTreeMap<Vec<u8>, u32>>,
+    nodes: HashMap<Path, Inode>,
+}
+
+/// The guest's tree.
+pub(crate) struct Tree(RefCell<Inner>);
+
+fn components(path: &[u8]) -> Path {
+    path.split(|&byte| byte == b'/').filter(|part| !matches!(*part, b"" | b".")).map(<[u8]>::to_vec).collect()
+}
+
+impl Tree {
+    pub(crate) fn new(disk: Disk, budget: Budget, root: Ext) -> Self {
+        let mounts = vec![(Path::new(), Ok(root))];
+        let inner = Inner { disk, budget, mounts, directories: HashMap::new(), nodes: HashMap::new() };
+        Self(RefCell::new(inner))
+    }
+
+    /// Mounts a file system, or the reason why there is none to read.
+    pub(crate) fn mount(&self, path: &str, mounted: Mounted) {
+        self.0.borrow_mut().mounts.push((components(path.as_bytes()), mounted));
+    }
+
+    pub(crate) fn into_disk(self) -> Disk {
+        self.0.into_inner().disk
+    }
+
+    /// What a path leads to; `None` when there is nothing.
+    pub(crate) fn node(&self, path: impl AsRef<[u8]>) -> Result<Option<Node>, Unread> {
+        let found = self.0.borrow_mut().find(path.as_ref(), true)?;
+        Ok(found.map(|found| node(&found.inode)))
+    }
+
+    /// Whether a path leads to anything.
+    pub(crate) fn exists(&self, path: impl AsRef<[u8]>) -> Result<bool, Unread> {
+        Ok(self.node(path)?.is_some())
+    }
+
+    /// The target of a link; `None` when the path is something else, or nothing.
+    pub(crate) fn link(&self, path: impl AsRef<[u8]>) -> Result<Option<Vec<u8>>, Unread> {
+        let mut inner = self.0.borrow_mut();
+        match inner.find(path.as_ref(), false)? {
+            Some(found) if found.inode.kind == Kind::Link => inner.target(&found).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// Whether a path leads to anything, or is a link that leads nowhere.
+    pub(crate) fn is_named(&self, path: impl AsRef<[u8]>) -> Result<bool, Unread> {
+        Ok(self.0.borrow_mut().find(path.as_ref(), false)?.is_some())
+    }
+
+    /// A file's content; `None` when there is no file. One of more than a MiB is no settings file, and not read.
+    pub(crate) fn read(&self, path: impl AsRef<[u8]>) -> Result<Option<Vec<u8>>, Unread> {
+        let content = self.read_most(&path, MOST_READ_BYTES + 1)?;
+        match content {
+            Some(content) if content.len() as u64 > MOST_READ_BYTES => {
+                Err(Unread(format!("{} is larger than {MOST_READ_BYTES} bytes", shown(path.as_ref()))))
+            }
+            content => Ok(content),
+        }
+    }
+
+    /// The first bytes of a file.
+    pub(crate) fn read_most(&self, path: impl AsRef<[u8]>, most: u64) -> Result<Option<Vec<u8>>, Unread> {
+        let mut inner = self.0.borrow_mut();
+        match inner.find(path.as_ref(), true)? {
+            Some(found) if found.inode.kind == Kind::File => inner.content(&found, most).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// A file's lines, as text.
+    pub(crate) fn lines(&self, path: impl AsRef<[u8]>) -> Result<Vec<String>, Unread> {
+        let content = self.read(path)?.unwrap_or_default();
+        Ok(String::from_utf8_lossy(&content).lines().map(str::to_owned).collect())
+    }
+
+    /// The names in a directory, sorted; none when there is no directory.
+    pub(crate) fn list(&self, path: impl AsRef<[u8]>) -> Result<Vec<Vec<u8>>, Unread> {
+        let mut inner = self.0.borrow_mut();
+        match inner.find(path.as_ref(), true)? {
+            Some(found) if found.inode.kind == Kind::Directory => {
+                Ok(inner.directory(&found)?.keys().cloned().collect())
+            }
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// The paths in a directory whose last part `matches`.
+    pub(crate) fn paths(&self, directory: &str, matches: impl Fn(&[u8]) -> bool) -> Result<Vec<Vec<u8>>, Unread> {
+        let names = self.list(directory)?.into_iter().filter(|name| matches(name));
+        Ok(names.map(|name| join(directory, &name)).collect())
+    }
+}
+
+/// A path in a directory.
+pub(crate) fn join(directory: impl AsRef<[u8]>, name: &[u8]) -> Vec<u8> {
+    [directory.as_ref(), name].join(&b'/')
+}
+
+/// A name of the guest as it may be shown: control characters escaped, at most 120 characters.
+pub(crate) fn shown(name: &[u8]) -> String {
+    let text = String::from_utf8_lossy(name);
+    let mut shown = String::new();
+    for c in text.chars().take(120) {
+        if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
+fn node(inode: &Inode) -> Node {
+    Node { kind: inode.kind, bytes: inode.bytes, permissions: inode.permissions }
+}
+
+impl Inner {
+    fn look(&mut self) -> (Look<'_>, &[(Path, Mounted)]) {
+        (Look { disk: &mut self.disk, budget: &mut self.budget }, &self.mounts)
+    }
+
+    /// Follows a path from the root.
+    fn find(&mut self, path: &[u8], follow_last: bool) -> Result<Option<Found>, Unread> {
+        let mut left: VecDeque<Vec<u8>> = components(path).into();
+        let mut links = 0;
+        let Some(mut here) = self.step(Path::new())? else { return Ok(None) };
+        while let Some(part) = left.pop_front() {
+            if part == b".." {
+                let mut parent = here.path;
+                parent.pop();
+                let Some(found) = self.step(parent)? else { return Ok(None) };
+                here = found;
+                continue;
+            }
+            if here.inode.kind != Kind::Directory {
+                return Ok(None);
+            }
+            let mut next = here.path.clone();
+            next.push(part);
+            let Some(found) = self.step(next)? else { return Ok(None) };
+            if found.inode.kind == Kind::Link && (follow_last || !left.is_empty()) {
+                links += 1;
+                if links > MOST_LINKS {
+                    return Err(Unread(format!("{}: links lead in a circle", shown(path))));
+                }
+                let target = self.target(&found)?;
+                if target.starts_with(b"/") {
+                    let Some(root) = self.step(Path::new())? else { return Ok(None) };
+                    here = root;
+                }
+                for part in components(&target).into_iter().rev() {
+                    left.push_front(part);
+                }
+                continue;
+            }
+            here = found;
+        }
+        Ok(Some(here))
+    }
+
+    /// What is at a path whose parents are directories and no links.
+    fn step(&mut self, path: Path) -> Result<Option<Found>, Unread> {
+        let (filesystem, mounted_here) = self.filesystem(&path);
+        if let Some(inode) = self.nodes.get(&path) {
+            return Ok(Some(Found { filesystem, inode: inode.clone(), path }));
+        }
+        let unread = |flaw: &str| Unread(format!("{}: {flaw}", shown(&full(&path))));
+        let number = match path.split_last() {
+            Some((name, parent)) if !mounted_here => {
+                let Some(parent) = self.step(parent.to_vec())? else { return Ok(None) };
+                match self.directory(&parent)?.get(name) {
+                    Some(&number) => Some(number),
+                    None => return Ok(None),
+                }
+            }
+            _ => None,
+        };
+        let (mut look, mounts) = self.look();
+        let ext = mounts[filesystem].1.as_ref().map_err(|flaw| unread(flaw))?;
+        let inode = match number {
+            Some(number) => ext.inode(&mut look, number),
+            None => ext.root(&mut look),
+        };
+        let inode = inode.map_err(|flaw| unread(&flaw))?;
+        if self.nodes.len() < MOST_REMEMBERED {
+            self.nodes.insert(path.clone(), inode.clone());
+        }
+        Ok(Some(Found { path, filesystem, inode }))
+    }
+
+    /// The file system that holds a path, and whether the path is its root.
+    fn filesystem(&self, path: &Path) -> (usize, bool) {
+        let mounts = self.mounts.iter().enumerate().filter(|(_, (place, _))| path.starts_with(place));
+        let found = mounts.max_by_key(|(index, (place, _))| (place.len(), *index));
+        found.map_or((0, path.is_empty()), |(index, (place, _))| (index, place.len() == path.len()))
+    }
+
+    fn directory(&mut self, found: &Found) -> Result<&BTreeMap<Vec<u8>, u32>, Unread> {
+        if !self.directories.contains_key(&found.path) {
+            let (mut look, mounts) = self.look();
+            let unread = |flaw: String| Unread(format!("{}: {flaw}", shown(&full(&found.path))));
+            let ext = mounts[found.filesystem].1.as_ref().map_err(|flaw| unread(flaw.clone()))?;
+            let entries = if found.inode.kind == Kind::Directory {
+                ext.entries(&mut look, &found.inode).map_err(unread)?
+            } else {
+                Vec::new()
+            };
+            let names = self.directories.values().map(BTreeMap::len).sum::<usize>();
+            if names > MOST_REMEMBERED {
+                self.directories.clear();
+            }
+            self.directories.insert(found.path.clone(), entries.into_iter().collect());
+        }
+        self.directories.get(&found.path).ok_or_else(|| Unread("a directory was lost".to_owned()))
+    }
+
+    fn target(&mut self, found: &Found) -> Result<Vec<u8>, Unread> {
+        let (mut look, mounts) = self.look();
+        let ext = mounts[found.filesystem].1.as_ref().map_err(|flaw| Unread(flaw.clone()))?;
+        ext.target(&mut look, &found.inode).map_err(|flaw| Unread(format!("{}: {flaw}", shown(&full(&found.path)))))
+    }
+
+    fn content(&mut self, found: &Found, most: u64) -> Result<Vec<u8>, Unread> {
+        let (mut look, mounts) = self.look();
+        let ext = mounts[found.filesystem].1.as_ref().map_err(|flaw| Unread(flaw.clone()))?;
+        let content = ext.content(&mut look, &found.inode, most);
+        content.map_err(|flaw| Unread(format!("{}: {flaw}", shown(&full(&found.path)))))
+    }
+}
+
+fn full(path: &Path) -> Vec<u8> {
+    if path.is_empty() {
+        return b"/".to_vec();
+    }
+    path.iter().fold(Vec::new(), |mut full, part| {
+        full.push(b'/');
+        full.extend_from_slice(part);
+        full
+    })
+}

@@ -1,0 +1,406 @@
+//! Every check on images that real tools made: one in which all pass, and for each check one that fails it and nothing else.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
+
+use image_check::{Declared, Image, Options, Outcome, Policy, Report, checks};
+use market_testkit::guest::{Division, Guest, Tools, elf};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+const MIB: u64 = 64;
+
+struct Place {
+    tools: Tools,
+    directory: TempDir,
+}
+
+impl Place {
+    fn new() -> Option<Self> {
+        Some(Self { tools: Tools::find()?, directory: tempfile::tempdir().unwrap() })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// The guest as a qcow2 image.
+    fn qcow2(&self, guest: &Guest, division: Division) -> PathBuf {
+        let (raw, image) = (self.path("disk.raw"), self.path("disk.qcow2"));
+        guest.disk(&self.tools, &raw, MIB, division);
+        self.tools.convert(&raw, &image, &["-O", "qcow2"]);
+        image
+    }
+
+    fn check_guest(&self, guest: &Guest) -> Report {
+        check(&self.qcow2(guest, Division::Gpt))
+    }
+}
+
+fn check(image: &Path) -> Report {
+    check_with(image, &Options::default())
+}
+
+fn check_with(image: &Path, options: &Options) -> Report {
+    Image::open(image).unwrap().check(options).unwrap()
+}
+
+fn ids(report: &Report, outcome: Outcome) -> Vec<&'static str> {
+    report.with(outcome).map(|finding| finding.id).collect()
+}
+
+/// What nobody has declared is not compared.
+const UNDECLARED: [&str; 3] = ["format-as-declared", "checksum-as-declared", "size-as-declared"];
+
+fn assert_good(report: &Report) {
+    assert_eq!(ids(report, Outcome::Fail), [""; 0], "{}", report.table());
+    assert_eq!(ids(report, Outcome::Warn), [""; 0], "{}", report.table());
+    assert_eq!(ids(report, Outcome::Skip), UNDECLARED, "{}", report.table());
+}
+
+/// One check does not pass, with the outcome that the documentation says; all others do.
+fn assert_only(report: &Report, id: &str, part: &str) {
+    let severity = checks().find(|check| check.id == id).unwrap().severity;
+    let outcome = if severity == image_check::Severity::Fail { Outcome::Fail } else { Outcome::Warn };
+    let other = if outcome == Outcome::Fail { Outcome::Warn } else { Outcome::Fail };
+    assert_eq!(ids(report, outcome), [id], "{}", report.table());
+    assert_eq!(ids(report, other), [""; 0], "{}", report.table());
+    let finding = report.with(outcome).next().unwrap();
+    assert!(finding.found.contains(part), "{id}: {}", finding.found);
+    assert!(!finding.repairs.is_empty(), "{id} has no repair");
+}
+
+#[test]
+fn good_images_pass_every_check() {
+    let Some(place) = Place::new() else { return };
+    for guest in [Guest::debian(), Guest::alpine(), Guest::ubuntu_1204()] {
+        assert_good(&place.check_guest(&guest));
+    }
+}
+
+#[test]
+fn a_system_is_found_however_the_disk_is_divided() {
+    let Some(place) = Place::new() else { return };
+    for division in [Division::Gpt, Division::GptEfi, Division::Mbr, Division::MbrLogical, Division::Whole] {
+        assert_good(&check(&place.qcow2(&Guest::debian(), division)));
+    }
+}
+
+#[test]
+fn every_kind_of_container_is_read() {
+    let Some(place) = Place::new() else { return };
+    let raw = place.path("disk.raw");
+    Guest::debian().disk(&place.tools, &raw, MIB, Division::Gpt);
+    let kinds: [&[&str]; 8] = [
+        &["-O", "raw", "-S", "4k"],
+        &["-O", "qcow2"],
+        &["-O", "qcow2", "-c"],
+        &["-O", "qcow2", "-c", "-o", "compression_type=zstd"],
+        &["-O", "qcow2", "-o", "compat=0.10"],
+        &["-O", "qcow2", "-o", "cluster_size=512"],
+        &["-O", "qcow2", "-o", "cluster_size=2M,refcount_bits=1"],
+        &["-O", "qcow2", "-o", "extended_l2=on,cluster_size=128k"],
+    ];
+    for kind in kinds {
+        let image = place.path("disk.image");
+        place.tools.convert(&raw, &image, kind);
+        let report = check(&image);
+        assert_eq!(ids(&report, Outcome::Fail), [""; 0], "{kind:?}: {}", report.table());
+        assert_eq!(ids(&report, Outcome::Skip), UNDECLARED, "{kind:?}: {}", report.table());
+    }
+}
+
+#[test]
+fn every_kind_of_ext_is_read() {
+    let Some(place) = Place::new() else { return };
+    let kinds: [&[&str]; 6] = [
+        &["-t", "ext2"],
+        &["-t", "ext3"],
+        &["-b", "1024", "-O", "^has_journal"],
+        &["-O", "inline_data"],
+        &["-O", "^64bit,^metadata_csum"],
+        &["-O", "bigalloc", "-C", "16384"],
+    ];
+    for kind in kinds {
+        let image = place.path("disk.raw");
+        std::fs::File::create(&image).unwrap().set_len(MIB << 20).unwrap();
+        let options = [&["-L", "root"][..], kind].concat();
+        Guest::debian().ext4(&place.tools, &image, 0, MIB, &options);
+        let report = check(&image);
+        assert_eq!(ids(&report, Outcome::Fail), [""; 0], "{kind:?}: {}", report.table());
+        assert_eq!(ids(&report, Outcome::Skip), UNDECLARED, "{kind:?}: {}", report.table());
+    }
+}
+
+/// A guest in which one thing is wrong, and what a check says of it.
+type Wrong = (&'static str, fn(&Guest) -> &Guest, &'static str);
+
+#[rustfmt::skip]
+const WRONG: [Wrong; 45] = [
+    ("contextualization-installed", |g| g.remove("/usr/sbin/one-contextd").remove("/var/lib/dpkg/status"), "neither the package"),
+    ("contextualization-enabled", |g| g.remove("/etc/systemd/system/multi-user.target.wants/one-context-local.service"), "no init system"),
+    ("contextualization-enabled", |g| g.write("/usr/lib/systemd/system/one-context-local.service", b"[Unit]\nAfter=network.target\n"), "not before the network"),
+    ("contextualization-enabled", |g| g.link("/etc/systemd/system/one-context-local.service", "/dev/null"), "no init system"),
+    ("cloud-init-not-competing", |g| g.program("/usr/bin/cloud-init", b""), "not disabled"),
+    ("guest-agent-present", |g| g.remove("/usr/bin/qemu-ga"), "qemu-ga"),
+    ("growpart-present", |g| g.remove("/usr/bin/growpart"), "growpart"),
+    ("persistent-net-rules-empty", |g| g.write("/etc/udev/rules.d/70-persistent-net.rules", b"# x\nSUBSYSTEM==\"net\", NAME=\"eth0\"\n"), "1 rules"),
+    ("persistent-net-generator-off", |g| g.write("/lib/udev/rules.d/75-persistent-net-generator.rules", b"DRIVERS==\"?*\", IMPORT{program}=\"write_net_rules\"\n"), "writes rules"),
+    ("machine-id-empty", |g| g.write("/etc/machine-id", b"0123456789abcdef0123456789abcdef\n"), "/etc/machine-id"),
+    ("machine-id-empty", |g| g.write("/var/lib/dbus/machine-id", b"0123456789abcdef0123456789abcdef\n"), "dbus"),
+    ("no-ssh-host-keys", |g| g.write("/etc/ssh/ssh_host_ed25519_key", b"key"), "ssh_host_ed25519_key"),
+    ("no-mac-in-network-config", |g| g.write("/etc/netplan/50-cloud-init.yaml", b"match:\n  macaddress: 52:54:00:12:34:56\n"), "50-cloud-init"),
+    ("no-mac-in-network-config", |g| g.write("/etc/sysconfig/network-scripts/ifcfg-eth0", b"HWADDR=\"52:54:00:12:34:56\"\n"), "ifcfg-eth0"),
+    ("no-mac-in-network-config", |g| g.write("/etc/systemd/network/10.link", b"[Match]\nMACAddress=52:54:00:12:34:56\n"), "10.link"),
+    ("no-mac-in-network-config", |g| g.write("/etc/NetworkManager/system-connections/eth0", b"[ethernet]\nmac-address=52:54:00:12:34:56\n"), "eth0"),
+    ("hostname-generic", |g| g.write("/etc/hostname", b"build17.example.com\n"), "build17"),
+    ("no-dhcp-leases", |g| g.write("/var/lib/dhcp/dhclient.eth0.leases", b"lease {}\n"), "dhclient"),
+    ("no-random-seed", |g| g.write("/var/lib/systemd/random-seed", b"seed"), "random-seed"),
+    ("root-password-locked", |g| g.write("/etc/shadow", b"root:$6$salt$hash:19000::::::\n"), "root has a password"),
+    ("root-password-locked", |g| g.write("/etc/shadow", b"root::19000::::::\n"), "needs no password"),
+    ("root-password-locked", |g| g.write("/etc/passwd", b"root::0:0:root:/root:/bin/sh\n"), "needs no password"),
+    ("no-user-passwords", |g| g.write("/etc/shadow", b"root:!:1::::::\nnobody:$y$j9T$salt$hash:1::::::\n"), "nobody has a password"),
+    ("no-authorized-keys", |g| g.write("/root/.ssh/authorized_keys", b"# mine\nssh-ed25519 AAAA me\n"), "/root/.ssh"),
+    ("no-private-keys", |g| g.write("/root/.ssh/id_ed25519", b"-----BEGIN OPENSSH PRIVATE KEY-----\n"), "id_ed25519"),
+    ("no-private-keys", |g| g.write("/etc/ssl/private/ssl-cert-snakeoil.key", b"-----BEGIN PRIVATE KEY-----\n"), "snakeoil"),
+    ("ssh-password-login-off", |g| g.write("/etc/ssh/sshd_config", b"#PasswordAuthentication no\n"), "not set"),
+    ("ssh-password-login-off", |g| g.write("/etc/ssh/sshd_config", b"PasswordAuthentication no\nUsePAM yes\n"), "PAM"),
+    ("ssh-password-login-off", |g| g.write("/etc/ssh/sshd_config", b"PasswordAuthentication no\nMatch User eve\n  PasswordAuthentication yes\n"), "Match"),
+    ("ssh-password-login-off", |g| g.write("/etc/ssh/sshd_config", b"Include /etc/ssh/sshd_config.d/*.conf\nPasswordAuthentication no\n").write("/etc/ssh/sshd_config.d/50-cloud.conf", b"PasswordAuthentication yes\n"), "is yes"),
+    ("no-extra-users", |g| g.write("/etc/passwd", b"root:x:0:0:root:/root:/bin/bash\nwork:x:1000:1000::/home/work:/bin/sh\n"), "work"),
+    ("no-shell-history", |g| g.write("/root/.bash_history", b"mysql -psecret\n"), ".bash_history"),
+    ("logs-clean", |g| g.write("/var/log/apt/term.log", b"Log started\n"), "12 bytes in /var/log/apt/term.log"),
+    ("tmp-empty", |g| g.write("/var/tmp/left", b""), "/var/tmp/left"),
+    ("no-one-context-state", |g| g.write("/run/one-context/context.sh.local", b"x"), "context.sh.local"),
+    ("no-cloud-instances", |g| g.directory("/var/lib/cloud/instances/iid-1"), "iid-1"),
+    ("package-cache-clean", |g| g.write("/var/cache/apt/archives/bash_5_amd64.deb", b"deb"), "bash_5"),
+    ("fstab-by-uuid-or-label", |g| g.write("/etc/fstab", b"/dev/sda2 / ext4 defaults 0 1\n"), "/dev/sda2"),
+    ("serial-console", |g| g.write("/boot/grub/grub.cfg", b"linux /vmlinuz ro quiet # console=ttyS0\n"), "neither"),
+    ("efi-partition", |g| g.write("/usr/bin/env", &elf(183)).write("/usr/lib/systemd/systemd", &elf(183)), "aarch64"),
+    // The same by other ways.
+    ("contextualization-enabled", |g| g.remove("/usr/lib/systemd/system/one-context-local.service"), "no init system"),
+    ("no-authorized-keys", |g| g.write("/etc/passwd", b"root:x:0:0:root:/opt/home:/bin/bash\n").write("/opt/home/.ssh/authorized_keys2", b"ssh-rsa A\n"), "/opt/home"),
+    ("logs-clean", |g| g.remove("/var/log").link("/var/log", "../srv/logs").write("/srv/logs/messages", b"x"), "/var/log/messages"),
+    ("persistent-net-generator-off", |g| g.write("/usr/lib/udev/rules.d/75-persistent-net-generator.rules", b"IMPORT{program}=\"write_net_rules\"\n"), "/usr/lib"),
+    ("no-ssh-host-keys", |g| g.write("/etc/dropbear/dropbear_ed25519_host_key", b"key"), "dropbear"),
+];
+
+#[test]
+fn each_check_of_a_guest_fails_on_what_it_is_about_and_nothing_else() {
+    let Some(place) = Place::new() else { return };
+    for (id, spoil, part) in WRONG {
+        let guest = Guest::debian();
+        spoil(&guest);
+        assert_only(&place.check_guest(&guest), id, part);
+    }
+    let root_first = place.qcow2(&Guest::debian(), Division::GptRootFirst);
+    assert_only(&check(&root_first), "root-partition-last", "partition 2");
+}
+
+#[test]
+fn a_mask_turns_the_generator_off() {
+    let Some(place) = Place::new() else { return };
+    let guest = Guest::debian();
+    guest
+        .write("/lib/udev/rules.d/75-persistent-net-generator.rules", b"IMPORT{program}=\"write_net_rules\"\n")
+        .link("/etc/udev/rules.d/75-persistent-net-generator.rules", "/dev/null");
+    assert_good(&place.check_guest(&guest));
+}
+
+#[test]
+fn the_guides_ubuntu_is_not_ready_before_the_guides_steps() {
+    let Some(place) = Place::new() else { return };
+    let minimal = Options { policy: Policy::minimal(), ..Options::default() };
+    type Spoil = fn(&Guest) -> &Guest;
+    let spoils: [(&str, Spoil); 6] = [
+        ("contextualization-enabled", |g| {
+            g.write("/etc/init/networking.conf", b"pre-start exec mkdir -p /run/network\nexec ifup -a\n")
+        }),
+        ("contextualization-enabled", |g| {
+            g.write(
+                "/etc/init/network-interface.conf",
+                b"pre-start script\n  exec ifup --allow auto $INTERFACE\n  /etc/init.d/vmcontext\nend script\n",
+            )
+        }),
+        ("contextualization-installed", |g| g.write("/etc/init.d/vmcontext", b"#!/bin/bash\n")),
+        ("persistent-net-generator-off", |g| {
+            g.write(
+                "/lib/udev/rules.d/75-persistent-net-generator.rules",
+                b"DRIVERS==\"?*\", IMPORT{program}=\"write_net_rules\"\n",
+            )
+        }),
+        ("persistent-net-rules-empty", |g| {
+            g.write("/etc/udev/rules.d/70-persistent-net.rules", b"SUBSYSTEM==\"net\", NAME=\"eth0\"\n")
+        }),
+        ("contextualization-enabled", |g| {
+            g.write("/etc/init/networking.conf", b"# /etc/init.d/vmcontext\n")
+                .write("/etc/init/network-interface.conf", b"exec ifup\n")
+        }),
+    ];
+    let ready = check_with(&place.qcow2(&Guest::ubuntu_1204(), Division::Mbr), &minimal);
+    assert!(ready.is_ready() && ready.count(Outcome::Pass) == 4, "{}", ready.table());
+    for (id, spoil) in spoils {
+        let guest = Guest::ubuntu_1204();
+        spoil(&guest);
+        let report = check_with(&place.qcow2(&guest, Division::Mbr), &minimal);
+        assert_eq!(ids(&report, Outcome::Fail), [id], "{}", report.table());
+    }
+}
+
+#[test]
+fn sysv_and_openrc_run_it_before_the_network_or_too_late() {
+    let Some(place) = Place::new() else { return };
+    let sysv = |context: &str, network: &str| {
+        let guest = Guest::debian();
+        guest.remove("/usr/lib/systemd").program("/etc/init.d/vmcontext", b"#!/bin/sh\n");
+        guest
+            .program("/etc/init.d/networking", b"")
+            .link(context, "../init.d/vmcontext")
+            .link(network, "../init.d/networking");
+        place.check_guest(&guest)
+    };
+    assert_good(&sysv("/etc/rcS.d/S08vmcontext", "/etc/rcS.d/S09networking"));
+    assert_good(&sysv("/etc/rc3.d/S09vmcontext", "/etc/rc3.d/S10networking"));
+    assert_only(&sysv("/etc/rc2.d/S01vmcontext", "/etc/rcS.d/S09networking"), "contextualization-enabled", "S01");
+    let late = Guest::alpine();
+    late.program("/etc/init.d/one-context-local", b"depend() {\n\tafter net\n}\n");
+    assert_only(&place.check_guest(&late), "contextualization-enabled", "OpenRC");
+}
+
+#[test]
+fn what_is_mounted_elsewhere_is_looked_at_there_or_skipped() {
+    let Some(place) = Place::new() else { return };
+    let guest = Guest::debian();
+    guest.write("/etc/fstab", b"LABEL=root / ext4 defaults 0 1\n/dev/mapper/vg-var /var ext4 defaults 0 2\n");
+    let report = place.check_guest(&guest);
+    let skipped: BTreeSet<_> = ids(&report, Outcome::Skip).into_iter().collect();
+    for id in ["logs-clean", "tmp-empty", "no-dhcp-leases", "package-cache-clean"] {
+        assert!(skipped.contains(id), "{id}: {}", report.table());
+    }
+    assert!(report.is_ready() && !skipped.contains("no-ssh-host-keys"), "{}", report.table());
+}
+
+#[test]
+fn each_check_of_a_container_fails_on_what_it_is_about_and_nothing_else() {
+    let Some(place) = Place::new() else { return };
+    let (tools, image) = (&place.tools, place.qcow2(&Guest::debian(), Division::Gpt));
+    let raw = place.path("disk.raw");
+    let other = place.path("other.image");
+    let text = |path: &Path| path.to_str().unwrap().to_owned();
+
+    let snapshot = place.path("snapshot.qcow2");
+    std::fs::copy(&image, &snapshot).unwrap();
+    tools.qemu_img(&["snapshot", "-c", "first", &text(&snapshot)]);
+    assert_only(&check(&snapshot), "no-internal-snapshots", "1 snapshots");
+
+    tools.convert(&raw, &other, &["-O", "raw", "-S", "0"]);
+    assert_only(&check(&other), "sparse", "MiB are zeros");
+    tools.convert(&raw, &other, &["-O", "qcow2", "-S", "0"]);
+    assert_only(&check(&other), "sparse", "MiB are zeros");
+
+    let odd = place.path("odd.raw");
+    std::fs::copy(&image, &other).unwrap();
+    tools.qemu_img(&["resize", &text(&other), &((MIB << 20) + 512).to_string()]);
+    assert_only(&check(&other), "size-whole-mib", "512 bytes");
+    Guest::debian().disk(tools, &odd, MIB, Division::Whole);
+    std::fs::File::options().write(true).open(&odd).unwrap().set_len((MIB << 20) + 1).unwrap();
+    assert!(ids(&check(&odd), Outcome::Warn).contains(&"size-whole-mib"));
+
+    let with =
+        |declared: Declared, checksums| check_with(&image, &Options { declared, checksums, ..Options::default() });
+    let declared = Declared { format: Some("raw".to_owned()), ..Declared::default() };
+    assert_only(&with(declared, None), "format-as-declared", "is qcow2");
+    let declared = Declared { virtual_bytes: Some(1), ..Declared::default() };
+    assert_only(&with(declared, None), "size-as-declared", "1 were declared");
+    let declared = Declared { size_mib: Some(MIB), format: Some("QCOW2".to_owned()), ..Declared::default() };
+    assert!(with(declared, None).is_ready());
+    let declared = Declared { md5: Some("0".repeat(32)), ..Declared::default() };
+    let checksums = image_check::Checksums { md5: Some("1".repeat(32)), sha256: None };
+    assert_only(&with(declared, Some(checksums)), "checksum-as-declared", "MD5");
+}
+
+#[test]
+fn what_is_no_disk_fails_and_nothing_else_is_claimed() {
+    let Some(place) = Place::new() else { return };
+    let noise = place.path("noise");
+    std::fs::write(&noise, market_testkit::noise(7, 1 << 20)).unwrap();
+    let report = check(&noise);
+    assert_eq!(ids(&report, Outcome::Fail), ["format-known"], "{}", report.table());
+    let raw = place.path("disk.raw");
+    Guest::debian().disk(&place.tools, &raw, MIB, Division::Gpt);
+    for format in ["vmdk", "vdi", "vhdx", "qed"] {
+        let image = place.path(format);
+        place.tools.convert(&raw, &image, &["-O", format]);
+        let report = check(&image);
+        assert_eq!(ids(&report, Outcome::Fail), ["format-known"], "{}", report.table());
+        assert!(ids(&report, Outcome::Skip).contains(&"no-ssh-host-keys"), "{}", report.table());
+    }
+}
+
+#[test]
+fn no_file_that_an_image_names_is_opened() {
+    let Some(place) = Place::new() else { return };
+    let (tools, backing) = (&place.tools, place.qcow2(&Guest::debian(), Division::Gpt));
+    let overlay = place.path("overlay.qcow2");
+    let (backing_text, overlay_text) = (backing.to_str().unwrap(), overlay.to_str().unwrap());
+    tools.qemu_img(&["create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", backing_text, overlay_text]);
+    // A pipe in its place would block whoever opens it.
+    std::fs::remove_file(&backing).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, &backing, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).unwrap();
+    let report = check(&overlay);
+    assert_eq!(ids(&report, Outcome::Fail), ["no-backing-file"], "{}", report.table());
+    assert!(ids(&report, Outcome::Skip).contains(&"root-password-locked"));
+
+    let external = place.path("external.qcow2");
+    let data = place.path("external.data");
+    let option = format!("data_file={}", data.display());
+    tools.qemu_img(&["create", "-q", "-f", "qcow2", "-o", &option, external.to_str().unwrap(), "64M"]);
+    let report = check(&external);
+    assert_eq!(ids(&report, Outcome::Fail), ["no-external-data-file"], "{}", report.table());
+}
+
+#[test]
+fn an_encrypted_image_fails_for_that() {
+    let Some(place) = Place::new() else { return };
+    let image = place.path("secret.qcow2");
+    let path = image.to_str().unwrap();
+    place.tools.qemu_img(&[
+        "create",
+        "-q",
+        "-f",
+        "qcow2",
+        "--object",
+        "secret,id=s,data=abcdefgh",
+        "-o",
+        "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10",
+        path,
+        "8M",
+    ]);
+    let report = check(&image);
+    assert_eq!(ids(&report, Outcome::Fail), ["not-encrypted"], "{}", report.table());
+}
+
+#[test]
+fn nothing_is_written_to_the_image() {
+    let Some(place) = Place::new() else { return };
+    let image = place.qcow2(&Guest::debian(), Division::Gpt);
+    let before = market_testkit::md5_file(&image).unwrap();
+    std::fs::set_permissions(&image, std::os::unix::fs::PermissionsExt::from_mode(0o444)).unwrap();
+    check(&image);
+    assert_eq!(market_testkit::md5_file(&image).unwrap(), before);
+}
+
+#[test]
+fn the_minimal_policy_has_the_guides_rules_alone() {
+    let Some(place) = Place::new() else { return };
+    let guest = Guest::debian();
+    guest.write("/etc/ssh/ssh_host_rsa_key", b"key").write("/etc/udev/rules.d/70-persistent-net.rules", b"rule\n");
+    let options = Options { policy: Policy::minimal(), ..Options::default() };
+    let report = check_with(&place.qcow2(&guest, Division::Gpt), &options);
+    assert_eq!(ids(&report, Outcome::Fail), ["persistent-net-rules-empty"]);
+    assert_eq!(report.findings.len(), 4);
+    let policy =
+        Policy::parse("extends = 'minimal'\n[severity]\npersistent-net-rules-empty = 'warn'\n", "ours").unwrap();
+    let report = check_with(&place.path("disk.qcow2"), &Options { policy, ..Options::default() });
+    assert!(report.is_ready() && report.count(Outcome::Warn) == 1 && report.policy == "ours");
+}
