@@ -3,14 +3,11 @@
 use crate::copy::{Copied, Copying};
 use market_core::error::{Error, ErrorKind};
 use market_core::model::MiB;
-use market_core::transfer::{FileSink, Process, Source, SparseFile, Staged, Transfer};
+use market_core::qemu_img::qemu_img;
+use market_core::transfer::{FileSink, Source, SparseFile, Staged, Transfer};
 use rustix::fs::statvfs;
-use std::path::Path;
-use std::time::Duration;
-use tokio::process::Command;
-
-/// How long `qemu-img` may be silent: it says nothing while it converts.
-const PATIENCE: Duration = Duration::from_secs(12 * 3_600);
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 
 pub(crate) async fn copy(copying: &Copying<'_>, source: &mut Source) -> Result<Copied, Error> {
     let Copying { context, base, .. } = copying;
@@ -59,33 +56,25 @@ fn written(outcome: Result<std::io::Result<()>, tokio::task::JoinError>, path: &
 /// The same image in another format. What it was converted from holds no reference to another file: that was refused.
 async fn convert(copying: &Copying<'_>, staged: &Staged, from: &str, to: &str) -> Result<Staged, Error> {
     let target = Staged::file(&copying.base)?;
-    let mut command = Command::new("qemu-img");
-    command.args(["convert", "-q", "-f", from, "-O", to]);
+    let (source, place) = (absolute(staged)?, absolute(&target)?);
+    let mut arguments: Vec<&OsStr> = ["convert", "-q", "-f", from, "-O", to].map(OsStr::new).to_vec();
     if !copying.config.sparse.unwrap_or(true) {
-        command.args(["-S", "0"]);
+        arguments.extend(["-S", "0"].map(OsStr::new));
     }
-    command.arg(staged.path()).arg(target.path());
-    let subject = format!("qemu-img convert -f {from} -O {to}");
-    let fail = |error: &std::io::Error| match error.kind() {
-        std::io::ErrorKind::NotFound => Error::new(ErrorKind::Unsupported, &subject, "qemu-img is not installed")
-            .remedy("install qemu-utils, or set CONVERT=\"no\" in the datastore"),
-        _ => Error::io(subject.as_str(), error),
-    };
-    let convert = async {
-        let mut process = Process::start(command, PATIENCE).map_err(|error| fail(&error))?;
-        process.close_input();
-        while process.read().await.map_err(|error| fail(&error))?.is_some() {}
-        let ended = process.wait().await.map_err(|error| fail(&error))?;
-        if ended.status.success() {
-            return Ok(());
-        }
-        Err(Error::new(ErrorKind::Failed, &subject, market_core::line::one_line(&ended.cause())))
-    };
-    copying.context.stop.or(convert).await?;
+    arguments.extend([source.as_os_str(), place.as_os_str()]);
+    qemu_img(&arguments, copying.context).await.map_err(|error| match error.kind {
+        ErrorKind::Unsupported => error.remedy("install qemu-utils, or set CONVERT=\"no\" in the datastore"),
+        _ => error,
+    })?;
     let (file, path) = (target.open()?, target.path().display().to_string());
     written(tokio::task::spawn_blocking(move || file.sync_all()).await, &path)?;
     copying.context.log.info(format_args!("converted from {from} to {to}"));
     Ok(target)
+}
+
+/// What `qemu-img` cannot take for anything but a path.
+fn absolute(staged: &Staged) -> Result<PathBuf, Error> {
+    std::path::absolute(staged.path()).map_err(|error| Error::io(staged.path().display().to_string(), &error))
 }
 
 fn check_room(source: &Source, base: &Path) -> Result<(), Error> {

@@ -123,6 +123,14 @@ impl Image {
         Ok(Self { file, name: name.to_owned(), file_bytes, allocated_bytes, head })
     }
 
+    /// Another handle on the file.
+    ///
+    /// # Errors
+    /// When the system has none left.
+    pub fn file(&self) -> Result<File, Error> {
+        self.file.try_clone().map_err(|error| Error::new(&self.name, error.to_string()))
+    }
+
     /// Makes the checks that the options' policy has.
     ///
     /// # Errors
@@ -145,16 +153,15 @@ impl Image {
     pub(crate) fn look(&self, limit: Duration, wants_stored: bool) -> Result<Looked, Error> {
         let deadline = Deadline::after(limit);
         let mut looked = Looked::at_head(&self.head, Some(self.file_bytes));
-        let file = || self.file.try_clone().map_err(|error| Error::new(&self.name, error.to_string()));
         let disk = match (&looked.header, looked.container.format) {
             (Some(Err(flaw)), _) => Err(flaw.clone()),
             (Some(Ok(header)), _) => match unreadable(header) {
                 Some(reason) => Err(reason.to_owned()),
-                None => Qcow2::new(file()?, header.clone())
+                None => Qcow2::new(self.file()?, header.clone())
                     .map(Disk::qcow2)
                     .map_err(|error| format!("cannot be read: {error}")),
             },
-            (None, "raw") if looked.packing.is_none() => Ok(Disk::raw(file()?, self.file_bytes)),
+            (None, "raw") if looked.packing.is_none() => Ok(Disk::raw(self.file()?, self.file_bytes)),
             (None, format) => Err(format!("{} is not read here", looked.packing.unwrap_or(format))),
         };
         match disk {

@@ -37,6 +37,8 @@ pub mod log;
 #[cfg(feature = "driver")]
 pub mod pipeline;
 #[cfg(feature = "driver")]
+pub mod qemu_img;
+#[cfg(feature = "driver")]
 pub mod shim;
 #[cfg(feature = "driver")]
 pub mod stop;

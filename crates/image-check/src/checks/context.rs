@@ -9,6 +9,11 @@ use crate::tree::Unread;
 const INSTALL: Repair =
     Repair::ByHand("install the one-context package of the guest's distribution (OpenNebula/one-apps)");
 
+const ENABLE: Repair = Repair::Run(
+    "systemctl enable one-context-local.service one-context-online.service one-context.service || \
+     { rc-update add one-context-local boot && rc-update add one-context boot; }",
+);
+
 /// Programs that read the context.
 const SCRIPTS: [&str; 2] = ["/usr/sbin/one-contextd", "/etc/init.d/vmcontext"];
 
@@ -47,13 +52,11 @@ pub(super) fn enabled(subject: &Subject<'_>) -> Answer {
             format!("{by}, but not before the network"),
             [Repair::ByHand("install the one-context package, which orders it before the network")],
         ),
-        None => Verdict::bad(
-            "no init system starts it (systemd, OpenRC, upstart, sysv)",
-            [Repair::Run(
-                "systemctl enable one-context-local.service one-context-online.service one-context.service || \
-                 { rc-update add one-context-local boot && rc-update add one-context boot; }",
-            )],
-        ),
+        None => {
+            let is_installed = matches!(installed(subject)?, Verdict::Good(_));
+            let repair = if is_installed { ENABLE } else { INSTALL };
+            Verdict::bad("no init system starts it (systemd, OpenRC, upstart, sysv)", [repair])
+        }
     }
 }
 

@@ -1,0 +1,291 @@
+//! `marketctl app build`: everything that publishing an app needs, from an image and a description.
+
+use super::description::Description;
+use super::entry::{Checksum, Entry, File, Id, Served, ServedFile, Written};
+use super::text::{Attributes, Value};
+use crate::cli::Build;
+use crate::fetch::{fetch, looking};
+use crate::image::json;
+use image_check::Summary;
+use market_core::backend::Context;
+use market_core::encoding::encode;
+use market_core::error::{Error, ErrorKind};
+use market_core::line::one_line;
+use market_core::shim::print;
+use market_core::template::{Template, WriteError};
+use market_core::transfer::{Digests, Staged};
+use sha2::{Digest, Sha256};
+use std::io::Write;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+pub(super) async fn build(arguments: Build, context: &Context) -> Result<(), Error> {
+    let name = arguments.description.display().to_string();
+    let description = Description::parse(&super::read(&arguments.description)?, &name)?;
+    let image = arguments.image.to_string_lossy().into_owned();
+    if image.contains("://") {
+        return Err(Error::new(ErrorKind::Usage, image, "is no file"));
+    }
+    let fetched = fetch(&image, true, context).await?;
+    let summary = looking(fetched.image, context, |image| image.summary(Duration::from_secs(60))).await?;
+    summary.notes.iter().for_each(|note| context.log.warn(format_args!("{image}: {note}")));
+    let facts = Facts::of(&summary, fetched.digests.unwrap_or_default(), &image)?;
+    let app = App { description: &description, facts: &facts, image: &arguments.image };
+    let mut files = vec![
+        ("image.tmpl".to_owned(), app.image_template()?),
+        ("vm.tmpl".to_owned(), app.vm_template()?),
+        ("app.tmpl".to_owned(), app.app_template(arguments.origin_id)?),
+        ("MD5SUMS".to_owned(), app.sums(&facts.md5)),
+        ("SHA256SUMS".to_owned(), app.sums(&facts.sha256)),
+    ];
+    if let Some(url) = &description.url {
+        files.extend(app.entries(url)?);
+    }
+    write(&arguments.output, &files)?;
+    print(app.what_next(&files, &arguments).as_bytes())
+}
+
+/// What the image says of itself.
+struct Facts {
+    format: &'static str,
+    virtual_bytes: u64,
+    md5: String,
+    sha256: String,
+    os_id: Option<String>,
+    os_release: Option<String>,
+    architecture: Option<&'static str>,
+}
+
+impl Facts {
+    fn of(summary: &Summary, digests: Digests, image: &str) -> Result<Self, Error> {
+        let unusable = |cause: String| Error::new(ErrorKind::Unsupported, image, cause);
+        if !matches!(summary.format, "raw" | "qcow2") {
+            let error = unusable(format!("is {}, and hosts run raw and qcow2", summary.format));
+            return Err(error.remedy("convert it (marketctl image prepare)"));
+        }
+        let virtual_bytes = summary.virtual_bytes.filter(|&bytes| bytes > 0);
+        Ok(Self {
+            format: summary.format,
+            virtual_bytes: virtual_bytes.ok_or_else(|| unusable("has no disk in it".to_owned()))?,
+            md5: digests.md5.unwrap_or_default(),
+            sha256: digests.sha256.unwrap_or_default(),
+            os_id: summary.os_id.clone(),
+            os_release: summary.os_version.clone(),
+            architecture: summary.architecture,
+        })
+    }
+}
+
+struct App<'a> {
+    description: &'a Description,
+    facts: &'a Facts,
+    image: &'a Path,
+}
+
+impl App<'_> {
+    fn architecture(&self) -> Option<&str> {
+        self.description.os.arch.as_deref().or(self.facts.architecture)
+    }
+
+    fn hypervisor_word(&self) -> String {
+        match self.description.hypervisor.to_lowercase().as_str() {
+            "all" | "" => "kvm".to_owned(),
+            other => other.to_owned(),
+        }
+    }
+
+    /// Of the image in the datastore that a private marketplace is filled from.
+    fn image_template(&self) -> Result<Vec<u8>, Error> {
+        let description = self.description;
+        let path =
+            std::path::absolute(self.image).map_err(|error| Error::io(self.image.display().to_string(), &error))?;
+        let mut image = Attributes::default();
+        image.set("NAME", Value::Single(description.name.clone()));
+        image.set("PATH", Value::Single(path.to_string_lossy().into_owned()));
+        image.set("TYPE", Value::Single(description.image.kind.clone()));
+        image.set("DEV_PREFIX", Value::Single(description.image.dev_prefix.clone()));
+        image.set("FORMAT", Value::Single(self.facts.format.to_owned()));
+        image.set("DESCRIPTION", Value::Single(description.short()));
+        image.set("MD5", Value::Single(self.facts.md5.clone()));
+        image.write()
+    }
+
+    fn vm_attributes(&self) -> Result<Attributes, Error> {
+        self.description.vm_template(self.architecture())
+    }
+
+    /// Of a virtual machine that is started from the image in the datastore.
+    fn vm_template(&self) -> Result<Vec<u8>, Error> {
+        let mut vm = Attributes::default();
+        vm.set("NAME", Value::Single(self.description.name.clone()));
+        vm.0.extend(self.vm_attributes()?.0);
+        vm.set("DISK", Value::vector(&[("IMAGE", &self.description.name)]));
+        vm.0.extend(self.requirements().0);
+        vm.write()
+    }
+
+    /// Where it can run.
+    fn requirements(&self) -> Attributes {
+        let mut attributes = Attributes::default();
+        let architecture = match self.architecture() {
+            Some(architecture @ ("x86_64" | "aarch64")) => format!(" & ARCH={architecture}"),
+            _ => String::new(),
+        };
+        let requirements = format!("HYPERVISOR={}{architecture}", self.hypervisor_word());
+        attributes.set("SCHED_REQUIREMENTS", Value::Single(requirements));
+        attributes
+    }
+
+    /// For `onemarketapp create`: the disk of the VM template is the app itself.
+    fn app_template(&self, origin_id: Option<u32>) -> Result<Vec<u8>, Error> {
+        let (description, facts) = (self.description, self.facts);
+        let mut vm = self.vm_attributes()?;
+        vm.0.extend(self.requirements().0);
+        let mut image = Attributes::default();
+        image.set("DEV_PREFIX", Value::Single(description.image.dev_prefix.clone()));
+        image.set("TYPE", Value::Single(description.image.kind.clone()));
+        let mut app = Template::new();
+        let origin = origin_id.map(|id| id.to_string());
+        let short = description.short();
+        let (apptemplate, vmtemplate) = (encode(&image.write()?), encode(&vm.write()?));
+        let attributes = [
+            ("NAME", Some(description.name.as_str())),
+            ("TYPE", Some("IMAGE")),
+            ("ORIGIN_ID", origin.as_deref()),
+            ("DESCRIPTION", Some(&short)),
+            ("PUBLISHER", Some(&description.publisher)),
+            ("VERSION", Some(&description.version)),
+            // SIZE, FORMAT and MD5 are the driver's answer to the import.
+            ("SHA256", Some(&facts.sha256)),
+            ("APPTEMPLATE64", Some(&apptemplate)),
+            ("VMTEMPLATE64", Some(&vmtemplate)),
+        ];
+        let refused = |error: WriteError| Error::new(ErrorKind::Config, "app.toml", error.to_string());
+        for (name, value) in attributes {
+            if let Some(value) = value {
+                app.push(name, value).map_err(refused)?;
+            }
+        }
+        app.write().map_err(refused)
+    }
+
+    /// A line for `md5sum -c` and its like, beside the image.
+    fn sums(&self, digest: &str) -> Vec<u8> {
+        let name = self.image.file_name().unwrap_or_default().to_string_lossy();
+        format!("{digest}  {}\n", one_line(&name)).into_bytes()
+    }
+
+    /// The entry in both forms.
+    fn entries(&self, url: &str) -> Result<Vec<(String, Vec<u8>)>, Error> {
+        let (description, facts) = (self.description, self.facts);
+        let now = || SystemTime::now().duration_since(UNIX_EPOCH).map(|time| time.as_secs()).unwrap_or_default();
+        let entry = Entry {
+            name: description.name.clone(),
+            version: description.version.clone(),
+            publisher: description.publisher.clone(),
+            description: description.description.trim().to_owned(),
+            short_description: description.short(),
+            tags: description.tags.clone(),
+            format: facts.format.to_owned(),
+            creation_time: description.creation_time.unwrap_or_else(now),
+            os_id: description.os.id.clone().or(facts.os_id.clone()),
+            os_release: description.os.release.clone().or(facts.os_release.clone()),
+            os_arch: self.architecture().unwrap_or("all").to_owned(),
+            hypervisor: description.hypervisor.clone(),
+            opennebula_version: description.opennebula_version.join(", "),
+        };
+        let file = File {
+            name: file_name(&description.name),
+            url: url.to_owned(),
+            kind: description.image.kind.clone(),
+            dev_prefix: description.image.dev_prefix.clone(),
+            driver: facts.format.to_owned(),
+            size: facts.virtual_bytes,
+            checksum: Checksum { md5: facts.md5.clone(), sha256: facts.sha256.clone() },
+        };
+        let template = self.vm_attributes()?;
+        let (id, logo) = (self.id(), description.logo.as_deref());
+        let refused = |error: String| Error::new(ErrorKind::Failed, "the entry", error);
+        let written = Written { entry: &entry, opennebula_template: &template, logo, images: [&file] };
+        let yaml = serde_saphyr::to_string(&written).map_err(|error| refused(error.to_string()))?;
+        let served = Served {
+            id: Id { oid: &id },
+            entry: &entry,
+            opennebula_template: serde_json::to_string(&template).map_err(|error| refused(error.to_string()))?,
+            logo,
+            files: [ServedFile {
+                file: &file,
+                md5: &facts.md5,
+                hypervisor: &entry.hypervisor,
+                os_arch: &entry.os_arch,
+                format: facts.format,
+            }],
+        };
+        Ok(vec![
+            (format!("{id}.yaml"), format!("---\n{yaml}").into_bytes()),
+            (format!("{id}.json"), json(&served)?.into_bytes()),
+        ])
+    }
+
+    /// The UUID that was given, or one that is the same for every version of the app: of the kind that everybody may make (8).
+    fn id(&self) -> String {
+        if let Some(id) = &self.description.id {
+            return id.to_lowercase();
+        }
+        let hash = Sha256::digest(format!("{}\n{}", self.description.publisher, self.description.name));
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&hash[..16]);
+        bytes[6] = bytes[6] & 0x0f | 0x80;
+        bytes[8] = bytes[8] & 0x3f | 0x80;
+        let hex = market_core::transfer::hex(&bytes);
+        format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+    }
+
+    fn what_next(&self, files: &[(String, Vec<u8>)], arguments: &Build) -> String {
+        let output = arguments.output.display();
+        let mut text = String::new();
+        for (name, _) in files {
+            text.push_str(&format!("{output}/{name}\n"));
+        }
+        text.push_str(&format!("MD5 {}\nSHA-256 {}\n", self.facts.md5, self.facts.sha256));
+        text.push_str(&format!("{} bytes of disk, {}\n", self.facts.virtual_bytes, self.facts.format));
+        text.push_str(&format!("private marketplace: oneimage create -d <datastore> {output}/image.tmpl, then "));
+        text.push_str(&match arguments.origin_id {
+            Some(_) => format!("onemarketapp create -m <marketplace> {output}/app.tmpl\n"),
+            None => format!(
+                "{{ echo ORIGIN_ID=<the id it printed>; cat {output}/app.tmpl; }} | onemarketapp create -m <marketplace>\n"
+            ),
+        });
+        if self.description.url.is_none() {
+            text.push_str("public marketplace: set url in the description for its entry\n");
+        }
+        text
+    }
+}
+
+/// A name fit for a file.
+fn file_name(name: &str) -> String {
+    let fit = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c.to_ascii_lowercase() } else { '_' };
+    name.chars().map(fit).collect()
+}
+
+/// Writes all files or, when one is there already, none.
+fn write(directory: &Path, files: &[(String, Vec<u8>)]) -> Result<(), Error> {
+    let shown = directory.display().to_string();
+    std::fs::create_dir_all(directory).map_err(|error| Error::io(&*shown, &error))?;
+    if let Some((name, _)) = files.iter().find(|(name, _)| directory.join(name).exists()) {
+        let error = Error::new(ErrorKind::Exists, format!("{shown}/{name}"), "is there already; nothing was written");
+        return Err(error.remedy("remove it, or choose another --output"));
+    }
+    for (name, content) in files {
+        let staged = Staged::file(directory)?;
+        let written = staged.open().map_err(Error::from).and_then(|mut file| {
+            file.write_all(content)
+                .and_then(|()| file.sync_all())
+                .map_err(|error| Error::io(format!("{shown}/{name}"), &error))
+        });
+        written?;
+        staged.publish(&directory.join(name))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,210 @@
+//! app.toml: what a person says of an app.
+
+use super::text::{Attributes, Value};
+use market_core::error::{Error, ErrorKind};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// Everything that can be said; only what nobody else can know must be.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Description {
+    /// The entry's UUID; from publisher and name when it is left out, so that it stays the same.
+    #[serde(default)]
+    pub(super) id: Option<String>,
+    pub(super) name: String,
+    pub(super) version: String,
+    pub(super) publisher: String,
+    pub(super) description: String,
+    /// The first line of the description when it is left out.
+    #[serde(default)]
+    pub(super) short_description: Option<String>,
+    #[serde(default)]
+    pub(super) tags: Vec<String>,
+    /// Where the image will be served; only an entry of a public marketplace needs it.
+    #[serde(default)]
+    pub(super) url: Option<String>,
+    #[serde(default)]
+    pub(super) logo: Option<String>,
+    /// `KVM`, `LXC`, `ALL`.
+    #[serde(default = "kvm")]
+    pub(super) hypervisor: String,
+    /// Release series.
+    #[serde(default = "series")]
+    pub(super) opennebula_version: Vec<String>,
+    /// Seconds since 1970; now when it is left out.
+    #[serde(default)]
+    pub(super) creation_time: Option<u64>,
+    #[serde(default)]
+    pub(super) os: Os,
+    #[serde(default)]
+    pub(super) vm: Vm,
+    #[serde(default)]
+    pub(super) image: ImageDescription,
+    /// Pairs of CONTEXT, beside NETWORK and SSH_PUBLIC_KEY.
+    #[serde(default)]
+    pub(super) context: BTreeMap<String, Scalar>,
+    /// More of the VM template; what is set here wins.
+    #[serde(default)]
+    pub(super) template: toml::Table,
+}
+
+fn kvm() -> String {
+    "KVM".to_owned()
+}
+
+fn series() -> Vec<String> {
+    ["6.10", "7.0", "7.2"].map(str::to_owned).to_vec()
+}
+
+/// The guest's system: what is left out is read from the image.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Os {
+    pub(super) id: Option<String>,
+    pub(super) release: Option<String>,
+    pub(super) arch: Option<String>,
+}
+
+/// What a virtual machine gets.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Vm {
+    pub(super) memory_mib: u64,
+    pub(super) cpu: f64,
+    pub(super) vcpu: Option<u32>,
+}
+
+impl Default for Vm {
+    fn default() -> Self {
+        Self { memory_mib: 1_024, cpu: 1.0, vcpu: None }
+    }
+}
+
+/// How OpenNebula keeps the image.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ImageDescription {
+    #[serde(rename = "type")]
+    pub(super) kind: String,
+    pub(super) dev_prefix: String,
+}
+
+impl Default for ImageDescription {
+    fn default() -> Self {
+        Self { kind: "OS".to_owned(), dev_prefix: "vd".to_owned() }
+    }
+}
+
+/// A text, or what has one.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Scalar {
+    Text(String),
+    Bool(bool),
+    Integer(i64),
+    Float(f64),
+}
+
+impl Scalar {
+    pub(super) fn text(&self) -> String {
+        match self {
+            Self::Text(text) => text.clone(),
+            Self::Bool(true) => "YES".to_owned(),
+            Self::Bool(false) => "NO".to_owned(),
+            Self::Integer(number) => number.to_string(),
+            Self::Float(number) => number.to_string(),
+        }
+    }
+}
+
+impl Description {
+    /// Reads an app.toml; `name` stands in messages.
+    pub(super) fn parse(text: &str, name: &str) -> Result<Self, Error> {
+        let description: Self = toml::from_str(text).map_err(|error| {
+            let place = error.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+            let line = place.map_or_else(String::new, |line| format!("line {line}: "));
+            Error::new(ErrorKind::Config, name, format!("{line}{}", error.message()))
+        })?;
+        description.check().map_err(|cause| Error::new(ErrorKind::Config, name, cause))?;
+        Ok(description)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let texts = [
+            ("name", &self.name),
+            ("version", &self.version),
+            ("publisher", &self.publisher),
+            ("description", &self.description),
+        ];
+        if let Some((field, _)) = texts.iter().find(|(_, text)| text.trim().is_empty()) {
+            return Err(format!("{field} is empty"));
+        }
+        if !market_core::report::is_valid_app_name(&self.name) {
+            return Err(format!("name: OpenNebula takes no app called {:?}", self.name));
+        }
+        if let Some(url) = &self.url {
+            let sound =
+                url::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+            if !sound {
+                return Err("url is no http or https URL".to_owned());
+            }
+        }
+        if let Some(id) = self.id.as_ref().filter(|id| !super::entry::is_uuid(id)) {
+            return Err(format!("id: {id:?} is no UUID"));
+        }
+        if !(self.vm.cpu > 0.0 && self.vm.cpu.is_finite()) || self.vm.memory_mib == 0 {
+            return Err("vm: cpu and memory_mib are more than nothing".to_owned());
+        }
+        Ok(())
+    }
+
+    pub(super) fn short(&self) -> String {
+        let first = || self.description.trim().lines().next().unwrap_or_default().to_owned();
+        self.short_description.clone().unwrap_or_else(first)
+    }
+
+    /// The VM template, without its disk.
+    pub(super) fn vm_template(&self, architecture: Option<&str>) -> Result<Attributes, Error> {
+        let mut attributes = Attributes::default();
+        let context = [("NETWORK", "YES"), ("SSH_PUBLIC_KEY", "$USER[SSH_PUBLIC_KEY]")];
+        attributes.set("CONTEXT", Value::vector(&context));
+        let more = self.context.iter().map(|(key, value)| (key.to_uppercase(), value.text())).collect();
+        attributes.set("CONTEXT", Value::Vector(more));
+        attributes.set("CPU", Value::Single(self.vm.cpu.to_string()));
+        if let Some(vcpu) = self.vm.vcpu {
+            attributes.set("VCPU", Value::Single(vcpu.to_string()));
+        }
+        attributes.set("MEMORY", Value::Single(self.vm.memory_mib.to_string()));
+        if let Some(architecture) = architecture {
+            attributes.set("OS", Value::vector(&[("ARCH", architecture)]));
+        }
+        attributes.set("GRAPHICS", Value::vector(&[("LISTEN", "0.0.0.0"), ("TYPE", "vnc")]));
+        for (name, value) in &self.template {
+            let value = template_value(value).ok_or_else(|| {
+                Error::new(ErrorKind::Config, "app.toml", format!("template.{name} is too deep for a template"))
+            })?;
+            attributes.set(name, value);
+        }
+        Ok(attributes)
+    }
+}
+
+fn scalar(value: &toml::Value) -> Option<String> {
+    value.clone().try_into::<Scalar>().ok().map(|scalar| scalar.text())
+}
+
+fn pairs(table: &toml::Table) -> Option<Vec<(String, String)>> {
+    table.iter().map(|(key, value)| Some((key.to_uppercase(), scalar(value)?))).collect()
+}
+
+/// A text, a vector, or vectors of one name: a template is no deeper.
+fn template_value(value: &toml::Value) -> Option<Value> {
+    match value {
+        toml::Value::Table(table) => pairs(table).map(Value::Vector),
+        toml::Value::Array(items) => {
+            items.iter().map(|item| pairs(item.as_table()?)).collect::<Option<Vec<_>>>().map(Value::Vectors)
+        }
+        value => scalar(value).map(Value::Single),
+    }
+}

@@ -1,0 +1,373 @@
+//! `marketctl app validate`: entries of public marketplaces, as they are served (JSON) and as they are written (YAML).
+
+use super::entry::is_uuid;
+use crate::cli::Format;
+use crate::image::json;
+use market_core::error::{Error, ErrorKind};
+use market_core::line::one_line;
+use market_core::shim::print;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+enum Level {
+    Error,
+    Warn,
+}
+
+/// Something that is not as it should be.
+#[derive(Clone, Debug, Serialize)]
+struct Problem {
+    level: Level,
+    file: String,
+    entry: String,
+    field: String,
+    problem: String,
+}
+
+type Object = Map<String, Value>;
+
+struct Entry {
+    file: String,
+    /// Its name, or its place in the file.
+    label: String,
+    id: Option<String>,
+    object: Object,
+    /// As it is written, not as it is served.
+    is_yaml: bool,
+}
+
+pub(super) fn validate(files: &[PathBuf], format: Format) -> Result<bool, Error> {
+    let mut entries = Vec::new();
+    let mut problems = Problems(Vec::new());
+    for file in files {
+        read(file, &mut entries, &mut problems)?;
+    }
+    for entry in &entries {
+        problems.look_at(entry);
+    }
+    problems.across(&entries);
+    let Problems(mut problems) = problems;
+    problems.sort_by(|one, other| (&one.file, &one.entry, one.level).cmp(&(&other.file, &other.entry, other.level)));
+    let errors = problems.iter().filter(|problem| problem.level == Level::Error).count();
+    let text = match format {
+        Format::Json => json(&problems)?,
+        Format::Table => {
+            let mut text = String::new();
+            for Problem { level, file, entry, field, problem } in &problems {
+                let level = if *level == Level::Error { "ERROR" } else { "WARN " };
+                text.push_str(&one_line(&format!("{level} {file}: {entry}: {field} {problem}")));
+                text.push('\n');
+            }
+            let warnings = problems.len() - errors;
+            text.push_str(&format!("{} entries, {errors} errors, {warnings} warnings\n", entries.len()));
+            text
+        }
+    };
+    print(text.as_bytes())?;
+    Ok(errors == 0)
+}
+
+fn read(path: &Path, entries: &mut Vec<Entry>, problems: &mut Problems) -> Result<(), Error> {
+    let (file, text) = (path.display().to_string(), super::read(path)?);
+    let is_yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
+    let malformed = |cause: String| Error::new(ErrorKind::Config, &file, one_line(&cause));
+    let document: Value = if is_yaml {
+        serde_saphyr::from_str(&text).map_err(|error| malformed(format!("is no YAML: {error}")))?
+    } else {
+        serde_json::from_str(&text).map_err(|error| malformed(format!("is no JSON: {error}")))?
+    };
+    let list = match document {
+        Value::Array(list) => list,
+        Value::Object(mut object) => match object.remove("appliances") {
+            Some(Value::Array(list)) => list,
+            Some(_) => return Err(malformed("appliances is no list".to_owned())),
+            None => vec![Value::Object(object)],
+        },
+        _ => return Err(malformed("holds no entries".to_owned())),
+    };
+    for (item, number) in list.into_iter().zip(1..) {
+        let Value::Object(object) = item else {
+            problems.add(Level::Error, &file, &format!("entry {number}"), "", "is no object");
+            continue;
+        };
+        let label = object.get("name").and_then(Value::as_str).map_or_else(|| format!("entry {number}"), str::to_owned);
+        let id = if is_yaml {
+            path.file_stem().map(|stem| stem.to_string_lossy().into_owned())
+        } else {
+            object.get("_id").and_then(|id| id.get("$oid")).and_then(Value::as_str).map(str::to_owned)
+        };
+        entries.push(Entry { file: file.clone(), label, id, object, is_yaml });
+    }
+    Ok(())
+}
+
+struct Problems(Vec<Problem>);
+
+impl Problems {
+    fn add(&mut self, level: Level, file: &str, entry: &str, field: &str, problem: impl Into<String>) {
+        let (file, entry, field) = (file.to_owned(), entry.to_owned(), field.to_owned());
+        self.0.push(Problem { level, file, entry, field, problem: problem.into() });
+    }
+
+    fn error(&mut self, entry: &Entry, field: &str, problem: impl Into<String>) {
+        self.add(Level::Error, &entry.file, &entry.label, field, problem);
+    }
+
+    fn warn(&mut self, entry: &Entry, field: &str, problem: impl Into<String>) {
+        self.add(Level::Warn, &entry.file, &entry.label, field, problem);
+    }
+
+    /// One entry by itself.
+    fn look_at(&mut self, entry: &Entry) {
+        match &entry.id {
+            Some(id) if is_uuid(id) => {}
+            Some(id) => {
+                self.error(entry, if entry.is_yaml { "the file's name" } else { "_id" }, format!("{id:?} is no UUID"))
+            }
+            None => self.error(entry, "_id", "is missing"),
+        }
+        for field in ["name", "version", "publisher", "description", "short_description", "opennebula_version"] {
+            self.text(entry, field);
+        }
+        let kind = entry.text("type").unwrap_or("IMAGE");
+        match entry.object.get("tags") {
+            Some(Value::Array(tags)) if tags.iter().all(Value::is_string) => {}
+            Some(_) => self.error(entry, "tags", "is no list of texts"),
+            None => self.error(entry, "tags", "is missing"),
+        }
+        match entry.object.get("creation_time") {
+            Some(Value::Number(time)) if time.is_u64() => {}
+            Some(_) => self.error(entry, "creation_time", "is no number of seconds since 1970"),
+            None => self.error(entry, "creation_time", "is missing"),
+        }
+        self.vocabulary(entry);
+        self.template(entry, kind);
+        match kind {
+            "IMAGE" => self.files(entry, true),
+            "VMTEMPLATE" | "SERVICE_TEMPLATE" => self.files(entry, false),
+            other => self.error(entry, "type", format!("{other:?} is none of IMAGE, VMTEMPLATE, SERVICE_TEMPLATE")),
+        }
+    }
+
+    fn text(&mut self, entry: &Entry, field: &str) {
+        match entry.object.get(field) {
+            Some(Value::String(text)) if !text.trim().is_empty() => {}
+            Some(Value::String(_)) => self.error(entry, field, "is empty"),
+            Some(_) => self.error(entry, field, "is no text"),
+            None => self.error(entry, field, "is missing"),
+        }
+    }
+
+    fn vocabulary(&mut self, entry: &Entry) {
+        match entry.object.get("os-arch") {
+            None | Some(Value::Null) => {}
+            Some(Value::String(arch)) if matches!(arch.as_str(), "x86_64" | "aarch64" | "all") => {}
+            Some(Value::String(arch)) if matches!(arch.as_str(), "amd64" | "arm64") => {
+                self.warn(entry, "os-arch", format!("{arch:?} is what older entries say for x86_64 and aarch64"));
+            }
+            Some(arch) => self.error(entry, "os-arch", format!("{arch} is none of x86_64, aarch64, all")),
+        }
+        match entry.object.get("hypervisor") {
+            Some(Value::String(name))
+                if matches!(
+                    name.to_lowercase().as_str(),
+                    "all" | "kvm" | "lxc" | "qemu" | "vcenter" | "firecracker"
+                ) => {}
+            Some(name) => self.error(entry, "hypervisor", format!("{name} is none of ALL, KVM, LXC, QEMU")),
+            None => self.error(entry, "hypervisor", "is missing"),
+        }
+        match entry.text("format") {
+            None | Some("qcow2" | "raw" | "qcow") => {}
+            Some(other) => self.error(entry, "format", format!("{other:?} is none of qcow2, raw")),
+        }
+    }
+
+    fn template(&mut self, entry: &Entry, kind: &str) {
+        const FIELD: &str = "opennebula_template";
+        let parsed = match entry.object.get(FIELD) {
+            None | Some(Value::Null) => {
+                if kind != "IMAGE" {
+                    self.error(entry, FIELD, "is missing");
+                }
+                return;
+            }
+            Some(Value::String(text)) if !entry.is_yaml || kind == "SERVICE_TEMPLATE" => {
+                match serde_json::from_str(text) {
+                    Ok(value) => value,
+                    Err(error) => return self.error(entry, FIELD, format!("is no JSON: {error}")),
+                }
+            }
+            Some(value @ Value::Object(_)) if entry.is_yaml => value.clone(),
+            Some(_) => return self.error(entry, FIELD, if entry.is_yaml { "is no map" } else { "is no text" }),
+        };
+        if !parsed.is_object() {
+            return self.error(entry, FIELD, "is no object");
+        }
+        // A service's template is JSON for OneFlow, and stays that.
+        if kind != "SERVICE_TEMPLATE" {
+            self.leaves(entry, FIELD, &parsed, 0);
+        }
+    }
+
+    /// Values of a VM template are texts, and stand between quotes as they are.
+    fn leaves(&mut self, entry: &Entry, path: &str, value: &Value, depth: usize) {
+        match value {
+            Value::Object(object) => {
+                for (key, value) in object {
+                    let attribute =
+                        !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
+                    if !attribute {
+                        self.error(entry, path, format!("{key:?} is no name of an attribute"));
+                    }
+                    self.leaves(entry, &format!("{path}.{key}"), value, depth + 1);
+                }
+            }
+            Value::Array(items) => items.iter().for_each(|item| self.leaves(entry, path, item, depth + 1)),
+            Value::String(text) if has_bare_quote(text) => {
+                self.error(entry, path, "holds a quote without a backslash before it, which ends the value");
+            }
+            Value::String(_) => {}
+            other => self.warn(entry, path, format!("is {other}, where a text is meant")),
+        }
+        if depth > 3 {
+            self.warn(entry, path, "is deeper than a template can be");
+        }
+    }
+
+    fn files(&mut self, entry: &Entry, required: bool) {
+        let field = if entry.is_yaml { "images" } else { "files" };
+        let files = match entry.object.get(field) {
+            Some(Value::Array(files)) => files,
+            None | Some(Value::Null) if !required => return,
+            None | Some(Value::Null) => return self.error(entry, field, "is missing"),
+            Some(_) => return self.error(entry, field, "is no list"),
+        };
+        if required && files.len() != 1 {
+            self.error(entry, field, format!("has {} items, where an image is one", files.len()));
+        }
+        for file in files {
+            match file.as_object() {
+                Some(file) => self.file(entry, field, file),
+                None => self.error(entry, field, "holds what is no object"),
+            }
+        }
+    }
+
+    fn file(&mut self, entry: &Entry, field: &str, file: &Object) {
+        let text = |name: &str| file.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+        let at = |name: &str| format!("{field}.{name}");
+        match text("url").map(url::Url::parse) {
+            Some(Ok(url)) if matches!(url.scheme(), "http" | "https") && url.has_host() => {}
+            _ => self.error(entry, &at("url"), "is no http or https URL"),
+        }
+        if text("name").is_none() {
+            self.error(entry, &at("name"), "is missing");
+        }
+        if !matches!(text("type"), Some("OS" | "CDROM" | "DATABLOCK")) {
+            self.error(entry, &at("type"), "is none of OS, CDROM, DATABLOCK");
+        }
+        if !matches!(text("dev_prefix"), Some("vd" | "sd" | "hd" | "xvd")) {
+            self.error(entry, &at("dev_prefix"), "is none of vd, sd, hd, xvd");
+        }
+        if file.get("size").and_then(Value::as_u64).unwrap_or_default() == 0 {
+            self.error(entry, &at("size"), "is no number of bytes");
+        }
+        let checksum =
+            |name: &str| file.get("checksum").and_then(|checksum| checksum.get(name)).and_then(Value::as_str);
+        for (name, digits) in [("md5", 32), ("sha256", 64)] {
+            let sound = |text: &str| text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+            match checksum(name) {
+                Some(text) if sound(text) => {}
+                Some(_) => {
+                    self.error(entry, &at(&format!("checksum.{name}")), format!("is not {digits} hexadecimal digits"))
+                }
+                None => self.error(entry, &at(&format!("checksum.{name}")), "is missing"),
+            }
+        }
+        if let (Some(one), Some(other)) = (text("md5"), checksum("md5"))
+            && one != other
+        {
+            self.error(entry, &at("md5"), "is not what checksum.md5 is");
+        }
+        for name in ["format", "driver"] {
+            if let (Some(of_file), Some(of_entry)) = (text(name), entry.text("format"))
+                && of_file != of_entry
+            {
+                self.warn(entry, &at(name), format!("is {of_file:?}, and format is {of_entry:?}"));
+            }
+        }
+    }
+
+    /// What entries are to each other.
+    fn across(&mut self, entries: &[Entry]) {
+        let mut ids: BTreeMap<&str, &Entry> = BTreeMap::new();
+        let mut names: BTreeMap<(String, &str), &Entry> = BTreeMap::new();
+        for entry in entries {
+            if let Some(id) = entry.id.as_deref()
+                && let Some(other) = ids.insert(id, entry)
+            {
+                self.error(entry, "_id", format!("is that of {:?} in {} too", other.label, other.file));
+            }
+            for series in entry.series() {
+                if let Some(other) = names.insert((series.to_owned(), &entry.label), entry)
+                    && !std::ptr::eq(other, entry)
+                {
+                    self.error(entry, "name", format!("is another entry's too in the series {series}"));
+                }
+            }
+        }
+        for entry in entries {
+            for (field, wanted) in entry.references() {
+                for series in entry.series() {
+                    if !names.contains_key(&(series.to_owned(), wanted)) {
+                        self.error(
+                            entry,
+                            field,
+                            format!("names {wanted:?}, which is not there in the series {series}"),
+                        );
+                        break;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A quote that is not escaped.
+fn has_bare_quote(text: &str) -> bool {
+    let mut escaped = false;
+    text.chars().any(|c| {
+        let bare = c == '"' && !escaped;
+        escaped = c == '\\' && !escaped;
+        bare
+    })
+}
+
+impl Entry {
+    fn text(&self, field: &str) -> Option<&str> {
+        self.object.get(field).and_then(Value::as_str)
+    }
+
+    /// The release series that the entry is for, each once.
+    fn series(&self) -> BTreeSet<&str> {
+        let all = self.text("opennebula_version").unwrap_or_default();
+        all.split(',').map(str::trim).filter(|series| !series.is_empty()).collect()
+    }
+
+    /// The apps that it is made of.
+    fn references(&self) -> Vec<(&'static str, &str)> {
+        let mut found = Vec::new();
+        if let Some(Value::Array(disks)) = self.object.get("disks") {
+            found.extend(disks.iter().filter_map(Value::as_str).map(|name| ("disks", name)));
+        }
+        if let Some(Value::Object(roles)) = self.object.get("roles") {
+            found.extend(roles.values().filter_map(Value::as_str).map(|name| ("roles", name)));
+        }
+        found
+    }
+}

@@ -1,0 +1,118 @@
+//! Images by a path or by a URL: what is elsewhere comes into a temporary without a name first.
+
+use image_check::{Checksums, Image};
+use indicatif::{ProgressBar, ProgressStyle};
+use market_core::backend::Context;
+use market_core::error::{Error, ErrorKind};
+use market_core::transfer::{Digester, Digests, Options, Piece, Sink, Source, SparseFile, Wanted, shown};
+use rustix::fs::{Mode, OFlags};
+use std::fs::File;
+use std::path::Path;
+
+const BOTH: Wanted = Wanted { md5: true, sha1: false, sha256: true };
+
+/// An image that can be looked into.
+pub(crate) struct Fetched {
+    pub(crate) image: Image,
+    pub(crate) file: File,
+    /// How it may be shown.
+    pub(crate) name: String,
+    pub(crate) digests: Option<Digests>,
+}
+
+impl Fetched {
+    pub(crate) fn checksums(&self) -> Option<Checksums> {
+        let digests = self.digests.as_ref()?;
+        Some(Checksums { md5: digests.md5.clone(), sha256: digests.sha256.clone() })
+    }
+}
+
+/// Looks into an image on a thread, so that a signal ends the wait.
+pub(crate) async fn looking<T: Send + 'static>(
+    image: Image,
+    context: &Context,
+    look: impl FnOnce(&Image) -> Result<T, image_check::Error> + Send + 'static,
+) -> Result<T, Error> {
+    let looked = tokio::task::spawn_blocking(move || look(&image));
+    let lost = |_| Error::new(ErrorKind::Failed, "the image", "the looking thread died");
+    context.stop.or(async { looked.await.map_err(lost)?.map_err(unreadable) }).await
+}
+
+/// What is wrong with an image, in the words of the other commands.
+pub(crate) fn unreadable(error: image_check::Error) -> Error {
+    Error::new(ErrorKind::Failed, error.subject, error.cause)
+}
+
+/// Opens a file, or brings a URL here; with its checksums when they are wanted.
+pub(crate) async fn fetch(location: &str, checksums: bool, context: &Context) -> Result<Fetched, Error> {
+    if !location.contains("://") {
+        let image = Image::open(Path::new(location)).map_err(unreadable)?;
+        let file = image.file().map_err(unreadable)?;
+        let digests = if checksums { Some(digests_of(&file, location, context).await?) } else { None };
+        return Ok(Fetched { image, file, name: location.to_owned(), digests });
+    }
+    let name = shown(location);
+    let user_agent = concat!("marketctl/", env!("CARGO_PKG_VERSION")).to_owned();
+    let options = Options { user_agent, ..context.options.clone() };
+    let mut source = context.stop.or(Source::open(location, &options)).await?;
+    let directory = std::env::temp_dir();
+    let fail = |error: std::io::Error| {
+        Error::io(directory.to_string_lossy(), &error).remedy("set TMPDIR to a place with room")
+    };
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    let file = rustix::fs::open(&directory, flags, Mode::RUSR | Mode::WUSR).map_err(|errno| fail(errno.into()))?;
+    let file = File::from(file);
+    let mut sink = Spool { file: SparseFile::new(file.try_clone().map_err(fail)?, true), bar: bar(source.length()) };
+    let how = market_core::transfer::Transfer::hashed(BOTH);
+    let transferred = context.stop.or(source.transfer(&mut sink, how)).await?;
+    sink.bar.finish_and_clear();
+    sink.file.file().set_len(sink.file.len()).map_err(fail)?;
+    let image = Image::from_file(file.try_clone().map_err(fail)?, &name).map_err(unreadable)?;
+    Ok(Fetched { image, file, name, digests: Some(transferred.digests) })
+}
+
+/// The checksums of a file.
+pub(crate) async fn digests_of(file: &File, name: &str, context: &Context) -> Result<Digests, Error> {
+    let fail = |error: std::io::Error| Error::io(name, &error);
+    // A handle of its own: reading moves the position.
+    let own = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(file));
+    let mut source = Source::open_path(Path::new(&own), &context.options)?;
+    let bar = bar(source.length());
+    let mut digester = Digester::start(BOTH);
+    while let Some(piece) = context.stop.or(source.next()).await? {
+        bar.inc(piece.len());
+        digester.update(piece).await;
+    }
+    bar.finish_and_clear();
+    digester.finish().await.map_err(fail)
+}
+
+/// A bar on a terminal, nothing elsewhere.
+fn bar(bytes: Option<u64>) -> ProgressBar {
+    let style = |template| ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    match bytes {
+        Some(bytes) => {
+            ProgressBar::new(bytes).with_style(style("{bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}"))
+        }
+        None => ProgressBar::new_spinner().with_style(style("{spinner} {bytes} {bytes_per_sec}")),
+    }
+}
+
+/// A temporary that shows how far it is.
+struct Spool {
+    file: SparseFile,
+    bar: ProgressBar,
+}
+
+impl Sink for Spool {
+    type Error = market_core::transfer::Error;
+
+    async fn write(&mut self, piece: Piece) -> Result<(), Self::Error> {
+        self.bar.inc(piece.len());
+        self.file.write(&piece).map_err(|error| Self::Error::io("the temporary", &error))
+    }
+
+    async fn written(&mut self) -> Result<(), Self::Error> {
+        Ok(())
+    }
+}

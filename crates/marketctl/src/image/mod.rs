@@ -1,0 +1,68 @@
+//! `marketctl image`.
+
+mod info;
+mod prepare;
+
+use crate::cli::{Check, Expected, Format, ImageTask};
+use crate::fetch::{fetch, looking};
+use image_check::{Declared, Options, Policy, Report};
+use market_core::backend::Context;
+use market_core::error::{Error, ErrorKind};
+use market_core::shim::print;
+use serde::Serialize;
+use std::time::Duration;
+
+/// Runs a command; whether what it looked at is as it should be.
+pub(crate) async fn run(task: ImageTask, context: &Context) -> Result<bool, Error> {
+    match task {
+        ImageTask::Check(arguments) => check(arguments, context).await,
+        ImageTask::Info(arguments) => info::info(arguments, context).await.map(|()| true),
+        ImageTask::Prepare(arguments) => prepare::prepare(arguments, context).await,
+    }
+}
+
+pub(crate) fn policy(name: &str) -> Result<Policy, Error> {
+    Policy::load(name).map_err(|error| Error::new(ErrorKind::Usage, error.subject, error.cause))
+}
+
+impl Expected {
+    pub(crate) fn declared(&self) -> Declared {
+        Declared {
+            format: self.expect_format.clone(),
+            virtual_bytes: self.expect_size,
+            size_mib: None,
+            md5: self.expect_md5.clone(),
+            sha256: self.expect_sha256.clone(),
+        }
+    }
+}
+
+async fn check(arguments: Check, context: &Context) -> Result<bool, Error> {
+    let policy = policy(&arguments.policy)?;
+    let declared = arguments.expected.declared();
+    let fetched = fetch(&arguments.image, declared.has_checksum(), context).await?;
+    let checksums = fetched.checksums();
+    let options = Options { policy, declared, checksums, limit: Duration::from_secs(arguments.time_limit) };
+    let report = looking(fetched.image, context, move |image| image.check(&options)).await?;
+    let text = match arguments.format {
+        _ if arguments.fix_script => report.repair_script(),
+        Format::Table => report.table(),
+        Format::Json => json(&report)?,
+    };
+    print(text.as_bytes())?;
+    Ok(report.is_ready())
+}
+
+pub(crate) fn json(value: &impl Serialize) -> Result<String, Error> {
+    let text = serde_json::to_string_pretty(value);
+    text.map(|text| text + "\n").map_err(|error| Error::new(ErrorKind::Failed, "the report", error.to_string()))
+}
+
+/// One line a finding that warns or fails, for those who have not asked for all.
+fn wanting(report: &Report) -> impl Iterator<Item = String> {
+    use image_check::Outcome::{Fail, Warn};
+    report
+        .with(Fail)
+        .chain(report.with(Warn))
+        .map(|finding| format!("{}  {}: {}", finding.outcome.word(), finding.id, finding.found))
+}
