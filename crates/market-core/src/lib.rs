@@ -39,6 +39,8 @@ pub mod pipeline;
 #[cfg(feature = "driver")]
 pub mod qemu_img;
 #[cfg(feature = "driver")]
+mod readiness;
+#[cfg(feature = "driver")]
 pub mod shim;
 #[cfg(feature = "driver")]
 pub mod stop;

@@ -9,6 +9,7 @@ use crate::backend::{
 use crate::container::{Container, refuse_references};
 use crate::error::{Error, ErrorKind};
 use crate::model::{AppType, MiB};
+use crate::readiness;
 use crate::report::{ImportedApp, ReportError};
 use market_transfer::{
     FileSink, HEAD_BYTES, Options, Piece, Sink, Source, SparseFile, Transfer, Transferred, Wanted, shown,
@@ -50,6 +51,7 @@ pub async fn import<B: StorageBackend>(
         source = spooled;
         verified = Some(transferred);
     }
+    readiness::check(action, info, &source, &head, context).await?;
     // Not interrupted: what it creates could not be discarded.
     let mut staged = backend.stage(action.app.id, length(&source, info.size), needed_bytes).await?;
     let outcome = match transfer(backend, &mut staged, source, info, verified, context).await {

@@ -443,7 +443,7 @@ async fn delete<B: StorageBackend>(call: Call<MarketAction>, mut context: Contex
 }
 
 /// Reads a configuration from a marketplace's template.
-fn configuration<C: DeserializeOwned>(marketplace: &Marketplace) -> Result<C, Error> {
+pub(crate) fn configuration<C: DeserializeOwned>(marketplace: &Marketplace) -> Result<C, Error> {
     from_template(&marketplace.template)
         .map_err(|error| in_marketplace(marketplace, Error::new(ErrorKind::Config, "", error.to_string())))
 }

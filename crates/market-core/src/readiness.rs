@@ -1,0 +1,126 @@
+//! Whether an image is ready to be published: the marketplace's attributes `IMAGE_CHECK` and `IMAGE_CHECK_POLICY`.
+
+use crate::action::{ImportAction, ImportInfo};
+use crate::backend::Context;
+use crate::error::{Error, ErrorKind};
+use crate::line::one_line;
+use crate::model::ImageType;
+use crate::shim::configuration;
+use ::image_check::{Declared, Finding, Image, Options, Outcome, Policy, Report, check_head};
+use market_transfer::Source;
+use serde::Deserialize;
+use std::fs::File;
+use std::os::fd::AsRawFd;
+
+/// What becomes of an image that is not ready.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Mode {
+    /// Nothing is looked at.
+    #[default]
+    Off,
+    /// It is published, and the log says what is wrong.
+    Warn,
+    /// It is refused.
+    Enforce,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+struct Attributes {
+    image_check: Option<String>,
+    image_check_policy: Option<String>,
+}
+
+impl Attributes {
+    fn mode(&self) -> Result<Mode, Error> {
+        let word = self.image_check.as_deref().unwrap_or_default().trim().to_lowercase();
+        match word.as_str() {
+            "" | "off" => Ok(Mode::Off),
+            "warn" => Ok(Mode::Warn),
+            "enforce" => Ok(Mode::Enforce),
+            other => {
+                Err(Error::config("IMAGE_CHECK", format!("is \"{}\", and can be warn, enforce or off", one_line(other))))
+            }
+        }
+    }
+
+    fn policy(&self) -> Result<Policy, Error> {
+        let name = self.image_check_policy.as_deref().map(str::trim).filter(|name| !name.is_empty());
+        let name = name.unwrap_or("opennebula");
+        Policy::load(name).map_err(|error| Error::config("IMAGE_CHECK_POLICY", one_line(&error.to_string())))
+    }
+}
+
+/// Looks at what is about to be published, as the marketplace wants it.
+///
+/// # Errors
+/// [`ErrorKind::Unsupported`] when the marketplace enforces it and something fails; [`ErrorKind::Config`] when its attributes make
+/// no sense.
+pub(crate) async fn check(
+    action: &ImportAction,
+    info: &ImportInfo,
+    source: &Source,
+    head: &[u8],
+    context: &Context,
+) -> Result<(), Error> {
+    let attributes: Attributes = configuration(&action.marketplace)?;
+    let mode = attributes.mode()?;
+    if mode == Mode::Off {
+        return Ok(());
+    }
+    let options = options(attributes.policy()?, action, info);
+    let report = match source.file() {
+        Some(file) => whole(file, source.subject(), options, context).await?,
+        None => {
+            context.log.info("IMAGE_CHECK: of a stream the first 64 KiB are looked at, before the rest has come");
+            check_head(head, source.subject(), &options.policy, &options.declared)
+        }
+    };
+    judge(&report, mode, context)
+}
+
+fn options(mut policy: Policy, action: &ImportAction, info: &ImportInfo) -> Options {
+    // Only a system has to be one: a CD, a data disk or a kernel is what it is.
+    if action.image.as_ref().is_some_and(|image| image.image_type != ImageType::Os) {
+        policy.keep_container_only();
+    }
+    let size = info.size.or(action.image.as_ref().map(|image| image.size)).filter(|size| size.0 > 0);
+    let declared = Declared {
+        format: Some(info.format.clone()).filter(|format| !format.is_empty()),
+        size_mib: size.and_then(|size| u64::try_from(size.0).ok()),
+        ..Declared::default()
+    };
+    Options { policy, declared, ..Options::default() }
+}
+
+/// All checks, on a thread: a signal does not wait for them.
+async fn whole(file: &File, subject: &str, options: Options, context: &Context) -> Result<Report, Error> {
+    // A description of its own: looking for holes moves the position.
+    let own = File::open(format!("/proc/self/fd/{}", file.as_raw_fd())).map_err(|error| Error::io(subject, &error))?;
+    let name = subject.to_owned();
+    let looked = tokio::task::spawn_blocking(move || Image::from_file(own, &name)?.check(&options));
+    let fail = |cause: String| Error::new(ErrorKind::Failed, subject, format!("could not be looked at: {cause}"));
+    let looked = async { looked.await.map_err(|_| fail("the looking thread died".to_owned())) };
+    context.stop.or(looked).await?.map_err(|error| fail(error.cause))
+}
+
+fn judge(report: &Report, mode: Mode, context: &Context) -> Result<(), Error> {
+    for finding in report.with(Outcome::Fail).chain(report.with(Outcome::Warn)) {
+        context.log.warn(format_args!("IMAGE_CHECK: {} {}: {}", finding.outcome.word(), finding.id, finding.found));
+    }
+    let skipped: Vec<&Finding> = report.with(Outcome::Skip).collect();
+    context.log.info(format_args!(
+        "IMAGE_CHECK: {} of {} checks passed, {} could not be made{}",
+        report.count(Outcome::Pass),
+        report.findings.len(),
+        skipped.len(),
+        skipped.last().map_or_else(String::new, |finding| format!(" ({})", finding.found)),
+    ));
+    if mode == Mode::Warn || report.is_ready() {
+        return Ok(());
+    }
+    let failed: Vec<String> =
+        report.with(Outcome::Fail).map(|finding| format!("{} ({})", finding.id, finding.found)).collect();
+    let cause = format!("is not ready to be published: {}", failed.join(", "));
+    let remedy = "marketctl image check says how to repair it; IMAGE_CHECK=\"warn\" publishes it as it is";
+    Err(Error::new(ErrorKind::Unsupported, &report.image, cause).remedy(remedy))
+}
