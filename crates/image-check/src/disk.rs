@@ -9,8 +9,8 @@ use std::ops::Range;
 
 /// What is read and compared at once.
 const CHUNK_BYTES: usize = 1 << 20;
-/// Zeros are looked for in blocks of this size: a file system's hole is no smaller.
-const BLOCK_BYTES: usize = 4_096;
+/// A hole of a file is no smaller.
+const HOLE_BYTES: usize = 4_096;
 
 pub(crate) struct Disk {
     bytes: u64,
@@ -73,17 +73,21 @@ impl Disk {
         Ok(buffer)
     }
 
-    /// How many bytes are stored as such, and how many of them, in blocks of 4 KiB, are nothing but zeros.
+    /// How many bytes are stored as such, and how many of them could be holes: they are zeros in blocks as large as a hole must be,
+    /// 4 KiB of a raw image and a cluster of a qcow2.
     pub(crate) fn count_stored(&mut self, deadline: &Deadline) -> io::Result<Stored> {
         let mut stored = Stored::default();
         let mut buffer = vec![0; CHUNK_BYTES];
         match &mut self.layout {
             Layout::None => {}
             Layout::Raw(file) => raw_stretches(file, self.bytes, |range| {
-                stored.look(range, &mut buffer, deadline, |position, part| read_padded(file, position, part))
+                let read = |position, part: &mut [u8]| read_padded(file, position, part);
+                stored.look(range, HOLE_BYTES, &mut buffer, deadline, read)
             })?,
             Layout::Qcow2(image) => image.stored(deadline, |image, range| {
-                stored.look(range, &mut buffer, deadline, |position, part| image.read(position, part))
+                let cluster = usize::try_from(image.header.cluster_bytes()).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
+                let read = |position, part: &mut [u8]| image.read(position, part);
+                stored.look(range, cluster, &mut buffer, deadline, read)
             })?,
         }
         Ok(stored)
@@ -101,6 +105,7 @@ impl Stored {
     fn look(
         &mut self,
         range: Range<u64>,
+        block_bytes: usize,
         buffer: &mut [u8],
         deadline: &Deadline,
         mut read: impl FnMut(u64, &mut [u8]) -> io::Result<()>,
@@ -111,7 +116,7 @@ impl Stored {
             let length = usize::try_from(range.end - position).unwrap_or(CHUNK_BYTES).min(buffer.len());
             let part = &mut buffer[..length];
             read(position, part)?;
-            let zeros = part.chunks(BLOCK_BYTES).filter(|block| is_zero(block)).map(<[u8]>::len).sum::<usize>();
+            let zeros = part.chunks(block_bytes).filter(|block| is_zero(block)).map(<[u8]>::len).sum::<usize>();
             self.bytes += length as u64;
             self.zero_bytes += zeros as u64;
             position += length as u64;
@@ -121,8 +126,8 @@ impl Stored {
 }
 
 fn is_zero(block: &[u8]) -> bool {
-    static ZEROS: [u8; BLOCK_BYTES] = [0; BLOCK_BYTES];
-    block == &ZEROS[..block.len()]
+    static ZEROS: [u8; 4_096] = [0; 4_096];
+    block.chunks(ZEROS.len()).all(|part| part == &ZEROS[..part.len()])
 }
 
 /// The stretches of a file that are no holes; all of it where the file system cannot tell.

@@ -37,9 +37,10 @@ impl Attributes {
             "" | "off" => Ok(Mode::Off),
             "warn" => Ok(Mode::Warn),
             "enforce" => Ok(Mode::Enforce),
-            other => {
-                Err(Error::config("IMAGE_CHECK", format!("is \"{}\", and can be warn, enforce or off", one_line(other))))
-            }
+            other => Err(Error::config(
+                "IMAGE_CHECK",
+                format!("is \"{}\", and can be warn, enforce or off", one_line(other)),
+            )),
         }
     }
 

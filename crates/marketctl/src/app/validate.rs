@@ -323,15 +323,13 @@ impl Problems {
         }
         for entry in entries {
             for (field, wanted) in entry.references() {
-                for series in entry.series() {
-                    if !names.contains_key(&(series.to_owned(), wanted)) {
-                        self.error(
-                            entry,
-                            field,
-                            format!("names {wanted:?}, which is not there in the series {series}"),
-                        );
-                        break;
-                    }
+                let is_there = |series: &&str| names.contains_key(&((*series).to_owned(), wanted));
+                let missing: Vec<&str> = entry.series().into_iter().filter(|series| !is_there(series)).collect();
+                if entries.iter().all(|entry| entry.label != wanted) {
+                    self.error(entry, field, format!("names {wanted:?}, which none of the files has"));
+                } else if !missing.is_empty() {
+                    let series = missing.join(", ");
+                    self.error(entry, field, format!("names {wanted:?}, which is not there for the series {series}"));
                 }
             }
         }

@@ -1,0 +1,316 @@
+//! Images whose author means harm: every look ends, soon and in little memory, without a panic, and claims nothing that it has
+//! not seen.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
+
+use image_check::{Image, Options, Outcome, Report, check_head};
+use market_testkit::guest::{Division, Guest, Tools};
+use market_testkit::{Random, require};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+use tempfile::TempDir;
+
+struct Place {
+    tools: Tools,
+    directory: TempDir,
+}
+
+impl Place {
+    fn new() -> Option<Self> {
+        Some(Self { tools: Tools::find()?, directory: tempfile::tempdir().unwrap() })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// A raw image without partitions.
+    fn whole(&self, guest: &Guest) -> PathBuf {
+        let raw = self.path("disk.raw");
+        guest.disk(&self.tools, &raw, 32, Division::Whole);
+        raw
+    }
+
+    fn qcow2(&self, options: &[&str]) -> PathBuf {
+        let image = self.path("disk.qcow2");
+        self.tools.convert(&self.whole(&Guest::debian()), &image, &[&["-O", "qcow2"], options].concat());
+        image
+    }
+}
+
+fn check(image: &Path) -> Report {
+    let options = Options { limit: Duration::from_secs(20), ..Options::default() };
+    Image::open(image).unwrap().check(&options).unwrap()
+}
+
+fn found<'a>(report: &'a Report, id: &str) -> (Outcome, &'a str) {
+    let finding = report.findings.iter().find(|finding| finding.id == id).unwrap();
+    (finding.outcome, &finding.found)
+}
+
+/// No check of the guest has passed: nothing was seen of it.
+fn assert_guest_unseen(report: &Report) {
+    for finding in &report.findings {
+        let of_guest = !matches!(finding.group, image_check::Group::Container);
+        assert!(!of_guest || finding.outcome != Outcome::Pass, "{}", report.table());
+    }
+}
+
+fn patch(image: &Path, at: u64, bytes: &[u8]) {
+    File::options().write(true).open(image).unwrap().write_all_at(bytes, at).unwrap();
+}
+
+fn big_u64(image: &Path, at: u64) -> u64 {
+    let mut bytes = [0; 8];
+    File::open(image).unwrap().read_exact_at(&mut bytes, at).unwrap();
+    u64::from_be_bytes(bytes)
+}
+
+#[test]
+fn headers_that_make_no_sense_are_told() {
+    let Some(place) = Place::new() else { return };
+    let absurd: [(u64, &[u8], &str); 10] = [
+        (4, &9_u32.to_be_bytes(), "version 9"),
+        (20, &4_u32.to_be_bytes(), "clusters of 2^4"),
+        (20, &63_u32.to_be_bytes(), "clusters of 2^63"),
+        (24, &u64::MAX.to_be_bytes(), "cannot exist"),
+        (24, &(1_u64 << 62).to_be_bytes(), "larger table than QEMU opens"),
+        (24, &(1_u64 << 40).to_be_bytes(), "has 1 entries and needs 2048"),
+        (36, &u32::MAX.to_be_bytes(), "larger table than QEMU opens"),
+        (40, &3_u64.to_be_bytes(), "begins inside a cluster"),
+        (72, &(1_u64 << 40).to_be_bytes(), "features that are unknown"),
+        (96, &7_u32.to_be_bytes(), "reference counts of 2^7"),
+    ];
+    for (at, bytes, part) in absurd {
+        let image = place.qcow2(&[]);
+        patch(&image, at, bytes);
+        let report = check(&image);
+        let (outcome, text) = found(&report, "not-corrupt");
+        assert_eq!(outcome, Outcome::Fail, "{part}: {}", report.table());
+        assert!(text.contains(part), "{part}: {text}");
+        assert_guest_unseen(&report);
+    }
+    let mut head = std::fs::read(place.qcow2(&[])).unwrap();
+    head.truncate(40);
+    std::fs::write(place.path("short"), &head).unwrap();
+    assert_eq!(found(&check(&place.path("short")), "not-corrupt").0, Outcome::Fail);
+}
+
+#[test]
+fn tables_that_lead_astray_are_told() {
+    let Some(place) = Place::new() else { return };
+    let flaw = |spoil: &dyn Fn(&Path, u64, u64)| {
+        let image = place.qcow2(&[]);
+        let l1 = big_u64(&image, 40);
+        let l2 = big_u64(&image, l1) & 0x00ff_ffff_ffff_fe00;
+        spoil(&image, l1, l2);
+        let report = check(&image);
+        let (outcome, text) = found(&report, "not-corrupt");
+        assert_eq!(outcome, Outcome::Fail, "{}", report.table());
+        text.to_owned()
+    };
+    let text = flaw(&|image, l1, _| patch(image, l1, &(1_u64 << 63 | 1 << 40).to_be_bytes()));
+    assert!(text.contains("behind the file's end"), "{text}");
+    let text = flaw(&|image, l1, _| patch(image, l1, &(1_u64 << 63 | 0x200).to_be_bytes()));
+    assert!(text.contains("inside a cluster"), "{text}");
+    let text = flaw(&|image, _, l2| patch(image, l2, &(1_u64 << 63 | 1 << 40).to_be_bytes()));
+    assert!(text.contains("behind the file's end"), "{text}");
+    // Two of the disk's clusters in one of the file's, and one that holds the header.
+    let text = flaw(&|image, _, l2| patch(image, l2 + 8, &big_u64(image, l2).to_be_bytes()));
+    assert!(text.contains("another owner"), "{text}");
+    let text = flaw(&|image, l1, l2| patch(image, l2 + 8, &(1 << 63 | l1).to_be_bytes()));
+    assert!(text.contains("another owner"), "{text}");
+    // The count of the first cluster of data.
+    let text = flaw(&|image, _, l2| {
+        let block = big_u64(image, big_u64(image, 48));
+        let data = (big_u64(image, l2) & 0x00ff_ffff_ffff_fe00) / (64 << 10);
+        patch(image, block + data * 2, &[0, 0]);
+    });
+    assert!(text.contains("counted as free"), "{text}");
+    let text = flaw(&|image, _, _| {
+        let file = File::options().write(true).open(image).unwrap();
+        file.set_len(file.metadata().unwrap().len() - (64 << 10)).unwrap();
+    });
+    assert!(text.contains("cut short"), "{text}");
+}
+
+#[test]
+fn compressed_clusters_that_are_broken_or_too_long_end_the_look() {
+    let Some(place) = Place::new() else { return };
+    for kind in [&["-c"][..], &["-c", "-o", "compression_type=zstd"]] {
+        let image = place.qcow2(kind);
+        let l2 = big_u64(&image, big_u64(&image, 40)) & 0x00ff_ffff_ffff_fe00;
+        // The superblock of the file system is in the first cluster.
+        let offset = big_u64(&image, l2) & ((1 << 54) - 1);
+        patch(&image, offset, &market_testkit::noise(3, 64));
+        let report = check(&image);
+        assert_guest_unseen(&report);
+        assert!(found(&report, "root-password-locked").1.contains("compressed cluster"), "{}", report.table());
+    }
+}
+
+#[test]
+fn links_in_circles_and_names_of_control_characters_are_survived() {
+    let Some(place) = Place::new() else { return };
+    let guest = Guest::debian();
+    guest
+        .remove("/etc/ssh")
+        .link("/etc/ssh", "../etc/ssh2")
+        .link("/etc/ssh2", "/etc/ssh")
+        .link("/etc/udev", "../../../../../../../proc/self")
+        .write("/var/tmp/a\nPASS  fake\x1b[2J", b"")
+        .remove("/etc/hostname")
+        .link("/etc/hostname", "/dev/zero");
+    let report = check(&place.whole(&guest));
+    assert_eq!(found(&report, "no-ssh-host-keys").0, Outcome::Skip);
+    assert!(found(&report, "no-ssh-host-keys").1.contains("circle"));
+    assert_eq!(found(&report, "persistent-net-rules-empty").0, Outcome::Pass);
+    let (outcome, text) = found(&report, "tmp-empty");
+    assert!(outcome == Outcome::Warn && text.contains("a\\nPASS  fake\\u{1b}[2J"), "{text}");
+    assert!(!report.table().contains('\x1b') && !report.repair_script().contains('\x1b'));
+}
+
+#[test]
+fn directories_in_circles_end() {
+    let (Some(place), Some(debugfs)) = (Place::new(), require::program("debugfs", "e2fsprogs")) else { return };
+    let guest = Guest::debian();
+    guest.write("/var/log/deep/file", b"x");
+    let raw = place.whole(&guest);
+    for name in ["a", "b", "c"] {
+        let link = format!("ln /var/log /var/log/deep/{name}");
+        assert!(Command::new(&debugfs).args(["-w", "-R", &link]).arg(&raw).output().unwrap().status.success());
+    }
+    let report = check(&raw);
+    assert_eq!(found(&report, "logs-clean").0, Outcome::Warn, "{}", report.table());
+}
+
+#[test]
+fn sizes_that_an_inode_claims_are_not_believed() {
+    let (Some(place), Some(debugfs)) = (Place::new(), require::program("debugfs", "e2fsprogs")) else { return };
+    for (path, id) in
+        [("/etc", "machine-id-empty"), ("/etc/passwd", "root-password-locked"), ("/etc/ssh", "no-ssh-host-keys")]
+    {
+        let raw = place.whole(&Guest::debian());
+        let claim = format!("set_inode_field {path} size 1099511627776");
+        assert!(Command::new(&debugfs).args(["-w", "-R", &claim]).arg(&raw).output().unwrap().status.success());
+        let report = check(&raw);
+        assert_eq!(found(&report, id).0, Outcome::Skip, "{path}: {}", report.table());
+    }
+}
+
+#[test]
+fn an_extent_tree_that_shares_its_nodes_ends() {
+    let (Some(place), Some(debugfs)) = (Place::new(), require::program("debugfs", "e2fsprogs")) else { return };
+    let raw = place.path("disk.raw");
+    File::create(&raw).unwrap().set_len(32 << 20).unwrap();
+    let guest = Guest::debian();
+    guest.write("/srv/node", &market_testkit::noise(5, 5 * 4_096));
+    guest.ext4(&place.tools, &raw, 0, 32, &["-L", "root", "-b", "4096", "-O", "^metadata_csum"]);
+    let ask = |request: &str| {
+        let output = Command::new(&debugfs).args(["-R", request]).arg(&raw).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let node: u64 = ask("bmap /srv/node 0").trim().parse().unwrap();
+    // Four levels of nodes, each entry of which leads to the same next one; the leaf holds extents of no length.
+    for depth in 0..4_u16 {
+        let mut block = vec![0; 4_096];
+        block[..8].copy_from_slice(&[0x0a, 0xf3, 0x54, 0x01, 0x54, 0x01, depth as u8, 0]);
+        for entry in block[12..].chunks_exact_mut(12) {
+            let next = u32::try_from(node + u64::from(depth.saturating_sub(1))).unwrap();
+            if depth > 0 {
+                entry[4..8].copy_from_slice(&next.to_le_bytes());
+            }
+        }
+        patch(&raw, (node + u64::from(depth)) * 4_096, &block);
+    }
+    // "stat" tells where the inode is: "located at block N, offset M".
+    let imap = ask("imap /etc/passwd");
+    let number = |after: &str| -> u64 {
+        let rest = imap.split(after).nth(1).unwrap().trim_start();
+        let digits: String = rest.trim_start_matches("0x").chars().take_while(char::is_ascii_hexdigit).collect();
+        if rest.starts_with("0x") { u64::from_str_radix(&digits, 16).unwrap() } else { digits.parse().unwrap() }
+    };
+    let at = number("located at block") * 4_096 + number("offset");
+    let mut root = vec![0; 60];
+    root[..8].copy_from_slice(&[0x0a, 0xf3, 4, 0, 4, 0, 4, 0]);
+    for entry in root[12..].chunks_exact_mut(12) {
+        entry[4..8].copy_from_slice(&u32::try_from(node + 3).unwrap().to_le_bytes());
+    }
+    patch(&raw, at + 0x28, &root);
+    let report = check(&raw);
+    assert_ne!(found(&report, "machine-id-empty").0, Outcome::Skip, "{}", report.table());
+    assert_ne!(found(&report, "no-user-passwords").0, Outcome::Fail, "{}", report.table());
+}
+
+#[test]
+fn partition_tables_that_lead_astray_end() {
+    let Some(place) = Place::new() else { return };
+    let raw = place.path("disk.raw");
+    let disk = |division| Guest::debian().disk(&place.tools, &raw, 32, division);
+    // A chain of logical partitions that leads back to itself.
+    disk(Division::MbrLogical);
+    let mut link = [0; 16];
+    link[4] = 5;
+    link[12] = 1;
+    patch(&raw, 2_048 * 512 + 446 + 16, &link);
+    assert!(check(&raw).is_ready());
+    // The primary table is broken: its copy is at the end.
+    disk(Division::Gpt);
+    patch(&raw, 512 + 80, &u32::MAX.to_le_bytes());
+    assert!(check(&raw).is_ready(), "{}", check(&raw).table());
+    // Both are.
+    patch(&raw, (32 << 20) - 512 + 84, &u32::MAX.to_le_bytes());
+    let report = check(&raw);
+    assert_guest_unseen(&report);
+}
+
+#[test]
+fn any_damage_ends_in_a_report() {
+    let Some(place) = Place::new() else { return };
+    let mut random = Random::new(20_261_122);
+    let originals = [place.whole(&Guest::debian()), place.qcow2(&[]), place.qcow2(&["-c"])]
+        .map(|path| std::fs::read(path).unwrap());
+    let image = place.path("damaged");
+    for round in 0..150_u64 {
+        let mut bytes = originals[usize::try_from(round % 3).unwrap()].clone();
+        // Where metadata are: the first 2 MiB, half of the time; anywhere, otherwise.
+        let reach = if random.below(2) == 0 { 2 << 20 } else { bytes.len() as u64 };
+        for _ in 0..=random.below(200) {
+            let at = usize::try_from(random.below(reach.min(bytes.len() as u64))).unwrap();
+            bytes[at] = random.below(256) as u8;
+        }
+        if random.below(8) == 0 {
+            bytes.truncate(usize::try_from(random.below(bytes.len() as u64)).unwrap());
+        }
+        std::fs::write(&image, &bytes).unwrap();
+        let report = check(&image);
+        assert!(report.findings.len() > 30, "round {round}");
+        let head = check_head(&bytes, "stream", &Options::default().policy, &Options::default().declared);
+        assert_eq!(head.findings.len(), report.findings.len());
+        let _ = Image::open(&image).unwrap().summary(Duration::from_secs(20)).unwrap();
+    }
+}
+
+#[test]
+fn what_takes_too_long_is_a_skip() {
+    let Some(place) = Place::new() else { return };
+    let image = place.qcow2(&[]);
+    let options = Options { limit: Duration::ZERO, ..Options::default() };
+    let report = Image::open(&image).unwrap().check(&options).unwrap();
+    assert_guest_unseen(&report);
+    assert!(found(&report, "no-ssh-host-keys").1.contains("longer than 0 seconds"), "{}", report.table());
+}
+
+#[test]
+fn pipes_and_directories_are_refused_without_waiting() {
+    let directory = tempfile::tempdir().unwrap();
+    let pipe = directory.path().join("pipe");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).unwrap();
+    for path in [&pipe, directory.path()] {
+        let error = Image::open(path).err().unwrap().to_string();
+        assert!(error.contains("neither a file nor a block device"), "{error}");
+    }
+}

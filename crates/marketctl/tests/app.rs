@@ -1,0 +1,297 @@
+//! `marketctl app` as people call it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
+
+use market_core::encoding::decode;
+use market_core::template::Template;
+use market_testkit::guest::{Division, Guest, Tools};
+use market_testkit::{image, md5_file, require};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use tempfile::TempDir;
+
+const EXECUTABLE: &str = env!("CARGO_BIN_EXE_marketctl");
+
+fn app(arguments: &[&str]) -> Output {
+    Command::new(EXECUTABLE).arg("app").args(arguments).output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+const DESCRIPTION: &str = r#"
+name = "Debian 12"
+version = "12.1-1"
+publisher = "Example"
+description = """
+A "small" Debian.
+
+With more text: and a colon, a # and 'quotes'."""
+tags = ["debian", "linux"]
+url = "https://images.example.com/debian-12.qcow2"
+creation_time = 1795392332
+[vm]
+memory_mib = 768
+cpu = 0.5
+[context]
+start_script = 'echo "hi"'
+[template]
+INFO = 'quoted "text"'
+NIC = [{ network = "public" }, { network = "private" }]
+HOT_RESIZE = { cpu_hot_add_enabled = false }
+"#;
+
+fn built(directory: &Path, description: &str, image: &Path) -> (Output, PathBuf) {
+    let toml = directory.join("app.toml");
+    fs::write(&toml, description).unwrap();
+    let output = directory.join("out");
+    let paths = [&toml, image, output.as_path()].map(|path| path.to_str().unwrap());
+    (app(&["build", paths[0], "--image", paths[1], "--output", paths[2]]), output)
+}
+
+fn with_extension(directory: &Path, extension: &str) -> PathBuf {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let mut found: Vec<PathBuf> =
+        entries.filter(|path| path.extension().is_some_and(|found| found == extension)).collect();
+    assert_eq!(found.len(), 1, "{found:?}");
+    found.remove(0)
+}
+
+fn text(template: &Template, name: &str) -> String {
+    template.text(name).unwrap().unwrap().to_owned()
+}
+
+#[test]
+fn everything_that_publishing_needs_is_made_from_an_image_and_a_description() {
+    let Some(tools) = Tools::find() else { return };
+    let directory = TempDir::new().unwrap();
+    let (raw, disk) = (directory.path().join("disk.raw"), directory.path().join("disk.qcow2"));
+    Guest::debian().disk(&tools, &raw, 64, Division::Gpt);
+    tools.convert(&raw, &disk, &["-O", "qcow2"]);
+    let (output, out) = built(directory.path(), DESCRIPTION, &disk);
+    assert!(output.status.success(), "{}", stderr(&output));
+
+    let md5 = md5_file(&disk).unwrap();
+    let image = Template::parse(&fs::read(out.join("image.tmpl")).unwrap()).unwrap();
+    assert_eq!((text(&image, "PATH"), text(&image, "FORMAT")), (disk.to_str().unwrap().to_owned(), "qcow2".to_owned()));
+    assert_eq!(text(&image, "MD5"), md5);
+    let vm = Template::parse(&fs::read(out.join("vm.tmpl")).unwrap()).unwrap();
+    assert_eq!(vm.get("DISK").unwrap().key("IMAGE"), Some(&b"Debian 12"[..]));
+    let market_app = Template::parse(&fs::read(out.join("app.tmpl")).unwrap()).unwrap();
+    assert_eq!((text(&market_app, "NAME"), text(&market_app, "TYPE")), ("Debian 12".to_owned(), "IMAGE".to_owned()));
+    assert!(market_app.get("ORIGIN_ID").is_none());
+    let part = |name: &str| Template::parse(&decode(text(&market_app, name).as_bytes()).unwrap()).unwrap();
+    let vm = part("VMTEMPLATE64");
+    assert_eq!((text(&vm, "MEMORY"), text(&vm, "CPU")), ("768".to_owned(), "0.5".to_owned()));
+    assert_eq!(text(&vm, "INFO"), "quoted \"text\"");
+    assert_eq!(vm.get("CONTEXT").unwrap().key("START_SCRIPT"), Some(&b"echo \"hi\""[..]));
+    assert_eq!(vm.get_all("NIC").count(), 2);
+    assert_eq!(text(&vm, "SCHED_REQUIREMENTS"), "HYPERVISOR=kvm & ARCH=x86_64");
+    assert_eq!(text(&part("APPTEMPLATE64"), "DEV_PREFIX"), "vd");
+
+    let entry: Value = serde_json::from_slice(&fs::read(with_extension(&out, "json")).unwrap()).unwrap();
+    assert_eq!(entry["files"][0]["checksum"]["md5"], md5);
+    assert_eq!((&entry["os-id"], &entry["os-arch"]), (&json!("debian"), &json!("x86_64")));
+    let template: Value = serde_json::from_str(entry["opennebula_template"].as_str().unwrap()).unwrap();
+    assert_eq!(template["context"]["start_script"], "echo \\\"hi\\\"");
+    for entry in [with_extension(&out, "json"), with_extension(&out, "yaml")] {
+        let valid = app(&["validate", entry.to_str().unwrap()]);
+        assert!(valid.status.success(), "{}", stdout(&valid));
+        assert_eq!(stdout(&valid), "1 entries, 0 errors, 0 warnings\n");
+    }
+    let sums = Command::new("md5sum").args(["-c", "out/MD5SUMS"]).current_dir(directory.path()).output().unwrap();
+    assert!(sums.status.success(), "{}", stdout(&sums));
+    let (again, _) = built(directory.path(), DESCRIPTION, &disk);
+    assert_eq!(again.status.code(), Some(7));
+    assert!(stderr(&again).contains("nothing was written"), "{}", stderr(&again));
+}
+
+#[test]
+fn a_description_that_makes_no_sense_is_refused_with_its_line_or_field() {
+    let directory = TempDir::new().unwrap();
+    let disk = directory.path().join("disk.qcow2");
+    image::qcow2(&disk, 1 << 20, 1).unwrap();
+    for (from, to, part) in [
+        ("memory_mib = 768", "memory = 768", "line 13: unknown field `memory`"),
+        ("name = \"Debian 12\"", "name = \"\"", "name is empty"),
+        ("name = \"Debian 12\"", "name = \"a/b\\u0001\"", "name: OpenNebula takes no app called"),
+        ("https://images", "file:///images", "url is no http or https URL"),
+        ("cpu = 0.5", "cpu = -1.0", "cpu and memory_mib"),
+        ("INFO = ", "INFO = [[1]] #", "template.INFO is too deep"),
+        ("tags = ", "id = \"x\"\ntags = ", "\"x\" is no UUID"),
+    ] {
+        let (output, out) = built(directory.path(), &DESCRIPTION.replacen(from, to, 1), &disk);
+        assert_eq!(output.status.code(), Some(4), "{part}: {}", stderr(&output));
+        assert!(stderr(&output).lines().last().unwrap().contains(part), "{part}: {}", stderr(&output));
+        assert!(!out.exists());
+    }
+}
+
+/// An entry with which nothing is wrong.
+fn entry(id: u8, name: &str) -> Value {
+    json!({
+        "_id": {"$oid": format!("00000000-0000-4000-8000-0000000000{id:02}")},
+        "name": name, "version": "1", "publisher": "P", "description": "D", "short_description": "S", "tags": ["t"],
+        "format": "qcow2", "creation_time": 1_795_392_332, "os-arch": "x86_64", "hypervisor": "KVM",
+        "opennebula_version": "6.10, 7.0", "opennebula_template": "{\"cpu\": \"1\"}",
+        "files": [{
+            "name": "f", "url": "https://example.com/f", "type": "OS", "dev_prefix": "vd", "driver": "qcow2", "size": 1024,
+            "checksum": {"md5": "0".repeat(32), "sha256": "0".repeat(64)}, "md5": "0".repeat(32), "format": "qcow2",
+        }],
+    })
+}
+
+fn validated(entries: &Value) -> (Option<i32>, String) {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("list.json");
+    fs::write(&path, json!({ "appliances": entries }).to_string()).unwrap();
+    let output = app(&["validate", path.to_str().unwrap()]);
+    (output.status.code(), stdout(&output))
+}
+
+#[test]
+fn every_field_of_an_entry_is_looked_at() {
+    assert_eq!(validated(&json!([entry(1, "one"), entry(2, "two")])).0, Some(0));
+    let changes: [(&str, Value, &str); 20] = [
+        ("/_id/$oid", json!("../../etc"), "ERROR {f}: one: _id"),
+        ("/version", json!(1), "version is no text"),
+        ("/publisher", json!(""), "publisher is empty"),
+        ("/tags", json!(["a", 1]), "tags is no list of texts"),
+        ("/creation_time", json!("now"), "creation_time"),
+        ("/os-arch", json!("sparc"), "os-arch \"sparc\" is none of"),
+        ("/hypervisor", json!("virtualbox"), "hypervisor"),
+        ("/format", json!("vmdk"), "format \"vmdk\""),
+        ("/opennebula_template", json!("{"), "is no JSON"),
+        ("/opennebula_template", json!("{\"info\": \"a \\\"quote\\\"\"}"), "opennebula_template.info holds a quote"),
+        ("/opennebula_template", json!("{\"a b\": \"1\"}"), "no name of an attribute"),
+        ("/type", json!("ROCKET"), "type \"ROCKET\""),
+        ("/files", json!([]), "has 0 items"),
+        ("/files/0/url", json!("ftp://x/y"), "files.url"),
+        ("/files/0/type", json!("KERNEL"), "files.type"),
+        ("/files/0/dev_prefix", json!("zz"), "files.dev_prefix"),
+        ("/files/0/size", json!(-1), "files.size"),
+        ("/files/0/checksum/sha256", json!("xyz"), "files.checksum.sha256"),
+        ("/files/0/md5", json!("1".repeat(32)), "files.md5 is not what checksum.md5 is"),
+        ("/name", json!(null), "name is no text"),
+    ];
+    for (pointer, value, part) in changes {
+        let mut wrong = entry(1, "one");
+        wrong["type"] = json!("IMAGE");
+        *wrong.pointer_mut(pointer).unwrap() = value;
+        let (code, text) = validated(&json!([wrong]));
+        assert_eq!(code, Some(1), "{pointer}: {text}");
+        assert!(text.contains(part.trim_start_matches("ERROR {f}: ")), "{pointer}: {text}");
+        assert!(text.contains(" 1 errors"), "{pointer}: {text}");
+    }
+    let mut numbers = entry(1, "one");
+    numbers["opennebula_template"] = json!("{\"cpu\": 1, \"os\": {\"acpi\": true}}");
+    let (code, text) = validated(&json!([numbers]));
+    assert!(
+        code == Some(0) && text.contains("2 warnings") && text.contains("opennebula_template.os.acpi is true"),
+        "{text}"
+    );
+}
+
+#[test]
+fn entries_are_looked_at_together() {
+    let (code, text) = validated(&json!([entry(1, "one"), entry(1, "two")]));
+    assert!(code == Some(1) && text.contains("_id is that of \"one\""), "{text}");
+    let (code, text) = validated(&json!([entry(1, "one"), entry(2, "one")]));
+    assert!(code == Some(1) && text.contains("in the series 7.0"), "{text}");
+    let mut old = entry(2, "one");
+    old["opennebula_version"] = json!("5.12");
+    assert_eq!(validated(&json!([entry(1, "one"), old])).0, Some(0));
+    let made_of = |kind: &str, field: &str, parts: Value| {
+        let mut entry = entry(3, "made of others");
+        entry["type"] = json!(kind);
+        entry[field] = parts;
+        entry.as_object_mut().unwrap().remove("files");
+        entry
+    };
+    let vm = made_of("VMTEMPLATE", "disks", json!(["one"]));
+    assert_eq!(validated(&json!([entry(1, "one"), vm])).0, Some(0));
+    let (code, text) = validated(&json!([vm]));
+    assert!(code == Some(1) && text.contains("disks names \"one\", which none of the files has"), "{text}");
+    let service = made_of("SERVICE_TEMPLATE", "roles", json!({"front": "one"}));
+    let (code, text) = validated(&json!([service]));
+    assert!(code == Some(1) && text.contains("roles names \"one\""), "{text}");
+}
+
+#[test]
+fn what_is_no_list_of_entries_is_refused_in_one_line() {
+    let directory = TempDir::new().unwrap();
+    for (name, content) in [
+        ("list.json", "[1"),
+        ("list.json", "7"),
+        ("entry.yaml", "a: [\n"),
+        ("entry.yaml", "a: &a [x, x]\nb: &b [*a, *a]\nc: *nowhere\n"),
+        ("list.json", "{\"appliances\": 1}"),
+    ] {
+        let path = directory.path().join(name);
+        fs::write(&path, content).unwrap();
+        let output = app(&["validate", path.to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(2), "{content}: {}", stdout(&output));
+        assert_eq!(stderr(&output).lines().count(), 1, "{}", stderr(&output));
+    }
+    // Aliases of aliases: a document of a line that would fill the memory.
+    let mut bomb = "a0: &a0 [x,x,x,x,x,x,x,x,x]\n".to_owned();
+    for level in 1..12 {
+        let below = format!("*a{},", level - 1).repeat(9);
+        bomb.push_str(&format!("a{level}: &a{level} [{below}]\n"));
+    }
+    let path = directory.path().join("bomb.yaml");
+    fs::write(&path, bomb).unwrap();
+    assert_eq!(app(&["validate", path.to_str().unwrap()]).status.code(), Some(2));
+}
+
+#[test]
+fn the_public_marketplaces_are_read_as_they_are() {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
+    for (name, entries) in [("appliances_opennebula.json", 139), ("appliances_community.json", 14)] {
+        let path = data.join(name);
+        if !require::data(&path) {
+            continue;
+        }
+        let output = app(&["validate", path.to_str().unwrap(), "--format", "json"]);
+        let problems: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+        // What is wrong with them: parts that another marketplace, or nobody, has.
+        let other = |problem: &&Value| problem["level"] == "ERROR" && problem["field"] != "disks";
+        assert_eq!(problems.iter().filter(other).count(), 0, "{problems:?}");
+        let table = stdout(&app(&["validate", path.to_str().unwrap()]));
+        assert!(table.lines().last().unwrap().starts_with(&format!("{entries} entries")), "{table}");
+    }
+}
+
+#[test]
+fn a_description_of_a_xen_machine_becomes_a_template() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("ubuntu.xen");
+    fs::write(&path, "name = \"ubuntu1204\"\nmemory = 512\ndisk = ['file:/i/u.img,xvda,w']\nvif = ['bridge=br0']\nbootloader = \"pygrub\"\nvnc = 1\n").unwrap();
+    let output = app(&["convert", path.to_str().unwrap(), "--image", "Ubuntu"]);
+    assert!(output.status.success() && stderr(&output).contains("line 6: vnc is left out"), "{}", stderr(&output));
+    let template = Template::parse(&output.stdout).unwrap();
+    assert_eq!(template.get("DISK").unwrap().key("IMAGE"), Some(&b"Ubuntu"[..]));
+    fs::write(&path, "memory = __import__('os').system('id')\n").unwrap();
+    let refused = app(&["convert", path.to_str().unwrap()]);
+    assert_eq!(refused.status.code(), Some(4));
+    assert!(stderr(&refused).contains("line 1"), "{}", stderr(&refused));
+}
+
+#[test]
+fn completions_and_the_manual_are_printed() {
+    let run = |arguments: &[&str]| Command::new(EXECUTABLE).args(arguments).output().unwrap();
+    for shell in ["bash", "zsh", "fish"] {
+        let output = run(&["completions", shell]);
+        assert!(output.status.success() && stdout(&output).contains("prepare"));
+    }
+    let manual = stdout(&run(&["man"]));
+    for name in ["marketctl", "marketctl-image-check", "marketctl-app-validate"] {
+        assert!(manual.contains(&name.replace('-', "\\-")), "{name}");
+    }
+}
