@@ -7,7 +7,9 @@
 
 use crate::disk::Disk;
 use crate::head::little_u32;
+use crate::journal::{self, ESCAPED_BYTES, Logged};
 use crate::time::Deadline;
+use std::collections::HashMap;
 use std::ops::Range;
 
 /// Why something cannot be read, for the one who asked.
@@ -27,7 +29,7 @@ const SIXTY_FOUR_BITS: u32 = 0x80;
 /// Those that change nothing for a reader of this kind, or that it knows: file types, extents, 64 bits, protection against two
 /// mounts, flexible groups, large attributes, checksum seeds, large directories, inline data, encryption, case folding.
 const UNDERSTOOD: u32 =
-    0x2 | 0x40 | SIXTY_FOUR_BITS | 0x100 | 0x200 | 0x400 | 0x2000 | 0x4000 | 0x8000 | 0x1_0000 | 0x2_0000;
+    RECOVER | 0x2 | 0x40 | SIXTY_FOUR_BITS | 0x100 | 0x200 | 0x400 | 0x2000 | 0x4000 | 0x8000 | 0x1_0000 | 0x2_0000;
 
 /// Bits of an inode's flags.
 const ENCRYPTED: u32 = 0x800;
@@ -69,6 +71,8 @@ pub(crate) struct Ext {
     /// Its UUID, in lower case.
     pub(crate) uuid: String,
     pub(crate) label: String,
+    /// Blocks that are in the journal.
+    logged: HashMap<u64, Logged>,
 }
 
 /// What an inode is.
@@ -100,19 +104,12 @@ pub(crate) struct Look<'a> {
 }
 
 impl Ext {
-    /// The file system that begins where a stretch of the disk does.
-    pub(crate) fn open(disk: &mut Disk, stretch: Range<u64>) -> Result<Self, Flaw> {
-        let superblock = disk.read_most(stretch.start + 1_024, 1_024).map_err(|error| error.to_string())?;
+    /// The file system that begins where a stretch of the disk does; its journal is read where it was not unmounted.
+    pub(crate) fn open(look: &mut Look<'_>, stretch: Range<u64>) -> Result<Self, Flaw> {
+        let superblock = look.disk.read_most(stretch.start + 1_024, 1_024).map_err(|error| error.to_string())?;
         let number = |at| little_u32(&superblock, at).unwrap_or_default();
         let small = |at: usize| number(at) & 0xffff;
         let features = number(0x60);
-        if features & RECOVER != 0 {
-            return Err(
-                "the file system was not unmounted, and its journal is not read here (e2fsck -p, or boot it and shut \
-                        it down)"
-                    .to_owned(),
-            );
-        }
         if features & !UNDERSTOOD != 0 {
             return Err(format!("the file system has features that are not read here ({:#x})", features & !UNDERSTOOD));
         }
@@ -134,7 +131,7 @@ impl Ext {
         if !sound {
             return Err("the file system's superblock makes no sense".to_owned());
         }
-        Ok(Self {
+        let mut ext = Self {
             stretch,
             block_bytes,
             blocks,
@@ -146,7 +143,13 @@ impl Ext {
             descriptors: if block_bytes == 1_024 { 2 } else { 1 },
             uuid: uuid(&superblock[0x68..0x78]),
             label: String::from_utf8_lossy(until_zero(&superblock[0x78..0x88])).into_owned(),
-        })
+            logged: HashMap::new(),
+        };
+        if features & RECOVER != 0 {
+            let inode = ext.inode(look, number(0xe0))?;
+            ext.logged = journal::read(&ext, look, &inode)?;
+        }
+        Ok(ext)
     }
 
     /// The root directory.
@@ -160,10 +163,22 @@ impl Ext {
         if end > self.blocks * self.block_bytes {
             return Err("the file system points behind its own end".to_owned());
         }
-        look.disk.read(self.stretch.start + position, buffer).map_err(|error| error.to_string())
+        let (block, within) = (position / self.block_bytes, position % self.block_bytes);
+        let logged = self.logged.get(&block).copied();
+        let place = logged.map_or(block, |logged| logged.place);
+        if within + buffer.len() as u64 > self.block_bytes || place >= self.blocks {
+            return Err("the file system's structures lie across blocks, or behind its end".to_owned());
+        }
+        let start = self.stretch.start + place * self.block_bytes + within;
+        look.disk.read(start, buffer).map_err(|error| error.to_string())?;
+        if logged.is_some_and(|logged| logged.escaped) {
+            let bytes = ESCAPED_BYTES.iter().skip(usize::try_from(within).unwrap_or(usize::MAX));
+            buffer.iter_mut().zip(bytes).for_each(|(byte, escaped)| *byte = *escaped);
+        }
+        Ok(())
     }
 
-    fn block(&self, look: &mut Look<'_>, number: u64) -> Result<Vec<u8>, Flaw> {
+    pub(crate) fn block(&self, look: &mut Look<'_>, number: u64) -> Result<Vec<u8>, Flaw> {
         let mut block = vec![0; usize::try_from(self.block_bytes).unwrap_or_default()];
         self.read(look, number.saturating_mul(self.block_bytes), &mut block)?;
         Ok(block)
@@ -186,7 +201,7 @@ impl Ext {
     }
 
     /// The block of the disk that holds a file's block; `None` for a hole.
-    fn place(&self, look: &mut Look<'_>, inode: &Inode, block: u64) -> Result<Option<u64>, Flaw> {
+    pub(crate) fn place(&self, look: &mut Look<'_>, inode: &Inode, block: u64) -> Result<Option<u64>, Flaw> {
         if inode.flags & EXTENTS != 0 { self.by_extents(look, inode, block) } else { self.by_map(look, inode, block) }
     }
 

@@ -1,7 +1,7 @@
 //! The system on a disk: where it is, and what the checks and the summary ask of it.
 
 use crate::disk::Disk;
-use crate::ext::{Budget, Ext, until_zero};
+use crate::ext::{Budget, Ext, Look, until_zero};
 use crate::partition::{self, Partition, Table};
 use crate::time::Deadline;
 use crate::tree::{Tree, Unread, shown};
@@ -117,7 +117,10 @@ impl Guest {
     pub(crate) fn find(mut disk: Disk, layout: &Layout, deadline: Deadline) -> Result<Self, String> {
         let mut filesystems: Vec<Option<Result<Ext, String>>> = Vec::new();
         for volume in &layout.volumes {
-            let open = || Ext::open(&mut disk, volume.stretch.clone());
+            let open = || {
+                let mut budget = Budget::new(deadline);
+                Ext::open(&mut Look { disk: &mut disk, budget: &mut budget }, volume.stretch.clone())
+            };
             filesystems.push((volume.content == Content::Ext).then(open));
         }
         let mut reasons: Vec<String> = layout.volumes.iter().map(Volume::describe).collect();

@@ -7,6 +7,7 @@ mod ext;
 mod guest;
 mod head;
 mod image;
+mod journal;
 mod pages;
 mod partition;
 mod policy;

@@ -404,3 +404,14 @@ fn the_minimal_policy_has_the_guides_rules_alone() {
     let report = check_with(&place.path("disk.qcow2"), &Options { policy, ..Options::default() });
     assert!(report.is_ready() && report.count(Outcome::Warn) == 1 && report.policy == "ours");
 }
+
+#[test]
+fn the_documentation_has_every_check_and_its_severity() {
+    let page = include_str!("../../../docs/image-check.md");
+    let rows: Vec<Vec<&str>> = page.lines().map(|line| line.split('|').map(str::trim).collect()).collect();
+    for check in checks() {
+        let row = rows.iter().find(|row| row.get(1).is_some_and(|ids| ids.split(", ").any(|id| id == check.id)));
+        let severity = format!("{:?}", check.severity).to_uppercase();
+        assert_eq!(row.unwrap_or_else(|| panic!("{} is not there", check.id))[2], severity, "{}", check.id);
+    }
+}

@@ -314,3 +314,50 @@ fn pipes_and_directories_are_refused_without_waiting() {
         assert!(error.contains("neither a file nor a block device"), "{error}");
     }
 }
+
+#[test]
+fn what_is_only_in_the_journal_is_seen() {
+    let (Some(place), Some(debugfs)) = (Place::new(), require::program("debugfs", "e2fsprogs")) else { return };
+    let fsck = require::program("e2fsck", "e2fsprogs").unwrap();
+    for (options, open) in [(&[][..], ""), (&[], "-c"), (&["-O", "^64bit,^metadata_csum"], ""), (&["-t", "ext3"], "")] {
+        let raw = place.path("disk.raw");
+        File::create(&raw).unwrap().set_len(64 << 20).unwrap();
+        let base = ["-L", "root", "-b", "4096", "-J", "size=4"];
+        Guest::debian().ext4(&place.tools, &raw, 0, 64, &[&base[..], options].concat());
+        let debug = |flags: &[&str], request: &str| {
+            let output = Command::new(&debugfs).args(flags).args(["-R", request]).arg(&raw).output().unwrap();
+            String::from_utf8(output.stdout).unwrap()
+        };
+        let block = debug(&[], "bmap /etc/shadow 0").trim().to_owned();
+        let name = debug(&[], "bmap /etc/hostname 0").trim().to_owned();
+        // Two transactions: the second one has the last word on the one block, and revokes the other.
+        let block_of = |text: &str| {
+            let mut bytes = text.as_bytes().to_vec();
+            bytes.resize(4_096, b'\n');
+            bytes
+        };
+        let (script, file) = (place.path("script"), place.path("blocks"));
+        let write = |request: &str, blocks: &[u8]| {
+            std::fs::write(&file, blocks).unwrap();
+            std::fs::write(&script, format!("jo {open}\njw {request} {}\njc\n", file.display())).unwrap();
+            let output = Command::new(&debugfs).args(["-w", "-f"]).arg(&script).arg(&raw).output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        };
+        let first = [block_of("root:$6$first$hash:1::::::\n"), block_of("first.example.com\n")].concat();
+        write(&format!("-b {block},{name}"), &first);
+        write(&format!("-r {name} -b {block}"), &block_of("root:$6$second$hash:1::::::\nnobody::1::::::\n"));
+        assert!(debug(&[], "features").contains("needs_recovery"), "{}", debug(&[], "features"));
+        let before = market_testkit::md5_file(&raw).unwrap();
+        let report = check(&raw);
+        assert!(found(&report, "no-user-passwords").1.contains("needs no password"), "{options:?}: {}", report.table());
+        assert_eq!(found(&report, "root-password-locked").0, Outcome::Fail);
+        assert_eq!(found(&report, "hostname-generic").1, "localhost");
+        assert_eq!(market_testkit::md5_file(&raw).unwrap(), before);
+        // The kernel's own tool finds the same.
+        Command::new(&fsck).args(["-fy"]).arg(&raw).output().unwrap();
+        assert!(debug(&[], "cat /etc/shadow").starts_with("root:$6$second"));
+        let after = check(&raw);
+        let outcomes = |report: &Report| report.findings.iter().map(|finding| finding.outcome).collect::<Vec<_>>();
+        assert_eq!(outcomes(&after), outcomes(&report), "{}", after.table());
+    }
+}

@@ -1,0 +1,160 @@
+//! The journal of an ext3 or ext4 that was not unmounted: which of its blocks stand for blocks of the file system. Nothing is
+//! written; a reader looks there instead.
+//!
+//! Checksums of the journal are not verified: a transaction counts when its commit is there. Source of the facts: the kernel's
+//! `Documentation/filesystems/ext4/journal.rst`.
+
+use crate::ext::{Ext, Flaw, Inode, Look};
+use crate::head::{big_u32, big_u64};
+use std::collections::HashMap;
+
+const MAGIC: u32 = 0xc03b_3998;
+/// Kinds of blocks.
+const DESCRIPTOR: u32 = 1;
+const COMMIT: u32 = 2;
+const REVOKE: u32 = 5;
+
+/// Bits of the journal's `s_feature_incompat`.
+const SIXTY_FOUR_BITS: u32 = 2;
+const CHECKSUM_2: u32 = 8;
+const CHECKSUM_3: u32 = 0x10;
+/// Those that are understood: revocations, 64 bits, commits in any order, checksums.
+const UNDERSTOOD: u32 = 1 | SIXTY_FOUR_BITS | 4 | CHECKSUM_2 | CHECKSUM_3;
+
+/// Flags of a tag.
+const ESCAPED: u32 = 1;
+const SAME_UUID: u32 = 2;
+const LAST_TAG: u32 = 8;
+
+/// The largest journal that `mkfs` makes has as many blocks.
+const MOST_BLOCKS: u64 = 1 << 18;
+/// Blocks that one may stand for, or revoke.
+const MOST_ENTRIES: usize = 200_000;
+
+/// A block of the file system as the journal has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Logged {
+    /// Where it is, a block of the file system too.
+    pub(crate) place: u64,
+    /// Its first four bytes are the journal's magic number, which was taken out of it.
+    pub(crate) escaped: bool,
+}
+
+/// The bytes that stand at the beginning of an escaped block.
+pub(crate) const ESCAPED_BYTES: [u8; 4] = MAGIC.to_be_bytes();
+
+/// Reads the journal in an inode.
+pub(crate) fn read(ext: &Ext, look: &mut Look<'_>, inode: &Inode) -> Result<HashMap<u64, Logged>, Flaw> {
+    let superblock = block(ext, look, inode, 0)?.1;
+    let word = |at| big_u32(&superblock, at).unwrap_or_default();
+    if word(0) != MAGIC || !matches!(word(4), 3 | 4) {
+        return Err("the file system was not unmounted, and it has no journal".to_owned());
+    }
+    let features = if word(4) == 4 { word(0x28) } else { 0 };
+    if features & !UNDERSTOOD != 0 {
+        return Err(format!("the file system was not unmounted, and its journal is not read here ({features:#x})"));
+    }
+    let (blocks, first, start) = (u64::from(word(0x10)), u64::from(word(0x14)), u64::from(word(0x1c)));
+    if start == 0 {
+        return Ok(HashMap::new());
+    }
+    if blocks > MOST_BLOCKS || first == 0 || first >= blocks || !(first..blocks).contains(&start) {
+        return Err("the file system was not unmounted, and its journal makes no sense".to_owned());
+    }
+    let mut log = Log { ext, inode, features, first, blocks, at: start, left: blocks - first };
+    log.replay(look, word(0x18))
+}
+
+fn block(ext: &Ext, look: &mut Look<'_>, inode: &Inode, index: u64) -> Result<(u64, Vec<u8>), Flaw> {
+    let place = ext.place(look, inode, index)?.ok_or("the journal of the file system has holes")?;
+    Ok((place, ext.block(look, place)?))
+}
+
+struct Log<'a> {
+    ext: &'a Ext,
+    inode: &'a Inode,
+    features: u32,
+    first: u64,
+    blocks: u64,
+    at: u64,
+    left: u64,
+}
+
+impl Log<'_> {
+    /// The next block's number in the journal; `None` when all have been seen.
+    fn step(&mut self) -> Option<u64> {
+        self.left = self.left.checked_sub(1)?;
+        let here = self.at;
+        self.at = if here + 1 >= self.blocks { self.first } else { here + 1 };
+        Some(here)
+    }
+
+    /// Every transaction that was committed.
+    fn replay(&mut self, look: &mut Look<'_>, mut sequence: u32) -> Result<HashMap<u64, Logged>, Flaw> {
+        let mut logged: HashMap<u64, (u32, Logged)> = HashMap::new();
+        let mut revoked: HashMap<u64, u32> = HashMap::new();
+        let (mut new, mut new_revoked) = (Vec::new(), Vec::new());
+        while let Some(here) = self.step() {
+            let (_, content) = block(self.ext, look, self.inode, here)?;
+            let word = |at| big_u32(&content, at).unwrap_or_default();
+            if word(0) != MAGIC || word(8) != sequence {
+                break;
+            }
+            match word(4) {
+                DESCRIPTOR => self.tags(look, &content, &mut new)?,
+                REVOKE => self.revocations(&content, &mut new_revoked),
+                COMMIT => {
+                    logged.extend(new.drain(..).map(|(block, place)| (block, (sequence, place))));
+                    revoked.extend(new_revoked.drain(..).map(|block| (block, sequence)));
+                    sequence = sequence.wrapping_add(1);
+                }
+                _ => break,
+            }
+            if new.len() + logged.len() > MOST_ENTRIES || new_revoked.len() + revoked.len() > MOST_ENTRIES {
+                return Err("the file system was not unmounted, and its journal is too full to be read".to_owned());
+            }
+        }
+        // What was revoked later than it was logged is not what the block holds. Numbers wrap around.
+        let is_revoked =
+            |block: &u64, logged: u32| revoked.get(block).is_some_and(|&at| at.wrapping_sub(logged) as i32 >= 0);
+        logged.retain(|block, (sequence, _)| !is_revoked(block, *sequence));
+        Ok(logged.into_iter().map(|(block, (_, place))| (block, place)).collect())
+    }
+
+    /// The blocks behind a descriptor, and what each of them stands for.
+    fn tags(&mut self, look: &mut Look<'_>, descriptor: &[u8], found: &mut Vec<(u64, Logged)>) -> Result<(), Flaw> {
+        let wide = self.features & SIXTY_FOUR_BITS != 0;
+        let new_form = self.features & CHECKSUM_3 != 0;
+        let short = 8 + if wide { 4 } else { 0 } + if self.features & CHECKSUM_2 != 0 { 2 } else { 0 };
+        let bytes = if new_form { 16 } else { short };
+        let mut at = 12;
+        while let Some(tag) = descriptor.get(at..at + bytes) {
+            let low = u64::from(big_u32(tag, 0).unwrap_or_default());
+            let flags = if new_form {
+                big_u32(tag, 4).unwrap_or_default()
+            } else {
+                u32::from(u16::from_be_bytes([tag[6], tag[7]]))
+            };
+            let high = if wide { u64::from(big_u32(tag, 8).unwrap_or_default()) } else { 0 };
+            let Some(here) = self.step() else { return Ok(()) };
+            let place = self.ext.place(look, self.inode, here)?.ok_or("the journal of the file system has holes")?;
+            found.push((low | high << 32, Logged { place, escaped: flags & ESCAPED != 0 }));
+            at += bytes + if flags & SAME_UUID == 0 { 16 } else { 0 };
+            if flags & LAST_TAG != 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn revocations(&self, content: &[u8], found: &mut Vec<u64>) {
+        const HEADER_BYTES: usize = 16;
+        let used = (big_u32(content, 12).unwrap_or_default() as usize).min(content.len());
+        let entries = content.get(HEADER_BYTES..used).unwrap_or_default();
+        if self.features & SIXTY_FOUR_BITS != 0 {
+            found.extend(entries.chunks_exact(8).filter_map(|entry| big_u64(entry, 0)));
+        } else {
+            found.extend(entries.chunks_exact(4).filter_map(|entry| big_u32(entry, 0)).map(u64::from));
+        }
+    }
+}
