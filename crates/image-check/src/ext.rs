@@ -11,6 +11,7 @@ use crate::journal::{self, ESCAPED_BYTES, Logged};
 use crate::time::Deadline;
 use std::collections::HashMap;
 use std::ops::Range;
+use std::rc::Rc;
 
 /// Why something cannot be read, for the one who asked.
 pub(crate) type Flaw = String;
@@ -19,6 +20,8 @@ pub(crate) type Flaw = String;
 const MOST_BLOCKS: u64 = 1 << 20;
 /// The largest directory that is read.
 const LARGEST_DIRECTORY_BYTES: u64 = 4 << 20;
+/// Names of one directory.
+const MOST_NAMES: usize = 50_000;
 /// The longest target of a link.
 const LONGEST_LINK_BYTES: u64 = 4_096;
 const ROOT_INODE: u32 = 2;
@@ -48,8 +51,18 @@ impl Budget {
         Self { blocks: MOST_BLOCKS, deadline }
     }
 
+    /// The budget itself; nothing is left here.
+    pub(crate) fn take(&mut self) -> Self {
+        Self { blocks: std::mem::take(&mut self.blocks), deadline: self.deadline }
+    }
+
+    /// Whether there is time left.
+    pub(crate) fn check(&self) -> Result<(), Flaw> {
+        self.deadline.check().map_err(|error| error.to_string())
+    }
+
     fn spend(&mut self) -> Result<(), Flaw> {
-        self.deadline.check().map_err(|error| error.to_string())?;
+        self.check()?;
         self.blocks =
             self.blocks.checked_sub(1).ok_or("more of the file system would have to be read than is sensible")?;
         Ok(())
@@ -72,7 +85,7 @@ pub(crate) struct Ext {
     pub(crate) uuid: String,
     pub(crate) label: String,
     /// Blocks that are in the journal.
-    logged: HashMap<u64, Logged>,
+    logged: Rc<HashMap<u64, Logged>>,
 }
 
 /// What an inode is.
@@ -94,7 +107,7 @@ pub(crate) struct Inode {
     /// Extents, block numbers, or the beginning of the data itself.
     root: [u8; 60],
     /// The rest of data that lie in the inode.
-    inline: Vec<u8>,
+    pub(crate) inline: Vec<u8>,
 }
 
 /// The disk and the budget that a look needs.
@@ -143,11 +156,11 @@ impl Ext {
             descriptors: if block_bytes == 1_024 { 2 } else { 1 },
             uuid: uuid(&superblock[0x68..0x78]),
             label: String::from_utf8_lossy(until_zero(&superblock[0x78..0x88])).into_owned(),
-            logged: HashMap::new(),
+            logged: Rc::default(),
         };
         if features & RECOVER != 0 {
             let inode = ext.inode(look, number(0xe0))?;
-            ext.logged = journal::read(&ext, look, &inode)?;
+            ext.logged = Rc::new(journal::read(&ext, look, &inode)?);
         }
         Ok(ext)
     }
@@ -382,6 +395,9 @@ fn parse_entries(mut block: &[u8], found: &mut Vec<(Vec<u8>, u32)>) -> Result<()
         let name = entry.get(8..8 + usize::from(entry[6])).ok_or("a directory of the file system makes no sense")?;
         if inode != 0 && !matches!(name, b"" | b"." | b"..") {
             found.push((name.to_vec(), inode));
+        }
+        if found.len() > MOST_NAMES {
+            return Err("a directory has more names than are read".to_owned());
         }
         block = rest;
     }

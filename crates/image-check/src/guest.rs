@@ -37,7 +37,12 @@ pub(crate) struct Layout {
 
 impl Layout {
     pub(crate) fn read(disk: &mut Disk) -> io::Result<Self> {
+        const MOST_PARTITIONS: usize = 64;
         let (table, partitions) = partition::read(disk)?;
+        if partitions.len() > MOST_PARTITIONS {
+            let cause = format!("{} partitions are more than a system has", partitions.len());
+            return Err(io::Error::new(io::ErrorKind::InvalidData, cause));
+        }
         let mut volumes = Vec::new();
         for partition in partitions {
             let stretch = partition.start..partition.start + partition.bytes;
@@ -66,6 +71,7 @@ impl Layout {
 /// A line of the guest's fstab.
 #[derive(Clone, Debug)]
 pub(crate) struct Mount {
+    /// As `mount` is told it.
     pub(crate) device: String,
     pub(crate) place: String,
     pub(crate) kind: String,
@@ -81,7 +87,11 @@ impl Mount {
     }
 
     pub(crate) fn is_automatic(&self) -> bool {
-        !self.options.split(',').any(|option| option == "noauto")
+        !self.has("noauto")
+    }
+
+    fn has(&self, wanted: &str) -> bool {
+        self.options.split(',').any(|option| option == wanted)
     }
 }
 
@@ -101,6 +111,8 @@ pub(crate) struct Account {
     pub(crate) uid: u64,
     pub(crate) home: String,
     pub(crate) password: Password,
+    /// It stands in /etc/passwd itself, which tools that lock passwords leave alone.
+    pub(crate) is_in_passwd: bool,
 }
 
 /// A system that was found.
@@ -115,59 +127,75 @@ pub(crate) struct Guest {
 impl Guest {
     /// Finds the root file system and mounts what belongs below it; or says why there is none to look at.
     pub(crate) fn find(mut disk: Disk, layout: &Layout, deadline: Deadline) -> Result<Self, String> {
+        let mut budget = Budget::new(deadline);
+        let mut reasons: Vec<String> = layout.volumes.iter().map(Volume::describe).collect();
         let mut filesystems: Vec<Option<Result<Ext, String>>> = Vec::new();
         for volume in &layout.volumes {
-            let open = || {
-                let mut budget = Budget::new(deadline);
-                Ext::open(&mut Look { disk: &mut disk, budget: &mut budget }, volume.stretch.clone())
-            };
-            filesystems.push((volume.content == Content::Ext).then(open));
+            let mut look = Look { disk: &mut disk, budget: &mut budget };
+            let mut open = || Ext::open(&mut look, volume.stretch.clone());
+            filesystems.push((volume.content == Content::Ext).then(&mut open));
         }
-        let mut reasons: Vec<String> = layout.volumes.iter().map(Volume::describe).collect();
+        let mut roots = Vec::new();
         for (index, filesystem) in filesystems.iter().enumerate() {
             let Some(filesystem) = filesystem else { continue };
             let opened = filesystem.clone().map_err(Unread).and_then(|ext| {
-                let tree = Tree::new(disk_taken(&mut disk), Budget::new(deadline), ext);
-                match is_system(&tree) {
-                    Ok(true) => Ok(Some(tree)),
-                    other => {
-                        disk = tree.into_disk();
-                        other.map(|_| None)
-                    }
-                }
+                let tree = Tree::new(std::mem::replace(&mut disk, Disk::none()), budget.take(), ext);
+                let found = is_system(&tree);
+                (disk, budget) = tree.into_parts();
+                found
             });
             match opened {
-                Ok(Some(tree)) => return Ok(Self::of(tree, index, layout, &filesystems)),
-                Ok(None) => {}
+                Ok(true) => roots.push(index),
+                Ok(false) => {}
                 Err(Unread(reason)) => reasons[index] = format!("{} ({reason})", reasons[index]),
             }
         }
-        let hidden = layout.volumes.iter().any(|volume| volume.content.may_hide_a_system());
-        let cause = if hidden { "the system is where nothing can be read" } else { "no Linux system was found" };
         reasons.truncate(8);
-        Err(format!("{cause}: {}", reasons.join(", ")))
+        let all = reasons.join(", ");
+        let hidden = layout.volumes.iter().any(|volume| volume.content.may_hide_a_system());
+        match roots[..] {
+            [root] => {
+                let Some(Some(Ok(ext))) = filesystems.get(root) else { return Err(all) };
+                Self::of(Tree::new(disk, budget, ext.clone()), root, layout, &filesystems, hidden)
+                    .map_err(|cause| format!("{cause}: {all}"))
+            }
+            [] if hidden => Err(format!("the system is where nothing can be read: {all}")),
+            [] => Err(format!("no Linux system was found: {all}")),
+            _ => Err(format!("which of {} systems starts is unknown: {all}", roots.len())),
+        }
     }
 
-    fn of(tree: Tree, root: usize, layout: &Layout, filesystems: &[Option<Result<Ext, String>>]) -> Self {
+    fn of(
+        tree: Tree,
+        root: usize,
+        layout: &Layout,
+        filesystems: &[Option<Result<Ext, String>>],
+        hidden: bool,
+    ) -> Result<Self, String> {
         let mounts = mounts(&tree);
+        let mut explains_hidden = false;
         for mount in mounts.iter().flatten() {
-            let below =
-                mount.place.starts_with('/') && mount.place != "/" && mount.is_of_a_disk() && mount.is_automatic();
-            if below && !matches!(mount.kind.as_str(), "swap" | "iso9660" | "udf") {
-                let found = volume_of(mount, layout, filesystems);
-                let mounted = match found.map(|index| (&filesystems[index], &layout.volumes[index])) {
-                    Some((Some(Ok(ext)), _)) => Ok(ext.clone()),
-                    Some((Some(Err(flaw)), _)) => Err(flaw.clone()),
-                    Some((None, volume)) => Err(format!("is on {}, which is not read", volume.content.name())),
-                    None => {
-                        Err(format!("is on {}, which is not among what can be read", shown(mount.device.as_bytes())))
-                    }
-                };
-                tree.mount(&mount.place, mounted);
+            let of_disk = mount.is_of_a_disk() && !matches!(mount.kind.as_str(), "swap" | "iso9660" | "udf");
+            let bound = mount.has("bind") || mount.has("rbind");
+            if !mount.place.starts_with('/') || !mount.is_automatic() || !(of_disk || bound) {
+                continue;
             }
+            let found = volume_of(mount, layout, filesystems);
+            explains_hidden |= of_disk && found.is_none();
+            let mounted = match found.map(|index| (&filesystems[index], &layout.volumes[index])) {
+                _ if bound => Err("is a bind mount, which is not followed".to_owned()),
+                Some((Some(Ok(ext)), _)) => Ok(ext.clone()),
+                Some((Some(Err(flaw)), _)) => Err(flaw.clone()),
+                Some((None, volume)) => Err(format!("is on {}, which is not read", volume.content.name())),
+                None => Err(format!("is on {}, which is not among what can be read", shown(mount.device.as_bytes()))),
+            };
+            tree.mount(&mount.place, mounted).map_err(|unread| unread.0)?;
+        }
+        if hidden && !explains_hidden {
+            return Err("another system may be where nothing can be read".to_owned());
         }
         let accounts = accounts(&tree);
-        Self { tree, root, accounts, mounts }
+        Ok(Self { tree, root, accounts, mounts })
     }
 
     /// The accounts of the guest.
@@ -178,8 +206,9 @@ impl Guest {
     /// The home directories, each once.
     pub(crate) fn homes(&self) -> Result<BTreeSet<&str>, Unread> {
         let mut homes = BTreeSet::from(["/root"]);
-        let homes_of_accounts = self.accounts()?.iter().map(|account| account.home.trim_end_matches('/'));
-        homes.extend(homes_of_accounts.filter(|home| home.starts_with('/')));
+        // The home of some is the root itself.
+        let absolute = self.accounts()?.iter().map(|account| &*account.home).filter(|home| home.starts_with('/'));
+        homes.extend(absolute.map(|home| home.trim_end_matches('/')));
         Ok(homes)
     }
 
@@ -253,31 +282,25 @@ impl Guest {
 
     /// The version of the contextualization package, where a package manager of text files tells.
     pub(crate) fn context_version(&self) -> Result<Option<String>, Unread> {
-        const LARGEST_DATABASE_BYTES: u64 = 16 << 20;
-        let text = |path: &str| -> Result<String, Unread> {
-            let content = self.tree.read_most(path, LARGEST_DATABASE_BYTES)?.unwrap_or_default();
-            Ok(String::from_utf8_lossy(&content).into_owned())
-        };
-        let (dpkg, apk) = (text("/var/lib/dpkg/status")?, text("/lib/apk/db/installed")?);
-        let debian = dpkg.split("\n\n").find(|package| {
-            let is = |line: &str| package.lines().any(|found| found == line);
-            is("Package: one-context") && is("Status: install ok installed")
-        });
-        let alpine = apk
-            .split("\n\n")
-            .find(|package| package.lines().any(|line| matches!(line, "P:one-context" | "P:one-context-tools")));
-        let version = |package: &str, key: &str| {
-            package.lines().find_map(|line| line.strip_prefix(key)).map(|version| version.trim().to_owned())
-        };
-        Ok(debian
-            .and_then(|package| version(package, "Version: "))
-            .or(alpine.and_then(|package| version(package, "V:"))))
+        let debian = self.package("/var/lib/dpkg/status", b"Package: one-context\n", "Version: ")?;
+        match debian.filter(|(package, _)| package.contains("\nStatus: install ok installed\n")) {
+            Some((_, version)) => Ok(Some(version)),
+            None => Ok(self.package("/lib/apk/db/installed", b"P:one-context\n", "V:")?.map(|(_, version)| version)),
+        }
     }
-}
 
-/// Takes the disk out of a variable that gets it back.
-fn disk_taken(disk: &mut Disk) -> Disk {
-    std::mem::replace(disk, Disk::none())
+    /// The paragraph of a package in a package manager's database, and its version.
+    fn package(&self, database: &str, name: &[u8], key: &str) -> Result<Option<(String, String)>, Unread> {
+        const LARGEST_BYTES: u64 = 16 << 20;
+        let content = self.tree.read_most(database, LARGEST_BYTES)?.unwrap_or_default();
+        let mut found = memchr::memmem::find_iter(&content, name);
+        let Some(at) = found.find(|&at| at == 0 || content[at - 1] == b'\n') else { return Ok(None) };
+        let start = memchr::memmem::rfind(&content[..at], b"\n\n").map_or(0, |end| end + 2);
+        let end = memchr::memmem::find(&content[at..], b"\n\n").map_or(content.len(), |end| at + end + 1);
+        let package = String::from_utf8_lossy(&content[start..end]).into_owned();
+        let version = package.lines().find_map(|line| line.strip_prefix(key)).map(|version| version.trim().to_owned());
+        Ok(version.map(|version| (package, version)))
+    }
 }
 
 /// A root file system has settings and programs.
@@ -322,8 +345,9 @@ fn volume_of(mount: &Mount, layout: &Layout, filesystems: &[Option<Result<Ext, S
         return by_partition(&|partition| partition.name == label);
     }
     let number = device.strip_prefix("/dev/")?.trim_start_matches(|c: char| !c.is_ascii_digit()).parse().ok()?;
-    let plain = ["/dev/sd", "/dev/vd", "/dev/xvd", "/dev/hd"].iter().any(|disk| device.starts_with(disk));
-    plain.then(|| by_partition(&|partition| partition.number == number)).flatten()
+    // Any other letter is another disk.
+    let first = ["/dev/sda", "/dev/vda", "/dev/xvda", "/dev/hda"].iter().any(|disk| device.starts_with(disk));
+    first.then(|| by_partition(&|partition| partition.number == number)).flatten()
 }
 
 fn accounts(tree: &Tree) -> Result<Vec<Account>, Unread> {
@@ -335,25 +359,27 @@ fn accounts(tree: &Tree) -> Result<Vec<Account>, Unread> {
             hashes.entry(name).or_insert(hash);
         }
     }
-    let account = |line: &String| {
-        let fields: Vec<&str> = line.split(':').collect();
+    let account = |line: &str| {
+        let fields: Vec<&str> = line.split(':').map(str::trim).collect();
         let &[name, password, uid, _, _, home, ..] = &fields[..] else { return None };
-        if name.is_empty() || name.starts_with(['+', '-', '#']) {
-            return None;
-        }
         let hash = match password {
             "x" => hashes.get(name).copied().unwrap_or("!"),
             other => other,
         };
+        let is_in_passwd = password != "x";
         let password = match hash {
             "" => Password::Empty,
             "x" | "NP" => Password::Locked,
             hash if hash.starts_with(['!', '*']) => Password::Locked,
             _ => Password::Set,
         };
-        Some(Account { name: name.to_owned(), uid: uid.parse().ok()?, home: home.to_owned(), password })
+        Some(Account { name: name.to_owned(), uid: uid.parse().ok()?, home: home.to_owned(), password, is_in_passwd })
     };
-    Ok(tree.lines("/etc/passwd")?.iter().filter_map(account).collect())
+    let lines = tree.lines("/etc/passwd")?;
+    let lines =
+        lines.iter().map(|line| line.trim()).filter(|line| !line.is_empty() && !line.starts_with(['+', '-', '#']));
+    let senseless = || Unread("a line of /etc/passwd makes no sense".to_owned());
+    lines.map(|line| account(line).ok_or_else(senseless)).collect()
 }
 
 /// A hostname file's first word.

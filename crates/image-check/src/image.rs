@@ -7,7 +7,7 @@ use crate::guest::{Guest, Layout};
 use crate::head::{Container, HEAD_BYTES};
 use crate::policy::Policy;
 use crate::qcow2::{Compression, Examined, Header, Qcow2, read_padded};
-use crate::report::Report;
+use crate::report::{Finding, Report};
 use crate::summary::Summary;
 use crate::time::Deadline;
 use rustix::fs::{Mode, OFlags};
@@ -15,6 +15,9 @@ use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
 use std::path::Path;
 use std::time::Duration;
+
+/// The check that needs everything that is stored.
+const SPARSE: &str = "sparse";
 
 /// What somebody has said of an image, to be compared with what it is. What is `None` is not compared.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,7 +59,8 @@ pub struct Options {
     pub declared: Declared,
     /// What `declared` is compared with.
     pub checksums: Option<Checksums>,
-    /// How long a look may take; what has not been looked at by then is a SKIP. A minute, unless it is set.
+    /// How long a look may take; what has not been looked at by then is a SKIP. Counting zeros comes last and may take as long
+    /// again. A minute, unless it is set.
     pub limit: Duration,
 }
 
@@ -123,6 +127,11 @@ impl Image {
         Ok(Self { file, name: name.to_owned(), file_bytes, allocated_bytes, head })
     }
 
+    /// The container's format, in QEMU's word; `raw` for anything that is not known.
+    pub fn format(&self) -> &'static str {
+        Container::sniff(&self.head).format
+    }
+
     /// Another handle on the file.
     ///
     /// # Errors
@@ -136,10 +145,23 @@ impl Image {
     /// # Errors
     /// When the file cannot be read at all; what is wrong with the image is in the report.
     pub fn check(&self, options: &Options) -> Result<Report, Error> {
-        let wants_stored = CHECKS.iter().any(|check| check.id == "sparse" && options.policy.wants(check));
-        let looked = self.look(options.limit, wants_stored)?;
-        let subject = Subject { looked: &looked, declared: &options.declared, checksums: options.checksums.as_ref() };
-        Ok(report(&self.name, &subject, &options.policy))
+        let mut looked = self.look(options.limit)?;
+        let (declared, checksums) = (&options.declared, options.checksums.as_ref());
+        let mut report = report(&self.name, &Subject { looked: &looked, declared, checksums }, &options.policy);
+        // Reads everything that is stored: it must not take the time of the others.
+        let is_sparse = |finding: &&mut Finding| finding.id == SPARSE;
+        if let Some(finding) = report.findings.iter_mut().find(is_sparse)
+            && let Some(check) = CHECKS.iter().find(|check| check.id == SPARSE)
+        {
+            looked.stored = self.count_stored(&looked, Deadline::after(options.limit));
+            let subject = Subject { looked: &looked, declared, checksums };
+            *finding = checks::run(check, &subject, options.policy.severity(SPARSE));
+        }
+        Ok(report)
+    }
+
+    fn count_stored(&self, looked: &Looked, deadline: Deadline) -> Result<Stored, String> {
+        self.disk(looked)?.count_stored(&deadline).map_err(|error| error.to_string())
     }
 
     /// What the image is and what is in it.
@@ -147,28 +169,33 @@ impl Image {
     /// # Errors
     /// When the file cannot be read at all.
     pub fn summary(&self, limit: Duration) -> Result<Summary, Error> {
-        Ok(Summary::of(self, &self.look(limit, false)?))
+        Ok(Summary::of(self, &self.look(limit)?))
     }
 
-    pub(crate) fn look(&self, limit: Duration, wants_stored: bool) -> Result<Looked, Error> {
+    fn look(&self, limit: Duration) -> Result<Looked, Error> {
         let deadline = Deadline::after(limit);
         let mut looked = Looked::at_head(&self.head, Some(self.file_bytes));
-        let disk = match (&looked.header, looked.container.format) {
-            (Some(Err(flaw)), _) => Err(flaw.clone()),
-            (Some(Ok(header)), _) => match unreadable(header) {
-                Some(reason) => Err(reason.to_owned()),
-                None => Qcow2::new(self.file()?, header.clone())
-                    .map(Disk::qcow2)
-                    .map_err(|error| format!("cannot be read: {error}")),
-            },
-            (None, "raw") if looked.packing.is_none() => Ok(Disk::raw(self.file()?, self.file_bytes)),
-            (None, format) => Err(format!("{} is not read here", looked.packing.unwrap_or(format))),
-        };
-        match disk {
-            Ok(disk) => looked.look_into(disk, deadline, wants_stored),
+        match self.disk(&looked) {
+            Ok(disk) => looked.look_into(disk, deadline),
             Err(reason) => looked.give_up(&reason),
         }
         Ok(looked)
+    }
+
+    /// The disk in the image, or why it is not read.
+    fn disk(&self, looked: &Looked) -> Result<Disk, String> {
+        let file = || self.file().map_err(|error| error.cause);
+        match (&looked.header, looked.container.format) {
+            (Some(Err(flaw)), _) => Err(flaw.clone()),
+            (Some(Ok(header)), _) => match unreadable(header) {
+                Some(reason) => Err(reason.to_owned()),
+                None => Qcow2::new(file()?, header.clone())
+                    .map(Disk::qcow2)
+                    .map_err(|error| format!("cannot be read: {error}")),
+            },
+            (None, "raw") if looked.packing.is_none() => Ok(Disk::raw(file()?, self.file_bytes)),
+            (None, format) => Err(format!("{} is not read here", looked.packing.unwrap_or(format))),
+        }
     }
 }
 
@@ -182,7 +209,8 @@ pub fn check_head(head: &[u8], name: &str, policy: &Policy, declared: &Declared)
 fn report(name: &str, subject: &Subject<'_>, policy: &Policy) -> Report {
     let wanted = CHECKS.iter().filter(|check| policy.wants(check));
     let findings = wanted.map(|check| checks::run(check, subject, policy.severity(check.id))).collect();
-    Report { image: name.to_owned(), policy: policy.name.clone(), findings }
+    let format = subject.looked.container.format;
+    Report { image: name.to_owned(), format, policy: policy.name.clone(), findings }
 }
 
 /// Why a qcow2 image's disk is not read.
@@ -233,13 +261,10 @@ impl Looked {
         self.guest = Err(reason.to_owned());
     }
 
-    fn look_into(&mut self, mut disk: Disk, deadline: Deadline, wants_stored: bool) {
+    fn look_into(&mut self, mut disk: Disk, deadline: Deadline) {
         let said = |error: io::Error| error.to_string();
         self.tables = disk.as_qcow2().map(|image| image.examine(&deadline)).transpose().map_err(said);
         self.layout = Layout::read(&mut disk).map_err(said);
-        if wants_stored {
-            self.stored = disk.count_stored(&deadline).map_err(said);
-        }
         self.guest = match &self.layout {
             Ok(layout) => Guest::find(disk, layout, deadline),
             Err(reason) => Err(reason.clone()),

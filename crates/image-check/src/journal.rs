@@ -1,8 +1,8 @@
 //! The journal of an ext3 or ext4 that was not unmounted: which of its blocks stand for blocks of the file system. Nothing is
 //! written; a reader looks there instead.
 //!
-//! Checksums of the journal are not verified: a transaction counts when its commit is there. Source of the facts: the kernel's
-//! `Documentation/filesystems/ext4/journal.rst`.
+//! A transaction counts when its commit is there, and whole where the journal has checksums: the kernel does the same. Source of
+//! the facts: the kernel's `Documentation/filesystems/ext4/journal.rst`.
 
 use crate::ext::{Ext, Flaw, Inode, Look};
 use crate::head::{big_u32, big_u64};
@@ -51,6 +51,11 @@ pub(crate) fn read(ext: &Ext, look: &mut Look<'_>, inode: &Inode) -> Result<Hash
         return Err("the file system was not unmounted, and it has no journal".to_owned());
     }
     let features = if word(4) == 4 { word(0x28) } else { 0 };
+    let seed = (features & (CHECKSUM_2 | CHECKSUM_3) != 0)
+        .then(|| superblock.get(0x30..0x40).map_or(0, |uuid| crc32c(!0, uuid)));
+    if seed.is_some() && !is_sound(superblock.get(..1_024).unwrap_or_default(), 0xfc, !0) {
+        return Err("the file system was not unmounted, and its journal is broken".to_owned());
+    }
     if features & !UNDERSTOOD != 0 {
         return Err(format!("the file system was not unmounted, and its journal is not read here ({features:#x})"));
     }
@@ -61,8 +66,34 @@ pub(crate) fn read(ext: &Ext, look: &mut Look<'_>, inode: &Inode) -> Result<Hash
     if blocks > MOST_BLOCKS || first == 0 || first >= blocks || !(first..blocks).contains(&start) {
         return Err("the file system was not unmounted, and its journal makes no sense".to_owned());
     }
-    let mut log = Log { ext, inode, features, first, blocks, at: start, left: blocks - first };
+    let mut log = Log { ext, inode, features, seed, first, blocks, at: start, left: blocks - first };
     log.replay(look, word(0x18))
+}
+
+/// Whether the checksum at a place of a block is that of the block with zeros in its place.
+fn is_sound(block: &[u8], at: usize, seed: u32) -> bool {
+    let Some((before, rest)) = block.split_at_checked(at) else { return false };
+    let Some((stored, behind)) = rest.split_at_checked(4) else { return false };
+    crc32c(crc32c(crc32c(seed, before), &[0; 4]), behind) == big_u32(stored, 0).unwrap_or_default()
+}
+
+/// CRC-32C, continued from an earlier one, without the inversion at its end: as ext4 has it.
+fn crc32c(crc: u32, bytes: &[u8]) -> u32 {
+    const TABLE: [u32; 256] = {
+        let mut table = [0; 256];
+        let mut index = 0;
+        while index < 256 {
+            let (mut crc, mut bit) = (index as u32, 0);
+            while bit < 8 {
+                crc = if crc & 1 == 1 { crc >> 1 ^ 0x82f6_3b78 } else { crc >> 1 };
+                bit += 1;
+            }
+            table[index] = crc;
+            index += 1;
+        }
+        table
+    };
+    bytes.iter().fold(crc, |crc, &byte| TABLE[usize::from((crc as u8) ^ byte)] ^ crc >> 8)
 }
 
 fn block(ext: &Ext, look: &mut Look<'_>, inode: &Inode, index: u64) -> Result<(u64, Vec<u8>), Flaw> {
@@ -74,6 +105,8 @@ struct Log<'a> {
     ext: &'a Ext,
     inode: &'a Inode,
     features: u32,
+    /// Where checksums begin, when there are any.
+    seed: Option<u32>,
     first: u64,
     blocks: u64,
     at: u64,
@@ -98,6 +131,13 @@ impl Log<'_> {
             let (_, content) = block(self.ext, look, self.inode, here)?;
             let word = |at| big_u32(&content, at).unwrap_or_default();
             if word(0) != MAGIC || word(8) != sequence {
+                break;
+            }
+            let checksum_at = match word(4) {
+                COMMIT => 0x10,
+                _ => content.len() - 4,
+            };
+            if self.seed.is_some_and(|seed| !is_sound(&content, checksum_at, seed)) {
                 break;
             }
             match word(4) {
@@ -156,5 +196,16 @@ impl Log<'_> {
         } else {
             found.extend(entries.chunks_exact(4).filter_map(|entry| big_u32(entry, 0)).map(u64::from));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checksums_are_those_of_the_standard() {
+        assert_eq!(!crc32c(!0, b"123456789"), 0xe306_9283);
+        assert!(!is_sound(&[0; 8], 6, !0));
     }
 }

@@ -45,8 +45,11 @@ pub(crate) fn read(disk: &mut Disk) -> io::Result<(Table, Vec<Partition>)> {
     if first.len() < 512 {
         return Ok((Table::None, Vec::new()));
     }
+    // Without its protective entry a GPT is what an earlier use of the disk has left.
+    const PROTECTIVE: u8 = 0xee;
+    let is_protected = entries(&first).iter().any(|(kind, ..)| *kind == PROTECTIVE);
     for sector_bytes in [512, 4_096] {
-        if let Some(partitions) = gpt(disk, sector_bytes)? {
+        if is_protected && let Some(partitions) = gpt(disk, sector_bytes)? {
             return Ok((Table::Gpt, partitions));
         }
     }
@@ -170,13 +173,16 @@ fn mbr(disk: &mut Disk, first: &[u8]) -> io::Result<Vec<Partition>> {
 fn logical(disk: &mut Disk, extended: u64) -> io::Result<Vec<Entry>> {
     let mut found = Vec::new();
     let mut next = extended;
-    while found.len() < MOST_LOGICAL && (next + 1) * 512 <= disk.bytes() {
+    for _ in 0..MOST_LOGICAL {
+        if (next + 1) * 512 > disk.bytes() {
+            break;
+        }
         let sector = disk.read_most(next * 512, 512)?;
         let [own, link, ..] = entries(&sector)[..] else { break };
         if own.0 != 0 {
             found.push((own.0, next + own.1, own.2));
         }
-        if !EXTENDED.contains(&link.0) || link.1 == 0 || extended + link.1 <= next {
+        if !EXTENDED.contains(&link.0) || link.1 == 0 {
             break;
         }
         next = extended + link.1;

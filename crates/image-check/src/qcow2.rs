@@ -389,7 +389,9 @@ impl Qcow2 {
             Place::Data { offset, .. } => (offset, cluster_bytes.min(self.header.virtual_bytes - guest)),
             Place::Compressed { offset, .. } => (offset, 1),
         };
-        let cause = if offset.saturating_add(needed) > self.pages.file_bytes() {
+        // QEMU writes of the last cluster of a file no more than it has to.
+        let whole_bytes = self.pages.file_bytes().next_multiple_of(cluster_bytes);
+        let cause = if offset >= self.pages.file_bytes() || offset.saturating_add(needed) > whole_bytes {
             Some("lies behind the file's end: the file is cut short".to_owned())
         } else if matches!(place, Place::Data { .. }) && offset % cluster_bytes != 0 {
             Some("begins inside another".to_owned())

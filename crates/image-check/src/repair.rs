@@ -5,7 +5,7 @@ use crate::report::{Outcome, Report};
 /// One step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Repair {
-    /// Removes files of the guest that match a pattern.
+    /// Removes a file of the guest.
     Delete(String),
     /// Empties a file of the guest.
     Truncate(String),
@@ -15,31 +15,47 @@ pub enum Repair {
     Run(&'static str),
     /// Installs packages in the guest.
     Install(&'static str),
-    /// Writes the image anew, without what QEMU does not copy.
-    Convert,
+    /// Writes the image, which is of this format, anew: without zeros that are stored, and without snapshots. What hosts do not run
+    /// becomes qcow2.
+    Convert(&'static str),
     /// Another command on the image's file, before everything else; `$image` is its path.
     Image(&'static str),
     /// What a person has to decide.
     ByHand(&'static str),
 }
 
+/// What `virt-customize` leaves behind by itself: a random seed, an id in an empty machine-id, its log; and labels.
+const AFTERWARDS: &str = "--no-logfile --selinux-relabel --delete /var/lib/systemd/random-seed --delete /var/lib/urandom/random-seed \
+                          --delete /var/lib/random-seed --run-command 'if [ -e /etc/machine-id ]; then : > /etc/machine-id; fi'";
+
 impl Repair {
-    /// The command, for a report; `$image` stands for the image's path.
-    pub fn command(&self) -> String {
+    /// The command, for a program; `$image` stands for the path of the image, which is of this format.
+    pub fn command(&self, format: &str) -> String {
         match self {
-            Self::Convert => format!("{CONVERT} && mv \"$image.new\" \"$image\""),
+            Self::Convert(from) => {
+                let to = if *from == "raw" { "raw" } else { "qcow2" };
+                format!("qemu-img convert -f {from} -O {to} \"$image\" \"$image.new\" && mv \"$image.new\" \"$image\"")
+            }
             Self::Image(command) => (*command).to_owned(),
             Self::ByHand(advice) => format!("by hand: {advice}"),
             guest => match guest.customize() {
-                Some(arguments) => format!("virt-customize -a \"$image\" {arguments}"),
-                None => "by hand: a name in the image is not fit for a command".to_owned(),
+                Some(arguments) => format!("virt-customize --format {format} -a \"$image\" {arguments} {AFTERWARDS}"),
+                None => UNFIT.to_owned(),
             },
+        }
+    }
+
+    /// The command in few words, for people.
+    pub(crate) fn in_short(&self, format: &str) -> String {
+        match self.customize() {
+            Some(arguments) => format!("virt-customize {arguments}"),
+            None => self.command(format),
         }
     }
 
     /// The arguments of `virt-customize`; `None` for other commands, and for names that are not fit for one.
     fn customize(&self) -> Option<String> {
-        let fit = |name: &str| !name.chars().any(char::is_control);
+        let fit = |name: &str| !name.chars().any(|c| c.is_control() || "*?[]\\".contains(c));
         match self {
             Self::Delete(path) => fit(path).then(|| format!("--delete {}", quoted(path))),
             Self::Truncate(path) => fit(path).then(|| format!("--truncate {}", quoted(path))),
@@ -48,13 +64,17 @@ impl Repair {
                 Some(format!("--password {}", quoted(&format!("{name}:locked:disabled"))))
             }
             Self::Run(command) => Some(format!("--run-command {}", quoted(command))),
-            Self::Install(packages) => Some(format!("--install {packages}")),
+            // What it fetches does not stay.
+            Self::Install(packages) => {
+                let clean = "rm -rf /var/cache/apt/archives/*.deb /var/lib/apt/lists/* /var/cache/dnf/* /var/cache/libdnf5/* /var/cache/yum/*";
+                Some(format!("--install {packages} --run-command {}", quoted(clean)))
+            }
             _ => None,
         }
     }
 }
 
-const CONVERT: &str = "qemu-img convert -O qcow2 \"$image\" \"$image.new\"";
+const UNFIT: &str = "by hand: a name in the image is not fit for a command";
 
 /// A text as one word of a shell.
 fn quoted(text: &str) -> String {
@@ -73,27 +93,32 @@ impl Report {
              image={}\nif [ $# -gt 0 ]; then image=$1; fi\n",
             quoted(&image),
         );
-        let mut guest = String::new();
-        let mut last = String::new();
+        let refers = findings().any(|finding| matches!(finding.id, "no-backing-file" | "no-external-data-file"));
+        if refers {
+            script.push_str(
+                "\necho 'The image names another file: whatever opens it reads that file of this host.' >&2\nexit 1\n",
+            );
+            return script;
+        }
+        let (mut guest, mut last) = (Vec::new(), String::new());
         for finding in findings() {
             for repair in &finding.repairs {
+                let command = repair.command(self.format);
                 match repair {
-                    Repair::Image(command) => script.push_str(&format!("\n# {}\n{command}\n", finding.id)),
-                    Repair::Convert if last.is_empty() => {
-                        last = format!("\n# {}\n{}\n", finding.id, Repair::Convert.command())
-                    }
-                    Repair::Convert => {}
-                    Repair::ByHand(advice) => script.push_str(&format!("\n# {}, by hand: {advice}\n", finding.id)),
+                    Repair::Image(_) => script.push_str(&format!("\n# {}\n{command}\n", finding.id)),
+                    Repair::Convert(_) => last = format!("\n# {}\n{command}\n", finding.id),
                     other => match other.customize() {
-                        Some(arguments) => guest.push_str(&format!(" \\\n    {arguments}")),
-                        None => script
-                            .push_str(&format!("\n# {}: a name in the image is not fit for a command\n", finding.id)),
+                        Some(arguments) if guest.contains(&arguments) => {}
+                        Some(arguments) => guest.push(arguments),
+                        None => script.push_str(&format!("\n# {}, {command}\n", finding.id)),
                     },
                 }
             }
         }
         if !guest.is_empty() {
-            script.push_str(&format!("\nvirt-customize -a \"$image\"{guest}\n"));
+            guest.push(AFTERWARDS.to_owned());
+            let guest = guest.join(" \\\n    ");
+            script.push_str(&format!("\nvirt-customize --format {} -a \"$image\" \\\n    {guest}\n", self.format));
         }
         script.push_str(&last);
         if findings().next().is_none() {
@@ -110,11 +135,13 @@ mod tests {
     #[test]
     fn names_of_the_image_stay_one_word() {
         let repair = Repair::Delete("/home/a'; rm -rf ~; '/.ssh/authorized_keys".to_owned());
-        assert_eq!(
-            repair.command(),
-            r#"virt-customize -a "$image" --delete '/home/a'\''; rm -rf ~; '\''/.ssh/authorized_keys'"#
-        );
-        assert!(Repair::Delete("a\nb".to_owned()).command().starts_with("by hand"));
-        assert!(Repair::Lock("eve:password:x".to_owned()).command().starts_with("by hand"));
+        let command = repair.command("qcow2");
+        let expected =
+            r#"virt-customize --format qcow2 -a "$image" --delete '/home/a'\''; rm -rf ~; '\''/.ssh/authorized_keys' "#;
+        assert!(command.starts_with(expected), "{command}");
+        for unfit in ["a\nb", "/home/*/x", "/home/[a]"] {
+            assert!(Repair::Delete(unfit.to_owned()).command("raw").starts_with("by hand"));
+        }
+        assert!(Repair::Lock("eve:password:x".to_owned()).command("raw").starts_with("by hand"));
     }
 }

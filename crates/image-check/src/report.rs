@@ -1,6 +1,9 @@
 //! What a check says, for people and for programs.
 
 use crate::repair::Repair;
+use crate::time::OVER;
+use crate::tree::shown;
+use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
 /// How a check ended.
@@ -50,7 +53,7 @@ pub enum Group {
 }
 
 /// The result of one check.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub struct Finding {
     /// The check's name; it stays what it is.
     pub id: &'static str,
@@ -63,23 +66,48 @@ pub struct Finding {
     /// Why it matters.
     pub why: &'static str,
     /// What repairs it; empty unless it is a WARN or FAIL.
-    #[serde(serialize_with = "as_commands")]
     pub repairs: Vec<Repair>,
 }
 
-fn as_commands<S: Serializer>(repairs: &[Repair], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(repairs.iter().map(Repair::command))
-}
-
 /// Everything that was looked at.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub struct Report {
     /// The image, as it was named.
     pub image: String,
+    /// The container's format, in QEMU's word.
+    pub format: &'static str,
     /// The policy's name.
     pub policy: String,
     /// One entry a check, in the order of the documentation.
     pub findings: Vec<Finding>,
+}
+
+/// A finding as programs read it.
+#[derive(Serialize)]
+struct Written<'a> {
+    id: &'a str,
+    group: Group,
+    outcome: Outcome,
+    found: &'a str,
+    why: &'a str,
+    repairs: Vec<String>,
+}
+
+impl Serialize for Report {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let written = |&Finding { id, group, outcome, ref found, why, ref repairs }| {
+            let repairs = repairs.iter().map(|repair| repair.command(self.format)).collect();
+            Written { id, group, outcome, found, why, repairs }
+        };
+        let findings: Vec<Written<'_>> = self.findings.iter().map(written).collect();
+        let mut report = serializer.serialize_struct("Report", 5)?;
+        report.serialize_field("image", &self.image)?;
+        report.serialize_field("format", self.format)?;
+        report.serialize_field("policy", &self.policy)?;
+        report.serialize_field("ready", &self.is_ready())?;
+        report.serialize_field("findings", &findings)?;
+        report.end()
+    }
 }
 
 impl Report {
@@ -91,6 +119,11 @@ impl Report {
     /// Whether nothing fails.
     pub fn is_ready(&self) -> bool {
         self.count(Outcome::Fail) == 0
+    }
+
+    /// Whether something was not looked at because the time was over.
+    pub fn ran_out_of_time(&self) -> bool {
+        self.with(Outcome::Skip).any(|finding| finding.found.contains(OVER))
     }
 
     /// The findings that ended so.
@@ -108,20 +141,20 @@ impl Report {
             if matches!(outcome, Outcome::Warn | Outcome::Fail) {
                 table.push_str(&format!("      {why}\n"));
                 for repair in repairs {
-                    table.push_str(&format!("      repair: {}\n", repair.command()));
+                    table.push_str(&format!("      repair: {}\n", repair.in_short(self.format)));
                 }
             }
         }
         let counted = |outcome: Outcome| self.count(outcome);
         table.push_str(&format!(
             "{}: {} ({} passed, {} warnings, {} failed, {} could not be looked at; policy {})\n",
-            self.image,
+            shown(self.image.as_bytes()),
             if self.is_ready() { "nothing failed" } else { "not ready" },
             counted(Outcome::Pass),
             counted(Outcome::Warn),
             counted(Outcome::Fail),
             counted(Outcome::Skip),
-            self.policy,
+            shown(self.policy.as_bytes()),
         ));
         table
     }

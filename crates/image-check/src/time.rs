@@ -3,6 +3,9 @@
 use std::io;
 use std::time::{Duration, Instant};
 
+/// How a reason begins that is nothing but time.
+pub(crate) const OVER: &str = "looking took longer than";
+
 /// When to give up.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Deadline(Option<Instant>, Duration);
@@ -15,10 +18,9 @@ impl Deadline {
     /// Fails with [`io::ErrorKind::TimedOut`] once the time is over.
     pub(crate) fn check(&self) -> io::Result<()> {
         match self.0 {
-            Some(end) if Instant::now() > end => Err(io::Error::new(
-                io::ErrorKind::TimedOut,
-                format!("looking took longer than {} seconds", self.1.as_secs()),
-            )),
+            Some(end) if Instant::now() > end => {
+                Err(io::Error::new(io::ErrorKind::TimedOut, format!("{OVER} {} seconds", self.1.as_secs())))
+            }
             _ => Ok(()),
         }
     }

@@ -8,8 +8,13 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 /// Links that are followed on one path, as Linux does it.
 const MOST_LINKS: usize = 40;
-/// Paths and directories that are remembered.
-const MOST_REMEMBERED: usize = 50_000;
+/// Bytes of names that are remembered.
+const MOST_REMEMBERED_BYTES: usize = 8 << 20;
+/// The deepest path, and the longest, that is followed.
+const DEEPEST: usize = 64;
+const LONGEST_PATH_BYTES: usize = 4_096;
+/// Places below the root that are mounted.
+const MOST_MOUNTS: usize = 64;
 /// What is read of a file: settings are shorter.
 const MOST_READ_BYTES: u64 = 1 << 20;
 
@@ -53,6 +58,7 @@ struct Inner {
     mounts: Vec<(Path, Mounted)>,
     directories: HashMap<Path, BTreeMap<Vec<u8>, u32>>,
     nodes: HashMap<Path, Inode>,
+    remembered_bytes: usize,
 }
 
 /// The guest's tree.
@@ -65,17 +71,34 @@ fn components(path: &[u8]) -> Path {
 impl Tree {
     pub(crate) fn new(disk: Disk, budget: Budget, root: Ext) -> Self {
         let mounts = vec![(Path::new(), Ok(root))];
-        let inner = Inner { disk, budget, mounts, directories: HashMap::new(), nodes: HashMap::new() };
+        let inner =
+            Inner { disk, budget, mounts, directories: HashMap::new(), nodes: HashMap::new(), remembered_bytes: 0 };
         Self(RefCell::new(inner))
     }
 
-    /// Mounts a file system, or the reason why there is none to read.
-    pub(crate) fn mount(&self, path: &str, mounted: Mounted) {
-        self.0.borrow_mut().mounts.push((components(path.as_bytes()), mounted));
+    /// Mounts a file system, or the reason why there is none to read. The root is mounted already.
+    pub(crate) fn mount(&self, path: &str, mounted: Mounted) -> Result<(), Unread> {
+        let place = components(path.as_bytes());
+        let mut inner = self.0.borrow_mut();
+        inner.forget();
+        if place.is_empty() {
+            return Ok(());
+        }
+        // The later mount hides the earlier one.
+        if let Some((_, earlier)) = inner.mounts.iter_mut().find(|(other, _)| *other == place) {
+            *earlier = mounted;
+            return Ok(());
+        }
+        if inner.mounts.len() > MOST_MOUNTS || place.iter().any(|part| part == b"..") {
+            return Err(Unread("the guest's fstab makes no sense".to_owned()));
+        }
+        inner.mounts.push((place, mounted));
+        Ok(())
     }
 
-    pub(crate) fn into_disk(self) -> Disk {
-        self.0.into_inner().disk
+    pub(crate) fn into_parts(self) -> (Disk, Budget) {
+        let inner = self.0.into_inner();
+        (inner.disk, inner.budget)
     }
 
     /// What a path leads to; `None` when there is nothing.
@@ -214,8 +237,26 @@ impl Inner {
         Ok(Some(here))
     }
 
+    fn forget(&mut self) {
+        self.nodes.clear();
+        self.directories.clear();
+        self.remembered_bytes = 0;
+    }
+
+    /// Makes room for more names.
+    fn remember(&mut self, bytes: usize) {
+        if self.remembered_bytes + bytes > MOST_REMEMBERED_BYTES {
+            self.forget();
+        }
+        self.remembered_bytes += bytes;
+    }
+
     /// What is at a path whose parents are directories and no links.
     fn step(&mut self, path: Path) -> Result<Option<Found>, Unread> {
+        self.budget.check().map_err(Unread)?;
+        if path.len() > DEEPEST || path.iter().map(Vec::len).sum::<usize>() > LONGEST_PATH_BYTES {
+            return Err(Unread("a path of the guest is too deep".to_owned()));
+        }
         let (filesystem, mounted_here) = self.filesystem(&path);
         if let Some(inode) = self.nodes.get(&path) {
             return Ok(Some(Found { filesystem, inode: inode.clone(), path }));
@@ -238,9 +279,8 @@ impl Inner {
             None => ext.root(&mut look),
         };
         let inode = inode.map_err(|flaw| unread(&flaw))?;
-        if self.nodes.len() < MOST_REMEMBERED {
-            self.nodes.insert(path.clone(), inode.clone());
-        }
+        self.remember(size_of_path(&path) + size_of_val(&inode) + inode.inline.len());
+        self.nodes.insert(path.clone(), inode.clone());
         Ok(Some(Found { path, filesystem, inode }))
     }
 
@@ -261,11 +301,14 @@ impl Inner {
             } else {
                 Vec::new()
             };
-            let names = self.directories.values().map(BTreeMap::len).sum::<usize>();
-            if names > MOST_REMEMBERED {
-                self.directories.clear();
+            let count = entries.len();
+            let bytes = entries.iter().map(|(name, _)| name.len() + 40).sum::<usize>();
+            let names: BTreeMap<Vec<u8>, u32> = entries.into_iter().collect();
+            if names.len() != count {
+                return Err(Unread(format!("{}: a name stands twice", shown(&full(&found.path)))));
             }
-            self.directories.insert(found.path.clone(), entries.into_iter().collect());
+            self.remember(size_of_path(&found.path) + bytes);
+            self.directories.insert(found.path.clone(), names);
         }
         self.directories.get(&found.path).ok_or_else(|| Unread("a directory was lost".to_owned()))
     }
@@ -282,6 +325,10 @@ impl Inner {
         let content = ext.content(&mut look, &found.inode, most);
         content.map_err(|flaw| Unread(format!("{}: {flaw}", shown(&full(&found.path)))))
     }
+}
+
+fn size_of_path(path: &Path) -> usize {
+    path.iter().map(|part| part.len() + size_of::<Vec<u8>>()).sum()
 }
 
 fn full(path: &Path) -> Vec<u8> {

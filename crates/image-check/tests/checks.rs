@@ -267,6 +267,55 @@ fn sysv_and_openrc_run_it_before_the_network_or_too_late() {
     assert_only(&place.check_guest(&late), "contextualization-enabled", "OpenRC");
 }
 
+/// A disk whose second partition holds another file system, of 1 MiB.
+fn with_second(place: &Place, fstab: &str, second: &Guest) -> PathBuf {
+    let raw = place.path("disk.raw");
+    let guest = Guest::debian();
+    guest.write("/etc/fstab", fstab.as_bytes()).directory("/usr/share/doc");
+    guest.disk(&place.tools, &raw, MIB, Division::GptRootFirst);
+    second.ext4(&place.tools, &raw, MIB - 2, 1, &["-L", "second", "-U", "6f7a1735-5b88-4667-a319-07ffe5e684ee"]);
+    raw
+}
+
+#[test]
+fn a_second_file_system_is_looked_at_where_fstab_mounts_it() {
+    let Some(place) = Place::new() else { return };
+    let second = Guest::empty();
+    second.write("/log/left.log", b"left").directory("/lib/dpkg").directory("/tmp");
+    for device in
+        ["LABEL=second", "UUID=6f7a1735-5b88-4667-a319-07ffe5e684ee", "/dev/vda2", "/dev/disk/by-label/second"]
+    {
+        let report = check(&with_second(
+            &place,
+            &format!("LABEL=root / ext4 defaults 0 1\n{device} /var ext4 defaults 0 2\n"),
+            &second,
+        ));
+        let logs = report.findings.iter().find(|finding| finding.id == "logs-clean").unwrap();
+        assert!(logs.found.contains("/var/log/left.log"), "{device}: {}", report.table());
+    }
+    // Not mounted, mounted later, or of another disk: nothing of it, or nothing that is known.
+    let logs = |fstab: &str| {
+        let report = check(&with_second(&place, fstab, &second));
+        let finding = report.findings.iter().find(|finding| finding.id == "logs-clean").unwrap();
+        (finding.outcome, finding.found.clone())
+    };
+    assert_eq!(logs("LABEL=root / ext4 defaults 0 1\nLABEL=second /var ext4 noauto 0 2\n").0, Outcome::Pass);
+    assert_eq!(logs("LABEL=root / ext4 defaults 0 1\n/dev/vdb2 /var ext4 defaults 0 2\n").0, Outcome::Skip);
+    assert_eq!(logs("/srv /var none bind 0 0\n").0, Outcome::Skip);
+    // The root is mounted already, whatever an fstab says.
+    assert_eq!(logs("LABEL=root / ext4 defaults 0 1\nLABEL=second // ext4 defaults 0 2\n").0, Outcome::Pass);
+}
+
+#[test]
+fn which_of_two_systems_starts_is_not_guessed() {
+    let Some(place) = Place::new() else { return };
+    let second = Guest::empty();
+    second.write("/etc/passwd", b"root::0:0::/root:/bin/sh\n").directory("/usr");
+    let report = check(&with_second(&place, "LABEL=root / ext4 defaults 0 1\n", &second));
+    let finding = report.findings.iter().find(|finding| finding.id == "root-password-locked").unwrap();
+    assert!(finding.outcome == Outcome::Skip && finding.found.contains("which of 2 systems"), "{}", finding.found);
+}
+
 #[test]
 fn what_is_mounted_elsewhere_is_looked_at_there_or_skipped() {
     let Some(place) = Place::new() else { return };

@@ -188,6 +188,65 @@ fn directories_in_circles_end() {
 }
 
 #[test]
+fn a_directory_in_itself_and_long_links_end_in_little_memory() {
+    let (Some(place), Some(debugfs)) = (Place::new(), require::program("debugfs", "e2fsprogs")) else { return };
+    let guest = Guest::debian();
+    guest.remove("/etc/hostname").link("/etc/hostname", &format!("/d{}", "/d".repeat(480))).directory("/d");
+    let raw = place.whole(&guest);
+    assert!(Command::new(&debugfs).args(["-w", "-R", "ln /d /d/d"]).arg(&raw).output().unwrap().status.success());
+    let report = check(&raw);
+    assert!(found(&report, "hostname-generic").1.contains("too deep"), "{}", report.table());
+}
+
+#[test]
+fn the_last_cluster_of_a_file_may_be_short() {
+    let (Some(place), Some(qemu_io)) = (Place::new(), require::program("qemu-io", "qemu-utils")) else { return };
+    let image = place.path("short.qcow2");
+    let path = image.to_str().unwrap();
+    place.tools.qemu_img(&["create", "-q", "-f", "qcow2", "-o", "extended_l2=on,cluster_size=128k", path, "64M"]);
+    assert!(Command::new(qemu_io).args(["-c", "write 0 4k", path]).output().unwrap().status.success());
+    assert!(std::fs::metadata(&image).unwrap().len() % (128 << 10) != 0);
+    place.tools.qemu_img(&["check", "-q", path]);
+    let report = check(&image);
+    let (outcome, text) = found(&report, "not-corrupt");
+    assert_eq!(outcome, Outcome::Pass, "{text}");
+}
+
+#[test]
+fn a_table_that_linux_does_not_believe_is_not_believed() {
+    let Some(place) = Place::new() else { return };
+    let raw = place.path("disk.raw");
+    Guest::debian().disk(&place.tools, &raw, 32, Division::Gpt);
+    // The protective entry's type.
+    patch(&raw, 446 + 4, &[0x83]);
+    assert_guest_unseen(&check(&raw));
+}
+
+#[test]
+fn a_transaction_of_a_wrong_checksum_is_not_believed() {
+    let (Some(place), Some(debugfs)) = (Place::new(), require::program("debugfs", "e2fsprogs")) else { return };
+    let raw = place.path("disk.raw");
+    File::create(&raw).unwrap().set_len(64 << 20).unwrap();
+    let guest = Guest::debian();
+    guest.write("/etc/shadow", b"root:$6$real$hash:1::::::\n");
+    guest.ext4(&place.tools, &raw, 0, 64, &["-L", "root", "-b", "4096", "-J", "size=4"]);
+    let ask = |request: &str| {
+        let output = Command::new(&debugfs).args(["-R", request]).arg(&raw).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    let (blocks, script) = (place.path("blocks"), place.path("script"));
+    std::fs::write(&blocks, [b"root:!:1::::::\n".to_vec(), vec![b'\n'; 4_096 - 15]].concat()).unwrap();
+    let block = ask("bmap /etc/shadow 0");
+    std::fs::write(&script, format!("jo -c\njw -b {block} {}\njc\n", blocks.display())).unwrap();
+    assert!(Command::new(&debugfs).args(["-w", "-f"]).arg(&script).arg(&raw).output().unwrap().status.success());
+    assert_eq!(found(&check(&raw), "root-password-locked").0, Outcome::Pass);
+    // The commit is the journal's fourth block: superblock, descriptor, data, commit.
+    let commit: u64 = ask("bmap <8> 3").parse().unwrap();
+    patch(&raw, commit * 4_096 + 0x10, &[0xde, 0xad]);
+    assert_eq!(found(&check(&raw), "root-password-locked").0, Outcome::Fail);
+}
+
+#[test]
 fn sizes_that_an_inode_claims_are_not_believed() {
     let (Some(place), Some(debugfs)) = (Place::new(), require::program("debugfs", "e2fsprogs")) else { return };
     for (path, id) in

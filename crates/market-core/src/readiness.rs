@@ -6,7 +6,7 @@ use crate::error::{Error, ErrorKind};
 use crate::line::one_line;
 use crate::model::ImageType;
 use crate::shim::configuration;
-use ::image_check::{Declared, Finding, Image, Options, Outcome, Policy, Report, check_head};
+use ::image_check::{Declared, Finding, Group, Image, Options, Outcome, Policy, Report, check_head};
 use market_transfer::Source;
 use serde::Deserialize;
 use std::fs::File;
@@ -69,21 +69,37 @@ pub(crate) async fn check(
         return Ok(());
     }
     let options = options(attributes.policy()?, action, info);
-    let report = match source.file() {
-        Some(file) => whole(file, source.subject(), options, context).await?,
+    let looked = match source.file() {
+        Some(file) => whole(file, source.subject(), options, context).await,
         None => {
             context.log.info("IMAGE_CHECK: of a stream the first 64 KiB are looked at, before the rest has come");
-            check_head(head, source.subject(), &options.policy, &options.declared)
+            Ok(check_head(head, source.subject(), &options.policy, &options.declared))
         }
     };
+    let mut report = match looked {
+        // Whoever asks for warnings gets the app, with one more.
+        Err(error) if mode == Mode::Warn && error.kind != ErrorKind::Cancelled => {
+            context.log.warn(format_args!("IMAGE_CHECK: {error}"));
+            return Ok(());
+        }
+        looked => looked?,
+    };
+    if action.image.as_ref().is_some_and(|image| image.image_type != ImageType::Os) {
+        keep_what_fits(&mut report);
+    }
     judge(&report, mode, context)
 }
 
-fn options(mut policy: Policy, action: &ImportAction, info: &ImportInfo) -> Options {
-    // Only a system has to be one: a CD, a data disk or a kernel is what it is.
-    if action.image.as_ref().is_some_and(|image| image.image_type != ImageType::Os) {
-        policy.keep_container_only();
+/// Only a system has to be ready to start: a CD, a disk of data or a kernel without one is what it is. But a system is one whatever
+/// its image is called: the type can be changed, and an app of it be exported as a system again.
+fn keep_what_fits(report: &mut Report) {
+    let is_of_guest = |finding: &Finding| finding.group != Group::Container;
+    if !report.findings.iter().any(|finding| is_of_guest(finding) && finding.outcome != Outcome::Skip) {
+        report.findings.retain(|finding| !is_of_guest(finding) && finding.id != "format-known");
     }
+}
+
+fn options(policy: Policy, action: &ImportAction, info: &ImportInfo) -> Options {
     let size = info.size.or(action.image.as_ref().map(|image| image.size)).filter(|size| size.0 > 0);
     let declared = Declared {
         format: Some(info.format.clone()).filter(|format| !format.is_empty()),
@@ -116,7 +132,15 @@ fn judge(report: &Report, mode: Mode, context: &Context) -> Result<(), Error> {
         skipped.len(),
         skipped.last().map_or_else(String::new, |finding| format!(" ({})", finding.found)),
     ));
-    if mode == Mode::Warn || report.is_ready() {
+    if mode == Mode::Warn {
+        return Ok(());
+    }
+    if report.ran_out_of_time() {
+        let cause = "could not be looked at in time, and IMAGE_CHECK is enforced";
+        let error = Error::new(ErrorKind::Unsupported, &report.image, cause);
+        return Err(error.remedy("import it again when the disk is less busy, or with IMAGE_CHECK=\"warn\""));
+    }
+    if report.is_ready() {
         return Ok(());
     }
     let failed: Vec<String> =

@@ -84,13 +84,17 @@ pub fn elf(machine: u16) -> Vec<u8> {
 const X86_64: u16 = 62;
 
 impl Guest {
-    fn new() -> Self {
+    /// No files at all: for a file system that is mounted below a root.
+    ///
+    /// # Panics
+    /// Without a temporary directory.
+    pub fn empty() -> Self {
         Self { root: tempfile::tempdir().expect("a temporary directory") }
     }
 
     /// A Debian with systemd and the package one-context, in which every check passes.
     pub fn debian() -> Self {
-        let guest = Self::new();
+        let guest = Self::empty();
         let unit = "[Unit]\nBefore=network-pre.target\n[Service]\nExecStart=/usr/sbin/one-contextd local\n[Install]\nWantedBy=multi-user.target\n";
         let package = "Package: base-files\nStatus: install ok installed\nVersion: 12.4\n\n\
                        Package: one-context\nStatus: install ok installed\nVersion: 6.10.0-3\n";
@@ -115,7 +119,7 @@ impl Guest {
 
     /// An Alpine with OpenRC and the package one-context, in which every check passes.
     pub fn alpine() -> Self {
-        let guest = Self::new();
+        let guest = Self::empty();
         let script = "#!/sbin/openrc-run\ndepend() {\n\tneed localmount\n\tbefore net\n}\n";
         guest
             .program("/bin/busybox", &elf(X86_64))
@@ -135,7 +139,7 @@ impl Guest {
 
     /// The guide's Ubuntu 12.04 for Xen, prepared as the guide says.
     pub fn ubuntu_1204() -> Self {
-        let guest = Self::new();
+        let guest = Self::empty();
         guest
             .program("/bin/sh", &elf(X86_64))
             .write("/etc/os-release", b"NAME=\"Ubuntu\"\nID=ubuntu\nPRETTY_NAME=\"Ubuntu precise (12.04 LTS)\"\nVERSION_ID=\"12.04\"\n")

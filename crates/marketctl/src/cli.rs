@@ -35,8 +35,9 @@ pub(crate) enum Task {
 
 impl Task {
     /// Whether its exit code says how a check ended: 0, 1 or 2.
-    pub(crate) fn is_check(&self) -> bool {
-        matches!(self, Self::Image { task: ImageTask::Check(_) } | Self::App { task: AppTask::Validate { .. } })
+    pub(crate) fn says_how_it_ended(&self) -> bool {
+        let of_image = matches!(self, Self::Image { task: ImageTask::Check(_) | ImageTask::Prepare(_) });
+        of_image || matches!(self, Self::App { task: AppTask::Validate { .. } })
     }
 }
 
@@ -46,7 +47,8 @@ pub(crate) enum ImageTask {
     Check(Check),
     /// What is it? Format, sizes, checksums, partitions, system, contextualization
     Info(Info),
-    /// Make a clean copy: qcow2, holes where zeros are, whole MiB, compared with its source and checked
+    /// Make a clean copy: qcow2, holes where zeros are, whole MiB, compared with its source and checked. Exit code 0: it is ready, 1: it
+    /// is there and something fails, 2: it was not made
     Prepare(Prepare),
 }
 

@@ -1,9 +1,10 @@
 //! Images by a path or by a URL: what is elsewhere comes into a temporary without a name first.
 
-use image_check::{Checksums, Image};
+use image_check::{Checksums, Declared, Group, Image, Options as CheckOptions, Outcome, Policy, Severity};
 use indicatif::{ProgressBar, ProgressStyle};
 use market_core::backend::Context;
 use market_core::error::{Error, ErrorKind};
+use market_core::line::one_line;
 use market_core::transfer::{Digester, Digests, Options, Piece, Sink, Source, SparseFile, Wanted, shown};
 use rustix::fs::{Mode, OFlags};
 use std::fs::File;
@@ -38,6 +39,22 @@ pub(crate) async fn looking<T: Send + 'static>(
     context.stop.or(async { looked.await.map_err(lost)?.map_err(unreadable) }).await
 }
 
+/// Refuses what no app can be made of: what is packed, broken, encrypted, no disk, needs other files, or is not what was declared.
+pub(crate) async fn refuse_unfit(fetched: &Fetched, declared: Declared, context: &Context) -> Result<(), Error> {
+    let mut policy = Policy::opennebula();
+    policy.keep(|check| check.group == Group::Container && check.severity == Severity::Fail);
+    let options = CheckOptions { policy, declared, checksums: fetched.checksums(), ..CheckOptions::default() };
+    let file = fetched.file.try_clone().map_err(|error| Error::io(&*fetched.name, &error))?;
+    let image = Image::from_file(file, &fetched.name).map_err(unreadable)?;
+    let report = looking(image, context, move |image| image.check(&options)).await?;
+    let failed: Vec<String> =
+        report.with(Outcome::Fail).map(|finding| format!("{} ({})", finding.id, finding.found)).collect();
+    if failed.is_empty() {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Unsupported, &fetched.name, format!("cannot be published: {}", failed.join(", "))))
+}
+
 /// What is wrong with an image, in the words of the other commands.
 pub(crate) fn unreadable(error: image_check::Error) -> Error {
     Error::new(ErrorKind::Failed, error.subject, error.cause)
@@ -49,7 +66,7 @@ pub(crate) async fn fetch(location: &str, checksums: bool, context: &Context) ->
         let image = Image::open(Path::new(location)).map_err(unreadable)?;
         let file = image.file().map_err(unreadable)?;
         let digests = if checksums { Some(digests_of(&file, location, context).await?) } else { None };
-        return Ok(Fetched { image, file, name: location.to_owned(), digests });
+        return Ok(Fetched { image, file, name: one_line(location), digests });
     }
     let name = shown(location);
     let user_agent = concat!("marketctl/", env!("CARGO_PKG_VERSION")).to_owned();

@@ -14,14 +14,14 @@ use std::process::ExitCode;
 
 /// What was looked at is not as it should be.
 const NOT_READY: u8 = 1;
-/// It could not be looked at.
+/// It could not be looked at, or not be made.
 const UNREADABLE: u8 = 2;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let ready = Cell::new(true);
-    let is_check = arguments.task.is_check();
-    let exit_code = |kind: ErrorKind| if is_check { UNREADABLE } else { kind.exit_code() };
+    let says_how_it_ended = arguments.task.says_how_it_ended();
+    let exit_code = |kind: ErrorKind| if says_how_it_ended { UNREADABLE } else { kind.exit_code() };
     let ended = end(exit_code, || match arguments.task {
         Task::Completions { shell } => {
             let mut text = Vec::new();

@@ -55,6 +55,39 @@ fn built(directory: &Path, description: &str, image: &Path) -> (Output, PathBuf)
     (app(&["build", paths[0], "--image", paths[1], "--output", paths[2]]), output)
 }
 
+#[test]
+fn a_machine_of_arm_gets_its_firmware_where_nobody_adds_it() {
+    let directory = TempDir::new().unwrap();
+    let disk = directory.path().join("disk.qcow2");
+    image::qcow2(&disk, 1 << 20, 1).unwrap();
+    let description = format!("{DESCRIPTION}SCHED_REQUIREMENTS = \"FREE_CPU > 1\"\n[os]\narch = \"arm64\"\n");
+    let (output, out) = built(directory.path(), &description, &disk);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let vm = Template::parse(&fs::read(out.join("vm.tmpl")).unwrap()).unwrap();
+    let os = |key: &str| String::from_utf8_lossy(vm.get("OS").unwrap().key(key).unwrap()).into_owned();
+    assert_eq!((os("ARCH"), os("MACHINE")), ("aarch64".to_owned(), "virt".to_owned()));
+    assert_eq!(text(&vm, "SCHED_REQUIREMENTS"), "FREE_CPU > 1 & HYPERVISOR=kvm & ARCH=aarch64");
+    let entry: Value = serde_json::from_slice(&fs::read(with_extension(&out, "json")).unwrap()).unwrap();
+    assert!(!entry["opennebula_template"].as_str().unwrap().contains("FIRMWARE"));
+    assert_eq!(entry["os-arch"], "aarch64");
+}
+
+#[test]
+fn what_no_app_can_be_made_of_is_refused() {
+    let directory = TempDir::new().unwrap();
+    let disk = directory.path().join("disk.img");
+    for (content, part) in [
+        (image::qcow2_with_backing("/etc/shadow"), "no-backing-file"),
+        (vec![0x1f, 0x8b, 8, 0, 0, 0], "packed with gzip"),
+        (b"<html>not found</html>".to_vec(), "neither a known format"),
+    ] {
+        fs::write(&disk, content).unwrap();
+        let (output, out) = built(directory.path(), DESCRIPTION, &disk);
+        assert_eq!(output.status.code(), Some(11), "{}", stderr(&output));
+        assert!(stderr(&output).contains(part) && !out.exists(), "{}", stderr(&output));
+    }
+}
+
 fn with_extension(directory: &Path, extension: &str) -> PathBuf {
     let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
     let mut found: Vec<PathBuf> =
@@ -99,7 +132,7 @@ fn everything_that_publishing_needs_is_made_from_an_image_and_a_description() {
     assert_eq!(entry["files"][0]["checksum"]["md5"], md5);
     assert_eq!((&entry["os-id"], &entry["os-arch"]), (&json!("debian"), &json!("x86_64")));
     let template: Value = serde_json::from_str(entry["opennebula_template"].as_str().unwrap()).unwrap();
-    assert_eq!(template["context"]["start_script"], "echo \\\"hi\\\"");
+    assert_eq!(template["CONTEXT"]["START_SCRIPT"], "echo \\\"hi\\\"");
     for entry in [with_extension(&out, "json"), with_extension(&out, "yaml")] {
         let valid = app(&["validate", entry.to_str().unwrap()]);
         assert!(valid.status.success(), "{}", stdout(&valid));
@@ -125,8 +158,14 @@ fn a_description_that_makes_no_sense_is_refused_with_its_line_or_field() {
         ("cpu = 0.5", "cpu = -1.0", "cpu and memory_mib"),
         ("INFO = ", "INFO = [[1]] #", "template.INFO is too deep"),
         ("tags = ", "id = \"x\"\ntags = ", "\"x\" is no UUID"),
+        ("tags = ", "hypervisor = \"xen\"\ntags = ", "hypervisor: \"xen\" is none of"),
+        ("tags = ", "opennebula_version = [\"7\"]\ntags = ", "opennebula_version"),
+        ("INFO = ", "disk = { size = \"1\" }\nINFO = ", "template.disk: a template of this app gets its own"),
+        ("https://images", "https://me:secret@images", "holds a user's name"),
+        ("'quoted \"text\"'", "'C:\\'", "template.INFO: ends with a backslash"),
     ] {
-        let (output, out) = built(directory.path(), &DESCRIPTION.replacen(from, to, 1), &disk);
+        let description = format!("{}[os]\narch = \"arm64\"\n", DESCRIPTION.replacen(from, to, 1));
+        let (output, out) = built(directory.path(), &description, &disk);
         assert_eq!(output.status.code(), Some(4), "{part}: {}", stderr(&output));
         assert!(stderr(&output).lines().last().unwrap().contains(part), "{part}: {}", stderr(&output));
         assert!(!out.exists());
@@ -189,6 +228,22 @@ fn every_field_of_an_entry_is_looked_at() {
         assert!(text.contains(part.trim_start_matches("ERROR {f}: ")), "{pointer}: {text}");
         assert!(text.contains(" 1 errors"), "{pointer}: {text}");
     }
+    for (template, part) in [
+        (r#"{"os": {"boot": {"x": "1"}}}"#, "a vector in a vector"),
+        (r#"{"nic": ["a"]}"#, "is a list, and only vectors"),
+        (r#"{"a-b": "1"}"#, "no name of an attribute"),
+        (r#"{"path": "C:\\"}"#, "ends with a backslash"),
+    ] {
+        let mut wrong = entry(1, "one");
+        wrong["opennebula_template"] = json!(template);
+        let (code, text) = validated(&json!([wrong]));
+        assert!(code == Some(1) && text.contains(part), "{template}: {text}");
+    }
+    let mut fine = entry(1, "one");
+    fine["opennebula_template"] = json!(r#"{"INFO": "say \\\"hi\\\" \\\\\"there\\\"", "NIC": [{"NETWORK": "a"}]}"#);
+    fine["hypervisor"] = json!("");
+    let (code, text) = validated(&json!([fine]));
+    assert!(code == Some(0), "{text}");
     let mut numbers = entry(1, "one");
     numbers["opennebula_template"] = json!("{\"cpu\": 1, \"os\": {\"acpi\": true}}");
     let (code, text) = validated(&json!([numbers]));
@@ -218,6 +273,12 @@ fn entries_are_looked_at_together() {
     assert_eq!(validated(&json!([entry(1, "one"), vm])).0, Some(0));
     let (code, text) = validated(&json!([vm]));
     assert!(code == Some(1) && text.contains("disks names \"one\", which none of the files has"), "{text}");
+    for parts in [json!(null), json!("one"), json!([]), json!([1])] {
+        let (code, text) = validated(&json!([entry(1, "one"), made_of("VMTEMPLATE", "disks", parts)]));
+        assert!(code == Some(1) && text.contains("disks is not a list of names"), "{text}");
+    }
+    let itself = made_of("VMTEMPLATE", "disks", json!(["made of others"]));
+    assert!(validated(&json!([itself])).1.contains("names the entry itself"));
     let service = made_of("SERVICE_TEMPLATE", "roles", json!({"front": "one"}));
     let (code, text) = validated(&json!([service]));
     assert!(code == Some(1) && text.contains("roles names \"one\""), "{text}");

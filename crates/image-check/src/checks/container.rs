@@ -22,7 +22,7 @@ pub(super) fn format_known(subject: &Subject<'_>) -> Answer {
             [Repair::ByHand("find out what the file is")],
         ),
         ("raw", Err(reason)) => Err(Unread(reason.clone())),
-        (format, _) => Verdict::bad(format!("the image is {format}"), [Repair::Convert]),
+        (format, _) => Verdict::bad(format!("the image is {format}"), [convert(subject)]),
     }
 }
 
@@ -34,6 +34,19 @@ pub(super) fn format_as_declared(subject: &Subject<'_>) -> Answer {
     } else {
         let declared = shown(declared.as_bytes());
         Verdict::bad(format!("declared as {declared}, and is {found}"), [Repair::ByHand("correct what declares it")])
+    }
+}
+
+/// Copying such an image copies the other file into it, whichever file of this host that is.
+const SELF_CONTAINED: Repair = Repair::ByHand(
+    "get an image that holds all of its data; never convert or open one of a stranger that names other files",
+);
+
+/// The image anew; never one that names another file, which would be copied into it.
+fn convert(subject: &Subject<'_>) -> Repair {
+    match subject.looked.container.reference {
+        Some(_) => SELF_CONTAINED,
+        None => Repair::Convert(subject.looked.container.format),
     }
 }
 
@@ -50,7 +63,7 @@ fn reference(subject: &Subject<'_>, role: &str) -> Answer {
     match &subject.looked.container.reference {
         Some(reference) if reference.role == role => {
             let name = reference.name.as_ref().map_or_else(String::new, |name| format!(" {}", shown(name.as_bytes())));
-            Verdict::bad(format!("the image needs the {role}{name}"), [Repair::Convert])
+            Verdict::bad(format!("the image needs the {role}{name}"), [SELF_CONTAINED])
         }
         _ => Verdict::good("none"),
     }
@@ -63,7 +76,7 @@ pub(super) fn no_backing_file(subject: &Subject<'_>) -> Answer {
 pub(super) fn no_external_data_file(subject: &Subject<'_>) -> Answer {
     let external = header(subject).is_ok_and(|header| header.is_some_and(Header::external_data));
     match reference(subject, "external data file")? {
-        Verdict::Good(_) if external => Verdict::bad("the image needs an external data file", [Repair::Convert]),
+        Verdict::Good(_) if external => Verdict::bad("the image needs an external data file", [SELF_CONTAINED]),
         verdict => Ok(verdict),
     }
 }
@@ -110,7 +123,7 @@ pub(super) fn not_corrupt(subject: &Subject<'_>) -> Answer {
 pub(super) fn no_internal_snapshots(subject: &Subject<'_>) -> Answer {
     match header(subject)? {
         Some(header) if header.snapshots > 0 => {
-            Verdict::bad(format!("{} snapshots in the image", header.snapshots), [Repair::Convert])
+            Verdict::bad(format!("{} snapshots in the image", header.snapshots), [convert(subject)])
         }
         _ => Verdict::good("none"),
     }
@@ -120,7 +133,7 @@ pub(super) fn sparse(subject: &Subject<'_>) -> Answer {
     let stored = subject.looked.stored.as_ref().map_err(|reason| Unread(reason.clone()))?;
     let text = format!("{} of {} stored MiB are zeros", stored.zero_bytes / MIB, stored.bytes / MIB);
     if stored.zero_bytes > WORTH_BYTES && stored.zero_bytes > stored.bytes / 10 {
-        Verdict::bad(text, [Repair::Convert])
+        Verdict::bad(text, [convert(subject)])
     } else {
         Verdict::good(text)
     }

@@ -9,9 +9,11 @@ use crate::tree::Unread;
 const INSTALL: Repair =
     Repair::ByHand("install the one-context package of the guest's distribution (OpenNebula/one-apps)");
 
+/// Whichever init system and version of the package there is: what does not exist is passed over.
 const ENABLE: Repair = Repair::Run(
-    "systemctl enable one-context-local.service one-context-online.service one-context.service || \
-     { rc-update add one-context-local boot && rc-update add one-context boot; }",
+    "for s in one-context-local one-context-online one-context; do \
+     systemctl enable $s.service 2>/dev/null || update-rc.d $s defaults 2>/dev/null || chkconfig --add $s 2>/dev/null || :; done; \
+     rc-update add one-context-local boot 2>/dev/null || :; rc-update add one-context default 2>/dev/null || :",
 );
 
 /// Programs that read the context.

@@ -13,14 +13,27 @@ const NOBODY: [u64; 3] = [65_533, 65_534, 4_294_967_294];
 pub(super) fn root_password(subject: &Subject<'_>) -> Answer {
     let accounts = subject.guest()?.accounts()?;
     let of_root: Vec<&Account> = accounts.iter().filter(|account| account.uid == 0).collect();
-    match of_root.iter().find(|account| account.password != Password::Locked) {
+    let open: Vec<&Account> = of_root.iter().copied().filter(|account| account.password != Password::Locked).collect();
+    match open.first() {
         Some(account) => {
             let name = shown(account.name.as_bytes());
-            Verdict::bad(format!("{name} {}", what(account)), [Repair::Lock(account.name.clone())])
+            Verdict::bad(format!("{name} {}", what(account)), locks(&open))
         }
         None if of_root.is_empty() => Verdict::good("there is no root account"),
         None => Verdict::good("locked"),
     }
+}
+
+/// Locks accounts, each name once.
+fn locks(accounts: &[&Account]) -> Vec<Repair> {
+    const BY_HAND: Repair =
+        Repair::ByHand("write x into the second field of the line in /etc/passwd, and lock the account");
+    let by_hand = accounts.iter().any(|account| account.is_in_passwd).then_some(BY_HAND);
+    let in_shadow = accounts.iter().filter(|account| !account.is_in_passwd).map(|account| account.name.as_str());
+    let names: Vec<&str> = in_shadow.collect::<std::collections::BTreeSet<_>>().into_iter().collect();
+    let mut repairs = repairs_for(&names, |name| Repair::Lock((*name).to_owned()));
+    repairs.extend(by_hand);
+    repairs
 }
 
 fn what(account: &Account) -> &'static str {
@@ -41,7 +54,7 @@ pub(super) fn user_passwords(subject: &Subject<'_>) -> Answer {
         1 => format!("{} {}", shown(first.name.as_bytes()), what(first)),
         _ => format!("{} can be entered with a password, or without", some_of(&names)),
     };
-    Verdict::bad(found, repairs_for(&names, |name| Repair::Lock((*name).to_owned())))
+    Verdict::bad(found, locks(&open))
 }
 
 fn home_files(tree: &Tree, home: &str, directory: &str) -> Result<Vec<Vec<u8>>, Unread> {
@@ -55,16 +68,32 @@ fn home_files(tree: &Tree, home: &str, directory: &str) -> Result<Vec<Vec<u8>>, 
     Ok(files)
 }
 
+/// The files in which sshd looks for the keys of accounts.
+fn key_files(accounts: &[Account], patterns: Option<&[String]>) -> Result<std::collections::BTreeSet<String>, Unread> {
+    let usual = [".ssh/authorized_keys".to_owned(), ".ssh/authorized_keys2".to_owned()];
+    let mut files: std::collections::BTreeSet<String> = usual.iter().map(|file| format!("/root/{file}")).collect();
+    for account in accounts.iter().filter(|account| account.home.starts_with('/')) {
+        for pattern in usual.iter().chain(patterns.unwrap_or_default()).filter(|pattern| *pattern != "none") {
+            let home = account.home.trim_end_matches('/');
+            let file = pattern.replace("%h", home).replace("%u", &account.name);
+            if file.contains('%') {
+                let pattern = shown(pattern.as_bytes());
+                return Err(Unread(format!("sshd looks for keys in {pattern}, which is not followed")));
+            }
+            files.insert(if file.starts_with('/') { file } else { format!("{home}/{file}") });
+        }
+    }
+    Ok(files)
+}
+
 pub(super) fn authorized_keys(subject: &Subject<'_>) -> Answer {
     let guest = subject.guest()?;
+    let settings = ssh::settings(&guest.tree)?.unwrap_or_default();
     let mut found = Vec::new();
-    for home in guest.homes()? {
-        for name in ["authorized_keys", "authorized_keys2"] {
-            let path = format!("{home}/.ssh/{name}");
-            let holds_key = |line: &String| !line.trim().is_empty() && !line.trim_start().starts_with('#');
-            if guest.tree.lines(&path)?.iter().any(holds_key) {
-                found.push(path);
-            }
+    for path in key_files(guest.accounts()?, settings.authorized_keys.as_deref())? {
+        let holds_key = |line: &String| !line.trim().is_empty() && !line.trim_start().starts_with('#');
+        if guest.tree.lines(&path)?.iter().any(holds_key) {
+            found.push(path);
         }
     }
     if found.is_empty() {
@@ -108,8 +137,9 @@ pub(super) fn ssh_passwords(subject: &Subject<'_>) -> Answer {
         Some(found) => Verdict::bad(
             found,
             [Repair::Run(
-                "printf 'PasswordAuthentication no\\nKbdInteractiveAuthentication no\\n' | \
-                 cat - /etc/ssh/sshd_config > /etc/ssh/sshd_config.new && mv /etc/ssh/sshd_config.new /etc/ssh/sshd_config",
+                "f=/etc/ssh/sshd_config; [ -e $f ] || cp /usr/etc/ssh/sshd_config $f; \
+                 { printf 'PasswordAuthentication no\\nKbdInteractiveAuthentication no\\n'; cat $f; } > $f.new; \
+                 cat $f.new > $f; rm $f.new",
             )],
         ),
         None => Verdict::good("sshd asks for no passwords"),

@@ -8,17 +8,11 @@ use crate::tree::{Tree, Unread, join, shown};
 pub(super) fn machine_id(subject: &Subject<'_>) -> Answer {
     let tree = &subject.guest()?.tree;
     for path in ["/etc/machine-id", "/var/lib/dbus/machine-id"] {
-        // What D-Bus links to the other is looked at there.
-        if tree.link(path)?.is_some() {
-            continue;
-        }
         let id = first_word(&tree.read(path)?.unwrap_or_default());
         if !id.is_empty() && id != "uninitialized" {
-            let repair = match path {
-                "/etc/machine-id" => Repair::Truncate(path.to_owned()),
-                _ => Repair::Delete(path.to_owned()),
-            };
-            return Verdict::bad(format!("{path} holds an id"), [repair]);
+            const EMPTY: &str = "if [ -e /etc/machine-id ]; then : > /etc/machine-id; fi; \
+                                 if [ ! -L /var/lib/dbus/machine-id ]; then rm -f /var/lib/dbus/machine-id; fi";
+            return Verdict::bad(format!("{path} holds an id"), [Repair::Run(EMPTY)]);
         }
     }
     Verdict::good("no id is stored")
@@ -32,19 +26,33 @@ pub(super) fn host_keys(subject: &Subject<'_>) -> Answer {
     if keys.is_empty() {
         return Verdict::good("none");
     }
-    let repairs = ["/etc/ssh/ssh_host_*_key", "/etc/ssh/ssh_host_*_key.pub", "/etc/dropbear/*_host_key"];
-    Verdict::bad(some_of(&keys), repairs.map(|pattern| Repair::Delete(pattern.to_owned())))
+    const DELETE: &str = "rm -f /etc/ssh/ssh_host_*_key /etc/ssh/ssh_host_*_key.pub /etc/dropbear/*_host_key";
+    Verdict::bad(some_of(&keys), [Repair::Run(DELETE)])
 }
 
-/// A directory of settings, the ends of the files' names, and what stands before an address.
-const WITH_ADDRESSES: [(&str, &[&str], &[&str]); 6] = [
-    ("/etc/sysconfig/network-scripts", &[""], &["HWADDR="]),
-    ("/etc/sysconfig/network", &[""], &["LLADDR=", "HWADDR="]),
-    ("/etc/NetworkManager/system-connections", &[""], &["mac-address="]),
-    ("/etc/netplan", &[".yaml", ".yml"], &["macaddress:"]),
-    ("/etc/systemd/network", &[".network", ".link", ".netdev"], &["MACAddress=", "PermanentMACAddress="]),
-    ("/etc/network", &["interfaces"], &["hwaddress "]),
+/// A directory of settings, the ends of the files' names, and the keys of an address, in lower case.
+const WITH_ADDRESSES: [(&str, &[&str], &[&str]); 7] = [
+    ("/etc/sysconfig/network-scripts", &[""], &["hwaddr", "macaddr"]),
+    ("/etc/sysconfig/network", &[""], &["lladdr", "hwaddr"]),
+    ("/etc/NetworkManager/system-connections", &[""], &["mac-address", "cloned-mac-address"]),
+    ("/etc/netplan", &[".yaml", ".yml"], &["macaddress"]),
+    ("/etc/systemd/network", &[".network", ".link", ".netdev"], &["macaddress", "permanentmacaddress"]),
+    ("/etc/network", &["interfaces"], &["hwaddress"]),
+    ("/etc/network/interfaces.d", &[""], &["hwaddress"]),
 ];
+
+/// Whether a line gives one of the keys an address: twelve digits in pairs, or the sixteen bytes of InfiniBand.
+fn names_address(line: &str, keys: &[&str]) -> bool {
+    let line = line.trim().to_lowercase();
+    let is_address = |word: &str| {
+        let parts: Vec<&str> = word.split([':', '-']).collect();
+        parts.len() >= 6
+            && parts.iter().all(|part| part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    };
+    let words = || line.split(|c: char| c.is_whitespace() || "=\"'{},;".contains(c)).filter(|word| !word.is_empty());
+    let is_key = |word: &str| keys.contains(&word.trim_end_matches(':'));
+    !line.starts_with(['#', ';']) && words().any(is_key) && words().any(is_address)
+}
 
 pub(super) fn mac_addresses(subject: &Subject<'_>) -> Answer {
     let tree = &subject.guest()?.tree;
@@ -52,14 +60,8 @@ pub(super) fn mac_addresses(subject: &Subject<'_>) -> Answer {
     for (directory, ends, keys) in WITH_ADDRESSES {
         let wanted = |name: &[u8]| ends.iter().any(|end| name.ends_with(end.as_bytes()));
         for path in tree.paths(directory, wanted)? {
-            let names_address = |line: &String| {
-                let line = line.trim();
-                keys.iter().any(|key| {
-                    line.strip_prefix(key).is_some_and(|value| !value.trim_matches(['"', '\'', ' ']).is_empty())
-                })
-            };
-            if tree.node(&path)?.is_some_and(crate::tree::Node::is_file) && tree.lines(&path)?.iter().any(names_address)
-            {
+            let is_file = tree.node(&path)?.is_some_and(crate::tree::Node::is_file);
+            if is_file && tree.lines(&path)?.iter().any(|line| names_address(line, keys)) {
                 found.push(path);
             }
         }
@@ -78,7 +80,13 @@ const GENERIC: [&str; 6] = ["localhost", "localhost.localdomain", "localhost4", 
 
 pub(super) fn hostname(subject: &Subject<'_>) -> Answer {
     let guest = subject.guest()?;
-    let name = first_word(&guest.tree.read("/etc/hostname")?.unwrap_or_default());
+    let mut name = first_word(&guest.tree.read("/etc/hostname")?.unwrap_or_default());
+    if name.is_empty() {
+        // Where RHEL had it until its release 7.
+        let lines = guest.tree.lines("/etc/sysconfig/network")?;
+        let old = lines.iter().find_map(|line| line.trim().strip_prefix("HOSTNAME="));
+        name = old.unwrap_or_default().trim_matches(['"', '\'']).to_owned();
+    }
     let id = guest.os_release("ID")?.unwrap_or_default();
     let generic = name.is_empty()
         || GENERIC.iter().any(|generic| name.eq_ignore_ascii_case(generic))
@@ -88,7 +96,7 @@ pub(super) fn hostname(subject: &Subject<'_>) -> Answer {
         Verdict::good(shown)
     } else {
         let repair = Repair::Run("echo localhost > /etc/hostname");
-        Verdict::bad(format!("/etc/hostname is {}", shown(name.as_bytes())), [repair])
+        Verdict::bad(format!("the name is {}", shown(name.as_bytes())), [repair])
     }
 }
 
@@ -107,7 +115,8 @@ fn filled(tree: &Tree, directories: &[&str], matches: impl Fn(&[u8]) -> bool) ->
 }
 
 pub(super) fn leases(subject: &Subject<'_>) -> Answer {
-    const DIRECTORIES: [&str; 7] = [
+    const DIRECTORIES: [&str; 8] = [
+        "/var/lib/wicked",
         "/var/lib/dhcp",
         "/var/lib/dhcp3",
         "/var/lib/dhclient",

@@ -41,22 +41,22 @@ pub(super) fn shell_history(subject: &Subject<'_>) -> Answer {
 }
 
 /// The files below a directory that hold something. Links are not followed.
-fn files_below(tree: &Tree, directory: &[u8], depth: usize, found: &mut Vec<(Vec<u8>, u64)>) -> Result<(), Unread> {
-    if depth > DEEPEST {
-        return Ok(());
-    }
-    for name in tree.list(directory)? {
-        let path = join(directory, &name);
-        if found.len() >= MOST_FILES {
-            return Ok(());
-        }
-        if tree.link(&path)?.is_some() {
-            continue;
-        }
-        match tree.node(&path)? {
-            Some(node) if node.kind == Kind::Directory => files_below(tree, &path, depth + 1, found)?,
-            Some(node) if node.is_file() && node.bytes > 0 => found.push((path, node.bytes)),
-            _ => {}
+fn files_below(tree: &Tree, directory: &[u8], found: &mut Vec<(Vec<u8>, u64)>) -> Result<(), Unread> {
+    let mut left = vec![(directory.to_vec(), 0)];
+    while let Some((directory, depth)) = left.pop() {
+        for name in tree.list(&directory)? {
+            let path = join(&directory, &name);
+            if found.len() + left.len() >= MOST_FILES {
+                return Ok(());
+            }
+            if tree.link(&path)?.is_some() {
+                continue;
+            }
+            match tree.node(&path)? {
+                Some(node) if node.kind == Kind::Directory && depth < DEEPEST => left.push((path, depth + 1)),
+                Some(node) if node.is_file() && node.bytes > 0 => found.push((path, node.bytes)),
+                _ => {}
+            }
         }
     }
     Ok(())
@@ -64,7 +64,7 @@ fn files_below(tree: &Tree, directory: &[u8], depth: usize, found: &mut Vec<(Vec
 
 pub(super) fn logs(subject: &Subject<'_>) -> Answer {
     let mut found = Vec::new();
-    files_below(&subject.guest()?.tree, b"/var/log", 0, &mut found)?;
+    files_below(&subject.guest()?.tree, b"/var/log", &mut found)?;
     if found.is_empty() {
         return Verdict::good("/var/log has no content");
     }
@@ -118,7 +118,8 @@ pub(super) fn cloud_instances(subject: &Subject<'_>) -> Answer {
 }
 
 pub(super) fn package_cache(subject: &Subject<'_>) -> Answer {
-    const CACHES: [&str; 7] = [
+    const CACHES: [&str; 8] = [
+        "/var/cache/libdnf5",
         "/var/cache/apt/archives",
         "/var/lib/apt/lists",
         "/var/cache/dnf",
@@ -130,7 +131,7 @@ pub(super) fn package_cache(subject: &Subject<'_>) -> Answer {
     let tree = &subject.guest()?.tree;
     let mut found = Vec::new();
     for cache in CACHES {
-        files_below(tree, cache.as_bytes(), 0, &mut found)?;
+        files_below(tree, cache.as_bytes(), &mut found)?;
     }
     if found.is_empty() {
         return Verdict::good("no package manager keeps any");
@@ -140,7 +141,7 @@ pub(super) fn package_cache(subject: &Subject<'_>) -> Answer {
     Verdict::bad(
         format!("{bytes} bytes in {}", some_of(&names)),
         [Repair::Run(
-            "rm -rf /var/cache/apt/archives/*.deb /var/lib/apt/lists/* /var/cache/dnf/* /var/cache/yum/* \
+            "rm -rf /var/cache/apt/archives/*.deb /var/lib/apt/lists/* /var/cache/dnf/* /var/cache/libdnf5/* /var/cache/yum/* \
              /var/cache/zypp/packages/* /var/cache/apk/* /var/cache/pacman/pkg/*",
         )],
     )

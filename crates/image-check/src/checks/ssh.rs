@@ -3,10 +3,11 @@
 
 use crate::tree::{Tree, Unread, shown};
 
-/// Files that are read, included ones among them; an included file may include others, and itself.
+/// Files that are read and patterns that are followed: an included file may include others, and itself.
 const MOST_FILES: usize = 64;
+const MOST_PATTERNS: usize = 256;
 
-/// Settings that decide about passwords.
+/// Settings that decide who gets in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Settings {
     password: Option<bool>,
@@ -14,17 +15,19 @@ pub(super) struct Settings {
     pam: Option<bool>,
     /// Where a `Match` turns passwords on.
     matched: Option<String>,
+    /// The files with the keys of an account, when they are not those below its home.
+    pub(super) authorized_keys: Option<Vec<String>>,
 }
 
 impl Settings {
     /// What lets people in with a password; `None` when nothing does.
     pub(super) fn password_login(&self) -> Option<String> {
+        let how = |set: Option<bool>| if set.is_some() { "is yes" } else { "is not set, which means yes" };
         if self.password.unwrap_or(true) {
-            let how = if self.password.is_some() { "is yes" } else { "is not set, which means yes" };
-            return Some(format!("PasswordAuthentication {how}"));
+            return Some(format!("PasswordAuthentication {}", how(self.password)));
         }
         if self.interactive.unwrap_or(true) && self.pam.unwrap_or(false) {
-            let how = if self.interactive.is_some() { "is yes" } else { "is not set, which means yes" };
+            let how = how(self.interactive);
             return Some(format!("KbdInteractiveAuthentication {how}, and PAM asks for passwords there"));
         }
         self.matched.clone()
@@ -39,8 +42,8 @@ pub(super) fn settings(tree: &Tree) -> Result<Option<Settings>, Unread> {
     }
     // Distributions keep their own settings below /usr where there are none in /etc.
     let main = if tree.exists(MAIN)? { MAIN } else { "/usr/etc/ssh/sshd_config" };
-    let mut reader = Reader { tree, settings: Settings::default(), files: 0 };
-    reader.read(main.as_bytes(), &mut false)?;
+    let mut reader = Reader { tree, settings: Settings::default(), files: 0, patterns: 0 };
+    reader.read(main.as_bytes(), false)?;
     Ok(Some(reader.settings))
 }
 
@@ -48,27 +51,32 @@ struct Reader<'a> {
     tree: &'a Tree,
     settings: Settings,
     files: usize,
+    patterns: usize,
 }
 
 impl Reader<'_> {
     /// Reads a file; `matched` says that it is included for some only.
-    fn read(&mut self, path: &[u8], matched: &mut bool) -> Result<(), Unread> {
+    fn read(&mut self, path: &[u8], mut matched: bool) -> Result<(), Unread> {
         self.files += 1;
         if self.files > MOST_FILES {
             return Err(Unread("the settings of sshd include too many files".to_owned()));
         }
         for line in self.tree.lines(path)? {
-            let line = line.trim();
+            let line = line.split(" #").next().unwrap_or_default().trim();
             let Some((keyword, value)) = line.split_once(|c: char| c.is_whitespace() || c == '=') else { continue };
             let value = value.trim_start_matches(|c: char| c.is_whitespace() || c == '=').trim_matches('"');
             match keyword.to_ascii_lowercase().as_str() {
-                "match" => *matched = !value.eq_ignore_ascii_case("all"),
+                "match" => matched = !value.eq_ignore_ascii_case("all"),
                 "include" => {
                     for pattern in value.split_whitespace() {
-                        self.include(pattern.trim_matches('"'), *matched)?;
+                        self.include(pattern.trim_matches('"'), matched)?;
                     }
                 }
-                keyword => self.set(keyword, value, *matched, path),
+                "authorizedkeysfile" if !matched => {
+                    let files = value.split_whitespace().map(str::to_owned).collect();
+                    self.settings.authorized_keys.get_or_insert(files);
+                }
+                keyword => self.set(keyword, value, matched, path),
             }
         }
         Ok(())
@@ -84,33 +92,52 @@ impl Reader<'_> {
         let is_on = !value.eq_ignore_ascii_case("no");
         if !matched {
             slot.get_or_insert(is_on);
-        } else if is_on && keyword == "passwordauthentication" {
-            self.settings.matched = Some(format!("a Match in {} turns PasswordAuthentication on", shown(path)));
+        } else if is_on && keyword != "usepam" {
+            self.settings.matched = Some(format!("a Match in {} turns {keyword} on", shown(path)));
         }
     }
 
     /// Files by a pattern in the last part of a path, in the order of their names.
     fn include(&mut self, pattern: &str, matched: bool) -> Result<(), Unread> {
+        self.patterns += 1;
         let pattern = if pattern.starts_with('/') { pattern.to_owned() } else { format!("/etc/ssh/{pattern}") };
         let (directory, name) = pattern.rsplit_once('/').unwrap_or_default();
-        let (before, after) = name.split_once('*').unwrap_or((name, ""));
-        let is_pattern = name.contains('*');
-        let fits = |found: &[u8]| {
-            let exact = found == name.as_bytes();
-            let long_enough = found.len() >= before.len() + after.len();
-            let visible = !found.starts_with(b".") || before.starts_with('.');
-            exact
-                || (is_pattern
-                    && visible
-                    && long_enough
-                    && found.starts_with(before.as_bytes())
-                    && found.ends_with(after.as_bytes()))
-        };
-        for path in self.tree.paths(directory, fits)? {
-            self.read(&path, &mut matched.clone())?;
+        if self.patterns > MOST_PATTERNS || directory.contains(['*', '?', '[']) || name.contains('[') {
+            return Err(Unread(format!("sshd includes {}, which is not followed", shown(pattern.as_bytes()))));
+        }
+        let visible = |found: &[u8]| !found.starts_with(b".") || name.starts_with('.');
+        for path in self.tree.paths(directory, |found| visible(found) && fits(found, name.as_bytes()))? {
+            self.read(&path, matched)?;
         }
         Ok(())
     }
+}
+
+/// Whether a name is one of a pattern with `*` and `?`.
+fn fits(name: &[u8], pattern: &[u8]) -> bool {
+    let (mut at, mut in_pattern) = (0, 0);
+    // Where the last star is, and how much of the name it stands for so far.
+    let mut star = None;
+    while at < name.len() {
+        match pattern.get(in_pattern) {
+            Some(b'*') => {
+                star = Some((in_pattern, at));
+                in_pattern += 1;
+            }
+            Some(&c) if c == b'?' || c == name[at] => {
+                at += 1;
+                in_pattern += 1;
+            }
+            _ => match star {
+                Some((place, taken)) => {
+                    star = Some((place, taken + 1));
+                    (at, in_pattern) = (taken + 1, place + 1);
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[in_pattern..].iter().all(|&c| c == b'*')
 }
 
 #[cfg(test)]
@@ -119,10 +146,23 @@ mod tests {
 
     #[test]
     fn passwords_come_in_by_two_doors() {
-        let settings = |password, interactive, pam| Settings { password, interactive, pam, matched: None };
+        let settings = |password, interactive, pam| Settings { password, interactive, pam, ..Settings::default() };
         assert!(settings(None, Some(false), None).password_login().is_some());
         assert!(settings(Some(false), None, Some(true)).password_login().is_some());
         assert!(settings(Some(false), None, None).password_login().is_none());
         assert!(settings(Some(false), Some(false), Some(true)).password_login().is_none());
+    }
+
+    #[test]
+    fn patterns_are_those_of_a_shell() {
+        for (name, pattern, expected) in [
+            ("50-cloud.conf", "*.conf", true),
+            ("50-cloud.conf", "5?-*.c*f", true),
+            ("50-cloud.conf.bak", "*.conf", false),
+            ("a", "b", false),
+            ("", "*", true),
+        ] {
+            assert_eq!(fits(name.as_bytes(), pattern.as_bytes()), expected, "{name} {pattern}");
+        }
     }
 }

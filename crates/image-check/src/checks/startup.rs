@@ -18,7 +18,13 @@ const NAMES: [&str; 3] = ["one-context-local", "one-context", "vmcontext"];
 pub(super) fn starts(tree: &Tree) -> Result<Vec<Start>, Unread> {
     let has_systemd = tree.exists("/usr/lib/systemd/systemd")? || tree.exists("/lib/systemd/systemd")?;
     let mut found = systemd(tree)?;
-    found.extend(sysv(tree)?);
+    for (name, start) in sysv(tree)? {
+        // systemd makes units of scripts, and orders them by what their header says alone.
+        let header = || tree.lines(format!("/etc/init.d/{name}"));
+        let before_network =
+            if has_systemd { header()?.iter().any(|line| is_lsb_before_network(line)) } else { start.before_network };
+        found.push(Start { before_network, ..start });
+    }
     // What another init system has left behind starts nothing.
     if !has_systemd {
         found.extend(openrc(tree)?);
@@ -27,15 +33,9 @@ pub(super) fn starts(tree: &Tree) -> Result<Vec<Start>, Unread> {
     Ok(found)
 }
 
-/// Units that come after the network's configuration, so that what is before one of them is before the network.
-const NETWORK_UNITS: [&str; 6] = [
-    "network-pre.target",
-    "network.target",
-    "networking.service",
-    "network.service",
-    "NetworkManager.service",
-    "systemd-networkd.service",
-];
+/// Services that configure the network.
+const NETWORK_SERVICES: [&str; 4] =
+    ["networking.service", "network.service", "NetworkManager.service", "systemd-networkd.service"];
 
 fn systemd(tree: &Tree) -> Result<Vec<Start>, Unread> {
     const OURS: &str = "/etc/systemd/system";
@@ -48,22 +48,33 @@ fn systemd(tree: &Tree) -> Result<Vec<Start>, Unread> {
             }
         }
     }
+    let is_enabled = |unit: &str| -> Result<bool, Unread> {
+        for directory in &wanted_by {
+            if tree.is_named(join(directory, unit.as_bytes()))? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    };
+    let mut network = Vec::new();
+    for service in NETWORK_SERVICES {
+        let by_script = service == "network.service" && tree.is_named("/etc/rc.d/rc3.d/S10network")?;
+        if by_script || is_enabled(service)? {
+            network.push(service);
+        }
+    }
     let mut found = Vec::new();
     for name in NAMES {
         let unit = format!("{name}.service");
-        let mut enabled = false;
-        for directory in &wanted_by {
-            enabled |= tree.is_named(join(directory, unit.as_bytes()))?;
-        }
         let masked = tree.link(join(OURS, unit.as_bytes()))?.as_deref() == Some(b"/dev/null");
-        if !enabled || masked {
+        if masked || !is_enabled(&unit)? {
             continue;
         }
         let mut before_network = None;
         for place in PLACES {
             let path = join(place, unit.as_bytes());
             if before_network.is_none() && tree.exists(&path)? {
-                before_network = Some(tree.lines(&path)?.iter().any(|line| is_before_network(line)));
+                before_network = Some(is_before_network(&tree.lines(&path)?, &network));
             }
         }
         // A link to a unit that is not there starts nothing.
@@ -74,26 +85,47 @@ fn systemd(tree: &Tree) -> Result<Vec<Start>, Unread> {
     Ok(found)
 }
 
-fn is_before_network(line: &str) -> bool {
-    let units = line.trim().strip_prefix("Before").map(str::trim_start).and_then(|rest| rest.strip_prefix('='));
-    units.is_some_and(|units| units.split_whitespace().any(|unit| NETWORK_UNITS.contains(&unit)))
+/// Whether a unit comes before whatever configures the network: before the target for that, or before every service that does it.
+fn is_before_network(unit: &[String], network: &[&str]) -> bool {
+    let values = |line: &String| {
+        let rest = line.trim().strip_prefix("Before")?.trim_start().strip_prefix('=')?;
+        Some(rest.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+    };
+    let before: Vec<String> = unit.iter().filter_map(values).flatten().collect();
+    let has = |unit: &str| before.iter().any(|found| found == unit);
+    has("network-pre.target") || (!network.is_empty() && network.iter().all(|service| has(service)))
 }
 
 fn openrc(tree: &Tree) -> Result<Vec<Start>, Unread> {
+    const LEVELS: [&str; 3] = ["sysinit", "boot", "default"];
+    let is_network = |name: &[u8]| {
+        name.starts_with(b"net.") && name != b"net.lo"
+            || matches!(name, b"networking" | b"NetworkManager" | b"networkmanager" | b"dhcpcd" | b"connman")
+    };
+    let mut network_level = LEVELS.len();
     let mut found = Vec::new();
-    for level in ["sysinit", "boot", "default"] {
+    for (level, name_of_level) in LEVELS.iter().enumerate() {
+        let directory = format!("/etc/runlevels/{name_of_level}");
+        if !tree.paths(&directory, is_network)?.is_empty() {
+            network_level = network_level.min(level);
+        }
         for name in NAMES {
             let script = format!("/etc/init.d/{name}");
-            if tree.is_named(format!("/etc/runlevels/{level}/{name}"))? && tree.exists(&script)? {
-                let before_network = tree.lines(&script)?.iter().any(|line| {
+            if tree.is_named(format!("{directory}/{name}"))? && tree.exists(&script)? {
+                let is_ordered = tree.lines(&script)?.iter().any(|line| {
                     let mut words = line.split_whitespace();
                     words.next() == Some("before") && words.any(|word| matches!(word, "net" | "networking" | "network"))
                 });
-                found.push(Start { by: format!("OpenRC starts {name} in the runlevel {level}"), before_network });
+                let by = format!("OpenRC starts {name} in the runlevel {name_of_level}");
+                found.push((level, Start { by, before_network: is_ordered }));
             }
         }
     }
-    Ok(found)
+    let in_time = |(level, start): (usize, Start)| Start {
+        before_network: start.before_network && level <= network_level,
+        ..start
+    };
+    Ok(found.into_iter().map(in_time).collect())
 }
 
 fn upstart(tree: &Tree) -> Result<Vec<Start>, Unread> {
@@ -132,12 +164,19 @@ fn calls_context_first(lines: &[String]) -> Option<bool> {
     Some(up.is_none_or(|(up, _)| call < up))
 }
 
+/// A line of a script's header by which it starts before the network.
+fn is_lsb_before_network(line: &str) -> bool {
+    let units = line.trim_start_matches('#').trim_start().strip_prefix("X-Start-Before:");
+    units.is_some_and(|units| units.split_whitespace().any(|unit| unit == "$network"))
+}
+
 /// Scripts that bring the network up.
 const NETWORK_SCRIPTS: [&str; 4] = ["networking", "network", "NetworkManager", "network-manager"];
 
-fn sysv(tree: &Tree) -> Result<Vec<Start>, Unread> {
+/// The scripts that sysv starts, by their names.
+fn sysv(tree: &Tree) -> Result<Vec<(&'static str, Start)>, Unread> {
     let mut network_in = None;
-    let mut found: Vec<(usize, String, &str)> = Vec::new();
+    let mut found: Vec<(usize, String, &'static str)> = Vec::new();
     // In the order in which they are run; of the runlevels, the one that servers use.
     const STEPS: [&[&str]; 2] =
         [&["/etc/rcS.d"], &["/etc/rc2.d", "/etc/rc3.d", "/etc/rc.d/rc2.d", "/etc/rc.d/rc3.d", "/etc/init.d/rc3.d"]];
@@ -160,9 +199,9 @@ fn sysv(tree: &Tree) -> Result<Vec<Start>, Unread> {
             }
         }
     }
-    let start = |(step, order, name): (usize, String, &str)| Start {
-        by: format!("sysv runs {name} as S{order}"),
-        before_network: network_in.as_ref().is_none_or(|network| (step, &order) < (network.0, &network.1)),
+    let start = |(step, order, name): (usize, String, &'static str)| {
+        let before_network = network_in.as_ref().is_none_or(|network| (step, &order) < (network.0, &network.1));
+        (name, Start { by: format!("sysv runs {name} as S{order}"), before_network })
     };
     Ok(found.into_iter().map(start).collect())
 }
@@ -183,10 +222,14 @@ mod tests {
     }
 
     #[test]
-    fn only_units_of_the_network_count() {
-        assert!(is_before_network("Before=network-pre.target"));
-        assert!(is_before_network("Before = sshd.service NetworkManager.service"));
-        assert!(!is_before_network("Before=sshd.service"));
-        assert!(!is_before_network("After=network.target"));
+    fn only_what_configures_the_network_counts() {
+        let unit = |text: &str, network: &[&str]| is_before_network(&[text.to_owned()], network);
+        assert!(unit("Before=network-pre.target", &[]));
+        assert!(unit("Before = sshd.service NetworkManager.service", &["NetworkManager.service"]));
+        assert!(!unit("Before=network.service", &["NetworkManager.service"]));
+        assert!(!unit("Before=network.target", &[]));
+        assert!(!unit("Before=network.service", &[]));
+        assert!(!unit("After=network-pre.target", &[]));
+        assert!(is_lsb_before_network("# X-Start-Before:    $network"));
     }
 }

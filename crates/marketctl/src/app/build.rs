@@ -2,21 +2,21 @@
 
 use super::description::Description;
 use super::entry::{Checksum, Entry, File, Id, Served, ServedFile, Written};
-use super::text::{Attributes, Value};
+use super::text::{Attributes, Case, InEntry, Value};
 use crate::cli::Build;
-use crate::fetch::{fetch, looking};
+use crate::fetch::{fetch, looking, refuse_unfit};
 use crate::image::json;
-use image_check::Summary;
+use image_check::{Declared, Summary};
 use market_core::backend::Context;
 use market_core::encoding::encode;
 use market_core::error::{Error, ErrorKind};
 use market_core::line::one_line;
 use market_core::shim::print;
 use market_core::template::{Template, WriteError};
-use market_core::transfer::{Digests, Staged};
+use market_core::transfer::{Digests, Staged, shown};
 use sha2::{Digest, Sha256};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub(super) async fn build(arguments: Build, context: &Context) -> Result<(), Error> {
@@ -24,12 +24,20 @@ pub(super) async fn build(arguments: Build, context: &Context) -> Result<(), Err
     let description = Description::parse(&super::read(&arguments.description)?, &name)?;
     let image = arguments.image.to_string_lossy().into_owned();
     if image.contains("://") {
-        return Err(Error::new(ErrorKind::Usage, image, "is no file"));
+        return Err(Error::new(ErrorKind::Usage, shown(&image), "is no file"));
+    }
+    if description.url.as_ref().is_some_and(|url| url.contains('?')) {
+        context.log.warn("url has a query: whoever reads the entry gets it too");
     }
     let fetched = fetch(&image, true, context).await?;
+    refuse_unfit(&fetched, Declared::default(), context).await?;
     let summary = looking(fetched.image, context, |image| image.summary(Duration::from_secs(60))).await?;
     summary.notes.iter().for_each(|note| context.log.warn(format_args!("{image}: {note}")));
     let facts = Facts::of(&summary, fetched.digests.unwrap_or_default(), &image)?;
+    if description.architecture().or(facts.architecture).is_none() {
+        let error = Error::new(ErrorKind::Config, &name, "os.arch must be said: the image does not tell it");
+        return Err(error.remedy("x86_64, aarch64, or all for an image that any of them can use"));
+    }
     let app = App { description: &description, facts: &facts, image: &arguments.image };
     let mut files = vec![
         ("image.tmpl".to_owned(), app.image_template()?),
@@ -84,7 +92,18 @@ struct App<'a> {
 
 impl App<'_> {
     fn architecture(&self) -> Option<&str> {
-        self.description.os.arch.as_deref().or(self.facts.architecture)
+        self.description.architecture().or(self.facts.architecture)
+    }
+
+    /// What a machine of this architecture is told besides: an entry's reader adds it by itself.
+    fn machine(&self) -> Attributes {
+        let mut attributes = Attributes::default();
+        if self.architecture() == Some("aarch64") {
+            let firmware = "/usr/share/AAVMF/AAVMF_CODE.fd";
+            let pairs = [("FIRMWARE", firmware), ("FIRMWARE_SECURE", "no"), ("MACHINE", "virt")];
+            attributes.set("OS", Value::vector(&pairs));
+        }
+        attributes
     }
 
     fn hypervisor_word(&self) -> String {
@@ -118,29 +137,34 @@ impl App<'_> {
     fn vm_template(&self) -> Result<Vec<u8>, Error> {
         let mut vm = Attributes::default();
         vm.set("NAME", Value::Single(self.description.name.clone()));
-        vm.0.extend(self.vm_attributes()?.0);
+        vm.0.extend(self.complete()?.0);
         vm.set("DISK", Value::vector(&[("IMAGE", &self.description.name)]));
-        vm.0.extend(self.requirements().0);
         vm.write()
     }
 
-    /// Where it can run.
-    fn requirements(&self) -> Attributes {
-        let mut attributes = Attributes::default();
+    /// The VM template with what it takes to run where it can.
+    fn complete(&self) -> Result<Attributes, Error> {
+        let mut attributes = self.vm_attributes()?;
+        for (name, value) in self.machine().0 {
+            attributes.set(&name, value);
+        }
         let architecture = match self.architecture() {
             Some(architecture @ ("x86_64" | "aarch64")) => format!(" & ARCH={architecture}"),
             _ => String::new(),
         };
-        let requirements = format!("HYPERVISOR={}{architecture}", self.hypervisor_word());
+        let theirs = match attributes.0.iter().find(|(name, _)| name == "SCHED_REQUIREMENTS") {
+            Some((_, Value::Single(theirs))) => format!("{theirs} & "),
+            _ => String::new(),
+        };
+        let requirements = format!("{theirs}HYPERVISOR={}{architecture}", self.hypervisor_word());
         attributes.set("SCHED_REQUIREMENTS", Value::Single(requirements));
-        attributes
+        Ok(attributes)
     }
 
     /// For `onemarketapp create`: the disk of the VM template is the app itself.
     fn app_template(&self, origin_id: Option<u32>) -> Result<Vec<u8>, Error> {
-        let (description, facts) = (self.description, self.facts);
-        let mut vm = self.vm_attributes()?;
-        vm.0.extend(self.requirements().0);
+        let description = self.description;
+        let vm = self.complete()?;
         let mut image = Attributes::default();
         image.set("DEV_PREFIX", Value::Single(description.image.dev_prefix.clone()));
         image.set("TYPE", Value::Single(description.image.kind.clone()));
@@ -155,8 +179,7 @@ impl App<'_> {
             ("DESCRIPTION", Some(&short)),
             ("PUBLISHER", Some(&description.publisher)),
             ("VERSION", Some(&description.version)),
-            // SIZE, FORMAT and MD5 are the driver's answer to the import.
-            ("SHA256", Some(&facts.sha256)),
+            // SIZE, FORMAT and MD5 are the driver's answer to the import: a datastore may convert the image.
             ("APPTEMPLATE64", Some(&apptemplate)),
             ("VMTEMPLATE64", Some(&vmtemplate)),
         ];
@@ -204,14 +227,17 @@ impl App<'_> {
             checksum: Checksum { md5: facts.md5.clone(), sha256: facts.sha256.clone() },
         };
         let template = self.vm_attributes()?;
+        template.check_for_entry()?;
         let (id, logo) = (self.id(), description.logo.as_deref());
         let refused = |error: String| Error::new(ErrorKind::Failed, "the entry", error);
-        let written = Written { entry: &entry, opennebula_template: &template, logo, images: [&file] };
+        let written =
+            Written { entry: &entry, opennebula_template: InEntry(&template, Case::Lower), logo, images: [&file] };
         let yaml = serde_saphyr::to_string(&written).map_err(|error| refused(error.to_string()))?;
         let served = Served {
             id: Id { oid: &id },
             entry: &entry,
-            opennebula_template: serde_json::to_string(&template).map_err(|error| refused(error.to_string()))?,
+            opennebula_template: serde_json::to_string(&InEntry(&template, Case::Upper))
+                .map_err(|error| refused(error.to_string()))?,
             logo,
             files: [ServedFile {
                 file: &file,
@@ -242,7 +268,7 @@ impl App<'_> {
     }
 
     fn what_next(&self, files: &[(String, Vec<u8>)], arguments: &Build) -> String {
-        let output = arguments.output.display();
+        let output = one_line(&arguments.output.display().to_string());
         let mut text = String::new();
         for (name, _) in files {
             text.push_str(&format!("{output}/{name}\n"));
@@ -277,15 +303,22 @@ fn write(directory: &Path, files: &[(String, Vec<u8>)]) -> Result<(), Error> {
         let error = Error::new(ErrorKind::Exists, format!("{shown}/{name}"), "is there already; nothing was written");
         return Err(error.remedy("remove it, or choose another --output"));
     }
+    let mut staged = Vec::new();
     for (name, content) in files {
-        let staged = Staged::file(directory)?;
-        let written = staged.open().map_err(Error::from).and_then(|mut file| {
-            file.write_all(content)
-                .and_then(|()| file.sync_all())
-                .map_err(|error| Error::io(format!("{shown}/{name}"), &error))
-        });
-        written?;
-        staged.publish(&directory.join(name))?;
+        let stage = Staged::file(directory)?;
+        let mut file = stage.open()?;
+        let written = file.write_all(content).and_then(|()| file.sync_all());
+        written.map_err(|error| Error::io(format!("{shown}/{name}"), &error))?;
+        staged.push((stage, directory.join(name)));
+    }
+    let mut published: Vec<PathBuf> = Vec::new();
+    for (stage, place) in staged {
+        if let Err(error) = stage.publish(&place) {
+            // Ours, made a moment ago.
+            published.iter().for_each(|place| drop(std::fs::remove_file(place)));
+            return Err(error.into());
+        }
+        published.push(place);
     }
     Ok(())
 }

@@ -54,7 +54,7 @@ fn kvm() -> String {
 }
 
 fn series() -> Vec<String> {
-    ["6.10", "7.0", "7.2"].map(str::to_owned).to_vec()
+    ["6.10", "7.0", "7.2", "7.4"].map(str::to_owned).to_vec()
 }
 
 /// The guest's system: what is left out is read from the image.
@@ -118,6 +118,26 @@ impl Scalar {
     }
 }
 
+/// What OpenNebula knows; the letter case of hypervisors does not matter.
+pub(super) const ARCHITECTURES: [&str; 3] = ["x86_64", "aarch64", "all"];
+pub(super) const HYPERVISORS: [&str; 6] = ["ALL", "KVM", "LXC", "QEMU", "vcenter", "firecracker"];
+pub(super) const KINDS: [&str; 3] = ["OS", "CDROM", "DATABLOCK"];
+pub(super) const PREFIXES: [&str; 4] = ["vd", "sd", "hd", "xvd"];
+
+/// A release series, as clients name theirs.
+pub(super) fn is_series(text: &str) -> bool {
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    text.split_once('.').is_some_and(|(major, minor)| digits(major) && digits(minor))
+}
+
+/// Whether a URL can be shown to everybody.
+pub(super) fn is_public(text: &str) -> bool {
+    url::Url::parse(text).is_ok_and(|url| {
+        let is_web = matches!(url.scheme(), "http" | "https") && url.has_host();
+        is_web && url.username().is_empty() && url.password().is_none()
+    })
+}
+
 impl Description {
     /// Reads an app.toml; `name` stands in messages.
     pub(super) fn parse(text: &str, name: &str) -> Result<Self, Error> {
@@ -144,10 +164,8 @@ impl Description {
             return Err(format!("name: OpenNebula takes no app called {:?}", self.name));
         }
         if let Some(url) = &self.url {
-            let sound =
-                url::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-            if !sound {
-                return Err("url is no http or https URL".to_owned());
+            if !is_public(url) {
+                return Err("url is no http or https URL, or holds a user's name".to_owned());
             }
         }
         if let Some(id) = self.id.as_ref().filter(|id| !super::entry::is_uuid(id)) {
@@ -156,7 +174,37 @@ impl Description {
         if !(self.vm.cpu > 0.0 && self.vm.cpu.is_finite()) || self.vm.memory_mib == 0 {
             return Err("vm: cpu and memory_mib are more than nothing".to_owned());
         }
-        Ok(())
+        self.check_words()
+    }
+
+    fn check_words(&self) -> Result<(), String> {
+        let one_of = |field: &str, word: &str, words: &[&str]| {
+            let known = words.iter().any(|known| known.eq_ignore_ascii_case(word));
+            if known { Ok(()) } else { Err(format!("{field}: {word:?} is none of {}", words.join(", "))) }
+        };
+        one_of("hypervisor", &self.hypervisor, &HYPERVISORS)?;
+        one_of("image.type", &self.image.kind, &KINDS)?;
+        one_of("image.dev_prefix", &self.image.dev_prefix, &PREFIXES)?;
+        if let Some(arch) = &self.os.arch {
+            one_of("os.arch", arch, &[&ARCHITECTURES[..], &["amd64", "arm64"]].concat())?;
+        }
+        if self.opennebula_version.is_empty() || !self.opennebula_version.iter().all(|series| is_series(series)) {
+            return Err("opennebula_version is a list of series like \"7.0\"".to_owned());
+        }
+        let of_ours = |name: &&String| matches!(name.to_uppercase().as_str(), "NAME" | "DISK");
+        match self.template.keys().find(of_ours) {
+            Some(name) => Err(format!("template.{name}: a template of this app gets its own")),
+            None => Ok(()),
+        }
+    }
+
+    /// The architecture that was said, in OpenNebula's word.
+    pub(super) fn architecture(&self) -> Option<&str> {
+        self.os.arch.as_deref().map(|arch| match arch {
+            "amd64" => "x86_64",
+            "arm64" => "aarch64",
+            other => other,
+        })
     }
 
     pub(super) fn short(&self) -> String {
@@ -176,7 +224,7 @@ impl Description {
             attributes.set("VCPU", Value::Single(vcpu.to_string()));
         }
         attributes.set("MEMORY", Value::Single(self.vm.memory_mib.to_string()));
-        if let Some(architecture) = architecture {
+        if let Some(architecture) = architecture.filter(|&architecture| architecture != "all") {
             attributes.set("OS", Value::vector(&[("ARCH", architecture)]));
         }
         attributes.set("GRAPHICS", Value::vector(&[("LISTEN", "0.0.0.0"), ("TYPE", "vnc")]));

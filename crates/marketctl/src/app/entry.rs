@@ -1,6 +1,6 @@
 //! An entry of a public marketplace: as YAML in a marketplace's repository, as JSON as it is served.
 
-use super::text::Attributes;
+use super::text::InEntry;
 use serde::Serialize;
 
 /// What both forms have. The order is that of the public marketplaces.
@@ -49,7 +49,7 @@ pub(super) struct Checksum {
 pub(super) struct Written<'a> {
     #[serde(flatten)]
     pub(super) entry: &'a Entry,
-    pub(super) opennebula_template: &'a Attributes,
+    pub(super) opennebula_template: InEntry<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) logo: Option<&'a str>,
     pub(super) images: [&'a File; 1],

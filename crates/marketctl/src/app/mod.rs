@@ -11,6 +11,7 @@ use crate::cli::AppTask;
 use market_core::backend::Context;
 use market_core::error::{Error, ErrorKind};
 use market_core::shim::print;
+use rustix::fs::{Mode, OFlags};
 use std::io::Read;
 use std::path::Path;
 
@@ -35,7 +36,13 @@ pub(crate) async fn run(task: AppTask, context: &Context) -> Result<bool, Error>
 fn read(path: &Path) -> Result<String, Error> {
     let name = path.display().to_string();
     let fail = |error: std::io::Error| Error::io(&*name, &error);
-    let file = std::fs::File::open(path).map_err(fail)?;
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| fail(errno.into()))?;
+    let file = std::fs::File::from(file);
+    // A pipe would make us wait, and no signal ends that.
+    if !file.metadata().map_err(fail)?.is_file() {
+        return Err(Error::new(ErrorKind::Usage, name, "is no file"));
+    }
     let mut bytes = Vec::new();
     file.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(fail)?;
     if bytes.len() as u64 > MOST_BYTES {

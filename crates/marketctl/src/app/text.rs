@@ -43,6 +43,23 @@ impl Attributes {
         }
     }
 
+    /// Whether an entry of a public marketplace can hold the values.
+    pub(super) fn check_for_entry(&self) -> Result<(), Error> {
+        let unfit = |text: &String| !fits_entry(text);
+        for (name, value) in &self.0 {
+            let found = match value {
+                Value::Single(text) => unfit(text),
+                Value::Vector(pairs) => pairs.iter().any(|(_, text)| unfit(text)),
+                Value::Vectors(all) => all.iter().flatten().any(|(_, text)| unfit(text)),
+            };
+            if found {
+                let cause = "ends with a backslash or holds ]]>, which no entry of a public marketplace can hold";
+                return Err(Error::new(ErrorKind::Config, format!("template.{name}"), cause));
+            }
+        }
+        Ok(())
+    }
+
     /// In OpenNebula's syntax.
     pub(super) fn write(&self) -> Result<Vec<u8>, Error> {
         let refused = |error: WriteError| Error::new(ErrorKind::Config, "the template", error.to_string());
@@ -66,33 +83,67 @@ fn vector(writer: &mut Writer, name: &str, pairs: &[(String, String)]) -> Result
     writer.vector(name, pairs.iter().map(|(key, value)| (key.to_uppercase(), value)))
 }
 
-struct Pairs<'a>(&'a [(String, String)]);
+/// The letter case of names: repositories of marketplaces have lower case, what is served has upper case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Case {
+    Lower,
+    Upper,
+}
+
+impl Case {
+    fn of(self, name: &str) -> String {
+        match self {
+            Self::Lower => name.to_lowercase(),
+            Self::Upper => name.to_uppercase(),
+        }
+    }
+}
+
+struct Pairs<'a>(&'a [(String, String)], Case);
 
 impl Serialize for Pairs<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(self.0.len()))?;
         for (key, value) in self.0 {
-            map.serialize_entry(&key.to_lowercase(), &escaped(value))?;
+            map.serialize_entry(&self.1.of(key), &escaped(value))?;
         }
         map.end()
     }
 }
 
-/// Public marketplaces hand values on as they are, inside of quotes.
+/// Attributes as an entry of a public marketplace has them.
+pub(super) struct InEntry<'a>(pub(super) &'a Attributes, pub(super) Case);
+
+/// Public marketplaces hand values on as they are, inside of quotes: a quote is escaped by the byte before it, and nothing else is.
 fn escaped(text: &str) -> String {
-    text.replace('"', "\\\"")
+    let mut escaped = String::with_capacity(text.len());
+    let mut last = ' ';
+    for c in text.chars() {
+        if c == '"' && last != '\\' {
+            escaped.push('\\');
+        }
+        escaped.push(c);
+        last = c;
+    }
+    escaped
 }
 
-impl Serialize for Attributes {
+/// What no entry can hold: its value would take the quote behind it along.
+pub(super) fn fits_entry(text: &str) -> bool {
+    !text.ends_with('\\') && !text.contains("]]>")
+}
+
+impl Serialize for InEntry<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.0.len()))?;
-        for (name, value) in &self.0 {
-            let name = name.to_lowercase();
+        let Self(attributes, case) = *self;
+        let mut map = serializer.serialize_map(Some(attributes.0.len()))?;
+        for (name, value) in &attributes.0 {
+            let name = case.of(name);
             match value {
                 Value::Single(text) => map.serialize_entry(&name, &escaped(text))?,
-                Value::Vector(pairs) => map.serialize_entry(&name, &Pairs(pairs))?,
+                Value::Vector(pairs) => map.serialize_entry(&name, &Pairs(pairs, case))?,
                 Value::Vectors(all) => {
-                    let all: Vec<Pairs<'_>> = all.iter().map(|pairs| Pairs(pairs)).collect();
+                    let all: Vec<Pairs<'_>> = all.iter().map(|pairs| Pairs(pairs, case)).collect();
                     map.serialize_entry(&name, &all)?;
                 }
             }

@@ -1,10 +1,13 @@
 //! `marketctl app validate`: entries of public marketplaces, as they are served (JSON) and as they are written (YAML).
 
+use super::description::{ARCHITECTURES, HYPERVISORS, KINDS, PREFIXES, is_public, is_series};
 use super::entry::is_uuid;
+use super::text::fits_entry;
 use crate::cli::Format;
 use crate::image::json;
 use market_core::error::{Error, ErrorKind};
 use market_core::line::one_line;
+use market_core::report::is_valid_app_name;
 use market_core::shim::print;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -134,6 +137,17 @@ impl Problems {
         for field in ["name", "version", "publisher", "description", "short_description", "opennebula_version"] {
             self.text(entry, field);
         }
+        for field in ["type", "format", "logo", "os-id", "os-release"] {
+            if entry.object.get(field).is_some_and(|value| !value.is_string() && !value.is_null()) {
+                self.error(entry, field, "is no text");
+            }
+        }
+        if entry.text("name").is_some_and(|name| !name.trim().is_empty() && !is_valid_app_name(name)) {
+            self.error(entry, "name", "is none that OpenNebula gives an app");
+        }
+        if let Some(series) = entry.series().into_iter().find(|series| !is_series(series)) {
+            self.error(entry, "opennebula_version", format!("holds {series:?}, which no client asks for"));
+        }
         let kind = entry.text("type").unwrap_or("IMAGE");
         match entry.object.get("tags") {
             Some(Value::Array(tags)) if tags.iter().all(Value::is_string) => {}
@@ -149,7 +163,10 @@ impl Problems {
         self.template(entry, kind);
         match kind {
             "IMAGE" => self.files(entry, true),
-            "VMTEMPLATE" | "SERVICE_TEMPLATE" => self.files(entry, false),
+            "VMTEMPLATE" | "SERVICE_TEMPLATE" => {
+                self.files(entry, false);
+                self.parts(entry, kind);
+            }
             other => self.error(entry, "type", format!("{other:?} is none of IMAGE, VMTEMPLATE, SERVICE_TEMPLATE")),
         }
     }
@@ -166,19 +183,18 @@ impl Problems {
     fn vocabulary(&mut self, entry: &Entry) {
         match entry.object.get("os-arch") {
             None | Some(Value::Null) => {}
-            Some(Value::String(arch)) if matches!(arch.as_str(), "x86_64" | "aarch64" | "all") => {}
+            Some(Value::String(arch)) if ARCHITECTURES.contains(&arch.as_str()) => {}
             Some(Value::String(arch)) if matches!(arch.as_str(), "amd64" | "arm64") => {
                 self.warn(entry, "os-arch", format!("{arch:?} is what older entries say for x86_64 and aarch64"));
             }
             Some(arch) => self.error(entry, "os-arch", format!("{arch} is none of x86_64, aarch64, all")),
         }
         match entry.object.get("hypervisor") {
-            Some(Value::String(name))
-                if matches!(
-                    name.to_lowercase().as_str(),
-                    "all" | "kvm" | "lxc" | "qemu" | "vcenter" | "firecracker"
-                ) => {}
-            Some(name) => self.error(entry, "hypervisor", format!("{name} is none of ALL, KVM, LXC, QEMU")),
+            Some(Value::String(name)) if HYPERVISORS.iter().any(|known| known.eq_ignore_ascii_case(name)) => {}
+            // Readers take it for kvm.
+            Some(Value::String(name)) if name.is_empty() => self.warn(entry, "hypervisor", "is empty"),
+            Some(Value::Null) => self.warn(entry, "hypervisor", "is null"),
+            Some(name) => self.error(entry, "hypervisor", format!("{name} is none of {}", HYPERVISORS.join(", "))),
             None => self.error(entry, "hypervisor", "is missing"),
         }
         match entry.text("format") {
@@ -214,28 +230,49 @@ impl Problems {
         }
     }
 
-    /// Values of a VM template are texts, and stand between quotes as they are.
+    /// Values of a VM template are texts, and stand between quotes as they are; it is attributes, vectors, and lists of vectors.
     fn leaves(&mut self, entry: &Entry, path: &str, value: &Value, depth: usize) {
         match value {
             Value::Object(object) => {
+                if depth > 1 {
+                    self.error(entry, path, "is a vector in a vector, which no template holds");
+                }
                 for (key, value) in object {
-                    let attribute =
-                        !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
-                    if !attribute {
+                    let mut bytes = key.bytes();
+                    let begins = bytes.next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');
+                    if !begins || !bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
                         self.error(entry, path, format!("{key:?} is no name of an attribute"));
                     }
                     self.leaves(entry, &format!("{path}.{key}"), value, depth + 1);
                 }
             }
-            Value::Array(items) => items.iter().for_each(|item| self.leaves(entry, path, item, depth + 1)),
+            Value::Array(items) if depth == 1 && items.iter().all(Value::is_object) => {
+                items.iter().for_each(|item| self.leaves(entry, path, item, depth));
+            }
+            Value::Array(_) => self.error(entry, path, "is a list, and only vectors are listed in a template"),
             Value::String(text) if has_bare_quote(text) => {
                 self.error(entry, path, "holds a quote without a backslash before it, which ends the value");
+            }
+            Value::String(text) if !fits_entry(text) => {
+                self.error(entry, path, "ends with a backslash, or holds ]]>: what follows is lost");
             }
             Value::String(_) => {}
             other => self.warn(entry, path, format!("is {other}, where a text is meant")),
         }
-        if depth > 3 {
-            self.warn(entry, path, "is deeper than a template can be");
+    }
+
+    /// What an app is made of: a list of names, or names of roles.
+    fn parts(&mut self, entry: &Entry, kind: &str) {
+        let (field, sound) = if kind == "VMTEMPLATE" {
+            let list = entry.object.get("disks").and_then(Value::as_array);
+            ("disks", list.is_some_and(|list| !list.is_empty() && list.iter().all(Value::is_string)))
+        } else {
+            let map = entry.object.get("roles").and_then(Value::as_object);
+            ("roles", map.is_some_and(|map| !map.is_empty() && map.values().all(Value::is_string)))
+        };
+        if !sound {
+            let form = if field == "disks" { "a list of names" } else { "a map of roles to names" };
+            self.error(entry, field, format!("is not {form}"));
         }
     }
 
@@ -261,18 +298,16 @@ impl Problems {
     fn file(&mut self, entry: &Entry, field: &str, file: &Object) {
         let text = |name: &str| file.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
         let at = |name: &str| format!("{field}.{name}");
-        match text("url").map(url::Url::parse) {
-            Some(Ok(url)) if matches!(url.scheme(), "http" | "https") && url.has_host() => {}
-            _ => self.error(entry, &at("url"), "is no http or https URL"),
+        if !text("url").is_some_and(is_public) {
+            self.error(entry, &at("url"), "is no http or https URL, or holds a user's name");
         }
         if text("name").is_none() {
             self.error(entry, &at("name"), "is missing");
         }
-        if !matches!(text("type"), Some("OS" | "CDROM" | "DATABLOCK")) {
-            self.error(entry, &at("type"), "is none of OS, CDROM, DATABLOCK");
-        }
-        if !matches!(text("dev_prefix"), Some("vd" | "sd" | "hd" | "xvd")) {
-            self.error(entry, &at("dev_prefix"), "is none of vd, sd, hd, xvd");
+        for (name, words) in [("type", &KINDS[..]), ("dev_prefix", &PREFIXES)] {
+            if !text(name).is_some_and(|text| words.contains(&text)) {
+                self.error(entry, &at(name), format!("is none of {}", words.join(", ")));
+            }
         }
         if file.get("size").and_then(Value::as_u64).unwrap_or_default() == 0 {
             self.error(entry, &at("size"), "is no number of bytes");
@@ -323,6 +358,9 @@ impl Problems {
         }
         for entry in entries {
             for (field, wanted) in entry.references() {
+                if wanted == entry.label {
+                    self.error(entry, field, "names the entry itself");
+                }
                 let is_there = |series: &&str| names.contains_key(&((*series).to_owned(), wanted));
                 let missing: Vec<&str> = entry.series().into_iter().filter(|series| !is_there(series)).collect();
                 if entries.iter().all(|entry| entry.label != wanted) {
@@ -336,14 +374,10 @@ impl Problems {
     }
 }
 
-/// A quote that is not escaped.
+/// A quote that is not escaped: the byte before it decides, and backslashes do not come in pairs.
 fn has_bare_quote(text: &str) -> bool {
-    let mut escaped = false;
-    text.chars().any(|c| {
-        let bare = c == '"' && !escaped;
-        escaped = c == '\\' && !escaped;
-        bare
-    })
+    let bytes = text.as_bytes();
+    bytes.iter().enumerate().any(|(at, &byte)| byte == b'"' && (at == 0 || bytes[at - 1] != b'\\'))
 }
 
 impl Entry {

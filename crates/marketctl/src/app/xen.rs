@@ -24,6 +24,7 @@ pub(super) fn convert(text: &str, image: Option<&str>, name: &str) -> Result<Con
     let mut vm = Attributes::default();
     let mut left_out = Vec::new();
     let (mut disks, mut nics, mut os) = (Vec::new(), Vec::new(), Vec::new());
+    let mut kernel_line: Vec<String> = Vec::new();
     for (line, key, value) in given {
         let at = |what: &str| format!("line {line}: {what}");
         match (key.as_str(), value) {
@@ -34,6 +35,11 @@ pub(super) fn convert(text: &str, image: Option<&str>, name: &str) -> Result<Con
                 vm.set("VCPU", Value::Single(count));
             }
             ("disk", Given::List(specs)) => {
+                if specs.len() > usize::from(image.is_some()) {
+                    left_out.push(at(
+                        "disks named by SOURCE do not start: register them with oneimage, name them by IMAGE",
+                    ));
+                }
                 for spec in specs {
                     let alias = image.filter(|_| disks.is_empty());
                     let found = disk(&spec, alias);
@@ -47,16 +53,29 @@ pub(super) fn convert(text: &str, image: Option<&str>, name: &str) -> Result<Con
                 for spec in specs {
                     let (pairs, unknown) = nic(&spec);
                     left_out.extend(unknown.into_iter().map(|key| at(&format!("{key} of a vif is left out"))));
-                    nics.push(pairs);
+                    if pairs.is_empty() {
+                        left_out.push(at("a vif that names no bridge is left out: say the network in a NIC"));
+                    } else {
+                        nics.push(pairs);
+                    }
                 }
             }
             ("kernel", Given::Text(path)) => os.push(("KERNEL".to_owned(), path)),
             ("ramdisk", Given::Text(path)) => os.push(("INITRD".to_owned(), path)),
             ("bootloader", Given::Text(path)) => os.push(("BOOTLOADER".to_owned(), path)),
-            ("root", Given::Text(device)) => os.push(("ROOT".to_owned(), device)),
-            ("extra", Given::Text(line)) => os.push(("KERNEL_CMD".to_owned(), line)),
+            ("root", Given::Text(text)) => {
+                // The driver writes the directory before it; options behind it are the kernel's.
+                let (device, options) = text.split_once(' ').unwrap_or((&text, ""));
+                os.push(("ROOT".to_owned(), device.strip_prefix("/dev/").unwrap_or(device).to_owned()));
+                kernel_line.insert(0, options.trim().to_owned());
+            }
+            ("extra", Given::Text(line)) => kernel_line.push(line),
             (key, _) => left_out.push(at(&format!("{key} is left out"))),
         }
+    }
+    kernel_line.retain(|part| !part.is_empty());
+    if !kernel_line.is_empty() {
+        os.push(("KERNEL_CMD".to_owned(), kernel_line.join(" ")));
     }
     if !vm.0.iter().any(|(name, _)| name == "MEMORY") {
         return Err(Error::new(ErrorKind::Config, name, "says nothing of memory"));
@@ -79,36 +98,43 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// `file:PATH,xvda,w`, or of `xl` `PATH,format,xvda,rw` and its pairs.
+/// `file:PATH,xvda,w` of `xm`, or `PATH,format,xvda,rw` of `xl`, which may leave the last ones out, and its pairs.
 fn disk(spec: &str, image: Option<&str>) -> Option<Vec<(String, String)>> {
-    const PREFIXES: [&str; 6] = ["file:", "phy:", "tap:aio:", "tap2:aio:", "tap:qcow2:", "tap:"];
+    const PREFIXES: [&str; 8] = ["file:", "phy:", "tap:aio:", "tap2:aio:", "tap:qcow2:", "tap:qcow:", "tap2:", "tap:"];
+    const FORMATS: [&str; 6] = ["raw", "qcow", "qcow2", "vhd", "qed", ""];
     let fields: Vec<&str> = spec.split(',').map(str::trim).collect();
     let pair = |name: &str| fields.iter().find_map(|field| field.strip_prefix(name)?.strip_prefix('='));
     let plain: Vec<&str> = fields.iter().filter(|field| !field.contains('=')).copied().collect();
-    let (path, target, access) = match plain[..] {
-        [path, target, access] => (path, target, access),
-        [path, _, target, access] => (path, target, access),
-        _ => (pair("target").or(plain.first().copied())?, pair("vdev")?, pair("access").unwrap_or("rw")),
-    };
+    let is_xl = plain.get(1).is_none_or(|second| FORMATS.contains(second));
+    let at = |index: usize| plain.get(index).copied();
+    let (path, target, access) = if is_xl { (at(0), at(2), at(3)) } else { (at(0), at(1), at(2)) };
+    let path = pair("target").or(path)?;
+    let target = pair("vdev").or(target)?;
+    let access = pair("access").or(access).unwrap_or("rw");
     let path = PREFIXES.iter().find_map(|prefix| path.strip_prefix(prefix)).unwrap_or(path);
-    if path.is_empty() || target.is_empty() {
+    let target = target.strip_prefix("ioemu:").unwrap_or(target);
+    let (target, what) = target.split_once(':').unwrap_or((target, ""));
+    let is_device = ["xvd", "hd", "sd", "vd"].iter().any(|prefix| {
+        let rest = target.strip_prefix(prefix).unwrap_or_default();
+        !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    });
+    if path.is_empty() || !is_device {
         return None;
     }
-    let read_only = if matches!(access, "r" | "ro") { "YES" } else { "NO" };
-    let target = target.split(':').next().unwrap_or(target);
+    let read_only = matches!(access, "r" | "ro" | "cdrom") || what == "cdrom" || plain.contains(&"cdrom");
     let (name, value) = image.map_or(("SOURCE", path), |image| ("IMAGE", image));
-    let pairs = [(name, value), ("TARGET", target), ("READONLY", read_only)];
+    let pairs = [(name, value), ("TARGET", target), ("READONLY", if read_only { "YES" } else { "NO" })];
     Some(pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec())
 }
 
-/// `bridge=BRIDGE,mac=...`; what has no place in a NIC comes back by its name.
+/// `bridge=BRIDGE,mac=...`; what has no place in a NIC comes back by its name. A script of Xen's host is none of KVM's.
 fn nic(spec: &str) -> (Vec<(String, String)>, Vec<String>) {
     let (mut pairs, mut unknown) = (Vec::new(), Vec::new());
     for field in spec.split(',').map(str::trim).filter(|field| !field.is_empty()) {
         let (key, value) = field.split_once('=').unwrap_or((field, ""));
         match key.trim() {
-            key @ ("bridge" | "mac" | "ip" | "model" | "script") => {
-                pairs.push((key.to_uppercase(), value.trim().to_owned()))
+            key @ ("bridge" | "mac" | "ip" | "model") if !value.trim().is_empty() => {
+                pairs.push((key.to_uppercase(), value.trim().to_owned()));
             }
             key => unknown.push(key.to_owned()),
         }
@@ -207,7 +233,11 @@ mod tests {
         assert_eq!(value(&vm, "OS", "KERNEL"), "/boot/vmlinuz");
         assert_eq!(value(&vm, "OS", "INITRD"), "/boot/initrd.gz");
         assert_eq!(value(&vm, "CONTEXT", "SSH_PUBLIC_KEY"), "$USER[SSH_PUBLIC_KEY]");
-        assert!(converted.left_out.is_empty());
+        assert!(
+            converted.left_out.len() == 1 && converted.left_out[0].contains("oneimage"),
+            "{:?}",
+            converted.left_out
+        );
     }
 
     #[test]
@@ -220,7 +250,7 @@ mod tests {
         assert_eq!(disks[0].key("IMAGE"), Some(&b"Ubuntu"[..]));
         assert_eq!(disks[1].key("SOURCE"), Some(&b"/dev/b"[..]));
         assert_eq!(disks[1].key("READONLY"), Some(&b"YES"[..]));
-        assert_eq!(converted.left_out, ["line 7: on_crash is left out"]);
+        assert_eq!(converted.left_out.last().unwrap(), "line 7: on_crash is left out");
     }
 
     #[test]
@@ -235,5 +265,38 @@ mod tests {
             let error = convert(text, None, "x").unwrap_err().to_string();
             assert!(error.contains(part), "{error}");
         }
+    }
+
+    #[test]
+    fn disks_of_both_tools_are_told_apart() {
+        let of = |spec: &str| {
+            disk(spec, None).map(|pairs| pairs.into_iter().map(|(_, value)| value).collect::<Vec<_>>().join(" "))
+        };
+        for (spec, expected) in [
+            ("file:/i/u.img,xvda,w", "/i/u.img xvda NO"),
+            ("phy:/dev/x,ioemu:hda,w", "/dev/x hda NO"),
+            ("tap:qcow:/i/u,hda:disk,r", "/i/u hda YES"),
+            ("/i/u.img,qcow2,xvda", "/i/u.img xvda NO"),
+            ("/dev/vg/g,,hda", "/dev/vg/g hda NO"),
+            ("/i/a.iso,raw,hdc,cdrom", "/i/a.iso hdc YES"),
+            ("format=raw, vdev=xvdb, access=ro, target=/i/b", "/i/b xvdb YES"),
+        ] {
+            assert_eq!(of(spec).as_deref(), Some(expected), "{spec}");
+        }
+        for spec in ["", "x", "/i/u.img,raw,qcow2,rw", "file:,xvda,w"] {
+            assert_eq!(of(spec), None, "{spec}");
+        }
+    }
+
+    #[test]
+    fn a_root_is_a_device_and_options_of_the_kernel() {
+        let text = "memory = 1\nroot = \"/dev/xvda1 ro\"\nextra = \"quiet\"\nvif = ['']\n";
+        let converted = convert(text, None, "x").unwrap();
+        let vm = Template::parse(&converted.template).unwrap();
+        assert_eq!(
+            (value(&vm, "OS", "ROOT"), value(&vm, "OS", "KERNEL_CMD")),
+            ("xvda1".to_owned(), "ro quiet".to_owned())
+        );
+        assert!(vm.get("NIC").is_none() && converted.left_out[0].contains("vif"));
     }
 }

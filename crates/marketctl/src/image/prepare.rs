@@ -3,18 +3,19 @@
 use super::info::LIMIT;
 use super::{policy, wanting};
 use crate::cli::Prepare;
-use crate::fetch::{digests_of, fetch, looking, unreadable};
-use image_check::{Container, HEAD_BYTES, Image, Options, Outcome};
+use crate::fetch::{Fetched, digests_of, fetch, looking, refuse_unfit, unreadable};
+use image_check::{Image, Options, Outcome};
 use market_core::backend::Context;
-use market_core::container::refuse_references;
 use market_core::error::{Error, ErrorKind};
+use market_core::line::one_line;
 use market_core::qemu_img::qemu_img;
 use market_core::shim::print;
 use market_core::transfer::{FileSink, Source, SparseFile, Staged, Transfer, Wanted};
 use std::ffi::OsString;
 use std::fs::File;
+use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 const MIB: u64 = 1 << 20;
@@ -27,24 +28,30 @@ pub(super) async fn prepare(arguments: Prepare, context: &Context) -> Result<boo
         return Err(Error::new(ErrorKind::Exists, shown, "is there already; nothing was replaced"));
     }
     let source = fetch(&arguments.source, declared.has_checksum(), context).await?;
-    let container = container_of(&source.file, &source.name)?;
-    refuse_references(&container, &source.name, "")?;
-    compare(&declared, source.checksums().as_ref(), &source.name)?;
+    refuse_unfit(&source, declared, context).await?;
+    let before = state(&source)?;
+    let format = source.image.format();
 
     let directory = arguments.target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     Staged::sweep(directory);
     let staged = Staged::file(directory)?;
-    let copy = Copy { source: &source.file, format: container.format, staged: &staged, context };
+    let copy = Copy { source: &source.file, format, staged: &staged, context };
     let format = match copy.convert(arguments.compress).await {
-        Err(error) if error.kind == ErrorKind::Unsupported && container.format == "raw" => {
+        Err(error) if error.kind == ErrorKind::Unsupported && format == "raw" => {
             context.log.warn("qemu-img is not installed: the copy stays raw");
             copy.raw(&source.name).await?
         }
         converted => converted?,
     };
-    let shown = arguments.target.display().to_string();
+    // Whoever writes to it meanwhile may have made it name another file.
+    if state(&source)? != before {
+        let error = Error::new(ErrorKind::Mismatch, &source.name, "changed while it was copied");
+        return Err(error.remedy("nothing was made; try again when it is at rest"));
+    }
+    let shown = one_line(&arguments.target.display().to_string());
     let file = staged.open()?;
-    file.sync_all().map_err(|error| Error::io(&*shown, &error))?;
+    let durable = file.try_clone().map_err(|error| Error::io(&*shown, &error))?;
+    on_thread(&shown, context, move || durable.sync_all()).await?;
     let digests = digests_of(&file, &shown, context).await?;
     let image = Image::from_file(file, &shown).map_err(unreadable)?;
     let options = Options { policy, ..Options::default() };
@@ -59,45 +66,29 @@ pub(super) async fn prepare(arguments: Prepare, context: &Context) -> Result<boo
     }
     wanting(&report).for_each(|line| text.push_str(&format!("  {line}\n")));
     if report.count(Outcome::Fail) > 0 {
-        let target = &arguments.target;
-        text.push_str(&format!(
-            "  the copy is there, and not ready; marketctl image check {} says how to repair it\n",
-            target.display()
-        ));
+        let line = format!("  the copy is there, and not ready; marketctl image check {shown} says how to repair it\n");
+        text.push_str(&line);
     }
     print(text.as_bytes())?;
     Ok(report.is_ready())
 }
 
-fn container_of(file: &File, name: &str) -> Result<Container, Error> {
-    let mut head = vec![0; HEAD_BYTES];
-    let mut filled = 0;
-    while filled < head.len() {
-        match file.read_at(&mut head[filled..], filled as u64).map_err(|error| Error::io(name, &error))? {
-            0 => break,
-            count => filled += count,
-        }
-    }
-    Ok(Container::sniff(&head[..filled]))
+/// What changes with a file's content.
+fn state(source: &Fetched) -> Result<(u64, i64, i64, i64, i64), Error> {
+    let metadata = source.file.metadata().map_err(|error| Error::io(&*source.name, &error))?;
+    Ok((metadata.len(), metadata.mtime(), metadata.mtime_nsec(), metadata.ctime(), metadata.ctime_nsec()))
 }
 
-fn compare(
-    declared: &image_check::Declared,
-    computed: Option<&image_check::Checksums>,
-    name: &str,
-) -> Result<(), Error> {
-    let Some(computed) = computed else { return Ok(()) };
-    for (what, declared, computed) in
-        [("MD5", &declared.md5, &computed.md5), ("SHA-256", &declared.sha256, &computed.sha256)]
-    {
-        if let (Some(declared), Some(computed)) = (declared, computed)
-            && !declared.eq_ignore_ascii_case(computed)
-        {
-            let cause = format!("its {what} is {computed}, {} was declared", declared.escape_debug());
-            return Err(Error::new(ErrorKind::Mismatch, name, cause).remedy("get the image anew"));
-        }
-    }
-    Ok(())
+/// What takes long and cannot be interrupted; a signal ends the wait.
+async fn on_thread<T: Send + 'static>(
+    subject: &str,
+    context: &Context,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, Error> {
+    let done = tokio::task::spawn_blocking(work);
+    let lost = |_| io::Error::other("the writing thread died");
+    let done = async { done.await.map_err(lost).and_then(|done| done) };
+    context.stop.or(async { done.await.map_err(|error| Error::io(subject, &error)) }).await
 }
 
 struct Copy<'a> {
@@ -148,11 +139,13 @@ impl Copy<'_> {
         let mut sink = FileSink { file: &mut file, subject: name, durable: false };
         let how = Transfer::hashed(Wanted::MD5);
         self.context.stop.or(source.transfer(&mut sink, how)).await?;
-        let fail = |error: std::io::Error| Error::io(name, &error);
-        file.dig_holes().map_err(fail)?;
-        let whole = file.len().next_multiple_of(MIB);
-        file.finish().map_err(fail)?;
-        file.file().set_len(whole).map_err(fail)?;
+        on_thread(name, self.context, move || {
+            file.dig_holes()?;
+            let whole = file.len().next_multiple_of(MIB);
+            file.finish()?;
+            file.file().set_len(whole)
+        })
+        .await?;
         Ok("raw")
     }
 }
