@@ -163,10 +163,8 @@ impl Description {
         if !market_core::report::is_valid_app_name(&self.name) {
             return Err(format!("name: OpenNebula takes no app called {:?}", self.name));
         }
-        if let Some(url) = &self.url {
-            if !is_public(url) {
-                return Err("url is no http or https URL, or holds a user's name".to_owned());
-            }
+        if self.url.as_deref().is_some_and(|url| !is_public(url)) {
+            return Err("url is no http or https URL, or holds a user's name".to_owned());
         }
         if let Some(id) = self.id.as_ref().filter(|id| !super::entry::is_uuid(id)) {
             return Err(format!("id: {id:?} is no UUID"));
