@@ -1,6 +1,7 @@
 //! The disk that a guest would see, whatever container it is in. Nothing is ever written, and no other file is opened.
 
-use crate::qcow2::{Qcow2, read_padded};
+use crate::pages::read_padded;
+use crate::qcow2::Qcow2;
 use crate::time::Deadline;
 use rustix::fs::SeekFrom as Seek;
 use std::fs::File;

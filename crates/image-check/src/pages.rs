@@ -1,8 +1,8 @@
-//! A small cache of a file's pages, for tables that are read entry by entry.
+//! Reading a file at any place, and a small cache of its pages for tables that are read entry by entry.
 
-use crate::qcow2::read_padded;
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
 
 const PAGE_BYTES: u64 = 4_096;
 /// Pages that are kept, each at the place that its number has.
@@ -44,4 +44,23 @@ impl Pages {
     pub(crate) fn read(&self, at: u64, buffer: &mut [u8]) -> io::Result<()> {
         read_padded(&self.file, at, buffer)
     }
+}
+
+/// Fills a buffer from a file; what lies behind its end reads as zeros, as QEMU has it.
+pub(crate) fn read_padded(file: &File, mut position: u64, mut buffer: &mut [u8]) -> io::Result<()> {
+    while !buffer.is_empty() {
+        match file.read_at(buffer, position) {
+            Ok(0) => {
+                buffer.fill(0);
+                return Ok(());
+            }
+            Ok(count) => {
+                position += count as u64;
+                buffer = &mut buffer[count..];
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }

@@ -2,24 +2,13 @@
 
 use crate::checks::{CHECKS, Check, CheckDescription, checks};
 use crate::error::Error;
+use crate::report::Severity;
 use rustix::fs::{Mode, OFlags};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
-
-/// What it means when a check does not pass.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    /// The image is not ready.
-    Fail,
-    /// Worth a word.
-    Warn,
-    /// The check is left out.
-    Off,
-}
 
 /// Which checks are made, and what each means.
 ///

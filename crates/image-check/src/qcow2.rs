@@ -11,7 +11,6 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 
 /// What a header's feature bits say, see `incompatible_features`.
 const DIRTY: u64 = 1;
@@ -492,23 +491,4 @@ impl Owners {
         }
         Ok(())
     }
-}
-
-/// Fills a buffer from a file; what lies behind its end reads as zeros, as QEMU has it.
-pub(crate) fn read_padded(file: &File, mut position: u64, mut buffer: &mut [u8]) -> io::Result<()> {
-    while !buffer.is_empty() {
-        match file.read_at(buffer, position) {
-            Ok(0) => {
-                buffer.fill(0);
-                return Ok(());
-            }
-            Ok(count) => {
-                position += count as u64;
-                buffer = &mut buffer[count..];
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }

@@ -4,7 +4,7 @@ use crate::repair::Repair;
 use crate::time::OVER;
 use crate::tree::shown;
 use serde::ser::SerializeStruct;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// How a check ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -30,6 +30,18 @@ impl Outcome {
             Self::Fail => "FAIL",
         }
     }
+}
+
+/// What it means when a check does not pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// The image is not ready.
+    Fail,
+    /// Worth a word.
+    Warn,
+    /// The check is left out.
+    Off,
 }
 
 /// What a check is about.

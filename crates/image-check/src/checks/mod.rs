@@ -12,9 +12,8 @@ mod udev;
 
 use crate::guest::{Guest, Layout};
 use crate::image::{Checksums, Declared, Looked};
-use crate::policy::Severity;
 use crate::repair::Repair;
-use crate::report::{Finding, Group, Outcome};
+use crate::report::{Finding, Group, Outcome, Severity};
 use crate::tree::{Unread, shown};
 
 /// What a check finds.
