@@ -18,6 +18,8 @@ pub(crate) type Flaw = String;
 
 /// Blocks that are looked at in one image: far more than a check needs.
 const MOST_BLOCKS: u64 = 1 << 20;
+/// Blocks that all journals of a disk stand for, and revoke.
+const MOST_LOGGED: usize = 200_000;
 /// The largest directory that is read.
 const LARGEST_DIRECTORY_BYTES: u64 = 4 << 20;
 /// Names of one directory.
@@ -43,17 +45,26 @@ const INLINE_DATA: u32 = 0x1000_0000;
 #[derive(Debug)]
 pub(crate) struct Budget {
     blocks: u64,
+    /// Blocks that journals may stand for.
+    logged: usize,
     deadline: Deadline,
 }
 
 impl Budget {
     pub(crate) fn new(deadline: Deadline) -> Self {
-        Self { blocks: MOST_BLOCKS, deadline }
+        Self { blocks: MOST_BLOCKS, logged: MOST_LOGGED, deadline }
     }
 
     /// The budget itself; nothing is left here.
     pub(crate) fn take(&mut self) -> Self {
-        Self { blocks: std::mem::take(&mut self.blocks), deadline: self.deadline }
+        let (blocks, logged) = (std::mem::take(&mut self.blocks), std::mem::take(&mut self.logged));
+        Self { blocks, logged, deadline: self.deadline }
+    }
+
+    /// Pays for blocks that journals stand for.
+    pub(crate) fn log(&mut self, blocks: usize) -> Result<(), Flaw> {
+        self.logged = self.logged.checked_sub(blocks).ok_or("the journals of the disk hold more than is read")?;
+        Ok(())
     }
 
     /// Whether there is time left.
@@ -120,6 +131,9 @@ impl Ext {
     /// The file system that begins where a stretch of the disk does; its journal is read where it was not unmounted.
     pub(crate) fn open(look: &mut Look<'_>, stretch: Range<u64>) -> Result<Self, Flaw> {
         let superblock = look.disk.read_most(stretch.start + 1_024, 1_024).map_err(|error| error.to_string())?;
+        if superblock.len() < 1_024 {
+            return Err("the file system is cut short".to_owned());
+        }
         let number = |at| little_u32(&superblock, at).unwrap_or_default();
         let small = |at: usize| number(at) & 0xffff;
         let features = number(0x60);

@@ -10,6 +10,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::ops::Range;
 
+/// No installation of a distribution is smaller.
+const SMALLEST_SYSTEM_BYTES: u64 = 128 << 20;
+
 /// A stretch of the disk and what it holds.
 #[derive(Clone, Debug)]
 pub(crate) struct Volume {
@@ -121,7 +124,7 @@ pub(crate) struct Guest {
     /// The volume that its root is on.
     pub(crate) root: usize,
     pub(crate) accounts: Result<Vec<Account>, Unread>,
-    pub(crate) mounts: Result<Vec<Mount>, Unread>,
+    pub(crate) mounts: Vec<Mount>,
 }
 
 impl Guest {
@@ -152,7 +155,14 @@ impl Guest {
         }
         reasons.truncate(8);
         let all = reasons.join(", ");
-        let hidden = layout.volumes.iter().any(|volume| volume.content.may_hide_a_system());
+        // A system may also be where an ext makes no sense, or in what is not known, unless that is too small for one.
+        let may_hide = |(volume, filesystem): (&Volume, &Option<Result<Ext, String>>)| {
+            let is_large = volume.stretch.end - volume.stretch.start >= SMALLEST_SYSTEM_BYTES;
+            volume.content.may_hide_a_system()
+                || matches!(filesystem, Some(Err(_)))
+                || (volume.content == Content::Unknown && is_large)
+        };
+        let hidden = layout.volumes.iter().zip(&filesystems).any(may_hide);
         match roots[..] {
             [root] => {
                 let Some(Some(Ok(ext))) = filesystems.get(root) else { return Err(all) };
@@ -172,16 +182,17 @@ impl Guest {
         filesystems: &[Option<Result<Ext, String>>],
         hidden: bool,
     ) -> Result<Self, String> {
-        let mounts = mounts(&tree);
+        let mounts = mounts(&tree).map_err(|unread| unread.0)?;
         let mut explains_hidden = false;
-        for mount in mounts.iter().flatten() {
+        for mount in &mounts {
             let of_disk = mount.is_of_a_disk() && !matches!(mount.kind.as_str(), "swap" | "iso9660" | "udf");
             let bound = mount.has("bind") || mount.has("rbind");
             if !mount.place.starts_with('/') || !mount.is_automatic() || !(of_disk || bound) {
                 continue;
             }
             let found = volume_of(mount, layout, filesystems);
-            explains_hidden |= of_disk && found.is_none();
+            let is_foreign = matches!(mount.kind.as_str(), "vfat" | "msdos" | "ntfs" | "exfat");
+            explains_hidden |= of_disk && found.is_none() && !is_foreign;
             let mounted = match found.map(|index| (&filesystems[index], &layout.volumes[index])) {
                 _ if bound => Err("is a bind mount, which is not followed".to_owned()),
                 Some((Some(Ok(ext)), _)) => Ok(ext.clone()),
@@ -318,16 +329,30 @@ fn mounts(tree: &Tree) -> Result<Vec<Mount>, Unread> {
         let (place, kind) = (next()?, next().unwrap_or_default());
         Some(Mount { device: device.replace('"', ""), place, kind, options: next().unwrap_or_default() })
     };
-    Ok(tree.lines("/etc/fstab")?.iter().filter_map(mount).collect())
+    const MOST_LINES: usize = 1_000;
+    let lines = tree.lines("/etc/fstab")?;
+    if lines.len() > MOST_LINES {
+        return Err(Unread("/etc/fstab has more lines than are read".to_owned()));
+    }
+    Ok(lines.iter().filter_map(mount).collect())
+}
+
+/// The one of them; of several nobody knows which is meant.
+fn only(mut found: impl Iterator<Item = usize>) -> Option<usize> {
+    let first = found.next();
+    first.filter(|_| found.next().is_none())
 }
 
 /// The volume that an fstab's line names.
 fn volume_of(mount: &Mount, layout: &Layout, filesystems: &[Option<Result<Ext, String>>]) -> Option<usize> {
     let device = mount.device.as_str();
-    let by_filesystem =
-        |is: &dyn Fn(&Ext) -> bool| filesystems.iter().position(|found| matches!(found, Some(Ok(ext)) if is(ext)));
+    let by_filesystem = |is: &dyn Fn(&Ext) -> bool| {
+        let fits = |index: &usize| matches!(&filesystems[*index], Some(Ok(ext)) if is(ext));
+        only((0..filesystems.len()).filter(fits))
+    };
     let by_partition = |is: &dyn Fn(&Partition) -> bool| {
-        layout.volumes.iter().position(|volume| volume.partition.as_ref().is_some_and(is))
+        let fits = |index: &usize| layout.volumes[*index].partition.as_ref().is_some_and(is);
+        only((0..layout.volumes.len()).filter(fits))
     };
     let value = |tag: &str, directory: &str| {
         device.strip_prefix(tag).or_else(|| device.strip_prefix(directory)).map(str::to_owned)

@@ -211,7 +211,8 @@ fn report(name: &str, subject: &Subject<'_>, policy: &Policy) -> Report {
     let wanted = CHECKS.iter().filter(|check| policy.wants(check));
     let findings = wanted.map(|check| checks::run(check, subject, policy.severity(check.id))).collect();
     let format = subject.looked.container.format;
-    Report { image: name.to_owned(), format, policy: policy.name.clone(), findings }
+    let refers = subject.looked.refers();
+    Report { image: name.to_owned(), format, refers, policy: policy.name.clone(), findings }
 }
 
 /// Why a qcow2 image's disk is not read.
@@ -253,6 +254,12 @@ impl Looked {
             layout: Err(unseen()),
             guest: Err(unseen()),
         }
+    }
+
+    /// It names another file.
+    pub(crate) fn refers(&self) -> bool {
+        let external = matches!(&self.header, Some(Ok(header)) if header.external_data());
+        external || self.container.reference.is_some()
     }
 
     fn give_up(&mut self, reason: &str) {

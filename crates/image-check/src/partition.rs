@@ -47,7 +47,7 @@ pub(crate) fn read(disk: &mut Disk) -> io::Result<(Table, Vec<Partition>)> {
     }
     // Without its protective entry a GPT is what an earlier use of the disk has left.
     const PROTECTIVE: u8 = 0xee;
-    let is_protected = entries(&first).iter().any(|(kind, ..)| *kind == PROTECTIVE);
+    let is_protected = entries(&first).iter().any(|&(kind, start, _)| kind == PROTECTIVE && start == 1);
     for sector_bytes in [512, 4_096] {
         if is_protected && let Some(partitions) = gpt(disk, sector_bytes)? {
             return Ok((Table::Gpt, partitions));
@@ -137,11 +137,12 @@ fn entries(sector: &[u8]) -> Vec<Entry> {
         return Vec::new();
     }
     let entry = |at: usize| {
-        let sound = matches!(sector.get(at)?, 0 | 0x80);
+        let is_sound = matches!(sector.get(at)?, 0 | 0x80);
         let found = (*sector.get(at + 4)?, little_u32(sector, at + 8)?.into(), little_u32(sector, at + 12)?.into());
-        sound.then_some(found)
+        is_sound.then_some(found)
     };
-    (0..4).map(|index| entry(446 + index * 16).unwrap_or_default()).collect()
+    // One entry that is none makes it no table.
+    (0..4).map(|index| entry(446 + index * 16)).collect::<Option<Vec<_>>>().unwrap_or_default()
 }
 
 const EXTENDED: [u8; 3] = [0x05, 0x0f, 0x85];

@@ -93,8 +93,7 @@ impl Report {
              image={}\nif [ $# -gt 0 ]; then image=$1; fi\n",
             quoted(&image),
         );
-        let refers = findings().any(|finding| matches!(finding.id, "no-backing-file" | "no-external-data-file"));
-        if refers {
+        if self.refers {
             script.push_str(
                 "\necho 'The image names another file: whatever opens it reads that file of this host.' >&2\nexit 1\n",
             );

@@ -136,7 +136,7 @@ fn every_kind_of_ext_is_read() {
 type Wrong = (&'static str, fn(&Guest) -> &Guest, &'static str);
 
 #[rustfmt::skip]
-const WRONG: [Wrong; 45] = [
+const WRONG: [Wrong; 49] = [
     ("contextualization-installed", |g| g.remove("/usr/sbin/one-contextd").remove("/var/lib/dpkg/status"), "neither the package"),
     ("contextualization-enabled", |g| g.remove("/etc/systemd/system/multi-user.target.wants/one-context-local.service"), "no init system"),
     ("contextualization-enabled", |g| g.write("/usr/lib/systemd/system/one-context-local.service", b"[Unit]\nAfter=network.target\n"), "not before the network"),
@@ -182,6 +182,10 @@ const WRONG: [Wrong; 45] = [
     ("no-authorized-keys", |g| g.write("/etc/passwd", b"root:x:0:0:root:/opt/home:/bin/bash\n").write("/opt/home/.ssh/authorized_keys2", b"ssh-rsa A\n"), "/opt/home"),
     ("logs-clean", |g| g.remove("/var/log").link("/var/log", "../srv/logs").write("/srv/logs/messages", b"x"), "/var/log/messages"),
     ("persistent-net-generator-off", |g| g.write("/usr/lib/udev/rules.d/75-persistent-net-generator.rules", b"IMPORT{program}=\"write_net_rules\"\n"), "/usr/lib"),
+    ("contextualization-enabled", |g| g.link("/etc/systemd/system/one-context-local.service", "/dev/null").program("/etc/init.d/one-context-local", b"# X-Start-Before: $network\n").link("/etc/rc2.d/S01one-context-local", "../init.d/one-context-local"), "no init system"),
+    ("ssh-password-login-off", |g| g.write("/etc/ssh/sshd_config", b"Match User nobody\nInclude x.conf\n").write("/etc/ssh/x.conf", b"Match all\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n"), "not set"),
+    ("no-authorized-keys", |g| g.write("/etc/ssh/sshd_config", b"PasswordAuthentication no\nAuthorizedKeysFile /etc/keys/%u # all\n").write("/etc/keys/root", b"ssh-rsa A\n"), "/etc/keys/root"),
+    ("logs-clean", |g| g.write("/var/log/a/b/c/d/e/f/g/h/left", b"x"), "/var/log/a/b/c"),
     ("no-ssh-host-keys", |g| g.write("/etc/dropbear/dropbear_ed25519_host_key", b"key"), "dropbear"),
 ];
 

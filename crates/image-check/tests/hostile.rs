@@ -188,6 +188,38 @@ fn directories_in_circles_end() {
 }
 
 #[test]
+fn the_beginning_of_a_superblock_is_none() {
+    let directory = tempfile::tempdir().unwrap();
+    let image = directory.path().join("short.raw");
+    for bytes in (1_000..2_100).step_by(7) {
+        let mut content = vec![0; bytes];
+        for (at, magic) in [(0x438, [0x53, 0xef]), (0x428, [1, 0])] {
+            if let Some(place) = content.get_mut(at..at + 2) {
+                place.copy_from_slice(&magic);
+            }
+        }
+        std::fs::write(&image, content).unwrap();
+        assert_guest_unseen(&check(&image));
+    }
+}
+
+#[test]
+fn a_script_never_opens_what_names_another_file_whatever_the_policy() {
+    let Some(place) = Place::new() else { return };
+    let image = place.qcow2(&[]);
+    // A backing file by the name in the header's place, and the mark of corruption.
+    patch(&image, 8, &512_u64.to_be_bytes());
+    patch(&image, 16, &11_u32.to_be_bytes());
+    patch(&image, 512, b"/etc/shadow");
+    patch(&image, 79, &[2]);
+    let policy = image_check::Policy::parse("[severity]\nno-backing-file = 'off'\n", "ours").unwrap();
+    let report = Image::open(&image).unwrap().check(&Options { policy, ..Options::default() }).unwrap();
+    assert_eq!(found(&report, "not-corrupt").0, Outcome::Fail);
+    let script = report.repair_script();
+    assert!(script.contains("exit 1") && !script.contains("qemu-img"), "{script}");
+}
+
+#[test]
 fn a_directory_in_itself_and_long_links_end_in_little_memory() {
     let (Some(place), Some(debugfs)) = (Place::new(), require::program("debugfs", "e2fsprogs")) else { return };
     let guest = Guest::debian();

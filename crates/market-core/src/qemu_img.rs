@@ -19,10 +19,10 @@ const PATIENCE: Duration = Duration::from_secs(12 * 3_600);
 /// # Errors
 /// [`ErrorKind::Unsupported`] when it is not installed, [`ErrorKind::Failed`] with its own words when it fails.
 pub async fn qemu_img<S: AsRef<OsStr>>(arguments: &[S], context: &Context) -> Result<(), Error> {
-    let subject = match arguments.first() {
-        Some(action) => format!("qemu-img {}", action.as_ref().to_string_lossy()),
-        None => "qemu-img".to_owned(),
-    };
+    // What it was to do, without the paths, which are temporaries.
+    let words = arguments.iter().map(|word| word.as_ref().to_string_lossy());
+    let words: Vec<_> = words.filter(|word| !word.starts_with('/') && word != "-q").collect();
+    let subject = format!("qemu-img {}", words.join(" "));
     let mut command = Command::new("qemu-img");
     command.args(arguments);
     let fail = |error: &io::Error| match error.kind() {

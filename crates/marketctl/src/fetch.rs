@@ -8,6 +8,7 @@ use market_core::line::one_line;
 use market_core::transfer::{Digester, Digests, Options, Piece, Sink, Source, SparseFile, Wanted, shown};
 use rustix::fs::{Mode, OFlags};
 use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 const BOTH: Wanted = Wanted { md5: true, sha1: false, sha256: true };
@@ -19,9 +20,24 @@ pub(crate) struct Fetched {
     /// How it may be shown.
     pub(crate) name: String,
     pub(crate) digests: Option<Digests>,
+    /// What it was when it was opened.
+    state: State,
+}
+
+/// What changes with a file's content: its length and its times.
+type State = (u64, i64, i64, i64, i64);
+
+fn state(file: &File, name: &str) -> Result<State, Error> {
+    let metadata = file.metadata().map_err(|error| Error::io(name, &error))?;
+    Ok((metadata.len(), metadata.mtime(), metadata.mtime_nsec(), metadata.ctime(), metadata.ctime_nsec()))
 }
 
 impl Fetched {
+    /// Whether somebody has written to it since it was opened.
+    pub(crate) fn has_changed(&self) -> Result<bool, Error> {
+        Ok(state(&self.file, &self.name)? != self.state)
+    }
+
     pub(crate) fn checksums(&self) -> Option<Checksums> {
         let digests = self.digests.as_ref()?;
         Some(Checksums { md5: digests.md5.clone(), sha256: digests.sha256.clone() })
@@ -65,8 +81,10 @@ pub(crate) async fn fetch(location: &str, checksums: bool, context: &Context) ->
     if !location.contains("://") {
         let image = Image::open(Path::new(location)).map_err(unreadable)?;
         let file = image.file().map_err(unreadable)?;
+        let name = one_line(location);
+        let state = state(&file, &name)?;
         let digests = if checksums { Some(digests_of(&file, location, context).await?) } else { None };
-        return Ok(Fetched { image, file, name: one_line(location), digests });
+        return Ok(Fetched { image, file, name, digests, state });
     }
     let name = shown(location);
     let user_agent = concat!("marketctl/", env!("CARGO_PKG_VERSION")).to_owned();
@@ -85,7 +103,8 @@ pub(crate) async fn fetch(location: &str, checksums: bool, context: &Context) ->
     sink.bar.finish_and_clear();
     sink.file.file().set_len(sink.file.len()).map_err(fail)?;
     let image = Image::from_file(file.try_clone().map_err(fail)?, &name).map_err(unreadable)?;
-    Ok(Fetched { image, file, name, digests: Some(transferred.digests) })
+    let state = state(&file, &name)?;
+    Ok(Fetched { image, file, name, digests: Some(transferred.digests), state })
 }
 
 /// The checksums of a file.

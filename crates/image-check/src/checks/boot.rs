@@ -22,7 +22,7 @@ pub(super) fn root_partition_last(subject: &Subject<'_>) -> Answer {
 pub(super) fn fstab(subject: &Subject<'_>) -> Answer {
     const REMOVABLE: [&str; 3] = ["/dev/sr", "/dev/cdrom", "/dev/fd"];
     const BY_BUS: [&str; 6] = ["/dev/sd", "/dev/vd", "/dev/xvd", "/dev/hd", "/dev/nvme", "/dev/disk/by-path/"];
-    let mounts = subject.guest()?.mounts.as_ref().map_err(Clone::clone)?;
+    let mounts = &subject.guest()?.mounts;
     let by_bus = |mount: &&Mount| {
         let is = |names: &[&str]| names.iter().any(|name| mount.device.starts_with(name));
         mount.is_automatic() && is(&BY_BUS) && !is(&REMOVABLE)

@@ -44,10 +44,7 @@ const SELF_CONTAINED: Repair = Repair::ByHand(
 
 /// The image anew; never one that names another file, which would be copied into it.
 fn convert(subject: &Subject<'_>) -> Repair {
-    match subject.looked.container.reference {
-        Some(_) => SELF_CONTAINED,
-        None => Repair::Convert(subject.looked.container.format),
-    }
+    if subject.looked.refers() { SELF_CONTAINED } else { Repair::Convert(subject.looked.container.format) }
 }
 
 fn undeclared(what: &str) -> Unread {
@@ -65,7 +62,15 @@ fn reference(subject: &Subject<'_>, role: &str) -> Answer {
             let name = reference.name.as_ref().map_or_else(String::new, |name| format!(" {}", shown(name.as_bytes())));
             Verdict::bad(format!("the image needs the {role}{name}"), [SELF_CONTAINED])
         }
-        _ => Verdict::good("none"),
+        _ => readable(subject).and_then(|()| Verdict::good("none")),
+    }
+}
+
+/// Of other formats only what is found counts.
+fn readable(subject: &Subject<'_>) -> Result<(), Unread> {
+    match subject.looked.container.format {
+        "raw" | "qcow2" => Ok(()),
+        format => Err(Unread(format!("{format} is not read here"))),
     }
 }
 
@@ -74,9 +79,11 @@ pub(super) fn no_backing_file(subject: &Subject<'_>) -> Answer {
 }
 
 pub(super) fn no_external_data_file(subject: &Subject<'_>) -> Answer {
-    let external = header(subject).is_ok_and(|header| header.is_some_and(Header::external_data));
     match reference(subject, "external data file")? {
-        Verdict::Good(_) if external => Verdict::bad("the image needs an external data file", [SELF_CONTAINED]),
+        // A backing file is named too, and hides it in the first look.
+        Verdict::Good(_) if header(subject).is_ok_and(|header| header.is_some_and(Header::external_data)) => {
+            Verdict::bad("the image needs an external data file", [SELF_CONTAINED])
+        }
         verdict => Ok(verdict),
     }
 }
@@ -89,7 +96,7 @@ pub(super) fn not_encrypted(subject: &Subject<'_>) -> Answer {
             let method = if header.encryption == 2 { "LUKS" } else { "AES" };
             Verdict::bad(format!("the image is encrypted ({method})"), DECRYPT)
         }
-        _ => Verdict::good("not encrypted"),
+        _ => readable(subject).and_then(|()| Verdict::good("not encrypted")),
     }
 }
 
@@ -125,7 +132,7 @@ pub(super) fn no_internal_snapshots(subject: &Subject<'_>) -> Answer {
         Some(header) if header.snapshots > 0 => {
             Verdict::bad(format!("{} snapshots in the image", header.snapshots), [convert(subject)])
         }
-        _ => Verdict::good("none"),
+        _ => readable(subject).and_then(|()| Verdict::good("none")),
     }
 }
 

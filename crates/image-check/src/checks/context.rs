@@ -71,10 +71,25 @@ pub(super) fn cloud_init(subject: &Subject<'_>) -> Answer {
     if tree.exists("/etc/cloud/cloud-init.disabled")? {
         return Verdict::good("/etc/cloud/cloud-init.disabled");
     }
-    for unit in ["cloud-init.target", "cloud-init.service", "cloud-init-main.service"] {
-        if tree.link(format!("/etc/systemd/system/{unit}"))?.as_deref() == Some(b"/dev/null") {
-            return Verdict::good(format!("{unit} is masked"));
+    let is_masked = |unit: &str| -> Result<bool, Unread> {
+        Ok(tree.link(format!("/etc/systemd/system/{unit}"))?.as_deref() == Some(b"/dev/null"))
+    };
+    // The local part writes the network's settings; from its release 24 on, everything hangs on the main one.
+    for units in
+        [&["cloud-init.target"][..], &["cloud-init-main.service"], &["cloud-init-local.service", "cloud-init.service"]]
+    {
+        let masked: Result<Vec<bool>, Unread> = units.iter().map(|unit| is_masked(unit)).collect();
+        if masked?.into_iter().all(|masked| masked) {
+            return Verdict::good(format!("{} is masked", units.join(" and ")));
         }
+    }
+    let is_ours = |name: &[u8]| name.starts_with(b"cloud-");
+    let mut levels = 0;
+    for level in ["sysinit", "boot", "default"] {
+        levels += tree.paths(&format!("/etc/runlevels/{level}"), is_ours)?.len();
+    }
+    if levels == 0 && tree.exists("/etc/runlevels")? {
+        return Verdict::good("no runlevel starts cloud-init");
     }
     Verdict::bad("cloud-init is installed and not disabled", [Repair::Run("touch /etc/cloud/cloud-init.disabled")])
 }

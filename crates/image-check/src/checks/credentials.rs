@@ -5,6 +5,7 @@ use super::{Answer, Subject, Verdict, repairs_for, some_of};
 use crate::guest::{Account, Password};
 use crate::repair::Repair;
 use crate::tree::{Node, Tree, Unread, join, shown};
+use std::collections::BTreeSet;
 
 /// Accounts are people's from here on; the last ones are `nobody` by its various numbers.
 const FIRST_USER: u64 = 1_000;
@@ -30,7 +31,7 @@ fn locks(accounts: &[&Account]) -> Vec<Repair> {
         Repair::ByHand("write x into the second field of the line in /etc/passwd, and lock the account");
     let by_hand = accounts.iter().any(|account| account.is_in_passwd).then_some(BY_HAND);
     let in_shadow = accounts.iter().filter(|account| !account.is_in_passwd).map(|account| account.name.as_str());
-    let names: Vec<&str> = in_shadow.collect::<std::collections::BTreeSet<_>>().into_iter().collect();
+    let names: Vec<&str> = in_shadow.collect::<BTreeSet<_>>().into_iter().collect();
     let mut repairs = repairs_for(&names, |name| Repair::Lock((*name).to_owned()));
     repairs.extend(by_hand);
     repairs
@@ -69,11 +70,16 @@ fn home_files(tree: &Tree, home: &str, directory: &str) -> Result<Vec<Vec<u8>>, 
 }
 
 /// The files in which sshd looks for the keys of accounts.
-fn key_files(accounts: &[Account], patterns: Option<&[String]>) -> Result<std::collections::BTreeSet<String>, Unread> {
+fn key_files(accounts: &[Account], patterns: &[String]) -> Result<BTreeSet<String>, Unread> {
+    const MOST_PATTERNS: usize = 16;
+    const MOST_FILES: usize = 100_000;
     let usual = [".ssh/authorized_keys".to_owned(), ".ssh/authorized_keys2".to_owned()];
-    let mut files: std::collections::BTreeSet<String> = usual.iter().map(|file| format!("/root/{file}")).collect();
+    if patterns.len() > MOST_PATTERNS {
+        return Err(Unread("sshd looks for keys in too many places".to_owned()));
+    }
+    let mut files: BTreeSet<String> = usual.iter().map(|file| format!("/root/{file}")).collect();
     for account in accounts.iter().filter(|account| account.home.starts_with('/')) {
-        for pattern in usual.iter().chain(patterns.unwrap_or_default()).filter(|pattern| *pattern != "none") {
+        for pattern in usual.iter().chain(patterns).filter(|pattern| *pattern != "none") {
             let home = account.home.trim_end_matches('/');
             let file = pattern.replace("%h", home).replace("%u", &account.name);
             if file.contains('%') {
@@ -81,6 +87,9 @@ fn key_files(accounts: &[Account], patterns: Option<&[String]>) -> Result<std::c
                 return Err(Unread(format!("sshd looks for keys in {pattern}, which is not followed")));
             }
             files.insert(if file.starts_with('/') { file } else { format!("{home}/{file}") });
+        }
+        if files.len() > MOST_FILES {
+            return Err(Unread("there are more accounts than are looked at".to_owned()));
         }
     }
     Ok(files)
@@ -90,7 +99,7 @@ pub(super) fn authorized_keys(subject: &Subject<'_>) -> Answer {
     let guest = subject.guest()?;
     let settings = ssh::settings(&guest.tree)?.unwrap_or_default();
     let mut found = Vec::new();
-    for path in key_files(guest.accounts()?, settings.authorized_keys.as_deref())? {
+    for path in key_files(guest.accounts()?, &settings.authorized_keys)? {
         let holds_key = |line: &String| !line.trim().is_empty() && !line.trim_start().starts_with('#');
         if guest.tree.lines(&path)?.iter().any(holds_key) {
             found.push(path);
@@ -134,6 +143,9 @@ pub(super) fn ssh_passwords(subject: &Subject<'_>) -> Answer {
     }
     let Some(settings) = ssh::settings(tree)? else { return Verdict::good("there is no OpenSSH server") };
     match settings.password_login() {
+        Some(found) if settings.only_matched() => {
+            Verdict::bad(found, [Repair::ByHand("remove what turns it on from that Match")])
+        }
         Some(found) => Verdict::bad(
             found,
             [Repair::Run(

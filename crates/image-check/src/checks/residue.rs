@@ -4,10 +4,10 @@ use super::credentials::at_home;
 use super::{Answer, Subject, Verdict, repairs_for, some_of};
 use crate::ext::Kind;
 use crate::repair::Repair;
-use crate::tree::{Tree, Unread, join};
+use crate::tree::{Tree, Unread, join, shown};
 
 /// Directories below which everything is looked at, and how deep.
-const DEEPEST: usize = 6;
+const DEEPEST: usize = 12;
 /// Files that are listed; there may be a million.
 const MOST_FILES: usize = 10_000;
 
@@ -40,26 +40,32 @@ pub(super) fn shell_history(subject: &Subject<'_>) -> Answer {
     Verdict::bad(some_of(&found), repairs_for(&found, delete))
 }
 
-/// The files below a directory that hold something. Links are not followed.
+/// The files below a directory that hold something. Links are not followed. Of very many, or very deep ones, the first are enough.
 fn files_below(tree: &Tree, directory: &[u8], found: &mut Vec<(Vec<u8>, u64)>) -> Result<(), Unread> {
     let mut left = vec![(directory.to_vec(), 0)];
+    let mut passed_over = None;
     while let Some((directory, depth)) = left.pop() {
         for name in tree.list(&directory)? {
             let path = join(&directory, &name);
             if found.len() + left.len() >= MOST_FILES {
-                return Ok(());
+                passed_over = Some(path);
+                break;
             }
             if tree.link(&path)?.is_some() {
                 continue;
             }
             match tree.node(&path)? {
                 Some(node) if node.kind == Kind::Directory && depth < DEEPEST => left.push((path, depth + 1)),
+                Some(node) if node.kind == Kind::Directory => passed_over = Some(path),
                 Some(node) if node.is_file() && node.bytes > 0 => found.push((path, node.bytes)),
                 _ => {}
             }
         }
     }
-    Ok(())
+    match passed_over {
+        Some(path) if found.is_empty() => Err(Unread(format!("{} holds more than is looked at", shown(&path)))),
+        _ => Ok(()),
+    }
 }
 
 pub(super) fn logs(subject: &Subject<'_>) -> Answer {

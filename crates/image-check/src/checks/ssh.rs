@@ -5,6 +5,7 @@ use crate::tree::{Tree, Unread, shown};
 
 /// Files that are read and patterns that are followed: an included file may include others, and itself.
 const MOST_FILES: usize = 64;
+const MOST_LINES: usize = 20_000;
 const MOST_PATTERNS: usize = 256;
 
 /// Settings that decide who gets in.
@@ -15,8 +16,8 @@ pub(super) struct Settings {
     pam: Option<bool>,
     /// Where a `Match` turns passwords on.
     matched: Option<String>,
-    /// The files with the keys of an account, when they are not those below its home.
-    pub(super) authorized_keys: Option<Vec<String>>,
+    /// Where keys of an account are looked for beside the usual places, by some or by all.
+    pub(super) authorized_keys: Vec<String>,
 }
 
 impl Settings {
@@ -32,6 +33,11 @@ impl Settings {
         }
         self.matched.clone()
     }
+
+    /// Whether nothing but a `Match` lets people in.
+    pub(super) fn only_matched(&self) -> bool {
+        Self { matched: None, ..self.clone() }.password_login().is_none()
+    }
 }
 
 /// The settings of the guest's sshd; `None` when there is none.
@@ -42,7 +48,7 @@ pub(super) fn settings(tree: &Tree) -> Result<Option<Settings>, Unread> {
     }
     // Distributions keep their own settings below /usr where there are none in /etc.
     let main = if tree.exists(MAIN)? { MAIN } else { "/usr/etc/ssh/sshd_config" };
-    let mut reader = Reader { tree, settings: Settings::default(), files: 0, patterns: 0 };
+    let mut reader = Reader { tree, settings: Settings::default(), files: 0, lines: 0, patterns: 0 };
     reader.read(main.as_bytes(), false)?;
     Ok(Some(reader.settings))
 }
@@ -51,30 +57,34 @@ struct Reader<'a> {
     tree: &'a Tree,
     settings: Settings,
     files: usize,
+    lines: usize,
     patterns: usize,
 }
 
 impl Reader<'_> {
     /// Reads a file; `matched` says that it is included for some only.
-    fn read(&mut self, path: &[u8], mut matched: bool) -> Result<(), Unread> {
+    fn read(&mut self, path: &[u8], outer: bool) -> Result<(), Unread> {
+        let mut matched = outer;
+        let lines = self.tree.lines(path)?;
         self.files += 1;
-        if self.files > MOST_FILES {
-            return Err(Unread("the settings of sshd include too many files".to_owned()));
+        self.lines += lines.len();
+        if self.files > MOST_FILES || self.lines > MOST_LINES {
+            return Err(Unread("the settings of sshd are too long".to_owned()));
         }
-        for line in self.tree.lines(path)? {
+        for line in lines {
             let line = line.split(" #").next().unwrap_or_default().trim();
             let Some((keyword, value)) = line.split_once(|c: char| c.is_whitespace() || c == '=') else { continue };
             let value = value.trim_start_matches(|c: char| c.is_whitespace() || c == '=').trim_matches('"');
             match keyword.to_ascii_lowercase().as_str() {
-                "match" => matched = !value.eq_ignore_ascii_case("all"),
+                // Within what is included for some, all are some.
+                "match" => matched = outer || !value.eq_ignore_ascii_case("all"),
                 "include" => {
                     for pattern in value.split_whitespace() {
                         self.include(pattern.trim_matches('"'), matched)?;
                     }
                 }
-                "authorizedkeysfile" if !matched => {
-                    let files = value.split_whitespace().map(str::to_owned).collect();
-                    self.settings.authorized_keys.get_or_insert(files);
+                "authorizedkeysfile" => {
+                    self.settings.authorized_keys.extend(value.split_whitespace().map(str::to_owned));
                 }
                 keyword => self.set(keyword, value, matched, path),
             }

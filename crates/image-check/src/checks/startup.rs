@@ -18,8 +18,11 @@ const NAMES: [&str; 3] = ["one-context-local", "one-context", "vmcontext"];
 pub(super) fn starts(tree: &Tree) -> Result<Vec<Start>, Unread> {
     let has_systemd = tree.exists("/usr/lib/systemd/systemd")? || tree.exists("/lib/systemd/systemd")?;
     let mut found = systemd(tree)?;
-    for (name, start) in sysv(tree)? {
-        // systemd makes units of scripts, and orders them by what their header says alone.
+    for (name, start) in sysv(tree, has_systemd)? {
+        // systemd makes units of scripts that have none, and orders them by what their header says alone.
+        if has_systemd && is_unit(tree, name)? {
+            continue;
+        }
         let header = || tree.lines(format!("/etc/init.d/{name}"));
         let before_network =
             if has_systemd { header()?.iter().any(|line| is_lsb_before_network(line)) } else { start.before_network };
@@ -33,15 +36,26 @@ pub(super) fn starts(tree: &Tree) -> Result<Vec<Start>, Unread> {
     Ok(found)
 }
 
+/// Where units are, the first of which counts.
+const UNITS: [&str; 3] = ["/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"];
+
+/// Whether there is a unit of a name, be it one that is masked.
+fn is_unit(tree: &Tree, name: &str) -> Result<bool, Unread> {
+    for place in UNITS {
+        if tree.is_named(format!("{place}/{name}.service"))? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Services that configure the network.
 const NETWORK_SERVICES: [&str; 4] =
     ["networking.service", "network.service", "NetworkManager.service", "systemd-networkd.service"];
 
 fn systemd(tree: &Tree) -> Result<Vec<Start>, Unread> {
-    const OURS: &str = "/etc/systemd/system";
-    const PLACES: [&str; 3] = [OURS, "/usr/lib/systemd/system", "/lib/systemd/system"];
     let mut wanted_by = Vec::new();
-    for place in &PLACES[..2] {
+    for place in &UNITS[..2] {
         for directory in tree.list(place)? {
             if directory.ends_with(b".wants") || directory.ends_with(b".requires") {
                 wanted_by.push(join(place, &directory));
@@ -66,12 +80,12 @@ fn systemd(tree: &Tree) -> Result<Vec<Start>, Unread> {
     let mut found = Vec::new();
     for name in NAMES {
         let unit = format!("{name}.service");
-        let masked = tree.link(join(OURS, unit.as_bytes()))?.as_deref() == Some(b"/dev/null");
+        let masked = tree.link(join(UNITS[0], unit.as_bytes()))?.as_deref() == Some(b"/dev/null");
         if masked || !is_enabled(&unit)? {
             continue;
         }
         let mut before_network = None;
-        for place in PLACES {
+        for place in UNITS {
             let path = join(place, unit.as_bytes());
             if before_network.is_none() && tree.exists(&path)? {
                 before_network = Some(is_before_network(&tree.lines(&path)?, &network));
@@ -174,13 +188,14 @@ fn is_lsb_before_network(line: &str) -> bool {
 const NETWORK_SCRIPTS: [&str; 4] = ["networking", "network", "NetworkManager", "network-manager"];
 
 /// The scripts that sysv starts, by their names.
-fn sysv(tree: &Tree) -> Result<Vec<(&'static str, Start)>, Unread> {
+fn sysv(tree: &Tree, has_systemd: bool) -> Result<Vec<(&'static str, Start)>, Unread> {
     let mut network_in = None;
     let mut found: Vec<(usize, String, &'static str)> = Vec::new();
     // In the order in which they are run; of the runlevels, the one that servers use.
     const STEPS: [&[&str]; 2] =
         [&["/etc/rcS.d"], &["/etc/rc2.d", "/etc/rc3.d", "/etc/rc.d/rc2.d", "/etc/rc.d/rc3.d", "/etc/init.d/rc3.d"]];
-    for (step, directories) in STEPS.iter().enumerate() {
+    // systemd does not read the scripts of the first step.
+    for (step, directories) in STEPS.iter().enumerate().skip(usize::from(has_systemd)) {
         for directory in *directories {
             for link in tree.list(directory)? {
                 let link = String::from_utf8_lossy(&link).into_owned();

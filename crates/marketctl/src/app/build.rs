@@ -84,6 +84,10 @@ impl Facts {
     }
 }
 
+/// What a machine of ARM is told besides; the reader of an entry adds it by itself.
+const ARM_MACHINE: [(&str, &str); 3] =
+    [("FIRMWARE", "/usr/share/AAVMF/AAVMF_CODE.fd"), ("FIRMWARE_SECURE", "no"), ("MACHINE", "virt")];
+
 struct App<'a> {
     description: &'a Description,
     facts: &'a Facts,
@@ -93,17 +97,6 @@ struct App<'a> {
 impl App<'_> {
     fn architecture(&self) -> Option<&str> {
         self.description.architecture().or(self.facts.architecture)
-    }
-
-    /// What a machine of this architecture is told besides: an entry's reader adds it by itself.
-    fn machine(&self) -> Attributes {
-        let mut attributes = Attributes::default();
-        if self.architecture() == Some("aarch64") {
-            let firmware = "/usr/share/AAVMF/AAVMF_CODE.fd";
-            let pairs = [("FIRMWARE", firmware), ("FIRMWARE_SECURE", "no"), ("MACHINE", "virt")];
-            attributes.set("OS", Value::vector(&pairs));
-        }
-        attributes
     }
 
     fn hypervisor_word(&self) -> String {
@@ -145,8 +138,8 @@ impl App<'_> {
     /// The VM template with what it takes to run where it can.
     fn complete(&self) -> Result<Attributes, Error> {
         let mut attributes = self.vm_attributes()?;
-        for (name, value) in self.machine().0 {
-            attributes.set(&name, value);
+        if self.architecture() == Some("aarch64") {
+            attributes.complete("OS", &ARM_MACHINE);
         }
         let architecture = match self.architecture() {
             Some(architecture @ ("x86_64" | "aarch64")) => format!(" & ARCH={architecture}"),

@@ -43,6 +43,16 @@ impl Attributes {
         }
     }
 
+    /// Adds the pairs that a vector lacks.
+    pub(super) fn complete(&mut self, name: &str, pairs: &[(&str, &str)]) {
+        let given = match self.0.iter().find(|(found, _)| found == name) {
+            Some((_, Value::Vector(given))) => given.clone(),
+            _ => Vec::new(),
+        };
+        self.set(name, Value::vector(pairs));
+        self.set(name, Value::Vector(given));
+    }
+
     /// Whether an entry of a public marketplace can hold the values.
     pub(super) fn check_for_entry(&self) -> Result<(), Error> {
         let unfit = |text: &String| !fits_entry(text);

@@ -3,7 +3,7 @@
 use super::info::LIMIT;
 use super::{policy, wanting};
 use crate::cli::Prepare;
-use crate::fetch::{Fetched, digests_of, fetch, looking, refuse_unfit, unreadable};
+use crate::fetch::{digests_of, fetch, looking, refuse_unfit, unreadable};
 use image_check::{Image, Options, Outcome};
 use market_core::backend::Context;
 use market_core::error::{Error, ErrorKind};
@@ -15,7 +15,6 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 const MIB: u64 = 1 << 20;
@@ -28,8 +27,7 @@ pub(super) async fn prepare(arguments: Prepare, context: &Context) -> Result<boo
         return Err(Error::new(ErrorKind::Exists, shown, "is there already; nothing was replaced"));
     }
     let source = fetch(&arguments.source, declared.has_checksum(), context).await?;
-    refuse_unfit(&source, declared, context).await?;
-    let before = state(&source)?;
+    refuse_unfit(&source, declared.clone(), context).await?;
     let format = source.image.format();
 
     let directory = arguments.target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -44,10 +42,12 @@ pub(super) async fn prepare(arguments: Prepare, context: &Context) -> Result<boo
         converted => converted?,
     };
     // Whoever writes to it meanwhile may have made it name another file.
-    if state(&source)? != before {
+    if source.has_changed()? {
         let error = Error::new(ErrorKind::Mismatch, &source.name, "changed while it was copied");
         return Err(error.remedy("nothing was made; try again when it is at rest"));
     }
+    // A device has no times that would tell.
+    refuse_unfit(&source, declared, context).await?;
     let shown = one_line(&arguments.target.display().to_string());
     let file = staged.open()?;
     let durable = file.try_clone().map_err(|error| Error::io(&*shown, &error))?;
@@ -71,12 +71,6 @@ pub(super) async fn prepare(arguments: Prepare, context: &Context) -> Result<boo
     }
     print(text.as_bytes())?;
     Ok(report.is_ready())
-}
-
-/// What changes with a file's content.
-fn state(source: &Fetched) -> Result<(u64, i64, i64, i64, i64), Error> {
-    let metadata = source.file.metadata().map_err(|error| Error::io(&*source.name, &error))?;
-    Ok((metadata.len(), metadata.mtime(), metadata.mtime_nsec(), metadata.ctime(), metadata.ctime_nsec()))
 }
 
 /// What takes long and cannot be interrupted; a signal ends the wait.
