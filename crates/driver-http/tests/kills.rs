@@ -115,10 +115,12 @@ fn no_reader_gets_bytes_of_an_import_that_is_killed() {
             let mut child = start(&dumps[round % 2], "ssh");
             std::thread::sleep(whole.mul_f64(random.below(1_200) as f64 / 1_000.0));
             let _ = child.kill();
-            let finished = child.wait().unwrap().success();
+            let status = child.wait().unwrap();
             let mut answer = String::new();
             child.stdout.take().unwrap().read_to_string(&mut answer).unwrap();
-            assert_eq!(finished, answer.contains("SOURCE="), "{answer}");
+            // A kill may come between the answer and the end.
+            let told = answer.contains("SOURCE=");
+            assert!(status.success() == told || (told && status.code().is_none()), "{answer}");
             // A few stay for the readers.
             for path in visible(&public).into_iter().skip(3) {
                 assert_eq!(md5_hex(&fs::read(&path).unwrap()), md5);

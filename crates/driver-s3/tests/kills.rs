@@ -40,7 +40,9 @@ fn fifty_kills(seed: u64) {
         signal(&child, if round % 3 == 0 { Signal::TERM } else { Signal::KILL });
         let output = child.wait_with_output().unwrap();
         let told = String::from_utf8_lossy(&output.stdout).contains("SOURCE=");
-        assert_eq!(output.status.success(), told, "seed {seed}, round {round}");
+        // A kill may come between the answer and the end.
+        let killed_after_answer = told && output.status.code().is_none();
+        assert!(output.status.success() == told || killed_after_answer, "seed {seed}, round {round}");
         if output.status.code() == Some(12) {
             assert_eq!(server.uploads(), 0, "seed {seed}, round {round}: a stopped import gives its upload up");
         }
