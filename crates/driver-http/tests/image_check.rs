@@ -3,36 +3,31 @@
 
 use market_testkit::driver::{answer, failure, run, stderr};
 use market_testkit::dump::{Dump, owned};
-use market_testkit::guest::{Division, Guest, Tools};
+use market_testkit::guest::{Division, Guest, Workshop};
 use market_testkit::http::{HttpServer, Reply};
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output};
-use tempfile::TempDir;
 
 const EXECUTABLE: &str = env!("CARGO_BIN_EXE_market-http");
 
 struct Scene {
-    tools: Tools,
-    directory: TempDir,
+    place: Workshop,
 }
 
 impl Scene {
     fn new() -> Option<Self> {
-        let scene = Self { tools: Tools::find()?, directory: TempDir::new().unwrap() };
+        let scene = Self { place: Workshop::open(64)? };
         fs::create_dir(scene.public()).unwrap();
         Some(scene)
     }
 
     fn public(&self) -> PathBuf {
-        self.directory.path().join("public")
+        self.place.path("public")
     }
 
     fn image(&self, guest: &Guest) -> String {
-        let (raw, image) = (self.directory.path().join("disk.raw"), self.directory.path().join("disk.qcow2"));
-        guest.disk(&self.tools, &raw, 64, Division::Gpt);
-        self.tools.convert(&raw, &image, &["-O", "qcow2"]);
-        image.to_str().unwrap().to_owned()
+        self.place.qcow2(guest, Division::Gpt, &[]).to_str().unwrap().to_owned()
     }
 
     fn dump(&self, source: &str, check: &[(&str, &str)]) -> Dump {
@@ -122,8 +117,8 @@ fn of_a_stream_the_beginning_is_looked_at() {
 #[test]
 fn what_is_no_system_is_judged_by_its_container_alone() {
     let Some(scene) = Scene::new() else { return };
-    let image = scene.directory.path().join("data.qcow2");
-    scene.tools.qemu_img(&["create", "-q", "-f", "qcow2", image.to_str().unwrap(), "64M"]);
+    let image = scene.place.path("data.qcow2");
+    scene.place.tools.qemu_img(&["create", "-q", "-f", "qcow2", image.to_str().unwrap(), "64M"]);
     const DATABLOCK: i64 = 2;
     let check = [("IMAGE_CHECK", "enforce")];
     let dump = Dump { image_type: DATABLOCK, ..scene.dump(image.to_str().unwrap(), &check) };

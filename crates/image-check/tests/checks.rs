@@ -3,38 +3,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
 use image_check::{Declared, Image, Options, Outcome, Policy, Report, checks};
-use market_testkit::guest::{Division, Guest, Tools, elf};
+use market_testkit::guest::{Division, Guest, Workshop, elf};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use tempfile::TempDir;
 
 const MIB: u64 = 64;
 
-struct Place {
-    tools: Tools,
-    directory: TempDir,
-}
-
-impl Place {
-    fn new() -> Option<Self> {
-        Some(Self { tools: Tools::find()?, directory: tempfile::tempdir().unwrap() })
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
-    /// The guest as a qcow2 image.
-    fn qcow2(&self, guest: &Guest, division: Division) -> PathBuf {
-        let (raw, image) = (self.path("disk.raw"), self.path("disk.qcow2"));
-        guest.disk(&self.tools, &raw, MIB, division);
-        self.tools.convert(&raw, &image, &["-O", "qcow2"]);
-        image
-    }
-
-    fn check_guest(&self, guest: &Guest) -> Report {
-        check(&self.qcow2(guest, Division::Gpt))
-    }
+fn check_guest(place: &Workshop, guest: &Guest) -> Report {
+    check(&place.qcow2(guest, Division::Gpt, &[]))
 }
 
 fn check(image: &Path) -> Report {
@@ -72,23 +48,23 @@ fn assert_only(report: &Report, id: &str, part: &str) {
 
 #[test]
 fn good_images_pass_every_check() {
-    let Some(place) = Place::new() else { return };
+    let Some(place) = Workshop::open(MIB) else { return };
     for guest in [Guest::debian(), Guest::alpine(), Guest::ubuntu_1204()] {
-        assert_good(&place.check_guest(&guest));
+        assert_good(&check_guest(&place, &guest));
     }
 }
 
 #[test]
 fn a_system_is_found_however_the_disk_is_divided() {
-    let Some(place) = Place::new() else { return };
+    let Some(place) = Workshop::open(MIB) else { return };
     for division in [Division::Gpt, Division::GptEfi, Division::Mbr, Division::MbrLogical, Division::Whole] {
-        assert_good(&check(&place.qcow2(&Guest::debian(), division)));
+        assert_good(&check(&place.qcow2(&Guest::debian(), division, &[])));
     }
 }
 
 #[test]
 fn every_kind_of_container_is_read() {
-    let Some(place) = Place::new() else { return };
+    let Some(place) = Workshop::open(MIB) else { return };
     let raw = place.path("disk.raw");
     Guest::debian().disk(&place.tools, &raw, MIB, Division::Gpt);
     let kinds: [&[&str]; 8] = [
@@ -112,7 +88,7 @@ fn every_kind_of_container_is_read() {
 
 #[test]
 fn every_kind_of_ext_is_read() {
-    let Some(place) = Place::new() else { return };
+    let Some(place) = Workshop::open(MIB) else { return };
     let kinds: [&[&str]; 6] = [
         &["-t", "ext2"],
         &["-t", "ext3"],
@@ -191,29 +167,29 @@ const WRONG: [Wrong; 49] = [
 
 #[test]
 fn each_check_of_a_guest_fails_on_what_it_is_about_and_nothing_else() {
-    let Some(place) = Place::new() else { return };
+    let Some(place) = Workshop::open(MIB) else { return };
     for (id, spoil, part) in WRONG {
         let guest = Guest::debian();
         spoil(&guest);
-        assert_only(&place.check_guest(&guest), id, part);
+        assert_only(&check_guest(&place, &guest), id, part);
     }
-    let root_first = place.qcow2(&Guest::debian(), Division::GptRootFirst);
+    let root_first = place.qcow2(&Guest::debian(), Division::GptRootFirst, &[]);
     assert_only(&check(&root_first), "root-partition-last", "partition 2");
 }
 
 #[test]
 fn a_mask_turns_the_generator_off() {
-    let Some(place) = Place::new() else { return };
+    let Some(place) = Workshop::open(MIB) else { return };
     let guest = Guest::debian();
     guest
         .write("/lib/udev/rules.d/75-persistent-net-generator.rules", b"IMPORT{program}=\"write_net_rules\"\n")
         .link("/etc/udev/rules.d/75-persistent-net-generator.rules", "/dev/null");
-    assert_good(&place.check_guest(&guest));
+    assert_good(&check_guest(&place, &guest));
 }
 
 #[test]
 fn the_guides_ubuntu_is_not_ready_before_the_guides_steps() {
-    let Some(place) = Place::new() else { return };
+    let Some(place) = Workshop::open(MIB) else { return };
     let minimal = Options { policy: Policy::minimal(), ..Options::default() };
     type Spoil = fn(&Guest) -> &Guest;
     let spoils: [(&str, Spoil); 6] = [
@@ -241,19 +217,19 @@ fn the_guides_ubuntu_is_not_ready_before_the_guides_steps() {
                 .write("/etc/init/network-interface.conf", b"exec ifup\n")
         }),
     ];
-    let ready = check_with(&place.qcow2(&Guest::ubuntu_1204(), Division::Mbr), &minimal);
+    let ready = check_with(&place.qcow2(&Guest::ubuntu_1204(), Division::Mbr, &[]), &minimal);
     assert!(ready.is_ready() && ready.count(Outcome::Pass) == 4, "{}", ready.table());
     for (id, spoil) in spoils {
         let guest = Guest::ubuntu_1204();
         spoil(&guest);
-        let report = check_with(&place.qcow2(&guest, Division::Mbr), &minimal);
+        let report = check_with(&place.qcow2(&guest, Division::Mbr, &[]), &minimal);
         assert_eq!(ids(&report, Outcome::Fail), [id], "{}", report.table());
     }
 }
 
 #[test]
 fn sysv_and_openrc_run_it_before_the_network_or_too_late() {
-    let Some(place) = Place::new() else { return };
+    let Some(place) = Workshop::open(MIB) else { return };
     let sysv = |context: &str, network: &str| {
         let guest = Guest::debian();
         guest.remove("/usr/lib/systemd").program("/etc/init.d/vmcontext", b"#!/bin/sh\n");
@@ -261,18 +237,18 @@ fn sysv_and_openrc_run_it_before_the_network_or_too_late() {
             .program("/etc/init.d/networking", b"")
             .link(context, "../init.d/vmcontext")
             .link(network, "../init.d/networking");
-        place.check_guest(&guest)
+        check_guest(&place, &guest)
     };
     assert_good(&sysv("/etc/rcS.d/S08vmcontext", "/etc/rcS.d/S09networking"));
     assert_good(&sysv("/etc/rc3.d/S09vmcontext", "/etc/rc3.d/S10networking"));
     assert_only(&sysv("/etc/rc2.d/S01vmcontext", "/etc/rcS.d/S09networking"), "contextualization-enabled", "S01");
     let late = Guest::alpine();
     late.program("/etc/init.d/one-context-local", b"depend() {\n\tafter net\n}\n");
-    assert_only(&place.check_guest(&late), "contextualization-enabled", "OpenRC");
+    assert_only(&check_guest(&place, &late), "contextualization-enabled", "OpenRC");
 }
 
 /// A disk whose second partition holds another file system, of 1 MiB.
-fn with_second(place: &Place, fstab: &str, second: &Guest) -> PathBuf {
+fn with_second(place: &Workshop, fstab: &str, second: &Guest) -> PathBuf {
     let raw = place.path("disk.raw");
     let guest = Guest::debian();
     guest.write("/etc/fstab", fstab.as_bytes()).directory("/usr/share/doc");
@@ -283,7 +259,7 @@ fn with_second(place: &Place, fstab: &str, second: &Guest) -> PathBuf {
 
 #[test]
 fn a_second_file_system_is_looked_at_where_fstab_mounts_it() {
-    let Some(place) = Place::new() else { return };
+    let Some(place) = Workshop::open(MIB) else { return };
     let second = Guest::empty();
     second.write("/log/left.log", b"left").directory("/lib/dpkg").directory("/tmp");
     for device in
@@ -312,7 +288,7 @@ fn a_second_file_system_is_looked_at_where_fstab_mounts_it() {
 
 #[test]
 fn which_of_two_systems_starts_is_not_guessed() {
-    let Some(place) = Place::new() else { return };
+    let Some(place) = Workshop::open(MIB) else { return };
     let second = Guest::empty();
     second.write("/etc/passwd", b"root::0:0::/root:/bin/sh\n").directory("/usr");
     let report = check(&with_second(&place, "LABEL=root / ext4 defaults 0 1\n", &second));
@@ -322,10 +298,10 @@ fn which_of_two_systems_starts_is_not_guessed() {
 
 #[test]
 fn what_is_mounted_elsewhere_is_looked_at_there_or_skipped() {
-    let Some(place) = Place::new() else { return };
+    let Some(place) = Workshop::open(MIB) else { return };
     let guest = Guest::debian();
     guest.write("/etc/fstab", b"LABEL=root / ext4 defaults 0 1\n/dev/mapper/vg-var /var ext4 defaults 0 2\n");
-    let report = place.check_guest(&guest);
+    let report = check_guest(&place, &guest);
     let skipped: BTreeSet<_> = ids(&report, Outcome::Skip).into_iter().collect();
     for id in ["logs-clean", "tmp-empty", "no-dhcp-leases", "package-cache-clean"] {
         assert!(skipped.contains(id), "{id}: {}", report.table());
@@ -335,8 +311,8 @@ fn what_is_mounted_elsewhere_is_looked_at_there_or_skipped() {
 
 #[test]
 fn each_check_of_a_container_fails_on_what_it_is_about_and_nothing_else() {
-    let Some(place) = Place::new() else { return };
-    let (tools, image) = (&place.tools, place.qcow2(&Guest::debian(), Division::Gpt));
+    let Some(place) = Workshop::open(MIB) else { return };
+    let (tools, image) = (&place.tools, place.qcow2(&Guest::debian(), Division::Gpt, &[]));
     let raw = place.path("disk.raw");
     let other = place.path("other.image");
     let text = |path: &Path| path.to_str().unwrap().to_owned();
@@ -374,7 +350,7 @@ fn each_check_of_a_container_fails_on_what_it_is_about_and_nothing_else() {
 
 #[test]
 fn what_is_no_disk_fails_and_nothing_else_is_claimed() {
-    let Some(place) = Place::new() else { return };
+    let Some(place) = Workshop::open(MIB) else { return };
     let noise = place.path("noise");
     std::fs::write(&noise, market_testkit::noise(7, 1 << 20)).unwrap();
     let report = check(&noise);
@@ -392,8 +368,8 @@ fn what_is_no_disk_fails_and_nothing_else_is_claimed() {
 
 #[test]
 fn no_file_that_an_image_names_is_opened() {
-    let Some(place) = Place::new() else { return };
-    let (tools, backing) = (&place.tools, place.qcow2(&Guest::debian(), Division::Gpt));
+    let Some(place) = Workshop::open(MIB) else { return };
+    let (tools, backing) = (&place.tools, place.qcow2(&Guest::debian(), Division::Gpt, &[]));
     let overlay = place.path("overlay.qcow2");
     let (backing_text, overlay_text) = (backing.to_str().unwrap(), overlay.to_str().unwrap());
     tools.qemu_img(&["create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", backing_text, overlay_text]);
@@ -414,7 +390,7 @@ fn no_file_that_an_image_names_is_opened() {
 
 #[test]
 fn an_encrypted_image_fails_for_that() {
-    let Some(place) = Place::new() else { return };
+    let Some(place) = Workshop::open(MIB) else { return };
     let image = place.path("secret.qcow2");
     let path = image.to_str().unwrap();
     place.tools.qemu_img(&[
@@ -435,8 +411,8 @@ fn an_encrypted_image_fails_for_that() {
 
 #[test]
 fn nothing_is_written_to_the_image() {
-    let Some(place) = Place::new() else { return };
-    let image = place.qcow2(&Guest::debian(), Division::Gpt);
+    let Some(place) = Workshop::open(MIB) else { return };
+    let image = place.qcow2(&Guest::debian(), Division::Gpt, &[]);
     let before = market_testkit::md5_file(&image).unwrap();
     std::fs::set_permissions(&image, std::os::unix::fs::PermissionsExt::from_mode(0o444)).unwrap();
     check(&image);
@@ -445,11 +421,11 @@ fn nothing_is_written_to_the_image() {
 
 #[test]
 fn the_minimal_policy_has_the_guides_rules_alone() {
-    let Some(place) = Place::new() else { return };
+    let Some(place) = Workshop::open(MIB) else { return };
     let guest = Guest::debian();
     guest.write("/etc/ssh/ssh_host_rsa_key", b"key").write("/etc/udev/rules.d/70-persistent-net.rules", b"rule\n");
     let options = Options { policy: Policy::minimal(), ..Options::default() };
-    let report = check_with(&place.qcow2(&guest, Division::Gpt), &options);
+    let report = check_with(&place.qcow2(&guest, Division::Gpt, &[]), &options);
     assert_eq!(ids(&report, Outcome::Fail), ["persistent-net-rules-empty"]);
     assert_eq!(report.findings.len(), 4);
     let policy =

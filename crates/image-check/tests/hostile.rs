@@ -4,41 +4,22 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
 use image_check::{Image, Options, Outcome, Report, check_head};
-use market_testkit::guest::{Division, Guest, Tools};
+use market_testkit::guest::{Division, Guest, Workshop};
 use market_testkit::{Random, require};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
-use tempfile::TempDir;
 
-struct Place {
-    tools: Tools,
-    directory: TempDir,
+/// A raw image without partitions.
+fn whole(place: &Workshop, guest: &Guest) -> PathBuf {
+    place.raw(guest, Division::Whole)
 }
 
-impl Place {
-    fn new() -> Option<Self> {
-        Some(Self { tools: Tools::find()?, directory: tempfile::tempdir().unwrap() })
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
-    /// A raw image without partitions.
-    fn whole(&self, guest: &Guest) -> PathBuf {
-        let raw = self.path("disk.raw");
-        guest.disk(&self.tools, &raw, 32, Division::Whole);
-        raw
-    }
-
-    fn qcow2(&self, options: &[&str]) -> PathBuf {
-        let image = self.path("disk.qcow2");
-        self.tools.convert(&self.whole(&Guest::debian()), &image, &[&["-O", "qcow2"], options].concat());
-        image
-    }
+/// A qcow2 image without partitions.
+fn qcow2(place: &Workshop, options: &[&str]) -> PathBuf {
+    place.qcow2(&Guest::debian(), Division::Whole, options)
 }
 
 fn check(image: &Path) -> Report {
@@ -71,7 +52,7 @@ fn big_u64(image: &Path, at: u64) -> u64 {
 
 #[test]
 fn headers_that_make_no_sense_are_told() {
-    let Some(place) = Place::new() else { return };
+    let Some(place) = Workshop::open(32) else { return };
     let absurd: [(u64, &[u8], &str); 10] = [
         (4, &9_u32.to_be_bytes(), "version 9"),
         (20, &4_u32.to_be_bytes(), "clusters of 2^4"),
@@ -85,7 +66,7 @@ fn headers_that_make_no_sense_are_told() {
         (96, &7_u32.to_be_bytes(), "reference counts of 2^7"),
     ];
     for (at, bytes, part) in absurd {
-        let image = place.qcow2(&[]);
+        let image = qcow2(&place, &[]);
         patch(&image, at, bytes);
         let report = check(&image);
         let (outcome, text) = found(&report, "not-corrupt");
@@ -93,7 +74,7 @@ fn headers_that_make_no_sense_are_told() {
         assert!(text.contains(part), "{part}: {text}");
         assert_guest_unseen(&report);
     }
-    let mut head = std::fs::read(place.qcow2(&[])).unwrap();
+    let mut head = std::fs::read(qcow2(&place, &[])).unwrap();
     head.truncate(40);
     std::fs::write(place.path("short"), &head).unwrap();
     assert_eq!(found(&check(&place.path("short")), "not-corrupt").0, Outcome::Fail);
@@ -101,9 +82,9 @@ fn headers_that_make_no_sense_are_told() {
 
 #[test]
 fn tables_that_lead_astray_are_told() {
-    let Some(place) = Place::new() else { return };
+    let Some(place) = Workshop::open(32) else { return };
     let flaw = |spoil: &dyn Fn(&Path, u64, u64)| {
-        let image = place.qcow2(&[]);
+        let image = qcow2(&place, &[]);
         let l1 = big_u64(&image, 40);
         let l2 = big_u64(&image, l1) & 0x00ff_ffff_ffff_fe00;
         spoil(&image, l1, l2);
@@ -139,9 +120,9 @@ fn tables_that_lead_astray_are_told() {
 
 #[test]
 fn compressed_clusters_that_are_broken_or_too_long_end_the_look() {
-    let Some(place) = Place::new() else { return };
+    let Some(place) = Workshop::open(32) else { return };
     for kind in [&["-c"][..], &["-c", "-o", "compression_type=zstd"]] {
-        let image = place.qcow2(kind);
+        let image = qcow2(&place, kind);
         let l2 = big_u64(&image, big_u64(&image, 40)) & 0x00ff_ffff_ffff_fe00;
         // The superblock of the file system is in the first cluster.
         let offset = big_u64(&image, l2) & ((1 << 54) - 1);
@@ -154,7 +135,7 @@ fn compressed_clusters_that_are_broken_or_too_long_end_the_look() {
 
 #[test]
 fn links_in_circles_and_names_of_control_characters_are_survived() {
-    let Some(place) = Place::new() else { return };
+    let Some(place) = Workshop::open(32) else { return };
     let guest = Guest::debian();
     guest
         .remove("/etc/ssh")
@@ -164,7 +145,7 @@ fn links_in_circles_and_names_of_control_characters_are_survived() {
         .write("/var/tmp/a\nPASS  fake\x1b[2J", b"")
         .remove("/etc/hostname")
         .link("/etc/hostname", "/dev/zero");
-    let report = check(&place.whole(&guest));
+    let report = check(&whole(&place, &guest));
     assert_eq!(found(&report, "no-ssh-host-keys").0, Outcome::Skip);
     assert!(found(&report, "no-ssh-host-keys").1.contains("circle"));
     assert_eq!(found(&report, "persistent-net-rules-empty").0, Outcome::Pass);
@@ -175,10 +156,10 @@ fn links_in_circles_and_names_of_control_characters_are_survived() {
 
 #[test]
 fn directories_in_circles_end() {
-    let (Some(place), Some(debugfs)) = (Place::new(), require::program("debugfs", "e2fsprogs")) else { return };
+    let (Some(place), Some(debugfs)) = (Workshop::open(32), require::program("debugfs", "e2fsprogs")) else { return };
     let guest = Guest::debian();
     guest.write("/var/log/deep/file", b"x");
-    let raw = place.whole(&guest);
+    let raw = whole(&place, &guest);
     for name in ["a", "b", "c"] {
         let link = format!("ln /var/log /var/log/deep/{name}");
         assert!(Command::new(&debugfs).args(["-w", "-R", &link]).arg(&raw).output().unwrap().status.success());
@@ -205,8 +186,8 @@ fn the_beginning_of_a_superblock_is_none() {
 
 #[test]
 fn a_script_never_opens_what_names_another_file_whatever_the_policy() {
-    let Some(place) = Place::new() else { return };
-    let image = place.qcow2(&[]);
+    let Some(place) = Workshop::open(32) else { return };
+    let image = qcow2(&place, &[]);
     // A backing file by the name in the header's place, and the mark of corruption.
     patch(&image, 8, &512_u64.to_be_bytes());
     patch(&image, 16, &11_u32.to_be_bytes());
@@ -221,10 +202,10 @@ fn a_script_never_opens_what_names_another_file_whatever_the_policy() {
 
 #[test]
 fn a_directory_in_itself_and_long_links_end_in_little_memory() {
-    let (Some(place), Some(debugfs)) = (Place::new(), require::program("debugfs", "e2fsprogs")) else { return };
+    let (Some(place), Some(debugfs)) = (Workshop::open(32), require::program("debugfs", "e2fsprogs")) else { return };
     let guest = Guest::debian();
     guest.remove("/etc/hostname").link("/etc/hostname", &format!("/d{}", "/d".repeat(480))).directory("/d");
-    let raw = place.whole(&guest);
+    let raw = whole(&place, &guest);
     assert!(Command::new(&debugfs).args(["-w", "-R", "ln /d /d/d"]).arg(&raw).output().unwrap().status.success());
     let report = check(&raw);
     assert!(found(&report, "hostname-generic").1.contains("too deep"), "{}", report.table());
@@ -232,7 +213,7 @@ fn a_directory_in_itself_and_long_links_end_in_little_memory() {
 
 #[test]
 fn the_last_cluster_of_a_file_may_be_short() {
-    let (Some(place), Some(qemu_io)) = (Place::new(), require::program("qemu-io", "qemu-utils")) else { return };
+    let (Some(place), Some(qemu_io)) = (Workshop::open(32), require::program("qemu-io", "qemu-utils")) else { return };
     let image = place.path("short.qcow2");
     let path = image.to_str().unwrap();
     place.tools.qemu_img(&["create", "-q", "-f", "qcow2", "-o", "extended_l2=on,cluster_size=128k", path, "64M"]);
@@ -246,7 +227,7 @@ fn the_last_cluster_of_a_file_may_be_short() {
 
 #[test]
 fn a_table_that_linux_does_not_believe_is_not_believed() {
-    let Some(place) = Place::new() else { return };
+    let Some(place) = Workshop::open(32) else { return };
     let raw = place.path("disk.raw");
     Guest::debian().disk(&place.tools, &raw, 32, Division::Gpt);
     // The protective entry's type.
@@ -256,7 +237,7 @@ fn a_table_that_linux_does_not_believe_is_not_believed() {
 
 #[test]
 fn a_transaction_of_a_wrong_checksum_is_not_believed() {
-    let (Some(place), Some(debugfs)) = (Place::new(), require::program("debugfs", "e2fsprogs")) else { return };
+    let (Some(place), Some(debugfs)) = (Workshop::open(32), require::program("debugfs", "e2fsprogs")) else { return };
     let raw = place.path("disk.raw");
     File::create(&raw).unwrap().set_len(64 << 20).unwrap();
     let guest = Guest::debian();
@@ -280,11 +261,11 @@ fn a_transaction_of_a_wrong_checksum_is_not_believed() {
 
 #[test]
 fn sizes_that_an_inode_claims_are_not_believed() {
-    let (Some(place), Some(debugfs)) = (Place::new(), require::program("debugfs", "e2fsprogs")) else { return };
+    let (Some(place), Some(debugfs)) = (Workshop::open(32), require::program("debugfs", "e2fsprogs")) else { return };
     for (path, id) in
         [("/etc", "machine-id-empty"), ("/etc/passwd", "root-password-locked"), ("/etc/ssh", "no-ssh-host-keys")]
     {
-        let raw = place.whole(&Guest::debian());
+        let raw = whole(&place, &Guest::debian());
         let claim = format!("set_inode_field {path} size 1099511627776");
         assert!(Command::new(&debugfs).args(["-w", "-R", &claim]).arg(&raw).output().unwrap().status.success());
         let report = check(&raw);
@@ -294,7 +275,7 @@ fn sizes_that_an_inode_claims_are_not_believed() {
 
 #[test]
 fn an_extent_tree_that_shares_its_nodes_ends() {
-    let (Some(place), Some(debugfs)) = (Place::new(), require::program("debugfs", "e2fsprogs")) else { return };
+    let (Some(place), Some(debugfs)) = (Workshop::open(32), require::program("debugfs", "e2fsprogs")) else { return };
     let raw = place.path("disk.raw");
     File::create(&raw).unwrap().set_len(32 << 20).unwrap();
     let guest = Guest::debian();
@@ -338,7 +319,7 @@ fn an_extent_tree_that_shares_its_nodes_ends() {
 
 #[test]
 fn partition_tables_that_lead_astray_end() {
-    let Some(place) = Place::new() else { return };
+    let Some(place) = Workshop::open(32) else { return };
     let raw = place.path("disk.raw");
     let disk = |division| Guest::debian().disk(&place.tools, &raw, 32, division);
     // A chain of logical partitions that leads back to itself.
@@ -360,9 +341,9 @@ fn partition_tables_that_lead_astray_end() {
 
 #[test]
 fn any_damage_ends_in_a_report() {
-    let Some(place) = Place::new() else { return };
+    let Some(place) = Workshop::open(32) else { return };
     let mut random = Random::new(20_261_122);
-    let originals = [place.whole(&Guest::debian()), place.qcow2(&[]), place.qcow2(&["-c"])]
+    let originals = [whole(&place, &Guest::debian()), qcow2(&place, &[]), qcow2(&place, &["-c"])]
         .map(|path| std::fs::read(path).unwrap());
     let image = place.path("damaged");
     for round in 0..150_u64 {
@@ -387,8 +368,8 @@ fn any_damage_ends_in_a_report() {
 
 #[test]
 fn what_takes_too_long_is_a_skip() {
-    let Some(place) = Place::new() else { return };
-    let image = place.qcow2(&[]);
+    let Some(place) = Workshop::open(32) else { return };
+    let image = qcow2(&place, &[]);
     let options = Options { limit: Duration::ZERO, ..Options::default() };
     let report = Image::open(&image).unwrap().check(&options).unwrap();
     assert_guest_unseen(&report);
@@ -408,7 +389,7 @@ fn pipes_and_directories_are_refused_without_waiting() {
 
 #[test]
 fn what_is_only_in_the_journal_is_seen() {
-    let (Some(place), Some(debugfs)) = (Place::new(), require::program("debugfs", "e2fsprogs")) else { return };
+    let (Some(place), Some(debugfs)) = (Workshop::open(32), require::program("debugfs", "e2fsprogs")) else { return };
     let fsck = require::program("e2fsck", "e2fsprogs").unwrap();
     for (options, open) in [(&[][..], ""), (&[], "-c"), (&["-O", "^64bit,^metadata_csum"], ""), (&["-t", "ext3"], "")] {
         let raw = place.path("disk.raw");

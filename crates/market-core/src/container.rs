@@ -8,6 +8,9 @@ use crate::line::one_line;
 
 pub use image_check::{Container, HEAD_BYTES, Reference};
 
+// What a transfer keeps of a beginning is what is looked at.
+const _: () = assert!(HEAD_BYTES == market_transfer::HEAD_BYTES);
+
 /// Refuses an image that needs another file, and one that is declared as `vmdk` and is not recognized as one: with the
 /// format given, a reader takes any text for its descriptor. `declared_format` is empty where nothing was declared.
 ///

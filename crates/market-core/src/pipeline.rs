@@ -12,9 +12,8 @@ use crate::model::{AppType, MiB};
 use crate::readiness;
 use crate::report::{ImportedApp, ReportError};
 use market_transfer::{
-    FileSink, HEAD_BYTES, Options, Piece, Sink, Source, SparseFile, Transfer, Transferred, Wanted, shown,
+    FileSink, HEAD_BYTES, Options, Piece, Sink, Source, SparseFile, Transfer, Transferred, Wanted, shown, unnamed_file,
 };
-use rustix::fs::{Mode, OFlags};
 use std::fs::File;
 use std::io;
 use std::ops::Range;
@@ -293,9 +292,7 @@ async fn spool(mut source: Source, info: &ImportInfo, context: &Context) -> Resu
     {
         return Err(fail(&io::ErrorKind::StorageFull.into()));
     }
-    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-    let file = rustix::fs::open(&directory, flags, Mode::RUSR | Mode::WUSR);
-    let file = File::from(file.map_err(|errno| fail(&errno.into()))?);
+    let file = unnamed_file(&directory).map_err(|error| fail(&error))?;
     let reader = file.try_clone().map_err(|error| Error::io(&shown_directory, &error))?;
     let length = source.length();
     let mut target = SparseFile::new(file, true);

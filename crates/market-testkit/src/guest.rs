@@ -50,6 +50,51 @@ fn run(command: &mut Command) {
     assert!(output.status.success(), "{command:?}: {said}");
 }
 
+/// The programs, and a directory of a test for the images that they make.
+#[derive(Debug)]
+pub struct Workshop {
+    /// The programs.
+    pub tools: Tools,
+    /// The directory, which is removed with this.
+    pub directory: TempDir,
+    mib: u64,
+}
+
+impl Workshop {
+    /// A place for disks of so many MiB; `None`, after saying what to install, when a program is missing.
+    ///
+    /// # Panics
+    /// Without a temporary directory.
+    pub fn open(mib: u64) -> Option<Self> {
+        Some(Self { tools: Tools::find()?, directory: tempfile::tempdir().expect("a temporary directory"), mib })
+    }
+
+    /// A path in the directory.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// The guest as a raw image, `disk.raw`.
+    ///
+    /// # Panics
+    /// When a program fails.
+    pub fn raw(&self, guest: &Guest, division: Division) -> PathBuf {
+        let raw = self.path("disk.raw");
+        guest.disk(&self.tools, &raw, self.mib, division);
+        raw
+    }
+
+    /// The guest as a qcow2 image, `disk.qcow2`, with more options of `qemu-img convert`.
+    ///
+    /// # Panics
+    /// When a program fails.
+    pub fn qcow2(&self, guest: &Guest, division: Division, options: &[&str]) -> PathBuf {
+        let image = self.path("disk.qcow2");
+        self.tools.convert(&self.raw(guest, division), &image, &[&["-O", "qcow2"], options].concat());
+        image
+    }
+}
+
 /// How the root file system lies on the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Division {

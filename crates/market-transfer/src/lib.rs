@@ -54,6 +54,6 @@ pub use rate::{Rate, RateError};
 pub use source::{Options, Source};
 pub use sparse::SparseFile;
 pub use staged::Staged;
-pub use system::{is_same_file, random_name, rename_new};
+pub use system::{is_same_file, random_name, rename_new, unnamed_file};
 pub use transfer::{FileSink, HEAD_BYTES, Sink, Transfer, Transferred};
 pub use unpack::{Compression, Packing};

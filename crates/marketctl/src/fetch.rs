@@ -5,17 +5,17 @@ use indicatif::{ProgressBar, ProgressStyle};
 use market_core::backend::Context;
 use market_core::error::{Error, ErrorKind};
 use market_core::line::one_line;
-use market_core::transfer::{Digester, Digests, Options, Piece, Sink, Source, SparseFile, Wanted, shown};
-use rustix::fs::{Mode, OFlags};
+use market_core::transfer::{Digester, Digests, Options, Piece, Sink, Source, SparseFile, Wanted, shown, unnamed_file};
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::Arc;
 
 const BOTH: Wanted = Wanted { md5: true, sha1: false, sha256: true };
 
 /// An image that can be looked into.
 pub(crate) struct Fetched {
-    pub(crate) image: Image,
+    pub(crate) image: Arc<Image>,
     pub(crate) file: File,
     /// How it may be shown.
     pub(crate) name: String,
@@ -46,7 +46,7 @@ impl Fetched {
 
 /// Looks into an image on a thread, so that a signal ends the wait.
 pub(crate) async fn looking<T: Send + 'static>(
-    image: Image,
+    image: Arc<Image>,
     context: &Context,
     look: impl FnOnce(&Image) -> Result<T, image_check::Error> + Send + 'static,
 ) -> Result<T, Error> {
@@ -60,9 +60,7 @@ pub(crate) async fn refuse_unfit(fetched: &Fetched, declared: Declared, context:
     let mut policy = Policy::opennebula();
     policy.keep(|check| check.group == Group::Container && check.severity == Severity::Fail);
     let options = CheckOptions { policy, declared, checksums: fetched.checksums(), ..CheckOptions::default() };
-    let file = fetched.file.try_clone().map_err(|error| Error::io(&*fetched.name, &error))?;
-    let image = Image::from_file(file, &fetched.name).map_err(unreadable)?;
-    let report = looking(image, context, move |image| image.check(&options)).await?;
+    let report = looking(fetched.image.clone(), context, move |image| image.check(&options)).await?;
     let failed: Vec<String> =
         report.with(Outcome::Fail).map(|finding| format!("{} ({})", finding.id, finding.found)).collect();
     if failed.is_empty() {
@@ -84,7 +82,7 @@ pub(crate) async fn fetch(location: &str, checksums: bool, context: &Context) ->
         let name = one_line(location);
         let state = state(&file, &name)?;
         let digests = if checksums { Some(digests_of(&file, location, context).await?) } else { None };
-        return Ok(Fetched { image, file, name, digests, state });
+        return Ok(Fetched { image: image.into(), file, name, digests, state });
     }
     let name = shown(location);
     let user_agent = concat!("marketctl/", env!("CARGO_PKG_VERSION")).to_owned();
@@ -94,9 +92,7 @@ pub(crate) async fn fetch(location: &str, checksums: bool, context: &Context) ->
     let fail = |error: std::io::Error| {
         Error::io(directory.to_string_lossy(), &error).remedy("set TMPDIR to a place with room")
     };
-    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-    let file = rustix::fs::open(&directory, flags, Mode::RUSR | Mode::WUSR).map_err(|errno| fail(errno.into()))?;
-    let file = File::from(file);
+    let file = unnamed_file(&directory).map_err(fail)?;
     let mut sink = Spool { file: SparseFile::new(file.try_clone().map_err(fail)?, true), bar: bar(source.length()) };
     let how = market_core::transfer::Transfer::hashed(BOTH);
     let transferred = context.stop.or(source.transfer(&mut sink, how)).await?;
@@ -104,7 +100,7 @@ pub(crate) async fn fetch(location: &str, checksums: bool, context: &Context) ->
     sink.file.file().set_len(sink.file.len()).map_err(fail)?;
     let image = Image::from_file(file.try_clone().map_err(fail)?, &name).map_err(unreadable)?;
     let state = state(&file, &name)?;
-    Ok(Fetched { image, file, name, digests: Some(transferred.digests), state })
+    Ok(Fetched { image: image.into(), file, name, digests: Some(transferred.digests), state })
 }
 
 /// The checksums of a file.

@@ -1,7 +1,7 @@
 //! `marketctl image` as people call it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
 
-use market_testkit::guest::{Division, Guest, Tools};
+use market_testkit::guest::{Division, Guest, Workshop};
 use market_testkit::http::{HttpServer, Reply};
 use market_testkit::md5_file;
 use rustix::process::{Pid, Signal, kill_process};
@@ -9,43 +9,23 @@ use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use tempfile::TempDir;
 
 const EXECUTABLE: &str = env!("CARGO_BIN_EXE_marketctl");
 
-struct Place {
-    tools: Tools,
-    directory: TempDir,
+fn raw(place: &Workshop, guest: &Guest) -> PathBuf {
+    place.raw(guest, Division::Gpt)
 }
 
-impl Place {
-    fn new() -> Option<Self> {
-        Some(Self { tools: Tools::find()?, directory: TempDir::new().unwrap() })
-    }
+fn qcow2(place: &Workshop, guest: &Guest) -> PathBuf {
+    place.qcow2(guest, Division::Gpt, &[])
+}
 
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
-    fn raw(&self, guest: &Guest) -> PathBuf {
-        let raw = self.path("disk.raw");
-        guest.disk(&self.tools, &raw, 64, Division::Gpt);
-        raw
-    }
-
-    fn qcow2(&self, guest: &Guest) -> PathBuf {
-        let image = self.path("disk.qcow2");
-        self.tools.convert(&self.raw(guest), &image, &["-O", "qcow2"]);
-        image
-    }
-
-    /// Everything in the directory, by its name.
-    fn names(&self) -> Vec<String> {
-        let entries = fs::read_dir(self.directory.path()).unwrap();
-        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-        names.sort();
-        names
-    }
+/// Everything in the directory, by its name.
+fn names(place: &Workshop) -> Vec<String> {
+    let entries = fs::read_dir(place.directory.path()).unwrap();
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
 }
 
 fn image(task: &str, path: &Path, more: &[&str]) -> Output {
@@ -75,13 +55,13 @@ fn with_key() -> Guest {
 
 #[test]
 fn the_exit_code_says_how_a_check_ended() {
-    let Some(place) = Place::new() else { return };
-    let ready = image("check", &place.qcow2(&Guest::debian()), &[]);
+    let Some(place) = Workshop::open(64) else { return };
+    let ready = image("check", &qcow2(&place, &Guest::debian()), &[]);
     assert_eq!(ready.status.code(), Some(0), "{}", stdout(&ready));
     assert!(
         stdout(&ready).lines().last().unwrap().contains("nothing failed (37 passed, 0 warnings, 0 failed, 3 could not")
     );
-    let wanting = place.qcow2(&with_key());
+    let wanting = qcow2(&place, &with_key());
     let output = image("check", &wanting, &[]);
     assert_eq!(output.status.code(), Some(1));
     assert!(stdout(&output).contains("FAIL  no-ssh-host-keys"), "{}", stdout(&output));
@@ -95,8 +75,8 @@ fn the_exit_code_says_how_a_check_ended() {
 
 #[test]
 fn a_policy_file_changes_what_a_check_means() {
-    let Some(place) = Place::new() else { return };
-    let (wanting, policy) = (place.qcow2(&with_key()), place.path("policy.toml"));
+    let Some(place) = Workshop::open(64) else { return };
+    let (wanting, policy) = (qcow2(&place, &with_key()), place.path("policy.toml"));
     fs::write(&policy, "[severity]\nno-ssh-host-keys = \"warn\"\nserial-console = \"off\"\n").unwrap();
     let output = image("check", &wanting, &["--policy", policy.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(0), "{}", stdout(&output));
@@ -108,8 +88,8 @@ fn a_policy_file_changes_what_a_check_means() {
 
 #[test]
 fn a_report_for_programs_has_every_finding() {
-    let Some(place) = Place::new() else { return };
-    let report = json(&image("check", &place.qcow2(&with_key()), &["--format", "json"]));
+    let Some(place) = Workshop::open(64) else { return };
+    let report = json(&image("check", &qcow2(&place, &with_key()), &["--format", "json"]));
     let findings = report["findings"].as_array().unwrap();
     assert_eq!(findings.len(), 40);
     let failed: Vec<&Value> = findings.iter().filter(|finding| finding["outcome"] == "FAIL").collect();
@@ -120,13 +100,13 @@ fn a_report_for_programs_has_every_finding() {
 
 #[test]
 fn the_script_is_one_that_a_shell_takes() {
-    let Some(place) = Place::new() else { return };
+    let Some(place) = Workshop::open(64) else { return };
     let guest = with_key();
     guest
         .write("/etc/passwd", b"root:x:0:0::/root:/bin/sh\na'b$(touch x):x:1000:1000::/home/q'uote:/bin/sh\n")
         .write("/etc/shadow", b"a'b$(touch x):$6$hash:::::::\n")
         .write("/home/q'uote/.ssh/authorized_keys", b"ssh-rsa A\n");
-    let output = image("check", &place.qcow2(&guest), &["--fix-script"]);
+    let output = image("check", &qcow2(&place, &guest), &["--fix-script"]);
     let script = place.path("fix.sh");
     fs::write(&script, &output.stdout).unwrap();
     // A shell that runs it with a virt-customize that shows its words.
@@ -147,8 +127,8 @@ fn the_script_is_one_that_a_shell_takes() {
 
 #[test]
 fn what_is_declared_is_compared() {
-    let Some(place) = Place::new() else { return };
-    let path = place.qcow2(&Guest::debian());
+    let Some(place) = Workshop::open(64) else { return };
+    let path = qcow2(&place, &Guest::debian());
     let md5 = md5_file(&path).unwrap();
     let right = ["--expect-format", "qcow2", "--expect-size", "67108864", "--expect-md5", &md5];
     let output = image("check", &path, &right);
@@ -160,8 +140,8 @@ fn what_is_declared_is_compared() {
 
 #[test]
 fn an_image_is_checked_where_it_is_served() {
-    let Some(place) = Place::new() else { return };
-    let bytes = fs::read(place.qcow2(&with_key())).unwrap();
+    let Some(place) = Workshop::open(64) else { return };
+    let bytes = fs::read(qcow2(&place, &with_key())).unwrap();
     let cut = bytes.len() as u64 / 2;
     let server = HttpServer::start(move |request, _| {
         let reply = Reply::bytes(bytes.clone());
@@ -176,9 +156,9 @@ fn an_image_is_checked_where_it_is_served() {
 
 #[test]
 fn what_an_image_is_is_told() {
-    let Some(place) = Place::new() else { return };
+    let Some(place) = Workshop::open(64) else { return };
     let path = place.path("packed.qcow2");
-    place.tools.convert(&place.raw(&Guest::debian()), &path, &["-c", "-O", "qcow2"]);
+    place.tools.convert(&raw(&place, &Guest::debian()), &path, &["-c", "-O", "qcow2"]);
     let info = json(&image("info", &path, &["--format", "json"]));
     assert_eq!(info["format"], "qcow2");
     assert_eq!(info["compression"], "zlib");
@@ -198,8 +178,8 @@ fn what_an_image_is_is_told() {
 
 #[test]
 fn a_prepared_copy_is_qcow2_without_zeros_and_whole() {
-    let Some(place) = Place::new() else { return };
-    let raw = place.raw(&Guest::debian());
+    let Some(place) = Workshop::open(64) else { return };
+    let raw = raw(&place, &Guest::debian());
     let thick = place.path("thick.raw");
     place.tools.convert(&raw, &thick, &["-O", "raw", "-S", "0"]);
     let file = fs::File::options().append(true).open(&thick).unwrap();
@@ -220,8 +200,8 @@ fn a_prepared_copy_is_qcow2_without_zeros_and_whole() {
 
 #[test]
 fn a_copy_that_cannot_be_right_is_not_made() {
-    let Some(place) = Place::new() else { return };
-    let raw = place.raw(&Guest::debian());
+    let Some(place) = Workshop::open(64) else { return };
+    let raw = raw(&place, &Guest::debian());
     let target = place.path("ready.qcow2");
     let wrong = image("prepare", &raw, &[target.to_str().unwrap(), "--expect-md5", &"0".repeat(32)]);
     assert_eq!(wrong.status.code(), Some(2));
@@ -249,12 +229,12 @@ fn a_copy_that_cannot_be_right_is_not_made() {
     let refused = image("prepare", &overlay, &[target.to_str().unwrap()]);
     assert_eq!(refused.status.code(), Some(2));
     assert!(line(&refused).contains("backing file"), "{}", line(&refused));
-    assert_eq!(place.names(), ["disk.raw", "overlay.qcow2"]);
+    assert_eq!(names(&place), ["disk.raw", "overlay.qcow2"]);
 }
 
 #[test]
 fn a_signal_leaves_nothing_of_a_copy() {
-    let Some(place) = Place::new() else { return };
+    let Some(place) = Workshop::open(64) else { return };
     let big = place.path("big.raw");
     Guest::debian().disk(&place.tools, &big, 2 << 10, Division::Gpt);
     let file = fs::File::options().write(true).open(&big).unwrap();
@@ -270,12 +250,12 @@ fn a_signal_leaves_nothing_of_a_copy() {
         .spawn()
         .unwrap();
     // As soon as something is staged.
-    while place.names().len() == 1 && child.try_wait().unwrap().is_none() {
+    while names(&place).len() == 1 && child.try_wait().unwrap().is_none() {
         std::thread::yield_now();
     }
     kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
     let output = child.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code() == Some(2) && said.contains("SIGTERM"), "{said}");
-    assert_eq!(place.names(), ["big.raw"]);
+    assert_eq!(names(&place), ["big.raw"]);
 }

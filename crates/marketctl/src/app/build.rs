@@ -66,15 +66,11 @@ struct Facts {
 
 impl Facts {
     fn of(summary: &Summary, digests: Digests, image: &str) -> Result<Self, Error> {
-        let unusable = |cause: String| Error::new(ErrorKind::Unsupported, image, cause);
-        if !matches!(summary.format, "raw" | "qcow2") {
-            let error = unusable(format!("is {}, and hosts run raw and qcow2", summary.format));
-            return Err(error.remedy("convert it (marketctl image prepare)"));
-        }
+        let no_disk = || Error::new(ErrorKind::Unsupported, image, "has no disk in it");
         let virtual_bytes = summary.virtual_bytes.filter(|&bytes| bytes > 0);
         Ok(Self {
             format: summary.format,
-            virtual_bytes: virtual_bytes.ok_or_else(|| unusable("has no disk in it".to_owned()))?,
+            virtual_bytes: virtual_bytes.ok_or_else(no_disk)?,
             md5: digests.md5.unwrap_or_default(),
             sha256: digests.sha256.unwrap_or_default(),
             os_id: summary.os_id.clone(),

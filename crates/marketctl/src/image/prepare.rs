@@ -55,7 +55,7 @@ pub(super) async fn prepare(arguments: Prepare, context: &Context) -> Result<boo
     let digests = digests_of(&file, &shown, context).await?;
     let image = Image::from_file(file, &shown).map_err(unreadable)?;
     let options = Options { policy, ..Options::default() };
-    let report = looking(image, context, move |image| image.check(&options)).await?;
+    let report = looking(image.into(), context, move |image| image.check(&options)).await?;
     if let Some(reason) = context.stop.reason() {
         return Err(reason.into());
     }
@@ -115,7 +115,7 @@ impl Copy<'_> {
                 ..error
             })?;
         let image = Image::open(&target).map_err(unreadable)?;
-        let summary = looking(image, self.context, |image| image.summary(LIMIT)).await?;
+        let summary = looking(image.into(), self.context, |image| image.summary(LIMIT)).await?;
         if let Some(bytes) = summary.virtual_bytes.filter(|bytes| !bytes.is_multiple_of(MIB)) {
             let whole = bytes.next_multiple_of(MIB).to_string();
             let mut resize = words(&["resize", "-q", "-f", "qcow2"], &[&target]);
