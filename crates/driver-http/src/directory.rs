@@ -8,6 +8,7 @@ use rustix::fs::{
     openat, statat, unlinkat,
 };
 use rustix::io::Errno;
+use std::ffi::CStr;
 use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
@@ -133,21 +134,43 @@ impl Directory {
 
     /// The regular files of the directory.
     pub(crate) fn files(&self) -> Result<Vec<(String, Stat)>, Error> {
+        let mut files = Vec::new();
+        self.each_name(|name| {
+            let Ok(name) = name.to_str() else { return Ok(true) };
+            // It may be gone by now: an import that ended.
+            if let Some(stat) = self.stat(name)?
+                && FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+            {
+                files.push((name.to_owned(), stat));
+            }
+            Ok(true)
+        })?;
+        Ok(files)
+    }
+
+    /// Whether nothing at all is in it.
+    pub(crate) fn is_empty(&self) -> Result<bool, Error> {
+        let mut empty = true;
+        self.each_name(|name| {
+            empty &= matches!(name.to_bytes(), b"." | b"..");
+            Ok(empty)
+        })?;
+        Ok(empty)
+    }
+
+    /// Tells the names of the directory, until one is answered with `false`.
+    fn each_name(&self, mut tell: impl FnMut(&CStr) -> Result<bool, Error>) -> Result<(), Error> {
         // A descriptor of its own: reading a directory moves its position.
         let handle = openat(&self.handle, ".", DIRECTORY, Mode::empty()).map_err(|errno| self.failed(errno))?;
         let mut buffer = [MaybeUninit::uninit(); 16 << 10];
         let mut entries = RawDir::new(&handle, &mut buffer);
-        let mut files = Vec::new();
         while let Some(entry) = entries.next() {
             let entry = entry.map_err(|errno| self.failed(errno))?;
-            let Ok(name) = entry.file_name().to_str() else { continue };
-            // It may be gone by now: an import that ended.
-            let Some(stat) = self.stat(name)? else { continue };
-            if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile {
-                files.push((name.to_owned(), stat));
+            if !tell(entry.file_name())? {
+                break;
             }
         }
-        Ok(files)
+        Ok(())
     }
 
     /// The space of the file system.

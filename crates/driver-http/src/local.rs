@@ -4,8 +4,9 @@ use crate::config::HttpConfig;
 use crate::directory::Directory;
 use crate::market::report;
 use crate::name;
-use market_core::backend::{Deleted, ObjectState, Proof, Published, StoredObject};
+use market_core::backend::{Context, Deleted, ObjectState, Proof, Published, StoredObject};
 use market_core::error::{Error, ErrorKind};
+use market_core::log::Log;
 use market_core::model::AppId;
 use market_core::report::MonitorReport;
 use market_core::transfer::{Options, Piece, Source, SparseFile};
@@ -22,6 +23,7 @@ pub(crate) struct LocalMarket {
     config: HttpConfig,
     public: Directory,
     options: Options,
+    log: Log,
 }
 
 /// An import under way: a file in the staging directory, and the name that it will have.
@@ -44,9 +46,9 @@ impl Staged {
 }
 
 impl LocalMarket {
-    pub(crate) fn open(config: HttpConfig, options: Options) -> Result<Self, Error> {
+    pub(crate) fn open(config: HttpConfig, context: &Context) -> Result<Self, Error> {
         let public = Directory::public(&config.public_dir)?;
-        Ok(Self { config, public, options })
+        Ok(Self { config, public, options: context.options.clone(), log: context.log.clone() })
     }
 
     pub(crate) fn monitor(&self) -> Result<MonitorReport, Error> {
@@ -157,7 +159,10 @@ impl LocalMarket {
                 let path = self.config.public_dir.join(name).display().to_string();
                 Ok(Some(Source::from_file(file, &path, &self.options)?))
             }
-            None => Ok(None),
+            None => {
+                self.warn_when_empty()?;
+                Ok(None)
+            }
         }
     }
 
@@ -218,8 +223,20 @@ impl LocalMarket {
     }
 
     pub(crate) fn remove_published(&self, name: &str) -> Result<Deleted, Error> {
-        let removed = self.public.remove(name)?;
+        if !self.public.remove(name)? {
+            self.warn_when_empty()?;
+            return Ok(Deleted::Absent);
+        }
         self.public.sync()?;
-        Ok(if removed { Deleted::Removed } else { Deleted::Absent })
+        Ok(Deleted::Removed)
+    }
+
+    /// A directory without anything in it, where there should be an app, may be a mount point whose file system is not there.
+    fn warn_when_empty(&self) -> Result<(), Error> {
+        if self.public.is_empty()? {
+            let path = self.config.public_dir.display();
+            self.log.warn(format_args!("PUBLIC_DIR {path} is empty: check that its file system is mounted"));
+        }
+        Ok(())
     }
 }

@@ -49,7 +49,7 @@ impl MarketBackend for HttpMarket {
         config.check()?;
         let hosts = config.bridges()?;
         let place = if hosts.is_empty() {
-            Place::Local(Box::new(LocalMarket::open(config, context.options.clone())?))
+            Place::Local(Box::new(LocalMarket::open(config, context)?))
         } else {
             Place::Bridges(Box::new(Bridges::open(config, hosts, context).await))
         };

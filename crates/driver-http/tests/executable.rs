@@ -116,6 +116,21 @@ fn an_app_lives_from_import_to_delete() {
 }
 
 #[test]
+fn an_app_that_is_gone_from_an_empty_directory_may_be_on_a_disk_that_is_not_mounted() {
+    let market = Market::new();
+    let dump = Dump { app_source: format!("{BASE_URL}{}", "0".repeat(32)), ..market.dump() };
+    let warning = format!("PUBLIC_DIR {} is empty: check that its file system is mounted", market.public().display());
+    let told = |output: Output| {
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success() && stderr.contains("was already gone"), "{stderr}");
+        stderr.contains(&warning)
+    };
+    assert!(told(call("delete", &dump.delete())));
+    fs::write(market.public().join("something"), b"").unwrap();
+    assert!(!told(call("delete", &dump.delete())));
+}
+
+#[test]
 fn the_action_is_told_by_the_name_and_what_follows_a_dot_does_not_count() {
     let market = Market::new();
     let directory = TempDir::new().unwrap();

@@ -6,6 +6,7 @@ use crate::backend::MarketBackend;
 use crate::encoding::encode;
 use crate::error::{Error, ErrorKind};
 use crate::report::{AppTemplate, DiscoveredApp, MonitorReport, ReportError};
+use crate::shim::undelivered;
 use crate::template::{Rules, Writer};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -71,10 +72,6 @@ impl<W: Write> Printer<W> {
     pub(crate) fn finish(mut self) -> Result<(), Error> {
         self.out.flush().map_err(|error| undelivered(&error))
     }
-}
-
-fn undelivered(error: &io::Error) -> Error {
-    Error { kind: ErrorKind::Failed, ..Error::io("standard output", error).remedy("the answer could not be delivered") }
 }
 
 /// What people want to see of an app.

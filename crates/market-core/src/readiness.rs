@@ -4,8 +4,8 @@ use crate::action::{ImportAction, ImportInfo};
 use crate::backend::Context;
 use crate::error::{Error, ErrorKind};
 use crate::line::one_line;
-use crate::model::ImageType;
-use crate::shim::configuration;
+use crate::model::{ImageType, Marketplace};
+use crate::shim::{configuration, in_marketplace};
 use ::image_check::{Declared, Finding, Group, Image, Options, Outcome, Policy, Report, check_head};
 use market_transfer::Source;
 use serde::Deserialize;
@@ -37,10 +37,8 @@ impl Attributes {
             "" | "off" => Ok(Mode::Off),
             "warn" => Ok(Mode::Warn),
             "enforce" => Ok(Mode::Enforce),
-            other => Err(Error::config(
-                "IMAGE_CHECK",
-                format!("is \"{}\", and can be warn, enforce or off", one_line(other)),
-            )),
+            // The value is not shown: it may be anything that was put into the wrong attribute.
+            _ => Err(Error::config("IMAGE_CHECK", "has to be warn, enforce or off")),
         }
     }
 
@@ -49,6 +47,25 @@ impl Attributes {
         let name = name.unwrap_or("opennebula");
         Policy::load(name).map_err(|error| Error::config("IMAGE_CHECK_POLICY", one_line(&error.to_string())))
     }
+}
+
+/// What a marketplace says of checks, or what is wrong with it: told when the marketplace is monitored, and not only once
+/// somebody imports.
+///
+/// # Errors
+/// [`ErrorKind::Config`], with the marketplace and the attribute.
+pub(crate) fn check_attributes(marketplace: &Marketplace) -> Result<(), Error> {
+    wanted(marketplace).map(drop)
+}
+
+fn wanted(marketplace: &Marketplace) -> Result<Option<(Mode, Policy)>, Error> {
+    let attributes: Attributes = configuration(marketplace)?;
+    let wanted = match attributes.mode() {
+        Ok(Mode::Off) => Ok(None),
+        Ok(mode) => attributes.policy().map(|policy| Some((mode, policy))),
+        Err(error) => Err(error),
+    };
+    wanted.map_err(|error| in_marketplace(marketplace, error))
 }
 
 /// Looks at what is about to be published, as the marketplace wants it.
@@ -63,12 +80,8 @@ pub(crate) async fn check(
     head: &[u8],
     context: &Context,
 ) -> Result<(), Error> {
-    let attributes: Attributes = configuration(&action.marketplace)?;
-    let mode = attributes.mode()?;
-    if mode == Mode::Off {
-        return Ok(());
-    }
-    let options = options(attributes.policy()?, action, info);
+    let Some((mode, policy)) = wanted(&action.marketplace)? else { return Ok(()) };
+    let options = options(policy, action, info);
     let looked = match source.file() {
         Some(file) => whole(file, source.subject(), options, context).await,
         None => {

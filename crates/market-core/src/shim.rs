@@ -23,14 +23,18 @@ use crate::line::one_line;
 use crate::log::Log;
 use crate::model::Marketplace;
 use crate::pipeline;
+use crate::readiness;
 use crate::report::ImportedApp;
 use crate::stop::{StopReason, StopSwitch};
 use crate::template::serde::from_template;
 use crate::upkeep::{self, Work};
 use market_transfer::{Helpers, Options};
-use nix::sys::signal::SigSet;
+use nix::sys::signal::{SigSet, Signal};
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::Mode;
+use rustix::process::{DumpableBehavior, set_dumpable_behavior, umask};
 use serde::de::DeserializeOwned;
+use standard_output::StandardOutput;
 use std::ffi::OsString;
 use std::io::{IsTerminal, Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -194,14 +198,16 @@ pub fn execute<A: Copy>(
 ) -> ExitCode {
     end(ErrorKind::exit_code, || match program.parse(std::env::args_os())? {
         Request::Print(text) => print(text.as_bytes()),
-        Request::Action(call) => run_until_stopped(call.script, async |context| act(call, context).await),
+        Request::Action(call) => {
+            protect_memory();
+            run_until_stopped(call.script, async |context| act(call, context).await)
+        }
     })
 }
 
 /// Runs the body of a main function: says the one line of a failure, and by an exit code what it is to whoever called.
 pub fn end(exit_code: impl FnOnce(ErrorKind) -> u8, body: impl FnOnce() -> Result<(), Error>) -> ExitCode {
-    // Callers that block signals hand that on: then nothing here would ever hear of a SIGTERM.
-    let _ = SigSet::empty().thread_set_mask();
+    prepare_process();
     one_line_panics();
     match body() {
         Ok(()) => ExitCode::SUCCESS,
@@ -211,6 +217,23 @@ pub fn end(exit_code: impl FnOnce(ErrorKind) -> u8, body: impl FnOnce() -> Resul
             ExitCode::from(exit_code(error.kind))
         }
     }
+}
+
+/// Sets right what a caller hands on: none of it may decide how an action ends.
+fn prepare_process() {
+    // Callers that block signals hand that on: then nothing here would ever hear of a SIGTERM. The signal of a file that has
+    // become too large is blocked: the write fails instead, and what was staged is discarded.
+    let mut blocked = SigSet::empty();
+    blocked.add(Signal::SIGXFSZ);
+    let _ = blocked.thread_set_mask();
+    // Nobody but the owner writes to what is made here, and the owner always may.
+    let others = Mode::RWXG | Mode::RWXO;
+    umask(umask(others) & others | Mode::WGRP | Mode::WOTH);
+}
+
+/// For a process that has keys in memory: no core file is written of it, and no other process of its user looks in.
+pub fn protect_memory() {
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
 /// Runs a program with a command line of its own until it ends or is told to stop; log lines begin with the word `script`.
@@ -224,7 +247,7 @@ pub fn run_until_stopped(script: &str, act: impl AsyncFnOnce(Context) -> Result<
         let switch = StopSwitch::new();
         let context = Context { log: Log::stderr(script), stop: switch.listen(), options: options_of_environment() };
         watch_signals(&switch)?;
-        watch_caller(switch);
+        watch_caller(switch).map_err(|error| Error::io("a thread", &error))?;
         act(context).await
     });
     // Threads that still wait for a disk are not waited for.
@@ -253,7 +276,10 @@ pub fn run<B: StorageBackend>() -> ExitCode {
     if let Some(work) = Work::of(&arguments) {
         return end(ErrorKind::exit_code, || match work.parse(&name, &arguments)? {
             None => print(work.help(&name).as_bytes()),
-            Some(task) => run_until_stopped(work.word(), async |context| upkeep::run::<B>(task, context).await),
+            Some(task) => {
+                protect_memory();
+                run_until_stopped(work.word(), async |context| upkeep::run::<B>(task, context).await)
+            }
         });
     }
     execute(&program_of::<B>(&name), async |call, context| match call.action {
@@ -270,6 +296,7 @@ pub fn run_discovery<B: DiscoveryBackend>() -> ExitCode {
     if arguments.iter().any(|argument| argument == "--dry-run") {
         return end(ErrorKind::exit_code, || {
             let preview = Preview::parse(&name, &arguments)?;
+            protect_memory();
             run_until_stopped("dry-run", async |context| preview_apps::<B>(preview, context).await)
         });
     }
@@ -304,7 +331,7 @@ async fn discover<B: DiscoveryBackend>(call: Call<MarketAction>, mut context: Co
     let action = MonitorAction::decode(&call.dump)?;
     check_id(call.id, action.marketplace.id)?;
     let backend = open::<B>(&action.marketplace, &mut context).await?;
-    let mut printer = Printer::new(std::io::stdout().lock());
+    let mut printer = Printer::new(answer_to()?);
     context.stop.or(backend.discover(&mut |app| printer.app(&app))).await?;
     if printer.apps == 0 {
         context.log.warn("the catalogue holds no app");
@@ -401,6 +428,7 @@ async fn monitor<B: StorageBackend>(call: Call<MarketAction>, mut context: Conte
     let action = MonitorAction::decode(&call.dump)?;
     check_id(call.id, action.marketplace.id)?;
     let backend = open::<B>(&action.marketplace, &mut context).await?;
+    readiness::check_attributes(&action.marketplace)?;
     let report = context.stop.or(backend.monitor()).await?;
     print(&report.write()?)
 }
@@ -430,6 +458,7 @@ async fn published<B: StorageBackend>(
     context: &mut Context,
 ) -> Result<(B, ImportedApp), Error> {
     check_id(call.id, action.app.id.0)?;
+    answer_to()?;
     let backend = open::<B>(&action.marketplace, context).await?;
     let app = pipeline::import(&backend, action, context).await?;
     Ok((backend, app))
@@ -449,7 +478,7 @@ pub(crate) fn configuration<C: DeserializeOwned>(marketplace: &Marketplace) -> R
 }
 
 /// Says which marketplace a wrong attribute belongs to, and how to correct it.
-fn in_marketplace(marketplace: &Marketplace, error: Error) -> Error {
+pub(crate) fn in_marketplace(marketplace: &Marketplace, error: Error) -> Error {
     if !matches!(error.kind, ErrorKind::Config | ErrorKind::Unsupported) {
         return error;
     }
@@ -473,12 +502,20 @@ pub(crate) async fn open<B: MarketBackend>(marketplace: &Marketplace, context: &
 /// # Errors
 /// When not all of it is taken: then whoever asked does not know of what was done, and it must be undone.
 pub fn print(answer: &[u8]) -> Result<(), Error> {
-    let mut stdout = std::io::stdout().lock();
-    let written = stdout.write_all(answer).and_then(|()| stdout.flush());
-    written.map_err(|error| Error {
-        kind: ErrorKind::Failed,
-        ..Error::io("standard output", &error).remedy("the answer could not be delivered")
-    })
+    answer_to()?.write_all(answer).map_err(|error| undelivered(&error))
+}
+
+/// Where answers go. An action that leaves something behind asks for it before it begins.
+///
+/// # Errors
+/// When standard output is closed, or not open for writing: no answer could be delivered.
+pub fn answer_to() -> Result<StandardOutput, Error> {
+    StandardOutput::open().map_err(|error| undelivered(&error))
+}
+
+/// An answer that was not taken.
+pub(crate) fn undelivered(error: &std::io::Error) -> Error {
+    Error { kind: ErrorKind::Failed, ..Error::io("standard output", error).remedy("the answer could not be delivered") }
 }
 
 /// SIGTERM, SIGINT and SIGHUP ask to stop.
@@ -498,8 +535,8 @@ fn watch_signals(switch: &StopSwitch) -> Result<(), Error> {
 }
 
 /// A pipe that nobody reads any more reports an error, without a byte being written.
-fn watch_caller(switch: StopSwitch) {
-    std::thread::spawn(move || {
+fn watch_caller(switch: StopSwitch) -> std::io::Result<()> {
+    let watch = move || {
         let stdout = std::io::stdout();
         loop {
             let mut descriptors = [PollFd::new(&stdout, PollFlags::empty())];
@@ -509,7 +546,8 @@ fn watch_caller(switch: StopSwitch) {
                 Err(_) => return,
             }
         }
-    });
+    };
+    std::thread::Builder::new().spawn(watch).map(drop)
 }
 
 /// A defect of ours is one line too, in what reaches the user.
