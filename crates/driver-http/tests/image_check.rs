@@ -139,3 +139,21 @@ fn a_word_that_means_nothing_is_refused_by_name() {
     assert!(failure(&scene.import(&image, &policy), 4).contains("IMAGE_CHECK_POLICY"));
     assert_eq!(scene.published(), 0);
 }
+
+#[test]
+fn a_wrong_attribute_is_told_when_the_marketplace_is_monitored() {
+    let public = tempfile::tempdir().unwrap();
+    let policy = public.path().join("policy.toml");
+    fs::write(&policy, "hunter2 = \"hunter3\"\n").unwrap();
+    let market = [("BASE_URL", "http://market/"), ("PUBLIC_DIR", public.path().to_str().unwrap())];
+    for (wrong, attribute) in [
+        ([("IMAGE_CHECK", "hunter2"), ("X", "")], "attribute IMAGE_CHECK"),
+        ([("IMAGE_CHECK", "warn"), ("IMAGE_CHECK_POLICY", "/dev/zero")], "attribute IMAGE_CHECK_POLICY"),
+        ([("IMAGE_CHECK", "enforce"), ("IMAGE_CHECK_POLICY", policy.to_str().unwrap())], "attribute IMAGE_CHECK_POLICY"),
+    ] {
+        let dump = Dump::of_market(&[market, wrong].concat());
+        let line = failure(&run(Command::new(EXECUTABLE).args(["monitor", "-"]), dump.monitor()), 4);
+        assert!(line.starts_with("marketplace 107 (") && line.contains(attribute), "{line}");
+        assert!(!line.contains("hunter3") && line.contains("onemarket update 107"), "{line}");
+    }
+}
