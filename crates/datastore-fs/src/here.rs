@@ -3,10 +3,9 @@
 use crate::copy::{Copied, Copying};
 use market_core::error::{Error, ErrorKind};
 use market_core::model::MiB;
-use market_core::qemu_img::qemu_img;
+use market_core::qemu_img::Conversion;
 use market_core::transfer::{FileSink, Source, SparseFile, Staged, Transfer};
 use rustix::fs::statvfs;
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 pub(crate) async fn copy(copying: &Copying<'_>, source: &mut Source) -> Result<Copied, Error> {
@@ -53,21 +52,22 @@ fn written(outcome: Result<std::io::Result<()>, tokio::task::JoinError>, path: &
     }
 }
 
-/// The same image in another format. What it was converted from holds no reference to another file: that was refused.
+/// The same image in another format, compared with what it was made from. That holds no reference to another file: it was refused.
 async fn convert(copying: &Copying<'_>, staged: &Staged, from: &str, to: &str) -> Result<Staged, Error> {
     let target = Staged::file(&copying.base)?;
     let (source, place) = (absolute(staged)?, absolute(&target)?);
-    let mut arguments: Vec<&OsStr> = ["convert", "-q", "-f", from, "-O", to].map(OsStr::new).to_vec();
-    if !copying.config.sparse.unwrap_or(true) {
-        arguments.extend(["-S", "0"].map(OsStr::new));
-    }
-    arguments.extend([source.as_os_str(), place.as_os_str()]);
-    qemu_img(&arguments, copying.context).await.map_err(|error| match error.kind {
+    let conversion = Conversion { source: &source, from, target: &place, to };
+    let options: &[&str] = if copying.config.sparse.unwrap_or(true) { &[] } else { &["-S", "0"] };
+    let written = async {
+        conversion.write(options, copying.context).await?;
+        conversion.verify(Conversion::SECTOR, copying.context).await
+    };
+    written.await.map_err(|error| match error.kind {
         ErrorKind::Unsupported => error.remedy("install qemu-utils, or set CONVERT=\"no\" in the datastore"),
         _ => error,
     })?;
     let (file, path) = (target.open()?, target.path().display().to_string());
-    written(tokio::task::spawn_blocking(move || file.sync_all()).await, &path)?;
+    self::written(tokio::task::spawn_blocking(move || file.sync_all()).await, &path)?;
     copying.context.log.info(format_args!("converted from {from} to {to}"));
     Ok(target)
 }
