@@ -17,6 +17,7 @@ disk_bytes() {
     qemu-img info -f "$1" "$2" 2>/dev/null | sed -n 's/^virtual size: .*(\([0-9]*\) bytes).*/\1/p'
 }
 keep_saying_working
+find_staging "$2"
 umask 022
 part=$3/.market-$4.part
 failed=1
