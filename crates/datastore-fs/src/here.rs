@@ -6,11 +6,14 @@ use market_core::model::MiB;
 use market_core::qemu_img::Conversion;
 use market_core::transfer::{FileSink, Source, SparseFile, Staged, Transfer};
 use rustix::fs::statvfs;
+use std::fs::{DirBuilder, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 pub(crate) async fn copy(copying: &Copying<'_>, source: &mut Source) -> Result<Copied, Error> {
     let Copying { context, base, .. } = copying;
-    std::fs::create_dir_all(base).map_err(|error| Error::io(base.display().to_string(), &error))?;
+    make_directory(base).map_err(|error| Error::io(base.display().to_string(), &error))?;
     let swept = Staged::sweep(base);
     if swept > 0 {
         context.log.info(format_args!("{swept} unfinished copies of processes that were killed are removed"));
@@ -44,7 +47,16 @@ pub(crate) async fn copy(copying: &Copying<'_>, source: &mut Source) -> Result<C
     Ok(Copied { bytes: transferred.bytes, format: format.to_owned(), bridge: None })
 }
 
-fn written(outcome: Result<std::io::Result<()>, tokio::task::JoinError>, path: &str) -> Result<(), Error> {
+/// Makes a directory that is missing, and puts its name on the disk, and those of the directories above it that were missing too.
+fn make_directory(path: &Path) -> io::Result<()> {
+    let missing = path.ancestors().take_while(|ancestor| !ancestor.exists()).count();
+    if missing > 0 {
+        DirBuilder::new().recursive(true).mode(0o755).create(path)?;
+    }
+    path.ancestors().skip(1).take(missing).try_for_each(|parent| File::open(parent)?.sync_all())
+}
+
+fn written(outcome: Result<io::Result<()>, tokio::task::JoinError>, path: &str) -> Result<(), Error> {
     match outcome {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(Error::io(path, &error)),

@@ -44,8 +44,8 @@ impl Upload {
                 Ok(upload) => return Ok(upload),
                 Err(error) => error,
             };
-            if matches!(error.kind, ErrorKind::Cancelled | ErrorKind::Unreachable) {
-                // It may have begun there all the same.
+            // It may have begun there all the same, unless the bridge itself could say why not.
+            if !matches!(error.kind, ErrorKind::Full | ErrorKind::Config | ErrorKind::Denied) {
                 let _ = tokio::time::timeout(TIDYING, bridge.remove_staged(&name)).await;
             }
             if error.kind == ErrorKind::Cancelled {
