@@ -39,6 +39,10 @@ pub struct TransferAttributes {
     pub tls_ca: Option<PathBuf>,
     /// Whether any certificate of an https server is taken.
     pub tls_insecure: Option<bool>,
+    /// Whether a redirect from `https://` to `http://` is followed.
+    pub redirect_to_http: Option<bool>,
+    /// The most MiB that a source may have, after unpacking.
+    pub max_unpacked_mb: Option<NonZeroU64>,
     /// The most bytes a second, as `curl` writes it (`500k`, `10M`).
     pub limit_transfer_bw: Option<String>,
 }
@@ -52,6 +56,8 @@ impl TransferAttributes {
             idle_timeout: self.idle_timeout.or(other.idle_timeout),
             tls_ca: self.tls_ca.or(other.tls_ca),
             tls_insecure: self.tls_insecure.or(other.tls_insecure),
+            redirect_to_http: self.redirect_to_http.or(other.redirect_to_http),
+            max_unpacked_mb: self.max_unpacked_mb.or(other.max_unpacked_mb),
             limit_transfer_bw: self.limit_transfer_bw.or(other.limit_transfer_bw),
         }
     }
@@ -69,6 +75,12 @@ impl TransferAttributes {
         if options.tls_insecure {
             log.warn("TLS_INSECURE: the certificates of https servers are not verified");
         }
+        options.redirect_to_http = self.redirect_to_http.unwrap_or(options.redirect_to_http);
+        if options.redirect_to_http {
+            log.warn("REDIRECT_TO_HTTP: redirects from https:// to http:// are followed, where nobody proves who answers");
+        }
+        let most = self.max_unpacked_mb.map(|most| most.get().saturating_mul(1 << 20));
+        options.max_unpacked_bytes = most.or(options.max_unpacked_bytes);
         let limit = self.limit_transfer_bw.filter(|limit| !limit.trim().is_empty());
         if let Some(limit) = limit {
             let rate = limit.parse::<Rate>();

@@ -12,7 +12,7 @@
 use rustix::net::sockopt::set_socket_linger;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -68,6 +68,89 @@ impl Drop for Proxy {
         // Wakes the accepting thread.
         let _ = TcpStream::connect(self.address);
     }
+}
+
+/// A SOCKS 5 proxy that asks for no password, and remembers what was asked for; it ends when it is dropped.
+///
+/// ```
+/// let proxy = market_testkit::proxy::Socks::start();
+/// assert!(proxy.asked().is_empty() && proxy.port() > 0);
+/// ```
+pub struct Socks {
+    address: SocketAddr,
+    closing: Arc<AtomicBool>,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Socks {
+    /// Starts one. Whatever name is asked for, the connection goes to this machine.
+    pub fn start() -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a loopback port");
+        let address = listener.local_addr().expect("its address");
+        let (closing, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
+        let (accepting, hears) = (Arc::clone(&closing), Arc::clone(&asked));
+        std::thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                if accepting.load(Ordering::SeqCst) {
+                    return;
+                }
+                if let Ok((server, host)) = negotiate(&client) {
+                    hears.lock().expect("a list").push(host);
+                    connect(client, server, Break::Never, &accepting);
+                }
+            }
+        });
+        Self { address, closing, asked }
+    }
+
+    /// Its port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// The names and addresses that were asked for.
+    ///
+    /// # Panics
+    /// When its thread did.
+    pub fn asked(&self) -> Vec<String> {
+        self.asked.lock().expect("a list").clone()
+    }
+}
+
+impl Drop for Socks {
+    fn drop(&mut self) {
+        self.closing.store(true, Ordering::SeqCst);
+        // Wakes the accepting thread.
+        let _ = TcpStream::connect(self.address);
+    }
+}
+
+/// RFC 1928: the methods, the request, and an answer that names no address.
+fn negotiate(client: &TcpStream) -> std::io::Result<(TcpStream, String)> {
+    let read = |count: usize| {
+        let mut bytes = vec![0; count];
+        let mut client = client;
+        client.read_exact(&mut bytes).map(|()| bytes)
+    };
+    let write = |bytes: &[u8]| {
+        let mut client = client;
+        client.write_all(bytes)
+    };
+    let methods = usize::from(read(2)?[1]);
+    read(methods)?;
+    write(&[5, 0])?;
+    let host = match read(4)?[3] {
+        3 => {
+            let length = usize::from(read(1)?[0]);
+            String::from_utf8_lossy(&read(length)?).into_owned()
+        }
+        1 => read(4)?.iter().map(u8::to_string).collect::<Vec<_>>().join("."),
+        _ => std::net::Ipv6Addr::from(<[u8; 16]>::try_from(read(16)?).expect("16 bytes")).to_string(),
+    };
+    let port = read(2)?;
+    let server = TcpStream::connect(("127.0.0.1", u16::from_be_bytes([port[0], port[1]])))?;
+    write(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0])?;
+    Ok((server, host))
 }
 
 /// What the two directions of a connection share.

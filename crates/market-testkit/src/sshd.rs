@@ -22,6 +22,8 @@ pub enum Kind {
     Holding(PathBuf, PathBuf),
     /// This machine, with a file system of 1 MiB at that path.
     Small(PathBuf),
+    /// This machine, where the login shell is that executable.
+    Shell(PathBuf),
     /// Nobody answers.
     Down,
     /// Reached at another port than its own: through a proxy.
@@ -159,23 +161,34 @@ fn server_config(directory: &Path, hosts: &[(&str, Kind)], ports: &[u16]) -> Str
         config.push_str(&format!("Port {port}\n"));
     }
     for ((name, kind), port) in up() {
+        if let Kind::Shell(shell) = kind {
+            let script = executable(directory, name, &format!("exec '{}' -c \"$SSH_ORIGINAL_COMMAND\"", shell.display()));
+            config.push_str(&format!("Match LocalPort {port}\nForceCommand {}\n", script.display()));
+            continue;
+        }
         let mount = match kind {
             Kind::Holding(own, path) => format!("mount --bind '{}' '{}'", own.display(), path.display()),
             Kind::Small(path) => format!("mount -t tmpfs -o size=1m,mode=0777 none '{}'", path.display()),
             _ => continue,
         };
-        let script = directory.join(format!("enter-{name}"));
         let text = format!(
-            "#!/bin/sh\nexport inner=\"$SSH_ORIGINAL_COMMAND\"\n\
-             exec unshare --mount {} sh -c \"{mount} && exec sh -c \\\"\\$inner\\\"\"\n",
+            "export inner=\"$SSH_ORIGINAL_COMMAND\"\n\
+             exec unshare --mount {} sh -c \"{mount} && exec sh -c \\\"\\$inner\\\"\"",
             if geteuid().is_root() { "" } else { "--map-root-user" }
         );
-        let mut file = fs::File::create(&script).expect("a file");
-        file.write_all(text.as_bytes()).expect("a file");
-        file.set_permissions(fs::Permissions::from_mode(0o755)).expect("its mode");
+        let script = executable(directory, name, &text);
         config.push_str(&format!("Match LocalPort {port}\nForceCommand {}\n", script.display()));
     }
     config
+}
+
+/// A script that the server runs for whoever logs in.
+fn executable(directory: &Path, name: &str, text: &str) -> PathBuf {
+    let script = directory.join(format!("enter-{name}"));
+    let mut file = fs::File::create(&script).expect("a file");
+    file.write_all(format!("#!/bin/sh\n{text}\n").as_bytes()).expect("a file");
+    file.set_permissions(fs::Permissions::from_mode(0o755)).expect("its mode");
+    script
 }
 
 fn client_config(directory: &Path, hosts: &[(&str, Kind)], ports: &[u16]) -> String {

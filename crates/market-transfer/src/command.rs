@@ -4,8 +4,9 @@ use crate::location::shown_line;
 use crate::process::pipe_failure;
 use crate::resume::{Attempt, Opened, Origin};
 use crate::ssh::{CONNECTION_FAILED, Host, Ssh};
-use crate::{Error, ErrorKind, Options, Process};
+use crate::{Ended, Error, ErrorKind, Options, Process, Secrets};
 use bytes::Bytes;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,6 +56,9 @@ impl Recipe {
 pub(crate) struct CommandOutput {
     recipe: Recipe,
     subject: String,
+    /// The URL, and the driver message of a helper: what is not to be shown.
+    location: String,
+    dump: Option<Arc<[u8]>>,
     patience: Duration,
     /// Whether it may be run a second time when it fails.
     again: bool,
@@ -64,8 +68,10 @@ pub(crate) struct CommandOutput {
 }
 
 impl CommandOutput {
-    pub(crate) fn new(recipe: Recipe, subject: String, options: &Options) -> Self {
-        Self { recipe, subject, patience: options.idle_timeout, again: true, clean: None, process: None }
+    pub(crate) fn new(recipe: Recipe, location: &str, subject: String, options: &Options) -> Self {
+        let dump = options.helpers.as_ref().and_then(|helpers| helpers.dump.clone());
+        let (location, patience) = (location.to_owned(), options.idle_timeout);
+        Self { recipe, subject, location, dump, patience, again: true, clean: None, process: None }
     }
 
     /// It may be silent for so long.
@@ -94,10 +100,11 @@ impl CommandOutput {
         }
     }
 
-    fn failure(&self, code: Option<i32>, cause: &str) -> Attempt {
-        let error = |kind| Error::new(kind, &self.subject, shown_line(cause));
-        match (&self.recipe, code) {
-            (Recipe::Rbd { host, .. }, Some(CONNECTION_FAILED)) => Attempt::connection(&self.subject, host, cause),
+    fn failure(&self, ended: &Ended) -> Attempt {
+        let cause = said(ended, &self.location, self.dump.as_deref(), &self.recipe);
+        let error = |kind| Error::new(kind, &self.subject, cause.as_str());
+        match (&self.recipe, ended.status.code()) {
+            (Recipe::Rbd { host, .. }, Some(CONNECTION_FAILED)) => Attempt::connection(&self.subject, host, &cause),
             // No such image.
             (Recipe::Rbd { .. }, Some(2)) => error(ErrorKind::Absent).into(),
             (Recipe::Rbd { .. }, Some(127)) => error(ErrorKind::Unsupported).into(),
@@ -124,7 +131,7 @@ impl Origin for CommandOutput {
 
     async fn chunk(&mut self) -> Result<Option<Bytes>, Attempt> {
         let Some(process) = &mut self.process else { return Ok(None) };
-        let patience = |error: &std::io::Error| Attempt {
+        let patience = |error: &io::Error| Attempt {
             error: pipe_failure(&self.subject, error),
             again: self.again,
             pause: None,
@@ -134,21 +141,38 @@ impl Origin for CommandOutput {
         }
         let ended = process.wait().await.map_err(|error| patience(&error))?;
         if !ended.status.success() {
-            return Err(self.failure(ended.status.code(), &ended.cause()));
+            return Err(self.failure(&ended));
         }
         self.clean().await;
         Ok(None)
     }
 }
 
-/// Runs a command to its end and returns what it wrote, at most 64 KiB, and its exit status.
-pub(crate) async fn run(recipe: &Recipe, patience: Duration) -> std::io::Result<(Vec<u8>, crate::Ended)> {
-    const MOST: usize = 64 << 10;
-    let mut process = Process::start(recipe.command(), patience)?;
+/// The last words of a command as they may be shown: without what the URL, the driver message and its own lines tell in confidence.
+pub(crate) fn said(ended: &Ended, location: &str, dump: Option<&[u8]>, recipe: &Recipe) -> String {
+    let secrets = Secrets::of_url(location).and_dump(dump.unwrap_or_default());
+    let secrets = match recipe {
+        Recipe::Told { told, .. } => secrets.and_assignments(told),
+        _ => secrets,
+    };
+    shown_line(&secrets.hide(&ended.cause()))
+}
+
+/// Runs a command to its end within a time; what it writes is not wanted.
+pub(crate) async fn run(recipe: &Recipe, within: Duration) -> io::Result<Ended> {
+    let mut process = Process::start(recipe.command(), within)?;
     process.close_input();
-    let mut written = Vec::new();
-    while let Some(data) = process.read().await? {
-        written.extend_from_slice(&data[..data.len().min(MOST - written.len().min(MOST))]);
-    }
-    Ok((written, process.wait().await?))
+    let ended = tokio::time::timeout(within, async {
+        while process.read().await?.is_some() {}
+        process.wait().await
+    });
+    ended.await.map_err(|_| io::ErrorKind::TimedOut)?
+}
+
+/// Runs a command to its end within a time; what it wrote, which must be little.
+pub(crate) async fn ask(recipe: &Recipe, within: Duration) -> io::Result<(Vec<u8>, Ended)> {
+    const MOST: usize = 64 << 10;
+    let mut process = Process::start(recipe.command(), within)?;
+    process.close_input();
+    process.answer(MOST, within).await
 }

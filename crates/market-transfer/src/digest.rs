@@ -1,6 +1,6 @@
 //! Digests on a thread of their own, so that hashing overlaps with reading and writing.
 
-use crate::Piece;
+use crate::{Piece, start_thread};
 use md5::{Digest, Md5};
 use sha1::Sha1;
 use sha2::Sha256;
@@ -9,8 +9,7 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-use std::thread::JoinHandle;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// Which digests are computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,7 +43,8 @@ pub struct Digests {
 /// Computes digests of what it is given, in order.
 pub struct Digester {
     queue: mpsc::Sender<Job>,
-    thread: JoinHandle<io::Result<Digests>>,
+    /// What the thread will tell, or why there is none.
+    outcome: io::Result<oneshot::Receiver<io::Result<Digests>>>,
 }
 
 enum Job {
@@ -62,26 +62,15 @@ const QUEUE: usize = 16;
 const READ_BYTES: usize = 128 << 10;
 
 impl Digester {
-    /// Starts the thread.
+    /// Starts the thread. It ends when this is dropped. When none can be started, [`finish`](Self::finish) says so.
     pub fn start(wanted: Wanted) -> Self {
-        let (queue, mut jobs) = mpsc::channel::<Job>(QUEUE);
-        let thread = std::thread::spawn(move || {
-            let mut hashes = Hashes {
-                md5: wanted.md5.then(Md5::new),
-                sha1: wanted.sha1.then(Sha1::new),
-                sha256: wanted.sha256.then(Sha256::new),
-                bytes: 0,
-            };
-            while let Some(job) = jobs.blocking_recv() {
-                match job {
-                    Job::Piece(Piece::Data(data)) => hashes.update(&data),
-                    Job::Piece(Piece::Hole(length)) => hashes.zeros(length),
-                    Job::Stretch(file, range) => hashes.stretch(&file, range)?,
-                }
-            }
-            Ok(hashes.finish())
+        let (queue, jobs) = mpsc::channel(QUEUE);
+        let (done, outcome) = oneshot::channel();
+        let started = start_thread("digests", move || {
+            let digests = digests(wanted, jobs, &done);
+            drop(done.send(digests));
         });
-        Self { queue, thread }
+        Self { queue, outcome: started.map(|_| outcome) }
     }
 
     /// Adds a piece; waits while the thread is busy with earlier ones.
@@ -100,11 +89,32 @@ impl Digester {
     /// # Errors
     /// When a stretch could not be read.
     pub async fn finish(self) -> io::Result<Digests> {
-        let Self { queue, thread } = self;
+        let Self { queue, outcome } = self;
         drop(queue);
-        let joined = tokio::task::spawn_blocking(move || thread.join()).await;
-        joined.ok().and_then(Result::ok).unwrap_or_else(|| Err(io::Error::other("the hashing thread died")))
+        outcome?.await.unwrap_or_else(|_| Err(io::Error::other("the hashing thread died")))
     }
+}
+
+/// What the thread does; `done` tells when nobody wants to know any more.
+fn digests(
+    wanted: Wanted,
+    mut jobs: mpsc::Receiver<Job>,
+    done: &oneshot::Sender<io::Result<Digests>>,
+) -> io::Result<Digests> {
+    let mut hashes = Hashes {
+        md5: wanted.md5.then(Md5::new),
+        sha1: wanted.sha1.then(Sha1::new),
+        sha256: wanted.sha256.then(Sha256::new),
+        bytes: 0,
+    };
+    while let Some(job) = jobs.blocking_recv() {
+        match job {
+            Job::Piece(Piece::Data(data)) => hashes.update(&data),
+            Job::Piece(Piece::Hole(length)) => hashes.zeros(length, &|| done.is_closed()),
+            Job::Stretch(file, range) => hashes.stretch(&file, range, &|| done.is_closed())?,
+        }
+    }
+    Ok(hashes.finish())
 }
 
 struct Hashes {
@@ -128,12 +138,13 @@ impl Hashes {
         }
     }
 
-    fn zeros(&mut self, length: u64) {
+    fn zeros(&mut self, length: u64, given_up: &dyn Fn() -> bool) {
         if self.idle() {
             self.bytes += length;
             return;
         }
-        for part in Piece::Hole(length).parts() {
+        let hole = Piece::Hole(length);
+        for part in hole.parts().take_while(|_| !given_up()) {
             self.update(part);
         }
     }
@@ -143,14 +154,14 @@ impl Hashes {
         self.md5.is_none() && self.sha1.is_none() && self.sha256.is_none()
     }
 
-    fn stretch(&mut self, file: &File, range: Range<u64>) -> io::Result<()> {
+    fn stretch(&mut self, file: &File, range: Range<u64>, given_up: &dyn Fn() -> bool) -> io::Result<()> {
         if self.idle() {
             self.bytes += range.end - range.start;
             return Ok(());
         }
         let mut buffer = vec![0; READ_BYTES];
         let mut position = range.start;
-        while position < range.end {
+        while position < range.end && !given_up() {
             let wanted = usize::try_from(range.end - position).unwrap_or(READ_BYTES).min(READ_BYTES);
             file.read_exact_at(&mut buffer[..wanted], position)?;
             self.update(&buffer[..wanted]);

@@ -1,6 +1,7 @@
 //! A document of a web server as a whole: fetched in one request, compressed when the server likes, and no larger than allowed.
 
-use crate::http::{client, failure, refusal};
+use crate::client::{client, failure};
+use crate::http::refusal;
 use crate::resume::{Attempt, Patience};
 use crate::{Error, ErrorKind, Options, shown};
 use flate2::write::MultiGzDecoder;
@@ -52,7 +53,7 @@ async fn try_once(client: &Client, url: &str, subject: &str, max_bytes: u64) -> 
     let response = client.get(url).header(ACCEPT_ENCODING, "gzip").send().await;
     let mut response = response.map_err(|error| failure(subject, &error))?;
     if response.status() != reqwest::StatusCode::OK {
-        return Err(refusal(subject, response.status(), response.headers()));
+        return Err(refusal(subject, url, &response, 0));
     }
     let encoding = response.headers().get(CONTENT_ENCODING).map(|value| value.as_bytes().to_ascii_lowercase());
     let capped = Capped { bytes: Vec::new(), left: max_bytes };

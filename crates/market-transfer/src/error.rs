@@ -18,6 +18,10 @@ pub enum ErrorKind {
     Changed,
     /// The bytes are not of the form that they begin with.
     Corrupt,
+    /// A whole compressed stream is followed by bytes that belong to none.
+    Trailing,
+    /// There are more bytes than are allowed.
+    TooLarge,
     /// No room is left.
     Full,
     /// The kind of source is not one that can be read.

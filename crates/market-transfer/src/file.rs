@@ -1,10 +1,10 @@
 //! A local file or block device as a source: read by a thread, holes kept, and noticed when it changes meanwhile.
 
 use crate::buffers::Buffers;
-use crate::{Error, ErrorKind, PIECE_BYTES, Piece, shown};
-use rustix::fs::{Advice, SeekFrom, fadvise, seek};
+use crate::{Error, ErrorKind, PIECE_BYTES, Piece, shown, start_thread};
+use rustix::fs::{Advice, OFlags, SeekFrom, fadvise, seek};
 use std::fs::{File, Metadata};
-use std::io;
+use std::io::{self, Read};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
@@ -28,10 +28,7 @@ pub(crate) struct FileSource {
 impl FileSource {
     pub(crate) fn open(path: &Path) -> Result<Self, Error> {
         let subject = shown(&path.to_string_lossy());
-        // Opening a FIFO would wait for its writer, so it must not block; this is no matter for files.
-        let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-        let file = File::options().read(true).custom_flags(nonblocking).open(path);
-        let file = file.map_err(|error| Error::io(&subject, &error))?;
+        let file = open_to_read(path).map_err(|error| Error::io(&subject, &error))?;
         Self::of(file, subject)
     }
 
@@ -58,7 +55,8 @@ impl FileSource {
                 let (subject, length, position) = (self.subject.clone(), self.length, self.position);
                 let reader = Reader { file, subject, length, before: self.before.clone(), buffers: Buffers::default() };
                 let (sender, pieces) = mpsc::channel(READ_AHEAD);
-                std::thread::spawn(move || reader.run(position, &sender));
+                start_thread("reader", move || reader.run(position, &sender))
+                    .map_err(|error| Error::io(&self.subject, &error))?;
                 self.pieces.insert(pieces)
             }
         };
@@ -92,6 +90,39 @@ impl FileSource {
         head.truncate(filled);
         Ok(head)
     }
+}
+
+/// Opening a FIFO would wait for its writer, so it must not block; this is no matter for files.
+fn open_to_read(path: &Path) -> io::Result<File> {
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+    File::options().read(true).custom_flags(flags).open(path)
+}
+
+/// All of a small file that somebody else has named, such as the certificates of `TLS_CA`: never a device, a FIFO or a
+/// directory, and never more than `max_bytes` of it.
+///
+/// # Errors
+/// Names the path: what the system reports, [`Unsupported`](ErrorKind::Unsupported) when it is no regular file, and
+/// [`TooLarge`](ErrorKind::TooLarge).
+///
+/// ```
+/// use market_transfer::{ErrorKind, read_small_file};
+///
+/// assert_eq!(read_small_file("/dev/zero".as_ref(), 1 << 20).unwrap_err().kind, ErrorKind::Unsupported);
+/// ```
+pub fn read_small_file(path: &Path, max_bytes: u64) -> Result<Vec<u8>, Error> {
+    let subject = shown(&path.to_string_lossy());
+    let fail = |error: io::Error| Error::io(&subject, &error);
+    let file = open_to_read(path).map_err(fail)?;
+    if !file.metadata().map_err(fail)?.is_file() {
+        return Err(Error::new(ErrorKind::Unsupported, &subject, "is no regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes).map_err(fail)?;
+    if bytes.len() as u64 > max_bytes {
+        return Err(Error::new(ErrorKind::TooLarge, &subject, format!("is larger than {max_bytes} bytes")));
+    }
+    Ok(bytes)
 }
 
 /// A stretch of a local source.

@@ -1,8 +1,7 @@
 //! Schemes that other executables understand: those that OpenNebula ships beside its downloader, and those that an operator has
 //! added in `downloader.d`.
 
-use crate::command::{CommandOutput, Recipe, run};
-use crate::location::shown_line;
+use crate::command::{CommandOutput, Recipe, ask, run, said};
 use crate::process::pipe_failure;
 use crate::{Error, ErrorKind, Options};
 use std::fmt;
@@ -78,7 +77,7 @@ pub(crate) async fn open(
     if !path.is_file() {
         return Err(unsupported(format!("{scheme}:// sources need {}, which is not there", path.display())));
     }
-    let output = |recipe| CommandOutput::new(recipe, subject.to_owned(), options).patient(PATIENCE);
+    let output = |recipe| CommandOutput::new(recipe, url, subject.to_owned(), options).patient(PATIENCE);
     let executable = |further: &[&str], stdin| {
         let arguments = [url].iter().chain(further).map(|&argument| argument.to_owned()).collect();
         Recipe::Executable { path: path.clone(), arguments, stdin }
@@ -91,18 +90,19 @@ pub(crate) async fn open(
         }
         Some(Way::Output) => (output(executable(&[], None)).once(), built),
         Some(Way::Told) => {
-            let told = told(&executable(&[], None), subject).await?;
+            let told = told(&executable(&[], None), url, subject, helpers).await?;
             let first = Recipe::Told { told: told.clone(), which: "command" };
             let clean = Recipe::Told { told, which: "clean_command" };
             (output(first).then(clean), Nature { built: true, may_be_packed: true })
         }
         Some(Way::Interactive) => {
-            let told = told(&executable(&["-"], None), subject).await?;
+            let told = told(&executable(&["-"], None), url, subject, helpers).await?;
             let first = Recipe::Told { told: told.clone(), which: "command" };
-            let (_, ended) = run(&first, PATIENCE).await.map_err(|error| pipe_failure(subject, &error))?;
+            let ended = run(&first, PATIENCE).await.map_err(|error| pipe_failure(subject, &error))?;
             // 143: told to stop by whoever had everything.
             if !matches!(ended.status.code(), Some(0 | 143)) {
-                return Err(Error::new(ErrorKind::Failed, subject, shown_line(&ended.cause())));
+                let cause = said(&ended, url, helpers.dump.as_deref(), &first);
+                return Err(Error::new(ErrorKind::Failed, subject, cause));
             }
             (output(Recipe::Told { told, which: "clean_command" }).once(), built)
         }
@@ -110,10 +110,11 @@ pub(crate) async fn open(
 }
 
 /// Asks a helper what to run: shell lines that set `command` and `clean_command`; it may print others.
-async fn told(recipe: &Recipe, subject: &str) -> Result<String, Error> {
-    let (written, ended) = run(recipe, PATIENCE).await.map_err(|error| pipe_failure(subject, &error))?;
+async fn told(recipe: &Recipe, url: &str, subject: &str, helpers: &Helpers) -> Result<String, Error> {
+    let (written, ended) = ask(recipe, PATIENCE).await.map_err(|error| pipe_failure(subject, &error))?;
     if !ended.status.success() {
-        return Err(Error::new(ErrorKind::Failed, subject, shown_line(&ended.cause())));
+        let cause = said(&ended, url, helpers.dump.as_deref(), recipe);
+        return Err(Error::new(ErrorKind::Failed, subject, cause));
     }
     let written = String::from_utf8_lossy(&written);
     let ours = |line: &&str| line.starts_with("command=") || line.starts_with("clean_command=");

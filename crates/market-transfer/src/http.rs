@@ -1,13 +1,17 @@
 //! An http(s) URL as the origin of a stream.
 //!
-//! A transfer that breaks is resumed with `Range` and `If-Range` when the server gave a strong validator, so that it continues
-//! only within the same object; otherwise it begins again.
+//! A transfer that breaks is resumed with `Range` and `If-Range` where the answer proves that it is a part of the same object;
+//! otherwise it begins again.
 
+use crate::client::{client, failure};
 use crate::resume::{Attempt, Opened, Origin};
 use crate::{Error, ErrorKind, Options};
 use bytes::Bytes;
-use reqwest::header::{ACCEPT_ENCODING, CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, IF_RANGE, RANGE, RETRY_AFTER};
-use reqwest::{Certificate, Client, ClientBuilder, Response, StatusCode};
+use reqwest::header::{
+    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, HeaderMap, HeaderName, HeaderValue,
+    IF_RANGE, LAST_MODIFIED, RANGE, RETRY_AFTER,
+};
+use reqwest::{Client, Response, StatusCode, Url};
 use std::time::Duration;
 
 pub(crate) struct HttpOrigin {
@@ -15,59 +19,59 @@ pub(crate) struct HttpOrigin {
     url: String,
     subject: String,
     response: Option<Response>,
-    /// What tells this object from another at the same URL.
-    validator: Option<HeaderValue>,
+    /// What a part of this object must prove.
+    identity: Option<Identity>,
 }
 
 impl HttpOrigin {
     pub(crate) fn new(url: String, subject: String, options: &Options) -> Result<Self, Error> {
         let client = client(options, &subject, |builder| builder.read_timeout(options.idle_timeout))?;
-        Ok(Self { client, url, subject, response: None, validator: None })
+        Ok(Self { client, url, subject, response: None, identity: None })
     }
 
-    async fn request(&self, at: u64) -> Result<Response, Attempt> {
+    /// Asks for all of it, or for what follows an offset.
+    async fn ask(&self, from: Option<(u64, &Identity)>) -> Result<Response, Attempt> {
         // Bytes are stored as they are: nothing may be encoded on the way.
         let mut request = self.client.get(&self.url).header(ACCEPT_ENCODING, "identity");
-        if let (true, Some(validator)) = (at > 0, &self.validator) {
-            request = request.header(RANGE, format!("bytes={at}-")).header(IF_RANGE, validator.clone());
+        if let Some((at, identity)) = from {
+            request = request.header(RANGE, format!("bytes={at}-")).header(IF_RANGE, identity.validator.value().clone());
         }
-        let response = request.send().await.map_err(|error| failure(&self.subject, &error))?;
-        let status = response.status();
-        if status == StatusCode::OK || (at > 0 && status == StatusCode::PARTIAL_CONTENT) {
-            return Ok(response);
-        }
-        Err(refusal(&self.subject, status, response.headers()))
+        request.send().await.map_err(|error| failure(&self.subject, &error))
     }
 
-    /// Where a partial answer continues, and how long the object is.
-    fn partial(&self, headers: &HeaderMap) -> Result<Opened, Error> {
-        let changed = |cause| Error::new(ErrorKind::Changed, &self.subject, cause);
-        let (start, total) =
-            content_range(headers).ok_or_else(|| changed("resumed with a Content-Range that cannot be read"))?;
-        if start == 0 {
-            return Err(changed("resumed at another place than asked for"));
-        }
-        if validator(headers).is_some_and(|now| Some(now) != self.validator) {
-            return Err(changed("changed between two requests"));
-        }
-        // Without a total, a server that sends less than the rest would pass for the end.
-        let total = total.ok_or_else(|| changed("resumed without saying how long it is"))?;
-        Ok(Opened { start, total: Some(total) })
+    /// The whole object, as an answer to whatever was asked.
+    fn whole(&mut self, response: Response) -> Opened {
+        self.identity = Identity::of_whole(&response);
+        let total = response.content_length();
+        self.response = Some(response);
+        Opened { start: 0, total }
     }
 }
 
 impl Origin for HttpOrigin {
     async fn open(&mut self, at: u64) -> Result<Opened, Attempt> {
         self.response = None;
-        let response = self.request(at).await?;
-        let opened = if response.status() == StatusCode::PARTIAL_CONTENT {
-            self.partial(response.headers())?
-        } else {
-            self.validator = validator(response.headers());
-            Opened { start: 0, total: response.content_length() }
-        };
-        self.response = Some(response);
-        Ok(opened)
+        if let (true, Some(identity)) = (at > 0, &self.identity) {
+            let response = self.ask(Some((at, identity))).await?;
+            match response.status() {
+                StatusCode::PARTIAL_CONTENT => {
+                    if let Some(total) = identity.continued_by(&response, at) {
+                        self.response = Some(response);
+                        return Ok(Opened { start: at, total: Some(total) });
+                    }
+                }
+                StatusCode::OK => return Ok(self.whole(response)),
+                // It has nothing there: another object, or one that was complete before its end was told.
+                StatusCode::RANGE_NOT_SATISFIABLE => {}
+                _ => return Err(refusal(&self.subject, &self.url, &response, at)),
+            }
+        }
+        // What proves nothing is not used: all of it is read again, and compared as far as it is known.
+        let response = self.ask(None).await?;
+        if response.status() == StatusCode::OK {
+            return Ok(self.whole(response));
+        }
+        Err(refusal(&self.subject, &self.url, &response, at))
     }
 
     async fn chunk(&mut self) -> Result<Option<Bytes>, Attempt> {
@@ -79,88 +83,126 @@ impl Origin for HttpOrigin {
     }
 }
 
-/// A client with these options, and whatever else the caller needs.
-pub(crate) fn client(
-    options: &Options,
-    subject: &str,
-    adjust: impl Fn(ClientBuilder) -> ClientBuilder,
-) -> Result<Client, Error> {
-    // Somebody else in the process may have chosen a provider already; theirs is as good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let authorities = match &options.tls_ca {
-        None => Vec::new(),
-        Some(path) => {
-            let shown = path.to_string_lossy();
-            let pem = std::fs::read(path).map_err(|error| Error::io(&*shown, &error))?;
-            Certificate::from_pem_bundle(&pem)
-                .ok()
-                .filter(|certificates| !certificates.is_empty())
-                .ok_or_else(|| Error::new(ErrorKind::Malformed, &*shown, "holds no PEM certificate"))?
+/// What tells an object from any other. A part of an object with an equal one is a part of the same bytes.
+struct Identity {
+    validator: Validator,
+    /// ETags and times are those of one URL: another mirror's tell nothing.
+    place: Url,
+    encoding: Option<HeaderValue>,
+    total: Option<u64>,
+}
+
+#[derive(PartialEq, Eq)]
+enum Validator {
+    /// A strong ETag.
+    Etag(HeaderValue),
+    /// A modification time, where there is no ETag.
+    Modified(HeaderValue),
+}
+
+impl Validator {
+    fn of(headers: &HeaderMap) -> Option<Self> {
+        match headers.get(ETAG) {
+            Some(_) => only(headers, &ETAG).filter(is_strong).map(Self::Etag),
+            None => only(headers, &LAST_MODIFIED).map(Self::Modified),
         }
-    };
-    let builder = || {
-        let builder = Client::builder()
-            .connect_timeout(options.connect_timeout)
-            .user_agent(options.user_agent.as_str())
-            .tls_danger_accept_invalid_certs(options.tls_insecure)
-            .tls_certs_merge(authorities.clone());
-        adjust(builder)
-    };
-    // Without any certificate on the machine no client can be built that verifies; plain http needs none.
-    let client = builder().build().or_else(|_| builder().tls_certs_only(authorities.clone()).build());
-    client.map_err(|error| failure(subject, &error).error)
-}
-
-/// A strong ETag. A modification time is none: two versions of one second would pass for one.
-fn validator(headers: &HeaderMap) -> Option<HeaderValue> {
-    headers.get(ETAG).filter(|etag| !etag.as_bytes().starts_with(b"W/")).cloned()
-}
-
-/// The first byte and the total length of `bytes 5-9/10`; the total may be `*`.
-fn content_range(headers: &HeaderMap) -> Option<(u64, Option<u64>)> {
-    let text = headers.get(CONTENT_RANGE)?.to_str().ok()?;
-    let (range, total) = text.strip_prefix("bytes ")?.split_once('/')?;
-    let start = range.split_once('-')?.0.trim().parse().ok()?;
-    Some((start, total.trim().parse().ok()))
-}
-
-/// A request that did not get through.
-pub(crate) fn failure(subject: &str, error: &reqwest::Error) -> Attempt {
-    let untrusted = !error.is_timeout() && root_cause(error).contains("certificate");
-    let (kind, again) = if untrusted {
-        (ErrorKind::Untrusted, false)
-    } else if error.is_builder() {
-        (ErrorKind::Malformed, false)
-    } else if error.is_redirect() {
-        (ErrorKind::Unreachable, false)
-    } else {
-        (ErrorKind::Unreachable, true)
-    };
-    let cause = if error.is_redirect() {
-        "redirects without end".to_owned()
-    } else if error.is_timeout() {
-        if error.is_connect() { "did not accept a connection in time" } else { "was silent for too long" }.to_owned()
-    } else {
-        root_cause(error)
-    };
-    Attempt { error: Error::new(kind, subject, cause), again, pause: None }
-}
-
-/// The innermost cause: the outer ones repeat the URL, which may hold a password.
-fn root_cause(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
     }
-    match cause.downcast_ref::<reqwest::Error>() {
-        Some(_) => "the transfer failed".to_owned(),
-        None => cause.to_string().split(" (os error").next().unwrap_or_default().to_owned(),
+
+    fn value(&self) -> &HeaderValue {
+        match self {
+            Self::Etag(value) | Self::Modified(value) => value,
+        }
+    }
+
+    /// Whether two versions of an object cannot share it: two that were made within a second, or by clocks that differ, may have
+    /// one modification time.
+    fn is_proof(&self, headers: &HeaderMap) -> bool {
+        match self {
+            Self::Etag(_) => true,
+            Self::Modified(modified) => {
+                let time = |value: &HeaderValue| httpdate::parse_http_date(value.to_str().ok()?).ok();
+                let age = only(headers, &DATE).and_then(|date| time(&date)?.duration_since(time(modified)?).ok());
+                age.is_some_and(|age| age >= SETTLED)
+            }
+        }
     }
 }
 
-/// A response that is none.
-pub(crate) fn refusal(subject: &str, status: StatusCode, headers: &HeaderMap) -> Attempt {
-    let again =
+/// What was modified so long before it was sent has no other version of that time (RFC 9110, 8.8.2.2, asks for one second).
+const SETTLED: Duration = Duration::from_secs(60);
+
+impl Identity {
+    fn of_whole(response: &Response) -> Option<Self> {
+        let headers = response.headers();
+        let validator = Validator::of(headers).filter(|validator| validator.is_proof(headers))?;
+        let total = response.content_length();
+        // A time alone says little: the length must agree as well.
+        if total.is_none() && matches!(validator, Validator::Modified(_)) {
+            return None;
+        }
+        Some(Self { validator, place: place(response.url().clone()), encoding: encoding(headers), total })
+    }
+
+    /// The length of the whole object, when an answer is the part of it that begins at an offset.
+    fn continued_by(&self, response: &Response, at: u64) -> Option<u64> {
+        let headers = response.headers();
+        let same = Validator::of(headers).as_ref() == Some(&self.validator)
+            && place(response.url().clone()) == self.place
+            && encoding(headers) == self.encoding
+            && !is_multipart(headers);
+        let (start, end, total) = content_range(headers)?;
+        let fits = start == at
+            && (start..total).contains(&end)
+            && self.total.is_none_or(|before| before == total)
+            && response.content_length().is_none_or(|length| length == end - start + 1);
+        (same && fits).then_some(total)
+    }
+}
+
+/// A header that stands there once.
+fn only(headers: &HeaderMap, name: &HeaderName) -> Option<HeaderValue> {
+    let mut values = headers.get_all(name).iter();
+    values.next().filter(|_| values.next().is_none()).cloned()
+}
+
+fn is_strong(etag: &HeaderValue) -> bool {
+    matches!(etag.as_bytes(), [b'"', .., b'"'])
+}
+
+/// A URL without what changes from one signature to the next.
+fn place(mut url: Url) -> Url {
+    url.set_query(None);
+    url.set_fragment(None);
+    // Only a URL without a host has neither.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url
+}
+
+fn encoding(headers: &HeaderMap) -> Option<HeaderValue> {
+    headers.get(CONTENT_ENCODING).filter(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")).cloned()
+}
+
+fn is_multipart(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    kind.get(..10).is_some_and(|start| start.eq_ignore_ascii_case(b"multipart/"))
+}
+
+/// The first byte, the last one, and the total length of `bytes 5-9/10`. Without a total, a server that sends less than the rest
+/// would pass for the end.
+fn content_range(headers: &HeaderMap) -> Option<(u64, u64, u64)> {
+    let text = only(headers, &CONTENT_RANGE)?;
+    let (range, total) = text.to_str().ok()?.strip_prefix("bytes ")?.split_once('/')?;
+    let (start, end) = range.split_once('-')?;
+    Some((start.trim().parse().ok()?, end.trim().parse().ok()?, total.trim().parse().ok()?))
+}
+
+/// A response that is none to a request for `url`. One mirror's refusal says nothing about another's, and what was there a moment
+/// ago (`at` bytes of it were read) should be there again: both are worth another try, as curl does with `--retry-all-errors`.
+pub(crate) fn refusal(subject: &str, url: &str, response: &Response, at: u64) -> Attempt {
+    let status = response.status();
+    let redirected = Url::parse(url).map(place).ok().as_ref() != Some(&place(response.url().clone()));
+    let passing =
         status.is_server_error() || matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS);
     let kind = match status {
         StatusCode::NOT_FOUND | StatusCode::GONE => ErrorKind::Absent,
@@ -169,7 +211,9 @@ pub(crate) fn refusal(subject: &str, status: StatusCode, headers: &HeaderMap) ->
         }
         _ => ErrorKind::Unreachable,
     };
-    let seconds = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
-    let cause = format!("the server answered {status}");
+    let seconds = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    let who = if redirected { "the server that it redirects to" } else { "the server" };
+    let cause = format!("{who} answered {status}");
+    let again = passing || redirected || at > 0;
     Attempt { error: Error::new(kind, subject, cause), again, pause: seconds.map(Duration::from_secs) }
 }

@@ -20,7 +20,9 @@
 //! ```
 
 mod buffers;
+mod client;
 mod command;
+mod content;
 mod digest;
 mod document;
 mod error;
@@ -31,6 +33,7 @@ mod location;
 mod piece;
 mod process;
 mod rate;
+mod redact;
 mod remote_file;
 mod resume;
 #[cfg(feature = "s3")]
@@ -40,20 +43,25 @@ mod sparse;
 pub mod ssh;
 mod staged;
 mod system;
+mod thread;
 mod transfer;
+mod trust;
 mod unpack;
 
 pub use digest::{Digester, Digests, Wanted, hex};
+pub use content::{Compression, Content, Packing};
 pub use document::Document;
 pub use error::{Error, ErrorKind};
+pub use file::read_small_file;
 pub use helper::Helpers;
 pub use location::{Location, shown};
 pub use piece::{PIECE_BYTES, Piece, ZEROS, split_zeros};
 pub use process::{Ended, Process};
 pub use rate::{Rate, RateError};
+pub use redact::Secrets;
 pub use source::{Options, Source};
 pub use sparse::SparseFile;
 pub use staged::Staged;
 pub use system::{is_same_file, random_name, rename_new, unnamed_file};
+pub use thread::{run_on_thread, start_thread};
 pub use transfer::{FileSink, HEAD_BYTES, Sink, Transfer, Transferred};
-pub use unpack::{Compression, Packing};

@@ -64,6 +64,17 @@ impl Piece {
         }
     }
 
+    /// What is left without its first `count` bytes, if anything is.
+    pub(crate) fn without_first(self, count: u64) -> Option<Self> {
+        if self.len() <= count {
+            return None;
+        }
+        Some(match self {
+            Self::Data(bytes) => Self::Data(bytes.slice(usize::try_from(count).ok()?..)),
+            Self::Hole(length) => Self::Hole(length - count),
+        })
+    }
+
     /// Appends its bytes to a head that is to have `count` bytes.
     pub(crate) fn copy_into(&self, head: &mut Vec<u8>, count: usize) {
         let missing = count - head.len();

@@ -1,5 +1,6 @@
 //! A child process that bytes go to and come from.
 
+use crate::redact::hide_urls;
 use crate::{Error, ErrorKind};
 use bytes::{Bytes, BytesMut};
 use std::process::{ExitStatus, Stdio};
@@ -40,10 +41,11 @@ pub struct Ended {
 }
 
 impl Ended {
-    /// Its last words: the last line of standard error that is not blank, or else its exit status.
+    /// Its last words: the last line of standard error that is not blank, or else its exit status. URLs are as they may be shown;
+    /// what else it may have been told in confidence is for [`Secrets`](crate::Secrets) to hide.
     pub fn cause(&self) -> String {
         let last = self.stderr.split(['\n', '\r']).map(str::trim).rfind(|line| !line.is_empty());
-        last.map_or_else(|| format!("ended with {}", self.status), ToOwned::to_owned)
+        last.map_or_else(|| format!("ended with {}", self.status), hide_urls)
     }
 }
 
@@ -126,6 +128,25 @@ impl Process {
         }
     }
 
+    /// All of its standard output, and how it ended: an answer of at most `most` bytes that is complete `within` a time, whether or
+    /// not the child is ever silent.
+    ///
+    /// # Errors
+    /// `FileTooLarge` and `TimedOut`, and what the system reports. Then it is to be dropped.
+    pub async fn answer(&mut self, most: usize, within: Duration) -> io::Result<(Vec<u8>, Ended)> {
+        let answered = tokio::time::timeout(within, async {
+            let mut answer = Vec::new();
+            while let Some(data) = self.read().await? {
+                if data.len() > most - answer.len() {
+                    return Err(io::ErrorKind::FileTooLarge.into());
+                }
+                answer.extend_from_slice(&data);
+            }
+            Ok((answer, self.wait().await?))
+        });
+        answered.await.map_err(|_| io::ErrorKind::TimedOut)?
+    }
+
     async fn fill(&mut self) -> io::Result<bool> {
         let Some(stdout) = &mut self.stdout else { return Ok(false) };
         self.buffer.reserve(READ_BYTES);
@@ -155,6 +176,7 @@ impl Process {
 pub(crate) fn pipe_failure(subject: &str, error: &io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::TimedOut => Error::new(ErrorKind::Unreachable, subject, "was silent for too long"),
+        io::ErrorKind::FileTooLarge => Error::new(ErrorKind::TooLarge, subject, "answers without end"),
         _ => Error::io(subject, error),
     }
 }

@@ -121,6 +121,8 @@ pub(crate) struct Resumable<O> {
     /// Bytes delivered since the transfer last broke, and whether it ever had to be read from its start again.
     since_break: u64,
     reread: bool,
+    /// Whether what was delivered is known to be the beginning of the object that the origin has now.
+    proven: bool,
     pacer: Option<Pacer>,
     gathering: Gathering,
 }
@@ -149,6 +151,7 @@ impl<O: Origin> Resumable<O> {
             patience: Patience::new(options),
             since_break: 0,
             reread: false,
+            proven: true,
             pacer: options.limit.map(Pacer::new),
             gathering: Gathering::default(),
         };
@@ -234,7 +237,9 @@ impl<O: Origin> Resumable<O> {
 
     /// Opens again and brings the new stream to the byte that was reached.
     async fn take_up(&mut self) -> Result<(), Error> {
-        let opened = match self.origin.open(self.delivered).await {
+        // A comparison that broke off leaves open which object the origin has: it is read from its start once more.
+        let at = if self.proven { self.delivered } else { 0 };
+        let opened = match self.origin.open(at).await {
             Ok(opened) => opened,
             Err(attempt) => {
                 self.broken(attempt);
@@ -244,10 +249,10 @@ impl<O: Origin> Resumable<O> {
         if opened.start != self.delivered && opened.start != 0 {
             return Err(self.changed("resumed at another place than asked for"));
         }
-        if self.total.is_some() && opened.total != self.total {
+        if self.total.zip(opened.total).is_some_and(|(before, now)| before != now) {
             return Err(self.changed("has another length than at first"));
         }
-        self.total = opened.total;
+        self.total = self.total.or(opened.total);
         self.state = State::Open;
         if opened.start == self.delivered { Ok(()) } else { self.compare_prefix().await }
     }
@@ -257,6 +262,7 @@ impl<O: Origin> Resumable<O> {
         let mut checksum = Xxh3::new();
         let mut left = self.delivered;
         self.reread |= left > 0;
+        self.proven = left == 0;
         while left > 0 {
             match self.origin.chunk().await {
                 Ok(Some(data)) => {
@@ -269,6 +275,7 @@ impl<O: Origin> Resumable<O> {
                     if left == 0 && checksum.digest128() != self.checksum.digest128() {
                         return Err(self.changed("changed between two readings"));
                     }
+                    self.proven = left == 0;
                     if known < data.len() {
                         self.deliver(&data[known..]).await?;
                     }

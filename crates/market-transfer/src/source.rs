@@ -4,7 +4,6 @@ use crate::command::{CommandOutput, Recipe};
 use crate::file::{Extent, FileSource};
 use crate::helper::{self, Helpers, Nature};
 use crate::http::HttpOrigin;
-use crate::location::shown_line;
 use crate::rate::{Pacer, Rate};
 use crate::remote_file::RemoteFile;
 use crate::resume::Resumable;
@@ -35,6 +34,12 @@ pub struct Options {
     pub tls_ca: Option<PathBuf>,
     /// Takes any certificate of an https server: nobody knows who is on the other side.
     pub tls_insecure: bool,
+    /// Follows a redirect from `https://` to `http://`, where anybody on the way could change the bytes.
+    pub redirect_to_http: bool,
+    /// The most bytes that a [`transfer`](Source::transfer) may store; more is an error, [`TooLarge`](crate::ErrorKind::TooLarge).
+    /// A caller that knows how large the content should be sets it for that source. `None`: what is unpacked may be a thousand
+    /// times of what was fetched when it is more than 1 GiB, zeros not counted.
+    pub max_unpacked_bytes: Option<u64>,
     /// How fast bytes may move.
     pub limit: Option<Rate>,
     /// The `ssh` command, its words separated by blanks.
@@ -58,6 +63,8 @@ impl Default for Options {
             user_agent: concat!("market-transfer/", env!("CARGO_PKG_VERSION")).to_owned(),
             tls_ca: None,
             tls_insecure: false,
+            redirect_to_http: false,
+            max_unpacked_bytes: None,
             limit: None,
             ssh: "ssh".to_owned(),
             ssh_elsewhere: false,
@@ -76,6 +83,7 @@ pub struct Source {
     pending: VecDeque<Piece>,
     subject: String,
     nature: Nature,
+    max_bytes: Option<u64>,
 }
 
 enum Kind {
@@ -109,7 +117,7 @@ impl Source {
             Location::Rbd { host, arguments } => {
                 let ssh = Ssh::new(options).for_bulk(&host).await;
                 let recipe = Recipe::Rbd { ssh, host, arguments };
-                let origin = CommandOutput::new(recipe, subject.clone(), options);
+                let origin = CommandOutput::new(recipe, location, subject.clone(), options);
                 (Kind::Command(Box::new(Resumable::open(origin, subject.clone(), options).await?)), STORED)
             }
             Location::S3 { bucket, key } => return Self::open_s3(&bucket, &key, &subject, options).await,
@@ -118,7 +126,7 @@ impl Source {
                 (Kind::Command(Box::new(Resumable::open(origin, subject.clone(), options).await?)), nature)
             }
         };
-        Ok(Self { kind, pending: VecDeque::new(), subject, nature })
+        Ok(Self::new(kind, subject, nature, options))
     }
 
     #[cfg(feature = "s3")]
@@ -130,7 +138,7 @@ impl Source {
         let origin = s3::S3Origin::new(s3::Bucket::open(access, bucket, options)?, key, options)?;
         let subject = origin.subject().to_owned();
         let kind = Kind::S3(Box::new(Resumable::open(origin, subject.clone(), options).await?));
-        Ok(Self { kind, pending: VecDeque::new(), subject, nature: STORED })
+        Ok(Self::new(kind, subject, STORED, options))
     }
 
     #[cfg(not(feature = "s3"))]
@@ -143,10 +151,10 @@ impl Source {
     /// # Errors
     /// As [`open`](Self::open).
     pub async fn open_on(host: &Host, path: &str, options: &Options) -> Result<Self, Error> {
-        let subject = shown_line(&format!("ssh://{}:{path}", host.name()));
+        let subject = shown(&format!("ssh://{host}:{path}"));
         let origin = RemoteFile::new(host.clone(), path.to_owned(), subject.clone(), options).await;
         let kind = Kind::Ssh(Box::new(Resumable::open(origin, subject.clone(), options).await?));
-        Ok(Self { kind, pending: VecDeque::new(), subject, nature: STORED })
+        Ok(Self::new(kind, subject, STORED, options))
     }
 
     /// Reads an open file from its start; `subject` names it in messages.
@@ -155,7 +163,7 @@ impl Source {
     /// When it is neither a file nor a block device.
     pub fn from_file(file: File, subject: &str, options: &Options) -> Result<Self, Error> {
         let kind = self::file(FileSource::of(file, subject.to_owned())?, options);
-        Ok(Self { kind, pending: VecDeque::new(), subject: subject.to_owned(), nature: STORED })
+        Ok(Self::new(kind, subject.to_owned(), STORED, options))
     }
 
     /// Opens a local file or block device.
@@ -164,7 +172,16 @@ impl Source {
     /// As [`open`](Self::open).
     pub fn open_path(path: &Path, options: &Options) -> Result<Self, Error> {
         let kind = file(FileSource::open(path)?, options);
-        Ok(Self { kind, pending: VecDeque::new(), subject: shown(&path.to_string_lossy()), nature: STORED })
+        Ok(Self::new(kind, shown(&path.to_string_lossy()), STORED, options))
+    }
+
+    fn new(kind: Kind, subject: String, nature: Nature, options: &Options) -> Self {
+        Self { kind, pending: VecDeque::new(), subject, nature, max_bytes: options.max_unpacked_bytes }
+    }
+
+    /// The most bytes that may be stored of it.
+    pub(crate) fn max_bytes(&self) -> Option<u64> {
+        self.max_bytes
     }
 
     /// The path or URL as it may be shown.

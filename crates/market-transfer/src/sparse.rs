@@ -1,7 +1,7 @@
 //! A file that is written piece by piece, holes kept, and that reaches the disk while it is written.
 
 use crate::system::copy_range;
-use crate::{Piece, ZEROS};
+use crate::{Piece, ZEROS, start_thread};
 use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek};
 use std::fs::File;
 use std::io;
@@ -111,8 +111,11 @@ impl SparseFile {
 
     /// All has been written: begins to put it on the disk, while others may still read it.
     pub fn begin_sync(&mut self) {
-        let file = Arc::clone(&self.file);
-        self.syncing.get_or_insert_with(|| std::thread::spawn(move || file.sync_data()));
+        if self.syncing.is_none() {
+            let file = Arc::clone(&self.file);
+            // Only earlier: without a thread, all of it is put there at the end.
+            self.syncing = start_thread("sync", move || file.sync_data()).ok();
+        }
     }
 
     /// Gives the file its length and waits until all of it is on the disk.

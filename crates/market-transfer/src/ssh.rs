@@ -1,11 +1,13 @@
 //! Commands on other hosts, over `ssh`.
 //!
-//! The remote login shell gets one line: a fixed script and its arguments, each in single quotes, so that no argument is ever
-//! anything but data. It must understand the quotes of a POSIX shell; `sh` runs the script.
+//! The remote login shell gets one line of words in single quotes, which hold nothing that any shell would make something of: no
+//! quote, no backslash but before a digit, no `!` and no end of a line. `sh` makes the script and its arguments of them, so
+//! that no argument is ever anything but data, and the login shell may be any (sh, bash, csh, tcsh, fish).
 
 use crate::location::shown_line;
 use crate::{Error, ErrorKind, Options, Process};
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 use tokio::process::Command;
 
@@ -43,6 +45,33 @@ impl Host {
     /// Without the user.
     pub fn name(&self) -> &str {
         self.0.rsplit('@').next().unwrap_or_default()
+    }
+
+    /// Whether its name is one of the machine itself, in any spelling: `localhost`, a loopback or unspecified address, `127.1`. What
+    /// a resolver or an ssh configuration makes of other names is not looked at.
+    ///
+    /// ```
+    /// use market_transfer::ssh::Host;
+    ///
+    /// assert!(Host::new("me@127.1")?.is_loopback() && !Host::new("bridge-1")?.is_loopback());
+    /// # Ok::<(), market_transfer::Error>(())
+    /// ```
+    pub fn is_loopback(&self) -> bool {
+        let name = self.name().trim_matches(['[', ']']).split('%').next().unwrap_or_default();
+        let name = name.trim_end_matches('.').to_ascii_lowercase();
+        let own = |address: IpAddr| address.is_loopback() || address.is_unspecified();
+        let address = name.parse().ok().or_else(|| match url::Host::parse(&name) {
+            Ok(url::Host::Ipv4(address)) => Some(IpAddr::V4(address)),
+            _ => None,
+        });
+        match address {
+            Some(IpAddr::V6(address)) => own(address.to_ipv4_mapped().map_or(IpAddr::V6(address), IpAddr::V4)),
+            Some(address) => own(address),
+            None => {
+                let known = ["localhost", "localhost4", "localhost6", "ip6-localhost", "ip6-loopback"];
+                known.contains(&name.as_str()) || name.ends_with(".localhost") || name.starts_with("localhost.")
+            }
+        }
     }
 
     /// As `ssh` takes it: an IPv6 address without its brackets.
@@ -101,10 +130,9 @@ impl Ssh {
         command.args(&self.words[1..]).arg("-G").arg("--").arg(host.argument());
         let mut process = Process::start(command, PATIENCE).ok()?;
         process.close_input();
-        let mut ciphers = None;
-        while let Some(line) = process.read_line().await.ok()? {
-            ciphers = line.strip_prefix("ciphers ").map(str::to_owned).or(ciphers);
-        }
+        let (answer, _) = process.answer(MOST_CONFIGURATION_BYTES, PATIENCE).await.ok()?;
+        let answer = String::from_utf8_lossy(&answer);
+        let ciphers = answer.lines().filter_map(|line| line.strip_prefix("ciphers ")).next_back().map(str::to_owned);
         ciphers.filter(|list| list.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.@,".contains(&byte)))
     }
 
@@ -125,12 +153,7 @@ impl Ssh {
         if let Some(ciphers) = &self.ciphers {
             command.arg("-o").arg(format!("Ciphers={ciphers}"));
         }
-        let mut line = format!("exec sh -c {} sh", quoted(script));
-        for argument in arguments {
-            line.push(' ');
-            line.push_str(&quoted(argument));
-        }
-        command.arg("-T").arg("--").arg(host.argument()).arg(line);
+        command.arg("-T").arg("--").arg(host.argument()).arg(remote_line(script, arguments));
         command
     }
 }
@@ -138,8 +161,9 @@ impl Ssh {
 /// More seconds than this `ssh` does not understand.
 const MOST_SECONDS: u64 = 1 << 20;
 
-/// How long `ssh` may take to tell its configuration.
+/// How long `ssh` may take to tell its configuration, and how long that may be.
 const PATIENCE: Duration = Duration::from_secs(5);
+const MOST_CONFIGURATION_BYTES: usize = 1 << 20;
 
 /// Whether this machine's processor has instructions for AES.
 fn has_aes() -> bool {
@@ -157,6 +181,25 @@ fn aes_gcm_first(ciphers: &str) -> Option<String> {
     let ordered: Vec<_> = first.iter().chain(&others).copied().collect();
     let ordered = ordered.join(",");
     (!first.is_empty() && ordered != ciphers).then_some(ordered)
+}
+
+/// What the login shell gets: `sh` is to evaluate a text that it decodes before.
+fn remote_line(script: &str, arguments: &[&str]) -> String {
+    let words: String = arguments.iter().map(|argument| format!(" {}", quoted(argument))).collect();
+    let text = format!("set --{words}\n{script}");
+    format!(r#"exec sh -c 'eval "$(printf %b "$1")"' sh '{}'"#, encoded(&text))
+}
+
+/// A text for `printf %b` in which every sign that a shell could take for something inside of single quotes is a number.
+fn encoded(text: &str) -> String {
+    text.bytes().fold(String::with_capacity(text.len()), |mut encoded, byte| {
+        match byte {
+            b'\'' | b'\\' | b'!' => encoded.push_str(&format!("\\0{byte:03o}")),
+            b' '..=b'~' => encoded.push(char::from(byte)),
+            _ => encoded.push_str(&format!("\\0{byte:03o}")),
+        }
+        encoded
+    })
 }
 
 /// A text as one word of a POSIX shell.
@@ -198,11 +241,28 @@ mod tests {
     }
 
     #[test]
-    fn arguments_reach_a_shell_as_they_are() {
-        let nasty = ["", "a b", "'", "''\\''", "$(echo x)", "`x`", "; x", "a\nb", "-n", "\\", "*", "é\u{7f}"];
-        let script: String = nasty.iter().map(|text| format!(" {}", quoted(text))).collect();
-        let output = std::process::Command::new("sh").args(["-c", &format!("printf '<%s>'{script}")]).output().unwrap();
+    fn a_script_and_its_arguments_reach_every_login_shell_as_they_are() {
+        let nasty = ["", "a b", "'", "''\\''", "$(echo x)", "`x`", "; x", "a\nb\n", "-n", "\\", "!!", "*", "é\u{7f}", "%s\\c"];
+        let script = "# it's one!\nfor argument; do\n    printf '<%s>' \"$argument\"\ndone\nexit 7";
         let expected: String = nasty.iter().map(|text| format!("<{text}>")).collect();
-        assert_eq!(String::from_utf8(output.stdout).unwrap(), expected);
+        let line = remote_line(script, &nasty);
+        for (shell, package) in [("sh", "dash"), ("bash", "bash"), ("tcsh", "tcsh"), ("fish", "fish")] {
+            let Some(shell) = market_testkit::require::program(shell, package) else { continue };
+            let output = std::process::Command::new(&shell).args(["-c", &line]).output().unwrap();
+            assert_eq!(String::from_utf8(output.stdout).unwrap(), expected, "{}", shell.display());
+            assert_eq!(output.status.code(), Some(7), "{}", shell.display());
+        }
+    }
+
+    #[test]
+    fn this_machine_has_many_names() {
+        for own in ["localhost", "u@LOCALHOST.", "127.0.0.1", "127.9.9.9", "127.1", "0x7f.1", "2130706433", "0", "[::1]", "::1",
+            "::ffff:127.0.0.1", "::", "a.localhost", "localhost.localdomain"]
+        {
+            assert!(Host::new(own).unwrap().is_loopback(), "{own}");
+        }
+        for other in ["h", "10.0.0.1", "localhosts", "[fe80::1%lo]", "1.127"] {
+            assert!(!Host::new(other).unwrap().is_loopback(), "{other}");
+        }
     }
 }

@@ -8,6 +8,7 @@ use std::io;
 use std::ops::Range;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// How many of the first bytes [`Transferred`] keeps.
 pub const HEAD_BYTES: usize = 64 << 10;
@@ -85,7 +86,8 @@ impl Source {
     /// Those of the source as in [`next`](Self::next), and those of the sink.
     pub async fn transfer<S: Sink>(&mut self, sink: &mut S, how: Transfer) -> Result<Transferred, S::Error> {
         let mut digester = Digester::start(how.wanted);
-        let mut writer = Writer::new(sink, how.max_bytes)?;
+        let mut writer = Writer::new(sink, how.max_bytes, Allowance::of(self))?;
+        writer.allowance.check_length(self, &how)?;
         match how.unpack {
             None => self.store(&mut writer, &mut digester).await?,
             Some(compression) => self.unpack(compression, &mut writer, &mut digester).await?,
@@ -164,11 +166,13 @@ impl Source {
         writer: &mut Writer<'_, S>,
         digester: &mut Digester,
     ) -> Result<(), S::Error> {
-        let (packed, mut unpacked) = unpack::start(compression, self.subject());
+        let (packed, mut unpacked) = unpack::start(compression, self.subject())?;
+        let fetched = Arc::clone(&writer.allowance.fetched);
         let feed = async {
             let mut packed = packed;
             while let Some(piece) = self.next().await? {
                 digester.update(piece.clone()).await;
+                fetched.fetch_add(piece.len(), Ordering::Relaxed);
                 packed.push(piece).await;
             }
             Ok::<_, Error>(())
@@ -202,6 +206,57 @@ impl Source {
     }
 }
 
+/// How much of a source may be stored.
+struct Allowance {
+    subject: String,
+    most: Option<u64>,
+    /// Packed bytes that came, where they are unpacked.
+    fetched: Arc<AtomicU64>,
+    /// Bytes that are no holes.
+    data: u64,
+}
+
+/// An image that is worth its place is not so much larger than it was packed, but for its zeros.
+const MOST_TIMES: u64 = 1_000;
+
+/// So much may be unpacked from anything.
+const UNSUSPICIOUS_BYTES: u64 = 1 << 30;
+
+impl Allowance {
+    fn of(source: &Source) -> Self {
+        let (subject, most) = (source.subject().to_owned(), source.max_bytes());
+        Self { subject, most, fetched: Arc::default(), data: 0 }
+    }
+
+    /// What says that it is too large need not be fetched.
+    fn check_length(&self, source: &Source, how: &Transfer) -> Result<(), Error> {
+        let stored = source.length().filter(|_| how.unpack.is_none()).map(|length| length.min(how.max_bytes.unwrap_or(length)));
+        stored.map_or(Ok(()), |length| self.check_total(length))
+    }
+
+    fn check(&mut self, written: u64, piece: &Piece) -> Result<(), Error> {
+        self.check_total(written)?;
+        self.data += if matches!(piece, Piece::Data(_)) { piece.len() } else { 0 };
+        let packed = self.fetched.load(Ordering::Relaxed);
+        let most = packed.saturating_mul(MOST_TIMES).max(UNSUSPICIOUS_BYTES);
+        if self.most.is_none() && packed > 0 && self.data > most {
+            return Err(self.too_large(&format!("unpacks to more than {MOST_TIMES} times of its size")));
+        }
+        Ok(())
+    }
+
+    fn check_total(&self, total: u64) -> Result<(), Error> {
+        match self.most {
+            Some(most) if total > most => Err(self.too_large(&format!("is larger than the {most} bytes that it may have"))),
+            _ => Ok(()),
+        }
+    }
+
+    fn too_large(&self, cause: &str) -> Error {
+        Error::new(ErrorKind::TooLarge, &self.subject, cause)
+    }
+}
+
 /// Writes into a sink, counts, and knows when it is enough.
 struct Writer<'a, S> {
     sink: &'a mut S,
@@ -209,14 +264,15 @@ struct Writer<'a, S> {
     stored: Option<Arc<File>>,
     written: u64,
     left: u64,
+    allowance: Allowance,
     /// The first bytes, when they cannot be read back.
     head: Vec<u8>,
 }
 
 impl<'a, S: Sink> Writer<'a, S> {
-    fn new(sink: &'a mut S, max_bytes: Option<u64>) -> Result<Self, S::Error> {
+    fn new(sink: &'a mut S, max_bytes: Option<u64>, allowance: Allowance) -> Result<Self, S::Error> {
         let stored = sink.read_back()?.map(Arc::new);
-        Ok(Self { sink, stored, written: 0, left: max_bytes.unwrap_or(u64::MAX), head: Vec::new() })
+        Ok(Self { sink, stored, written: 0, left: max_bytes.unwrap_or(u64::MAX), allowance, head: Vec::new() })
     }
 
     /// The next piece of a source, as much of it as is wanted.
@@ -229,6 +285,7 @@ impl<'a, S: Sink> Writer<'a, S> {
 
     async fn write(&mut self, piece: Piece) -> Result<(), S::Error> {
         self.took(piece.len());
+        self.allowance.check(self.written, &piece)?;
         if self.stored.is_none() && self.head.len() < HEAD_BYTES {
             piece.copy_into(&mut self.head, HEAD_BYTES);
         }
@@ -237,6 +294,7 @@ impl<'a, S: Sink> Writer<'a, S> {
 
     async fn copy_range(&mut self, source: &File, range: Range<u64>) -> Result<(), S::Error> {
         self.took(range.end - range.start);
+        self.allowance.check(self.written, &Piece::Hole(0))?;
         self.sink.copy_range(source, range).await
     }
 

@@ -1,72 +1,22 @@
 //! Compressed streams, unpacked on a thread of their own.
 
 use crate::buffers::Buffers;
-use crate::{Error, ErrorKind, PIECE_BYTES, Piece, ZEROS, split_zeros};
-use bytes::{Buf, Bytes};
+use crate::{Compression, Error, ErrorKind, PIECE_BYTES, Piece, ZEROS, split_zeros, start_thread};
+use bytes::{Buf, Bytes, BytesMut};
+use liblzma::bufread::XzDecoder;
+use std::collections::VecDeque;
 use std::io::{self, BufRead, Read};
 use tokio::sync::mpsc;
-
-/// What a stream is packed in, told by its first bytes; names do not count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Packing {
-    /// One compressed stream.
-    Compressed(Compression),
-    /// Several files (`tar`, `zip`): never an image.
-    Archive(&'static str),
-}
-
-/// A compressed format.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Compression {
-    /// RFC 1952.
-    Gzip,
-    /// bzip2.
-    Bzip2,
-    /// xz.
-    Xz,
-    /// RFC 8878.
-    Zstd,
-}
-
-impl Compression {
-    /// The word that its tool is called by.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Gzip => "gzip",
-            Self::Bzip2 => "bzip2",
-            Self::Xz => "xz",
-            Self::Zstd => "zstd",
-        }
-    }
-}
-
-impl Packing {
-    /// Looks at the first bytes of a stream; 262 are enough.
-    ///
-    /// ```
-    /// use market_transfer::{Compression, Packing};
-    ///
-    /// assert_eq!(Packing::sniff(&[0x1f, 0x8b, 8]), Some(Packing::Compressed(Compression::Gzip)));
-    /// assert_eq!(Packing::sniff(b"QFI\xfb"), None);
-    /// ```
-    pub fn sniff(head: &[u8]) -> Option<Self> {
-        const MAGICS: [(&[u8], Packing); 5] = [
-            (&[0x1f, 0x8b], Packing::Compressed(Compression::Gzip)),
-            (b"BZh", Packing::Compressed(Compression::Bzip2)),
-            (&[0xfd, b'7', b'z', b'X', b'Z', 0], Packing::Compressed(Compression::Xz)),
-            (&[0x28, 0xb5, 0x2f, 0xfd], Packing::Compressed(Compression::Zstd)),
-            (b"PK\x03\x04", Packing::Archive("zip")),
-        ];
-        let by_magic = MAGICS.iter().find(|(magic, _)| head.starts_with(magic)).map(|&(_, packing)| packing);
-        by_magic.or_else(|| (head.get(257..262) == Some(b"ustar")).then_some(Self::Archive("tar")))
-    }
-}
+use zstd::zstd_safe::DCtx;
 
 /// Pieces that may wait before and after the thread.
 const QUEUE: usize = 8;
 
 /// The most memory that an xz stream may ask for; `xz -9` takes 65 MiB.
 const XZ_MEMORY_BYTES: u64 = 256 << 20;
+
+/// What each compression level makes of nothing, but for its digit: no decoder is set up for that.
+const EMPTY_BZIP2: [u8; 10] = [0x17, 0x72, 0x45, 0x38, 0x50, 0x90, 0, 0, 0, 0];
 
 /// The end that packed pieces go into; dropped after the last one.
 pub(crate) struct PackedEnd(mpsc::Sender<Piece>);
@@ -88,86 +38,233 @@ impl UnpackedEnd {
 }
 
 /// Starts a thread that unpacks.
-pub(crate) fn start(compression: Compression, subject: &str) -> (PackedEnd, UnpackedEnd) {
+pub(crate) fn start(compression: Compression, subject: &str) -> Result<(PackedEnd, UnpackedEnd), Error> {
     let (packed, packed_pieces) = mpsc::channel(QUEUE);
     let (unpacked, unpacked_pieces) = mpsc::channel(QUEUE);
-    let subject = subject.to_owned();
-    std::thread::spawn(move || {
-        let input = Input { pieces: packed_pieces, current: None };
-        if let Err(error) = unpack(compression, input, &unpacked) {
-            let cause = format!("is no whole {} stream: {error}", compression.name());
-            let _ = unpacked.blocking_send(Err(Error::new(ErrorKind::Corrupt, subject, cause)));
+    let name = subject.to_owned();
+    let started = start_thread("unpack", move || {
+        let mut unpacking = Unpacking {
+            compression,
+            input: Input { pieces: packed_pieces, waiting: VecDeque::new(), current: Piece::Hole(0), taken: 0 },
+            output: Output::new(unpacked.clone()),
+            zstd: DCtx::create(),
+        };
+        if let Err(failed) = unpacking.run() {
+            let _ = unpacked.blocking_send(Err(failed.error(compression, name)));
         }
     });
-    (PackedEnd(packed), UnpackedEnd(unpacked_pieces))
+    started.map_err(|error| Error::io(subject, &error))?;
+    Ok((PackedEnd(packed), UnpackedEnd(unpacked_pieces)))
 }
 
-fn unpack(compression: Compression, input: Input, output: &mpsc::Sender<Result<Piece, Error>>) -> io::Result<()> {
-    let mut decoder: Box<dyn Read> = match compression {
-        Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(input)),
-        Compression::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(input)),
-        Compression::Xz => {
-            let stream = liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY_BYTES, liblzma::stream::CONCATENATED)?;
-            Box::new(liblzma::bufread::XzDecoder::new_stream(input, stream))
+/// Why not all is unpacked.
+enum Failed {
+    Stream(io::Error),
+    /// Other bytes begin there, behind whole streams.
+    Trailing(u64),
+    /// Nobody wants more.
+    Unwanted,
+}
+
+impl From<io::Error> for Failed {
+    fn from(error: io::Error) -> Self {
+        Self::Stream(error)
+    }
+}
+
+impl Failed {
+    fn error(self, compression: Compression, subject: String) -> Error {
+        let name = compression.name();
+        match self {
+            Self::Stream(error) => Error::new(ErrorKind::Corrupt, subject, format!("is no whole {name} stream: {error}")),
+            Self::Trailing(at) => {
+                let cause = format!("is a whole {name} stream, but other bytes follow it from byte {at} on");
+                Error::new(ErrorKind::Trailing, subject, cause)
+            }
+            Self::Unwanted => Error::new(ErrorKind::Failed, subject, "is not wanted any more"),
         }
-        Compression::Zstd => Box::new(zstd::Decoder::with_buffer(input)?),
-    };
-    let mut buffers = Buffers::default();
-    let mut position = 0;
-    loop {
-        let mut buffer = buffers.take();
-        let filled = fill(&mut decoder, &mut buffer)?;
-        if filled == 0 {
-            return Ok(());
-        }
-        let data = buffers.give_out(buffer, filled);
-        for piece in split_zeros(position, data) {
-            // Nobody wants more.
-            if output.blocking_send(Ok(piece)).is_err() {
-                return Ok(());
+    }
+}
+
+struct Unpacking {
+    compression: Compression,
+    input: Input,
+    output: Output,
+    /// Used for each frame again.
+    zstd: DCtx<'static>,
+}
+
+impl Unpacking {
+    fn run(&mut self) -> Result<(), Failed> {
+        loop {
+            self.stream()?;
+            if !self.is_followed()? {
+                return self.output.hand_over();
             }
         }
-        position += filled as u64;
+    }
+
+    /// Unpacks one stream.
+    fn stream(&mut self) -> Result<(), Failed> {
+        let Self { input, output, .. } = self;
+        match self.compression {
+            Compression::Gzip => output.take(&mut flate2::bufread::GzDecoder::new(input)),
+            Compression::Bzip2 => match input.peek(14) {
+                [b'B', b'Z', b'h', b'1'..=b'9', rest @ ..] if *rest == EMPTY_BZIP2 => {
+                    input.consume(14);
+                    Ok(())
+                }
+                _ => output.take(&mut bzip2::bufread::BzDecoder::new(input)),
+            },
+            Compression::Xz => {
+                let stream = liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY_BYTES, 0);
+                let stream = stream.map_err(io::Error::from)?;
+                output.take(&mut XzDecoder::new_stream(input, stream))
+            }
+            Compression::Zstd => {
+                output.take(&mut zstd::Decoder::with_context(input, &mut self.zstd).single_frame())
+            }
+        }
+    }
+
+    /// Whether another stream follows the one that has ended. What only fills up the last block of a tape or a device is no part
+    /// of anything: zeros behind gzip and bzip2, as `gunzip` and `bunzip2` have it, and groups of four of them behind xz.
+    fn is_followed(&mut self) -> Result<bool, Failed> {
+        loop {
+            let (at, next) = (self.input.taken, self.input.peek(6));
+            match (self.compression, next) {
+                (_, []) => return Ok(false),
+                (Compression::Gzip, [0x1f, 0x8b, ..])
+                | (Compression::Bzip2, [b'B', b'Z', b'h', ..])
+                | (Compression::Xz, [0xfd, b'7', b'z', b'X', b'Z', 0])
+                | (Compression::Zstd, [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..]) => {
+                    return Ok(true);
+                }
+                (Compression::Gzip | Compression::Bzip2, [0, ..]) => {
+                    return if self.input.is_zero_to_its_end() { Ok(false) } else { Err(Failed::Trailing(at)) };
+                }
+                (Compression::Xz, [0, 0, 0, 0, ..]) => self.input.consume(4),
+                _ => return Err(Failed::Trailing(at)),
+            }
+        }
     }
 }
 
-/// Whole pieces: zeros are told only there.
-fn fill(decoder: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match decoder.read(&mut buffer[filled..]) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+/// What is unpacked, gathered into whole pieces: zeros are told only there.
+struct Output {
+    pieces: mpsc::Sender<Result<Piece, Error>>,
+    buffers: Buffers,
+    buffer: BytesMut,
+    filled: usize,
+    position: u64,
+}
+
+impl Output {
+    fn new(pieces: mpsc::Sender<Result<Piece, Error>>) -> Self {
+        let mut buffers = Buffers::default();
+        let buffer = buffers.take();
+        Self { pieces, buffers, buffer, filled: 0, position: 0 }
+    }
+
+    /// Takes all that a decoder gives.
+    fn take(&mut self, decoder: &mut dyn Read) -> Result<(), Failed> {
+        loop {
+            match decoder.read(&mut self.buffer[self.filled..]) {
+                Ok(0) => return Ok(()),
+                Ok(count) => self.filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+            if self.filled == self.buffer.len() {
+                self.hand_over()?;
+            }
         }
     }
-    Ok(filled)
+
+    fn hand_over(&mut self) -> Result<(), Failed> {
+        let buffer = std::mem::replace(&mut self.buffer, self.buffers.take());
+        let data = self.buffers.give_out(buffer, self.filled);
+        let position = self.position;
+        self.position += std::mem::take(&mut self.filled) as u64;
+        for piece in split_zeros(position, data) {
+            self.pieces.blocking_send(Ok(piece)).map_err(|_| Failed::Unwanted)?;
+        }
+        Ok(())
+    }
 }
 
 /// Packed pieces as a reader.
 struct Input {
     pieces: mpsc::Receiver<Piece>,
-    current: Option<Piece>,
+    /// Pieces that were looked at, and come before others.
+    waiting: VecDeque<Piece>,
+    current: Piece,
+    /// Bytes that were consumed.
+    taken: u64,
+}
+
+impl Input {
+    fn next(&mut self) -> Option<Piece> {
+        self.waiting.pop_front().or_else(|| self.pieces.blocking_recv())
+    }
+
+    /// Leaves something in the current piece, unless all was consumed.
+    fn refill(&mut self) {
+        while self.current.is_empty() {
+            let Some(piece) = self.next() else { return };
+            self.current = piece;
+        }
+    }
+
+    /// The next bytes, at most [`PIECE_BYTES`]; fewer than `count` only at the end.
+    fn peek(&mut self, count: usize) -> &[u8] {
+        self.refill();
+        if self.current.len() < count as u64 {
+            let mut joined = Vec::with_capacity(count);
+            self.current.copy_into(&mut joined, count);
+            while joined.len() < count {
+                let Some(piece) = self.next() else { break };
+                let missing = count - joined.len();
+                piece.copy_into(&mut joined, count);
+                if let Some(rest) = piece.without_first(missing as u64) {
+                    self.waiting.push_front(rest);
+                }
+            }
+            self.current = Piece::Data(joined.into());
+        }
+        let next = self.next_bytes();
+        &next[..count.min(next.len())]
+    }
+
+    fn next_bytes(&self) -> &[u8] {
+        self.current.parts().next().unwrap_or_default()
+    }
+
+    /// Whether nothing but zeros is left; it is consumed.
+    fn is_zero_to_its_end(&mut self) -> bool {
+        loop {
+            self.refill();
+            let zero = |data: &Bytes| data.chunks(PIECE_BYTES).all(|part| *part == ZEROS[..part.len()]);
+            match &self.current {
+                piece if piece.is_empty() => return true,
+                Piece::Data(data) if !zero(data) => return false,
+                _ => self.current = Piece::Hole(0),
+            }
+        }
+    }
 }
 
 impl BufRead for Input {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.current.as_ref().is_none_or(Piece::is_empty) {
-            self.current = self.pieces.blocking_recv();
-        }
-        Ok(match &self.current {
-            None => &[],
-            Some(Piece::Data(data)) => data,
-            Some(Piece::Hole(length)) => &ZEROS[..usize::try_from(*length).unwrap_or(PIECE_BYTES).min(PIECE_BYTES)],
-        })
+        self.refill();
+        Ok(self.next_bytes())
     }
 
     fn consume(&mut self, count: usize) {
+        self.taken += count as u64;
         match &mut self.current {
-            Some(Piece::Data(data)) => Bytes::advance(data, count),
-            Some(Piece::Hole(length)) => *length -= count as u64,
-            None => {}
+            Piece::Data(data) => Bytes::advance(data, count),
+            Piece::Hole(length) => *length -= count as u64,
         }
     }
 }

@@ -243,3 +243,49 @@ fn whoever_reads_a_part_leaves_no_process_behind() {
     .any(|gone| gone);
     assert!(gone, "process {pid} is still there");
 }
+
+#[test]
+fn what_a_command_says_is_shown_without_what_it_was_told() {
+    let remotes = Remotes::new();
+    remotes.helper("downloader.d/tape", "read dump; echo \"GET $1 with $dump: hunter2 refused\" >&2; exit 1");
+    let error = remotes.read("tape://me:hunter2@host/7?token=hunter2").unwrap_err();
+    assert_eq!(error.cause, "GET tape://host/7 with the dump: <hidden> refused (3 retries did not help)");
+    remotes.helper("restic_downloader.rb", "echo \"command='RESTIC_PASSWORD=hunter2 sh -c \\\"echo hunter2 is wrong >&2; exit 1\\\"'\"");
+    assert!(!remotes.read("restic://100/7/0").unwrap_err().to_string().contains("hunter2"));
+    let shell = Shell::new(&[]).with_program("rbd", "echo \"rbd: no key in $4 for $2\" >&2; exit 1");
+    let error = read("rbd://host/one/x?CEPH_USER=hunter1&CEPH_KEY=/etc/hunter2", &options(shell.ssh())).unwrap_err();
+    assert!(error.cause.starts_with("rbd: no key in <hidden> for <hidden>"), "{error}");
+    let refused = Shell::new(&[Fate::Refused; 4]);
+    for url in ["ssh://me:hunter2@host:/x", "ssh://me:hunter2@host/x"] {
+        let error = read(url, &options(refused.ssh())).unwrap_err();
+        assert!(!error.to_string().contains("hunter2"), "{error}");
+    }
+}
+
+#[test]
+fn a_helper_that_tells_without_end_is_given_up() {
+    let remotes = Remotes::new();
+    remotes.helper("restic_downloader.rb", "exec yes");
+    assert_eq!(remotes.read("restic://100/7/0").unwrap_err().kind, ErrorKind::TooLarge);
+    let talking = remotes.helper("ssh", "exec yes");
+    let start = Instant::now();
+    let error = read("ssh://host:/x", &options(talking.display().to_string())).unwrap_err();
+    assert!(error.cause.contains("prints text of its own"), "{error}");
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_login_shell_of_another_kind_carries_scripts_and_names() {
+    for (shell, package) in [("tcsh", "tcsh"), ("fish", "fish")] {
+        let Some(shell) = market_testkit::require::program(shell, package) else { continue };
+        let Some(sshd) = Sshd::start(&[("host", Kind::Shell(shell))]) else { return };
+        let directory = TempDir::new().unwrap();
+        let bytes = noise(6, 300_000);
+        for name in NASTY.into_iter().chain(["!!", "a!b", "\\'"]) {
+            let path = directory.path().join(name);
+            fs::write(&path, &bytes).unwrap();
+            let url = format!("ssh://host:{}", path.display());
+            assert!(read(&url, &options(sshd.ssh())).unwrap() == bytes, "{name:?}");
+        }
+    }
+}

@@ -45,38 +45,156 @@ fn a_server_without_ranges_is_read_again_and_compared() {
     assert_eq!(server.requests().len(), 3);
 }
 
+/// How a server answers to a request for the rest of an object.
+type Resumes = fn(Reply) -> Reply;
+
+/// Serves the first object with a header, cut; then the second one, its rest as told and all of it with the same header.
+fn replaced(first: (&'static str, &'static str), one: &[u8], two: &[u8], resumes: Resumes) -> HttpServer {
+    let (one, two) = (one.to_vec(), two.to_vec());
+    HttpServer::start(move |request, nth| {
+        let whole = |bytes: &[u8]| Reply::bytes(bytes).header(first.0, first.1).header("Date", NOW);
+        match request.range_start() {
+            _ if nth == 0 => whole(&one).cut_after(CUT as u64),
+            Some(_) => resumes(Reply::bytes(&two[CUT..]).into_partial()),
+            None => whole(&two),
+        }
+    })
+}
+
+const CUT: usize = 100_000;
+const NOW: &str = "Tue, 15 Nov 1994 12:45:26 GMT";
+const LONG_AGO: &str = "Mon, 14 Nov 1994 12:45:26 GMT";
+const RANGE: (&str, &str) = ("Content-Range", "bytes 100000-499999/500000");
+
+/// Answers that prove nothing, after a strong ETag.
+const UNPROVEN: [(&str, Resumes); 12] = [
+    ("a weak ETag", |part| part.header(RANGE.0, RANGE.1).header("ETag", "W/\"b\"")),
+    ("the same one, but weak", |part| part.header(RANGE.0, RANGE.1).header("ETag", "W/\"a\"")),
+    ("no ETag", |part| part.header(RANGE.0, RANGE.1)),
+    ("no ETag, but a time", |part| part.header(RANGE.0, RANGE.1).header("Last-Modified", LONG_AGO)),
+    ("another ETag", |part| part.header(RANGE.0, RANGE.1).header("ETag", "\"b\"")),
+    ("two ETags", |part| part.header(RANGE.0, RANGE.1).header("ETag", "\"a\"").header("ETag", "\"b\"")),
+    ("another total", |part| part.header(RANGE.0, "bytes 100000-499999/500001").header("ETag", "\"a\"")),
+    ("no total", |part| part.header(RANGE.0, "bytes 100000-499999/*").header("ETag", "\"a\"")),
+    ("another place", |part| part.header(RANGE.0, "bytes 90000-489999/500000").header("ETag", "\"a\"")),
+    ("no range", |part| part.header("ETag", "\"a\"")),
+    ("an encoding", |part| part.header(RANGE.0, RANGE.1).header("ETag", "\"a\"").header("Content-Encoding", "gzip")),
+    ("several parts", |part| {
+        let kind = "multipart/byteranges; boundary=x";
+        part.header(RANGE.0, RANGE.1).header("ETag", "\"a\"").header("Content-Type", kind)
+    }),
+];
+
 #[test]
-fn a_resume_into_another_object_fails() {
+fn a_part_that_proves_nothing_is_not_used() {
     let (one, two) = (noise(3, 500_000), noise(4, 500_000));
-    let with_other_etag = HttpServer::start({
-        let (one, two) = (one.clone(), two.clone());
-        move |request, nth| match nth {
-            0 => Reply::bytes(one.clone()).ranged(request, "\"v1\"").cut_after(100_000),
-            // A bad server: ignores If-Range and resumes within the new object.
-            _ => Reply::bytes(two[100_000..].to_vec())
-                .header("ETag", "\"v2\"")
-                .header("Content-Range", "bytes 100000-499999/500000")
-                .into_partial(),
-        }
-    });
-    let at_another_place = HttpServer::start({
-        let one = one.clone();
-        move |request, nth| match nth {
-            0 => Reply::bytes(one.clone()).ranged(request, "\"v1\"").cut_after(100_000),
-            _ => Reply::bytes(one[90_000..].to_vec())
-                .header("ETag", "\"v1\"")
-                .header("Content-Range", "bytes 90000-499999/500000")
-                .into_partial(),
-        }
-    });
-    let replaced = HttpServer::start(move |request, nth| {
-        let body = if nth == 0 { &one } else { &two };
-        let reply = Reply::bytes(body.clone()).ranged(request, if nth == 0 { "\"v1\"" } else { "\"v2\"" });
-        if nth == 0 { reply.cut_after(100_000) } else { reply }
-    });
-    for server in [with_other_etag, at_another_place, replaced] {
-        assert_eq!(read(&server.url("/i")).unwrap_err().kind, ErrorKind::Changed);
+    for (case, resumes) in UNPROVEN {
+        let server = replaced(("ETag", "\"a\""), &one, &two, resumes);
+        assert_eq!(read(&server.url("/i")).map(drop).unwrap_err().kind, ErrorKind::Changed, "{case}");
+        assert_eq!(server.requests()[1].header("if-range"), Some("\"a\""), "{case}");
+        // The same object is read again, and is whole.
+        let server = replaced(("ETag", "\"a\""), &one, &one, resumes);
+        assert!(read(&server.url("/i")).unwrap() == one, "{case}");
     }
+}
+
+#[test]
+fn a_first_answer_that_promises_nothing_is_not_resumed() {
+    let (one, two) = (noise(3, 500_000), noise(4, 500_000));
+    let resumes: Resumes = |part| part.header(RANGE.0, RANGE.1);
+    // The last one was modified in the second in which it was sent.
+    for first in [("ETag", "W/\"a\""), ("ETag", "a"), ("X-Nothing", "a"), ("Last-Modified", NOW), ("Last-Modified", "yesterday")] {
+        let server = replaced(first, &one, &two, resumes);
+        assert_eq!(read(&server.url("/i")).map(drop).unwrap_err().kind, ErrorKind::Changed, "{first:?}");
+        assert!(server.requests().iter().all(|request| request.range_start().is_none()), "{first:?}");
+    }
+}
+
+#[test]
+fn a_time_proves_something_where_there_is_no_etag_and_the_length_is_the_same() {
+    let (one, two) = (noise(3, 500_000), noise(4, 500_000));
+    let time = ("Last-Modified", LONG_AGO);
+    let server = replaced(time, &one, &one, |part| part.header(RANGE.0, RANGE.1).header("Last-Modified", LONG_AGO));
+    assert!(read(&server.url("/i")).unwrap() == one);
+    let asked: Vec<_> = server.requests().iter().map(|asked| asked.header("if-range").map(str::to_owned)).collect();
+    assert_eq!(asked, [None, Some(LONG_AGO.to_owned())]);
+    let unproven: [Resumes; 4] = [
+        |part| part.header(RANGE.0, RANGE.1),
+        |part| part.header(RANGE.0, RANGE.1).header("Last-Modified", NOW),
+        |part| part.header(RANGE.0, RANGE.1).header("Last-Modified", LONG_AGO).header("ETag", "W/\"a\""),
+        |part| part.header(RANGE.0, "bytes 100000-499999/500001").header("Last-Modified", LONG_AGO),
+    ];
+    for (number, resumes) in unproven.into_iter().enumerate() {
+        let server = replaced(time, &one, &two, resumes);
+        assert_eq!(read(&server.url("/i")).map(drop).unwrap_err().kind, ErrorKind::Changed, "{number}");
+    }
+}
+
+#[test]
+fn what_was_compared_in_part_is_compared_from_the_start_again() {
+    let (one, two) = (noise(3, 500_000), noise(4, 500_000));
+    let server = HttpServer::start(move |request, nth| match nth {
+        0 => Reply::bytes(one.clone()).ranged(request, "\"a\"").cut_after(200_000),
+        // Another object, whose own rest would fit.
+        1 => Reply::bytes(two.clone()).ranged(request, "\"b\"").cut_after(100_000),
+        _ => Reply::bytes(two.clone()).ranged(request, "\"b\""),
+    });
+    assert_eq!(read(&server.url("/i")).map(drop).unwrap_err().kind, ErrorKind::Changed);
+}
+
+#[test]
+fn another_mirror_s_part_is_not_taken_for_the_same() {
+    let (one, two) = (noise(3, 500_000), noise(4, 500_000));
+    let server = HttpServer::start(move |request, nth| match request.path.as_str() {
+        "/i" => Reply::status(302).header("Location", if nth == 0 { "/one?sig=1" } else { "/two?sig=2" }),
+        "/one?sig=1" => Reply::bytes(one.clone()).ranged(request, "\"a\"").cut_after(100_000),
+        _ => Reply::bytes(two.clone()).ranged(request, "\"a\""),
+    });
+    assert_eq!(read(&server.url("/i")).map(drop).unwrap_err().kind, ErrorKind::Changed);
+}
+
+#[test]
+fn a_refusal_behind_a_redirect_or_in_mid_transfer_is_tried_again() {
+    let bytes = noise(5, 400_000);
+    let served = bytes.clone();
+    let server = HttpServer::start(move |request, nth| match (request.path.as_str(), nth) {
+        ("/i", _) => Reply::status(302).header("Location", format!("/mirror-{nth}")),
+        // The second mirror does not have it, and the third has only half of it.
+        ("/mirror-0", _) => Reply::status(404),
+        ("/mirror-2", _) => Reply::bytes(served.clone()).ranged(request, "\"a\"").cut_after(200_000),
+        ("/mirror-4", _) => Reply::status(403),
+        _ => Reply::bytes(served.clone()).ranged(request, "\"a\""),
+    });
+    assert!(read(&server.url("/i")).unwrap() == bytes);
+    let nowhere = HttpServer::start(|request, _| match request.path.as_str() {
+        "/i" => Reply::status(302).header("Location", "http://me:hunter2@localhost:1/"),
+        _ => Reply::status(404),
+    });
+    let error = read(&nowhere.url("/i")).unwrap_err();
+    assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
+    let missing = HttpServer::start(|request, _| match request.path.as_str() {
+        "/i" => Reply::status(302).header("Location", "/gone"),
+        _ => Reply::status(404),
+    });
+    let error = read(&missing.url("/i")).unwrap_err();
+    assert_eq!((error.kind, missing.requests().len()), (ErrorKind::Absent, 8), "{error}");
+    let short = HttpServer::start(|request, nth| match (request.range_start(), nth) {
+        (_, 0) => Reply::bytes(vec![7; 100_000]).ranged(request, "\"a\"").unannounced().cut_after(50_000),
+        (Some(_), _) => Reply::status(416),
+        _ => Reply::bytes(vec![7; 50_000]),
+    });
+    assert_eq!(read(&short.url("/i")).unwrap(), vec![7; 50_000]);
+}
+
+#[test]
+fn a_redirect_tells_nobody_where_it_came_from() {
+    let other = HttpServer::start(|_, _| Reply::bytes(b"bytes".to_vec()));
+    let target = other.url("/there");
+    let server = HttpServer::start(move |_, _| Reply::status(302).header("Location", target.clone()));
+    let url = server.url("/i?X-Amz-Signature=hunter2").replace("http://", "http://me:hunter2@");
+    assert_eq!(read(&url).unwrap(), b"bytes");
+    let request = &other.requests()[0];
+    assert_eq!((request.header("referer"), request.header("authorization")), (None, None));
 }
 
 #[test]

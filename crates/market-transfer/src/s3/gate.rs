@@ -4,7 +4,7 @@
 //! every refusal becomes a [`Failure`].
 
 use super::Failure;
-use crate::http::failure;
+use crate::client::failure;
 use crate::resume::Attempt;
 use crate::{ErrorKind, Options};
 use async_trait::async_trait;
@@ -40,7 +40,7 @@ pub(super) struct Gate {
 impl Gate {
     pub(super) fn new(options: &Options, subject: &str) -> Result<Self, crate::Error> {
         // Silence is watched here: a client's own limit would count the time that a body takes to be sent.
-        let client = crate::http::client(options, subject, |builder| builder.redirect(redirect::Policy::none()))?;
+        let client = crate::client::client(options, subject, |builder| builder.redirect(redirect::Policy::none()))?;
         Ok(Self { client, idle: options.idle_timeout })
     }
 

@@ -1,0 +1,88 @@
+//! What the environment of a process decides: its proxies, and whether it may have threads. Each case is this executable once more,
+//! with variables of its own.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
+
+use market_testkit::http::{HttpServer, Reply};
+use market_testkit::proxy::Socks;
+use market_testkit::{block_on, read_to_end};
+use market_transfer::{
+    Compression, Digester, Error, FileSink, Options, Piece, Source, SparseFile, Transfer, Wanted, run_on_thread,
+};
+use std::process::Command;
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// Says that this process is one that a test has started, and what it is to read.
+const URL: &str = "MARKET_TEST_URL";
+
+fn options() -> Options {
+    let idle_timeout = Duration::from_secs(5);
+    Options { backoff: Duration::ZERO, retries: 0, connect_timeout: idle_timeout, idle_timeout, ..Options::default() }
+}
+
+fn read(location: &str) -> Result<Vec<u8>, Error> {
+    block_on(async { read_to_end(&mut Source::open(location, &options()).await?).await })
+}
+
+/// Runs a test of this executable with these variables, and no others that count here.
+fn run_again(test: &str, variables: &[(&str, &str)]) {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
+        command.env_remove(name).env_remove(name.to_uppercase());
+    }
+    let output = command.args(["--exact", test, "--nocapture"]).envs(variables.iter().copied()).output().unwrap();
+    assert!(output.status.success(), "{variables:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn proxies_are_asked_as_the_environment_says() {
+    if let Ok(url) = std::env::var(URL) {
+        assert_eq!(read(&url).unwrap(), b"bytes");
+        return;
+    }
+    let server = HttpServer::start(|_, _| Reply::bytes(b"bytes".to_vec()));
+    let url = server.url("/image");
+    let named = url.replace("127.0.0.1", "image.invalid");
+    let (local, remote) = (Socks::start(), Socks::start());
+    let test = "proxies_are_asked_as_the_environment_says";
+    let proxy = format!("socks5://127.0.0.1:{}", local.port());
+    run_again(test, &[(URL, &url), ("http_proxy", &proxy)]);
+    assert_eq!(local.asked(), ["127.0.0.1"]);
+    // The proxy looks up the name.
+    let proxy = format!("socks5h://127.0.0.1:{}", remote.port());
+    run_again(test, &[(URL, &named), ("all_proxy", &proxy)]);
+    assert_eq!(remote.asked(), ["image.invalid"]);
+    // Nobody is asked for what needs no proxy.
+    for none in ["*", "localhost, *", "127.0.0.1", "127.0.0.0/8"] {
+        run_again(test, &[(URL, &url), ("all_proxy", "http://me:hunter2@127.0.0.1:1"), ("no_proxy", none)]);
+    }
+}
+
+#[test]
+fn a_thread_that_cannot_be_had_is_an_error() {
+    if std::env::var(URL).is_err() {
+        // No stack of that size is to be had.
+        let size = (1_u64 << 50).to_string();
+        return run_again("a_thread_that_cannot_be_had_is_an_error", &[(URL, "none"), ("RUST_MIN_STACK", &size)]);
+    }
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("image");
+    std::fs::write(&path, b"\x1f\x8bbytes").unwrap();
+    let path = path.to_str().unwrap();
+    assert!(read(path).is_err());
+    let mut file = SparseFile::new(tempfile::tempfile().unwrap(), true);
+    block_on(async {
+        assert!(run_on_thread("none", || ()).await.is_err());
+        let mut digester = Digester::start(Wanted::MD5);
+        digester.update(Piece::Hole(10)).await;
+        assert!(digester.finish().await.is_err());
+        let mut source = Source::open(path, &options()).await.unwrap();
+        let how = Transfer { wanted: Wanted::MD5, unpack: Some(Compression::Gzip), max_bytes: None };
+        let sink = &mut FileSink { file: &mut file, subject: "the copy", durable: true };
+        assert!(source.transfer(sink, how).await.is_err());
+        assert!(Source::open("http://localhost:1/", &options()).await.is_err());
+    });
+    file.write(&Piece::Data(b"bytes"[..].into())).unwrap();
+    file.begin_sync();
+    file.finish().unwrap();
+}
