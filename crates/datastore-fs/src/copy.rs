@@ -11,9 +11,12 @@ use market_core::error::{Error, ErrorKind};
 use market_core::model::DatastoreType;
 use market_core::report::CopiedImage;
 use market_core::transfer::{Compression, Location, Options, Packing, Source, Transferred, random_name, shown};
-use std::fs::File;
-use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// How long it may take to remove what has failed.
+pub(crate) const TIDYING: Duration = Duration::from_secs(10);
 
 /// An image that is about to be copied.
 pub(crate) struct Copying<'a> {
@@ -55,7 +58,10 @@ impl Placed {
         let path = Path::new(&self.image.path);
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         match self.bridge {
-            Some(bridge) => bridge.remove(name).await.map(drop),
+            Some(bridge) => match timeout(TIDYING, bridge.remove(name)).await {
+                Ok(removed) => removed.map(drop),
+                Err(_) => Err(Error::new(ErrorKind::Unreachable, self.image.path, "removing it took too long")),
+            },
             None => std::fs::remove_file(path).map_err(|error| Error::io(self.image.path.as_str(), &error)),
         }
     }
@@ -134,23 +140,14 @@ async fn open(
     if matches!(location, Location::S3 { .. }) {
         options.s3 = Some(config::s3_access(action)?);
     }
+    let directories = Directories::of(config)?;
     let Location::Path(local) = location else {
+        // By ssh to this machine, any file could be read in spite of RESTRICTED_DIRS.
+        options.ssh_elsewhere = true;
         return context.stop.or(Source::open(path, &options)).await;
     };
-    let directories = Directories::of(config);
-    let resolved = local.canonicalize().map_err(|error| Error::io(format!("PATH {}", shown(path)), &error))?;
-    directories.check(&resolved)?;
-    let source = Source::open_path(&resolved, &options)?;
-    // A link may have been put in the way between the check and the opening: what counts is what was opened.
-    if let Some(file) = source.file() {
-        directories.check(&path_of(file)?)?;
-    }
-    Ok(source)
-}
-
-fn path_of(file: &File) -> Result<PathBuf, Error> {
-    let link = format!("/proc/self/fd/{}", file.as_raw_fd());
-    std::fs::read_link(&link).map_err(|error| Error::io(link, &error))
+    let (file, resolved) = directories.open(&local)?;
+    Ok(Source::from_file(file, &shown(&resolved.to_string_lossy()), &options)?)
 }
 
 /// The format that the image is to be unpacked from on its way, if it is.

@@ -10,6 +10,7 @@ use market_core::transfer::{Transferred, Wanted};
 pub(crate) struct Expected {
     md5: Vec<(&'static str, String)>,
     sha1: Option<String>,
+    sha256: Option<String>,
 }
 
 impl Expected {
@@ -34,24 +35,26 @@ impl Expected {
         } else {
             context.log.warn("VERIFY_APP_MD5 is off: what comes is not compared with the app's MD5");
         }
-        Ok(Self { md5, sha1: checksum("SHA1", 40)? })
+        Ok(Self { md5, sha1: checksum("SHA1", 40)?, sha256: checksum("SHA256", 64)? })
     }
 
     pub(crate) fn wanted(&self) -> Wanted {
-        Wanted { md5: !self.md5.is_empty(), sha1: self.sha1.is_some(), sha256: false }
+        Wanted { md5: !self.md5.is_empty(), sha1: self.sha1.is_some(), sha256: self.sha256.is_some() }
     }
 
     pub(crate) fn compare(&self, subject: &str, transferred: &Transferred) -> Result<(), Error> {
         let digests = &transferred.digests;
         let md5 = self.md5.iter().map(|(name, declared)| (*name, declared, &digests.md5));
         let sha1 = self.sha1.iter().map(|declared| ("SHA1", declared, &digests.sha1));
-        for (name, declared, computed) in md5.chain(sha1) {
+        let sha256 = self.sha256.iter().map(|declared| ("SHA256", declared, &digests.sha256));
+        for (name, declared, computed) in md5.chain(sha1).chain(sha256) {
             if computed.as_ref() != Some(declared) {
                 let computed = computed.as_deref().unwrap_or_default();
                 let cause = format!("what came has the checksum {computed}, {name} says {declared}");
                 let error = Error::new(ErrorKind::Mismatch, subject, cause);
                 return Err(error.remedy(match name {
                     "FROM_APP_MD5" => "nothing was kept; check the app, or set VERIFY_APP_MD5=\"no\" in the datastore if it is known to be good",
+                    "SHA256" => "nothing was kept; check the source, and SHA256 in the app's APPTEMPLATE64 when it is an app",
                     _ => "nothing was kept; check the source",
                 }));
             }

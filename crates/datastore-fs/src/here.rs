@@ -3,15 +3,17 @@
 use crate::copy::{Copied, Copying};
 use market_core::error::{Error, ErrorKind};
 use market_core::model::MiB;
-use market_core::qemu_img::qemu_img;
+use market_core::qemu_img::Conversion;
 use market_core::transfer::{FileSink, Source, SparseFile, Staged, Transfer};
 use rustix::fs::statvfs;
-use std::ffi::OsStr;
+use std::fs::{DirBuilder, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 pub(crate) async fn copy(copying: &Copying<'_>, source: &mut Source) -> Result<Copied, Error> {
     let Copying { context, base, .. } = copying;
-    std::fs::create_dir_all(base).map_err(|error| Error::io(base.display().to_string(), &error))?;
+    make_directory(base).map_err(|error| Error::io(base.display().to_string(), &error))?;
     let swept = Staged::sweep(base);
     if swept > 0 {
         context.log.info(format_args!("{swept} unfinished copies of processes that were killed are removed"));
@@ -45,7 +47,16 @@ pub(crate) async fn copy(copying: &Copying<'_>, source: &mut Source) -> Result<C
     Ok(Copied { bytes: transferred.bytes, format: format.to_owned(), bridge: None })
 }
 
-fn written(outcome: Result<std::io::Result<()>, tokio::task::JoinError>, path: &str) -> Result<(), Error> {
+/// Makes a directory that is missing, and puts its name on the disk, and those of the directories above it that were missing too.
+fn make_directory(path: &Path) -> io::Result<()> {
+    let missing = path.ancestors().take_while(|ancestor| !ancestor.exists()).count();
+    if missing > 0 {
+        DirBuilder::new().recursive(true).mode(0o755).create(path)?;
+    }
+    path.ancestors().skip(1).take(missing).try_for_each(|parent| File::open(parent)?.sync_all())
+}
+
+fn written(outcome: Result<io::Result<()>, tokio::task::JoinError>, path: &str) -> Result<(), Error> {
     match outcome {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(Error::io(path, &error)),
@@ -53,21 +64,22 @@ fn written(outcome: Result<std::io::Result<()>, tokio::task::JoinError>, path: &
     }
 }
 
-/// The same image in another format. What it was converted from holds no reference to another file: that was refused.
+/// The same image in another format, compared with what it was made from. That holds no reference to another file: it was refused.
 async fn convert(copying: &Copying<'_>, staged: &Staged, from: &str, to: &str) -> Result<Staged, Error> {
     let target = Staged::file(&copying.base)?;
     let (source, place) = (absolute(staged)?, absolute(&target)?);
-    let mut arguments: Vec<&OsStr> = ["convert", "-q", "-f", from, "-O", to].map(OsStr::new).to_vec();
-    if !copying.config.sparse.unwrap_or(true) {
-        arguments.extend(["-S", "0"].map(OsStr::new));
-    }
-    arguments.extend([source.as_os_str(), place.as_os_str()]);
-    qemu_img(&arguments, copying.context).await.map_err(|error| match error.kind {
+    let conversion = Conversion { source: &source, from, target: &place, to };
+    let options: &[&str] = if copying.config.sparse.unwrap_or(true) { &[] } else { &["-S", "0"] };
+    let written = async {
+        conversion.write(options, copying.context).await?;
+        conversion.verify(Conversion::SECTOR, copying.context).await
+    };
+    written.await.map_err(|error| match error.kind {
         ErrorKind::Unsupported => error.remedy("install qemu-utils, or set CONVERT=\"no\" in the datastore"),
         _ => error,
     })?;
     let (file, path) = (target.open()?, target.path().display().to_string());
-    written(tokio::task::spawn_blocking(move || file.sync_all()).await, &path)?;
+    self::written(tokio::task::spawn_blocking(move || file.sync_all()).await, &path)?;
     copying.context.log.info(format_args!("converted from {from} to {to}"));
     Ok(target)
 }

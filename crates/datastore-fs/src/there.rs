@@ -1,7 +1,7 @@
 //! A copy into a directory of a bridge, and the description of an image there: what is fetched goes through this host to the bridge's
 //! STAGING_DIR, is hashed there, and moved into place.
 
-use crate::copy::{Copied, Copying};
+use crate::copy::{Copied, Copying, TIDYING};
 use market_core::backend::Context;
 use market_core::bridges::{Bridge, Failures, Upload, hosts_off, in_turn};
 use market_core::container::HEAD_BYTES;
@@ -9,11 +9,7 @@ use market_core::error::{Error, ErrorKind};
 use market_core::transfer::ssh::Host;
 use market_core::transfer::{Digester, Options, Piece, Sink, Source, Transfer, Wanted, random_name};
 use std::path::PathBuf;
-use std::time::Duration;
 use tokio::time::timeout;
-
-/// How long it may take to remove what has failed.
-const TIDYING: Duration = Duration::from_secs(10);
 
 pub(crate) async fn copy(copying: &Copying<'_>, source: &mut Source, hosts: Vec<Host>) -> Result<Copied, Error> {
     let Copying { context, .. } = copying;

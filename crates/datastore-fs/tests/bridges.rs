@@ -209,3 +209,65 @@ fn a_real_sshd_serves_the_pair() {
     let info = ImportInfo::read(&String::from_utf8(output.stdout).unwrap()).unwrap();
     assert_eq!(info.md5, md5_hex(&bytes));
 }
+
+#[test]
+fn a_stranger_who_has_taken_the_name_of_the_staging_directory_is_not_in_the_way() {
+    if !rustix::process::geteuid().is_root() {
+        return market_testkit::require::missing("a directory of another user can only be made by root");
+    }
+    let datastore = Datastore::new();
+    let (taken, stranger) = (datastore.path("staging dir/.market-staging"), Some(65_534));
+    fs::create_dir(&taken).unwrap();
+    fs::create_dir(datastore.path("staging dir/.market-staging-guessed")).unwrap();
+    std::os::unix::fs::symlink("/etc", datastore.path("staging dir/.market-staging-link")).unwrap();
+    for name in ["", "-guessed", "-link"] {
+        let path = datastore.path(&format!("staging dir/.market-staging{name}"));
+        std::os::unix::fs::lchown(path, stranger, stranger).unwrap();
+    }
+    let path = datastore.path("image");
+    fs::write(&path, noise(7, 100_000)).unwrap();
+    let dump = datastore.dump(path.to_str().unwrap(), &[("DRIVER", "raw")]);
+    assert!(datastore.copied(&copy(&dump, &Shell::new(&[])), "raw") == noise(7, 100_000));
+    // What fails later leaves nothing there either.
+    let broken = Shell::new(&[]).with_program("md5sum", "cat >/dev/null; echo 0123456789abcdef0123456789abcdef -");
+    failure(&copy(&dump, &broken), 9);
+    let names = datastore.names("staging dir");
+    assert_eq!(names.len(), 4, "{names:?}");
+    for name in names {
+        let directory = datastore.path("staging dir").join(&name);
+        if directory.is_dir() && !directory.is_symlink() {
+            assert_eq!(fs::read_dir(&directory).unwrap().count(), 0, "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_bridge_that_answers_without_end_is_not_listened_to() {
+    let datastore = Datastore::new();
+    let path = datastore.path("image");
+    fs::write(&path, noise(8, 1_000)).unwrap();
+    let dump = datastore.dump(path.to_str().unwrap(), &[]);
+    let ssh = |name: &str, script: &str| {
+        let path = datastore.path(name);
+        fs::write(&path, script).unwrap();
+        format!("sh {}", path.display())
+    };
+    // With room for no more than half a gigabyte.
+    let call = |action: &str, dump: &str, ssh: &str| {
+        let mut command = Command::new("sh");
+        command.args(["-c", "ulimit -v 500000; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_datastore-fs"), action]);
+        run(command.env("SSH", ssh), dump)
+    };
+    for words in ["working", "x", "ready"] {
+        let ssh = ssh("ssh", &format!("[ \"$1\" != -G ] || exit 0; exec yes {words}"));
+        let line = failure(&call("cp", &dump.copy(), &ssh), 1);
+        assert!(line.contains("the bridge"), "{line}");
+    }
+    // After it has taken the image.
+    let late = "[ \"$1\" != -G ] || exit 0; cat >/dev/null & echo 'ready .market-staging'; echo 'hashed 0 0'; exec yes working";
+    failure(&call("cp", &dump.copy(), &ssh("ssh", late)), 1);
+    let mut export = dump.clone();
+    export.image_source = path.to_str().unwrap().into();
+    let read = "[ \"$1\" != -G ] || exit 0; case \"$*\" in *md5sum*) exec yes x ;; *) exec yes 'market-transfer 5 1 1 1' ;; esac";
+    failure(&call("export", &export.export(), &ssh("ssh", read)), 9);
+}

@@ -7,10 +7,11 @@ use market_testkit::dump::{Dump, owned};
 use market_testkit::http::{HttpServer, Reply};
 use market_testkit::image::{qcow2, qcow2_with_backing, sparse_raw};
 use market_testkit::require::program;
+use market_testkit::shell::Shell;
 use market_testkit::{md5_hex, noise};
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
@@ -131,11 +132,15 @@ fn every_given_checksum_is_checked_and_a_malformed_one_is_no_none() {
     let datastore = Datastore::new();
     let source = datastore.file("image", b"hello");
     let good_sha1 = "AAF4C61DDCC5E8A2DABEDE0F3B482CD9AEA9434D";
+    let good_sha256 = "2CF24DBA5FB0A30E26E83B2AC5B9E29E1B161E5C1FA7425E73043362938B9824";
     for (attributes, code) in [
         (vec![("MD5", md5_hex(b"hello")), ("SHA1", good_sha1.to_owned())], None),
         (vec![("MD5", md5_hex(b"hello")), ("SHA1", "0".repeat(40))], Some(9)),
         (vec![("MD5", md5_hex(b"other")), ("SHA1", good_sha1.to_owned())], Some(9)),
         (vec![("MD5", "nonsense".to_owned())], Some(4)),
+        (vec![("MD5", md5_hex(b"hello")), ("SHA256", good_sha256.to_owned())], None),
+        (vec![("MD5", md5_hex(b"hello")), ("SHA256", "0".repeat(64))], Some(9)),
+        (vec![("SHA256", "0".repeat(40))], Some(4)),
         (vec![("MD5", String::new())], None),
     ] {
         let mut dump = datastore.dump(&source);
@@ -143,7 +148,7 @@ fn every_given_checksum_is_checked_and_a_malformed_one_is_no_none() {
         let output = call(&["cp", "7"], &dump.copy());
         assert_eq!(output.status.code(), Some(code.unwrap_or(0)), "{attributes:?}: {output:?}");
     }
-    assert_eq!(datastore.stored().len(), 2);
+    assert_eq!(datastore.stored().len(), 3);
 }
 
 #[test]
@@ -168,6 +173,96 @@ fn restricted_directories_hold_through_links_and_prefixes_and_safe_ones_open() {
         }
     }
     assert_eq!(datastore.stored().len(), 2);
+}
+
+#[test]
+fn a_safe_directory_that_became_a_link_opens_nothing() {
+    let datastore = Datastore::new();
+    fs::create_dir(datastore.path("secret")).unwrap();
+    fs::write(datastore.path("secret/one_auth"), b"oneadmin:secret").unwrap();
+    let upload = datastore.path("images/upload");
+    fs::create_dir(&upload).unwrap();
+    fs::write(upload.join("image"), b"\0bytes").unwrap();
+    let mut dump = datastore.dump(upload.join("image").to_str().unwrap());
+    dump.datastore = owned(&[("RESTRICTED_DIRS", "/"), ("SAFE_DIRS", upload.to_str().unwrap())]);
+    copied(&call(&["cp", "7"], &dump.copy()));
+    // Whoever may write to the directory above it.
+    fs::remove_dir_all(&upload).unwrap();
+    symlink(datastore.path("secret"), &upload).unwrap();
+    dump.image_path = upload.join("one_auth").to_str().unwrap().to_owned();
+    let line = failure(&call(&["cp", "7"], &dump.copy()), 5);
+    assert!(line.contains("of SAFE_DIRS leads there through a link"), "{line}");
+    // And by the links of the kernel, which lead past every name.
+    dump.image_path = format!("/proc/self/root{}", datastore.path("secret/one_auth").display());
+    failure(&call(&["cp", "7"], &dump.copy()), 5);
+}
+
+#[test]
+fn a_second_name_of_a_file_that_is_not_for_everybody_is_not_read() {
+    let datastore = Datastore::new();
+    let image = datastore.file("image", b"\0bytes");
+    fs::hard_link(&image, datastore.path("elsewhere")).unwrap();
+    let dump = datastore.dump(&image);
+    copied(&call(&["cp", "7"], &dump.copy()));
+    fs::set_permissions(&image, fs::Permissions::from_mode(0o640)).unwrap();
+    let line = failure(&call(&["cp", "7"], &dump.copy()), 5);
+    assert!(line.contains("has another name"), "{line}");
+    // Where nothing is restricted, it does not matter.
+    let free = Dump { datastore: Vec::new(), ..dump };
+    copied(&run(Command::new(EXECUTABLE).args(["cp", "7"]).env("HOME", "/"), free.copy()));
+}
+
+#[test]
+fn a_list_of_directories_that_cannot_be_meant_so_restricts_nothing_in_silence() {
+    let datastore = Datastore::new();
+    let image = datastore.file("image", b"\0bytes");
+    for list in ["/var/lib/one,/etc", "/a;/b", "/a:/b", "/home/.*", "etc", "/(a|b)", "/a/../etc", "\"/etc\""] {
+        for name in ["RESTRICTED_DIRS", "SAFE_DIRS"] {
+            let dump = Dump { datastore: owned(&[(name, list)]), ..datastore.dump(&image) };
+            let line = failure(&call(&["cp", "7"], &dump.copy()), 4);
+            assert!(line.contains(&format!("attribute {name}")) && line.contains("blanks"), "{line}");
+        }
+    }
+}
+
+#[test]
+fn ssh_to_this_machine_is_no_way_around_the_restricted_directories() {
+    let datastore = Datastore::new();
+    fs::write(datastore.path("secret"), b"secret").unwrap();
+    let shell = Shell::new(&[]);
+    for host in ["localhost", "one@127.0.0.1", "any.other.name"] {
+        let dump = datastore.dump(&format!("ssh://{host}:{}", datastore.path("secret").display()));
+        let output = run(Command::new(EXECUTABLE).args(["cp", "7"]).env("SSH", shell.ssh()), dump.copy());
+        let line = failure(&output, 5);
+        assert!(line.contains("this machine itself"), "{line}");
+    }
+    // Another machine: one whose kernel was started at another time.
+    let elsewhere =
+        Shell::new(&[]).with_program("cat", "[ \"$1\" = /proc/sys/kernel/random/boot_id ] || exec /bin/cat \"$@\"");
+    let dump = datastore.dump(&format!("ssh://other:{}", datastore.file("image", b"\0bytes")));
+    copied(&run(Command::new(EXECUTABLE).args(["cp", "7"]).env("SSH", elsewhere.ssh()), dump.copy()));
+}
+
+#[test]
+fn what_is_no_file_is_not_even_opened() {
+    let datastore = Datastore::new();
+    let pipe = datastore.path("images/pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let line = failure(&call(&["cp", "7"], &datastore.dump(pipe.to_str().unwrap()).copy()), 11);
+    assert!(line.contains("is neither a file nor a block device"), "{line}");
+}
+
+#[test]
+fn an_image_is_never_open_to_others_whatever_the_umask_is() {
+    let datastore = Datastore::new();
+    let dump = datastore.dump(&datastore.file("image", b"\0bytes"));
+    for (mask, mode) in [("0", 0o644), ("022", 0o644), ("027", 0o640)] {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("umask {mask}; exec \"$0\" cp 7"), EXECUTABLE]);
+        let (copy, _) = copied(&run(&mut command, dump.copy()));
+        assert_eq!(copy.metadata().unwrap().mode() & 0o777, mode, "umask {mask}");
+        assert_eq!(copy.parent().unwrap().metadata().unwrap().mode() & 0o022, 0);
+    }
 }
 
 #[test]

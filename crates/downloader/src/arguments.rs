@@ -3,6 +3,7 @@
 use lexopt::Arg;
 use market_core::error::{Error, ErrorKind};
 use market_core::line::one_line;
+use market_core::model::MiB;
 use market_core::transfer::Rate;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -18,11 +19,15 @@ pub struct Arguments {
     pub md5: Option<String>,
     /// Their SHA-1, in lower-case hexadecimal.
     pub sha1: Option<String>,
+    /// Their SHA-256, in lower-case hexadecimal.
+    pub sha256: Option<String>,
     /// Whether compressed streams and archives are unpacked.
     pub unpack: bool,
     /// How fast bytes may move.
     pub limit: Option<Rate>,
-    /// How many bytes are put out at most, unpacked.
+    /// How many MiB there may be, unpacked; more is an error.
+    pub max_unpacked: Option<MiB>,
+    /// How many bytes are put out at most, unpacked; more is cut off.
     pub max_bytes: Option<u64>,
     /// Whether a transfer that broke is taken up again.
     pub retry: bool,
@@ -56,9 +61,11 @@ schemes that an executable in <remotes>/datastore/downloader.d understands. TO i
 
   -m, --md5 HEX          the MD5 that the fetched bytes must have
   -s, --sha1 HEX         the SHA-1 that they must have
+  -S, --sha256 HEX       the SHA-256 that they must have
   -n, --nodecomp         do not unpack gzip, bzip2, xz, zstd, tar or zip
   -l, --limit RATE       bytes per second, such as 500k or 10M
   -c, --max-size BYTES   put out at most so many bytes, unpacked
+  -U, --unpacked-limit MB  fail when there are more MiB than so many, unpacked
   -o, --noretry          give up when a transfer breaks
   -h, --help             this text
   -V, --version          the version
@@ -67,7 +74,7 @@ Keys for s3:// and attributes such as TLS_CA come from the driver message in the
 Exit code: 0, or 255 with one line on standard error.
 ";
 
-/// The options by their long names; as `getopt` does, the beginning of one is enough.
+/// The options of the stock command by their long names; as `getopt` does, the beginning of one is enough.
 const OPTIONS: [(&str, char); 8] = [
     ("md5", 'm'),
     ("sha1", 's'),
@@ -79,14 +86,23 @@ const OPTIONS: [(&str, char); 8] = [
     ("version", 'V'),
 ];
 
+/// Those that it does not have: in full, so that no beginning means another one than it means there.
+const OWN_OPTIONS: [(&str, char); 2] = [("sha256", 'S'), ("unpacked-limit", 'U')];
+
 impl Arguments {
+    /// Whether a checksum must agree.
+    pub fn has_checksum(&self) -> bool {
+        self.md5.is_some() || self.sha1.is_some() || self.sha256.is_some()
+    }
+
     /// Reads the words behind the program's name.
     ///
     /// # Errors
     /// [`ErrorKind::Usage`] says what is wrong with them.
     pub fn parse(words: impl IntoIterator<Item = impl Into<OsString>>) -> Result<Request, Error> {
         let mut parser = lexopt::Parser::from_args(words);
-        let (mut md5, mut sha1, mut limit, mut max_bytes) = (None, None, None, None);
+        let (mut md5, mut sha1, mut sha256) = (None, None, None);
+        let (mut limit, mut max_bytes, mut max_unpacked) = (None, None, None);
         let (mut unpack, mut retry) = (true, true);
         let mut places = Vec::new();
         while let Some(argument) = parser.next().map_err(|error| usage(&error.to_string()))? {
@@ -101,6 +117,11 @@ impl Arguments {
             match option {
                 'm' => md5 = Some(checksum("--md5", &value(&mut parser)?, 32)?),
                 's' => sha1 = Some(checksum("--sha1", &value(&mut parser)?, 40)?),
+                'S' => sha256 = Some(checksum("--sha256", &value(&mut parser)?, 64)?),
+                'U' => {
+                    let most = value(&mut parser)?.trim().parse().ok().filter(|most| *most > 0);
+                    max_unpacked = Some(MiB(most.ok_or_else(|| usage("--unpacked-limit needs a number of MiB"))?));
+                }
                 'n' => unpack = false,
                 'l' => {
                     let rate = value(&mut parser)?.parse();
@@ -118,7 +139,7 @@ impl Arguments {
                 other => return Err(usage(&format!("there is no option -{}", other.escape_default()))),
             }
         }
-        if max_bytes.is_some() && (md5.is_some() || sha1.is_some()) {
+        if max_bytes.is_some() && (md5.is_some() || sha1.is_some() || sha256.is_some()) {
             return Err(usage("Hash check not supported for partial downloads"));
         }
         let [source, target] =
@@ -129,12 +150,13 @@ impl Arguments {
             word if word.is_empty() => return Err(usage("TO is empty")),
             word => Target::Path(word.into()),
         };
-        Ok(Request::Download(Box::new(Self { source, target, md5, sha1, unpack, limit, max_bytes, retry })))
+        let checked = Self { source, target, md5, sha1, sha256, unpack, limit, max_unpacked, max_bytes, retry };
+        Ok(Request::Download(Box::new(checked)))
     }
 }
 
 fn long(name: &str) -> Result<char, Error> {
-    if let Some((_, option)) = OPTIONS.iter().find(|(full, _)| *full == name) {
+    if let Some((_, option)) = OPTIONS.iter().chain(&OWN_OPTIONS).find(|(full, _)| *full == name) {
         return Ok(*option);
     }
     let mut meant = OPTIONS.iter().filter(|(full, _)| full.starts_with(name));
@@ -203,6 +225,9 @@ mod tests {
         }
         let head = parsed(&["-c", "65536", "/a", "-"]);
         assert_eq!((head.max_bytes, head.target), (Some(65_536), Target::StandardOutput));
+        let own = parsed(&["--sha256", &"AB".repeat(32), "--unpacked-limit", "64", "/a", "-"]);
+        assert_eq!((own.sha256, own.max_unpacked.map(|most| most.0)), (Some("ab".repeat(32)), Some(64)));
+        assert_eq!(parsed(&["--max", "5", "/a", "-"]).max_bytes, Some(5), "no option of ours takes a beginning away");
         assert!(parsed(&["a", "-"]).source.starts_with('/'), "a relative path");
     }
 
@@ -219,6 +244,9 @@ mod tests {
             (&["--md5", "x", "/a", "-"], "--md5"),
             (&["-c", "1M", "/a", "-"], "--max-size"),
             (&["-l", "fast", "/a", "-"], "--limit"),
+            (&["--sha256", md5, "/a", "-"], "--sha256"),
+            (&["--sha2", md5, "/a", "-"], "--sha2"),
+            (&["-U", "0", "/a", "-"], "--unpacked-limit"),
             (&["-m", md5, "-c", "5", "/a", "-"], "partial downloads"),
         ] {
             let error = Arguments::parse(words).unwrap_err();

@@ -3,6 +3,7 @@
 use market_core::action::{DATASTORE, read_dump};
 use market_core::attributes::{S3Attributes, TransferAttributes};
 use market_core::error::{Error, ErrorKind};
+use market_core::model::MiB;
 use market_core::roxmltree::Node;
 use market_core::template::Template;
 use market_core::template::serde::from_template;
@@ -15,6 +16,8 @@ const VARIABLE: &str = "DRV_ACTION";
 /// The templates in the message, as far as there is one.
 pub(crate) struct DrvAction {
     dump: Option<Arc<[u8]>>,
+    /// The size of the disk in the image, as it was declared.
+    pub(crate) size: Option<MiB>,
     datastore: Option<Template>,
     marketplace: Option<Template>,
 }
@@ -25,14 +28,14 @@ impl DrvAction {
         let dump: Option<Arc<[u8]>> =
             std::env::var_os(VARIABLE).filter(|dump| !dump.is_empty()).map(|dump| dump.into_vec().into());
         let read = |dump: &Arc<[u8]>| {
-            read_dump(dump, DATASTORE, |root| (template(root, "DATASTORE"), template(root, "MARKETPLACE")))
+            read_dump(dump, DATASTORE, |root| (template(root, "DATASTORE"), template(root, "MARKETPLACE"), size(root)))
         };
-        let (datastore, marketplace) = match dump.as_ref().map(read) {
+        let (datastore, marketplace, size) = match dump.as_ref().map(read) {
             Some(Ok(templates)) => templates,
             // One of another kind says nothing about transfers.
-            Some(Err(_)) | None => (None, None),
+            Some(Err(_)) | None => (None, None, None),
         };
-        Self { dump, datastore, marketplace }
+        Self { dump, size, datastore, marketplace }
     }
 
     /// The message itself, for executables in `downloader.d`.
@@ -68,6 +71,13 @@ impl DrvAction {
         let attributes: S3Attributes = from_template(template).map_err(|error| wrong(error.to_string()))?;
         attributes.access().map_err(|error| wrong(error.to_string()))
     }
+}
+
+/// IMAGE/SIZE.
+fn size(root: Node<'_, '_>) -> Option<MiB> {
+    let image = root.children().find(|child| child.has_tag_name("IMAGE"))?;
+    let size = image.children().find(|child| child.has_tag_name("SIZE"))?.text()?.trim().parse().ok()?;
+    (size > 0).then_some(MiB(size))
 }
 
 fn template(root: Node<'_, '_>, parent: &str) -> Option<Template> {

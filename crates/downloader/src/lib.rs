@@ -16,12 +16,15 @@ mod standard_output;
 
 pub use arguments::{Arguments, Request, Target};
 
+use archive::Archive;
 use drv_action::DrvAction;
 use market_core::backend::Context;
 use market_core::error::{Error, ErrorKind};
+use market_core::model::MiB;
 use market_core::shim::{end, print, run_until_stopped};
 use market_core::transfer::{
-    FileSink, Location, Options, Packing, Source, SparseFile, Staged, Transfer, Transferred, Wanted, shown,
+    ErrorKind as TransferErrorKind, FileSink, Location, Options, Packing, Source, SparseFile, Staged, Transfer,
+    Transferred, Wanted, shown,
 };
 use standard_output::StandardOutput;
 use std::fs::File;
@@ -49,40 +52,142 @@ pub fn run() -> ExitCode {
 /// # Errors
 /// Everything that stands in the way; then a file that was to be written is not there, or is what it was.
 pub async fn download(arguments: &Arguments, context: &Context) -> Result<(), Error> {
-    let options = options(arguments, context)?;
+    let (options, most_unpacked) = options(arguments, context)?;
     let mut source = context.stop.or(Source::open(&arguments.source, &options)).await?;
     let head = context.stop.or(source.peek(SNIFFED_BYTES)).await?;
     let unpack = match Packing::sniff(&head) {
         Some(Packing::Compressed(compression)) if arguments.unpack && source.may_be_packed() => Some(compression),
         _ => None,
     };
-    let wanted = Wanted { md5: arguments.md5.is_some(), sha1: arguments.sha1.is_some(), sha256: false };
+    let wanted =
+        Wanted { md5: arguments.md5.is_some(), sha1: arguments.sha1.is_some(), sha256: arguments.sha256.is_some() };
     let how = Transfer { wanted, unpack, max_bytes: arguments.max_bytes };
-    let outcome = deliver(arguments, &mut source, how, context).await;
+    let download = Download { arguments, how, most_unpacked, context };
+    let outcome = download.deliver(&mut source).await;
     if outcome.is_ok() && arguments.max_bytes.is_some() {
         source.leave().await;
     }
     outcome
 }
 
-async fn deliver(arguments: &Arguments, source: &mut Source, how: Transfer, context: &Context) -> Result<(), Error> {
-    let mut sink = match &arguments.target {
-        Target::StandardOutput => StandardOutput::open(&std::io::stdout())?,
-        Target::Path(path) => match Place::of(path)? {
-            Place::Special(file) => StandardOutput::open(&file)?,
-            Place::File(path) => return to_file(arguments, source, how, &path, context).await,
-        },
-    };
-    let transferred = context.stop.or(source.transfer(&mut sink, how)).await?;
-    compare(arguments, source.subject(), &transferred)
+/// What is fetched, and how.
+struct Download<'a> {
+    arguments: &'a Arguments,
+    how: Transfer,
+    /// The most bytes that may be unpacked.
+    most_unpacked: u64,
+    context: &'a Context,
+}
+
+impl Download<'_> {
+    async fn deliver(&self, source: &mut Source) -> Result<(), Error> {
+        let mut sink = match &self.arguments.target {
+            Target::StandardOutput => StandardOutput::open(&std::io::stdout())?,
+            Target::Path(path) => match Place::of(path)? {
+                Place::Special(file) => StandardOutput::open(&file)?,
+                Place::File(path) => return self.to_file(source, &path).await,
+            },
+        };
+        let transferred = self.context.stop.or(source.transfer(&mut sink, self.how)).await?;
+        compare(self.arguments, source.subject(), &transferred)
+    }
+
+    /// Writes beside the place, and gives it its name in the end.
+    async fn to_file(&self, source: &mut Source, path: &Path) -> Result<(), Error> {
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        Staged::sweep(directory);
+        let staged = match Staged::file(directory) {
+            Ok(staged) => staged,
+            Err(error) if error.kind == TransferErrorKind::Denied => {
+                return self.in_place(source, path, error.into()).await;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let mut file = SparseFile::new(staged.open()?, true);
+        let subject = path.display().to_string();
+        let mut sink = FileSink { file: &mut file, subject: &subject, durable: true };
+        let transferred = self.context.stop.or(source.transfer(&mut sink, self.how)).await?;
+        compare(self.arguments, source.subject(), &transferred)?;
+        let format = self.archive(source, &transferred);
+        let (stop, most_bytes) = (self.context.stop.clone(), self.most_unpacked);
+        let (place, name) = (path.to_owned(), source.subject().to_owned());
+        let finished = tokio::task::spawn_blocking(move || {
+            file.finish().map_err(|error| Error::io(&subject, &error))?;
+            let finished = match format {
+                Some(format) => {
+                    let archive = Archive { format, file: staged, subject: &name, most_bytes, stop: &stop };
+                    archive.extract(&place)?
+                }
+                None => staged,
+            };
+            match stop.reason() {
+                Some(reason) => Err(reason.into()),
+                None => finished.replace(&place).map_err(Error::from),
+            }
+        });
+        finished.await.map_err(|_| thread_died(path))?
+    }
+
+    /// The kind of archive that what came is to be unpacked from, if it is.
+    fn archive(&self, source: &Source, transferred: &Transferred) -> Option<&'static str> {
+        match Packing::sniff(&transferred.head) {
+            Some(Packing::Archive(format))
+                if self.arguments.unpack && source.may_be_packed() && self.how.max_bytes.is_none() =>
+            {
+                Some(format)
+            }
+            _ => None,
+        }
+    }
+
+    /// Writes into a file that is there, where nothing may stand beside it; `refused` says so. What it held is lost with the first
+    /// byte, and after a failure it is empty: never a part of something.
+    async fn in_place(&self, source: &mut Source, path: &Path, refused: Error) -> Result<(), Error> {
+        let fail = |error: &std::io::Error| Error::io(shown(&path.to_string_lossy()), error);
+        let Ok(place) = File::options().write(true).read(true).open(path) else {
+            return Err(refused.remedy("the directory must be writable, or the file be there and writable"));
+        };
+        let subject = path.display().to_string();
+        self.context.log.info(format_args!("{subject} is written where it is: its directory cannot be written to"));
+        place.set_len(0).map_err(|error| fail(&error))?;
+        let mut file = SparseFile::new(place.try_clone().map_err(|error| fail(&error))?, true);
+        let mut sink = FileSink { file: &mut file, subject: &subject, durable: true };
+        let written = async {
+            let transferred = self.context.stop.or(source.transfer(&mut sink, self.how)).await?;
+            compare(self.arguments, source.subject(), &transferred)?;
+            if self.archive(source, &transferred).is_some() {
+                let cause = "is an archive, and no directory can be made in place of the file";
+                return Err(Error::new(ErrorKind::Unsupported, source.subject(), cause).remedy("see --nodecomp"));
+            }
+            Ok(())
+        };
+        let written = written.await;
+        let finished = match written {
+            Ok(()) => {
+                let finished = tokio::task::spawn_blocking(move || file.finish()).await;
+                finished.map_err(|_| thread_died(path))?.map_err(|error| fail(&error))
+            }
+            Err(error) => Err(error),
+        };
+        if finished.is_err() {
+            let _ = place.set_len(0);
+        }
+        finished
+    }
+}
+
+fn thread_died(path: &Path) -> Error {
+    Error::new(ErrorKind::Failed, shown(&path.to_string_lossy()), "the writing thread died")
 }
 
 /// Enough to tell any packing.
 const SNIFFED_BYTES: usize = 512;
 
-/// How to fetch it: as the action's templates say, and the command line.
-fn options(arguments: &Arguments, context: &Context) -> Result<Options, Error> {
+/// How to fetch it, and how many bytes may be unpacked: as the action's templates say, and the command line.
+fn options(arguments: &Arguments, context: &Context) -> Result<(Options, u64), Error> {
     let action = DrvAction::of_environment();
+    let declared = action.size.unwrap_or_default().most_unpacked_bytes();
+    let most_unpacked = arguments.max_unpacked.map_or(declared, MiB::bytes);
     let mut options = Options {
         user_agent: concat!("downloader/", env!("CARGO_PKG_VERSION")).to_owned(),
         limit: arguments.limit,
@@ -97,13 +202,13 @@ fn options(arguments: &Arguments, context: &Context) -> Result<Options, Error> {
     }
     match Location::parse(&arguments.source)? {
         Location::S3 { .. } => options.s3 = Some(action.s3_access(&shown(&arguments.source))?),
-        Location::Other(scheme) if scheme == "onebex" && (arguments.md5.is_some() || arguments.sha1.is_some()) => {
+        Location::Other(scheme) if scheme == "onebex" && arguments.has_checksum() => {
             let cause = "Hash check not supported for interactive downloads";
             return Err(Error::new(ErrorKind::Unsupported, shown(&arguments.source), cause));
         }
         _ => {}
     }
-    Ok(options)
+    Ok((options, most_unpacked))
 }
 
 /// What stands where the bytes go.
@@ -128,53 +233,14 @@ impl Place {
     }
 }
 
-/// Writes beside the place, and gives it its name in the end.
-async fn to_file(
-    arguments: &Arguments,
-    source: &mut Source,
-    how: Transfer,
-    path: &Path,
-    context: &Context,
-) -> Result<(), Error> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    Staged::sweep(directory);
-    let staged = Staged::file(directory)?;
-    let mut file = SparseFile::new(staged.open()?, true);
-    let subject = path.display().to_string();
-    let mut sink = FileSink { file: &mut file, subject: &subject, durable: true };
-    let transferred = context.stop.or(source.transfer(&mut sink, how)).await?;
-    compare(arguments, source.subject(), &transferred)?;
-    let archive = match Packing::sniff(&transferred.head) {
-        Some(Packing::Archive(format))
-            if arguments.unpack && source.may_be_packed() && arguments.max_bytes.is_none() =>
-        {
-            Some(format)
-        }
-        _ => None,
-    };
-    let stop = context.stop.clone();
-    let (place, name) = (path.to_owned(), source.subject().to_owned());
-    let finished = tokio::task::spawn_blocking(move || {
-        file.finish().map_err(|error| Error::io(&subject, &error))?;
-        let finished = match archive {
-            Some(format) => archive::extract(format, staged, &place, &name, &stop)?,
-            None => staged,
-        };
-        match stop.reason() {
-            Some(reason) => Err(reason.into()),
-            None => finished.replace(&place).map_err(Error::from),
-        }
-    });
-    finished
-        .await
-        .map_err(|_| Error::new(ErrorKind::Failed, shown(&path.to_string_lossy()), "the writing thread died"))?
-}
-
-/// Both checksums count, in any letter case.
+/// All checksums count, in any letter case.
 fn compare(arguments: &Arguments, subject: &str, transferred: &Transferred) -> Result<(), Error> {
     let digests = &transferred.digests;
-    for (name, declared, computed) in [("MD5", &arguments.md5, &digests.md5), ("SHA-1", &arguments.sha1, &digests.sha1)]
-    {
+    for (name, declared, computed) in [
+        ("MD5", &arguments.md5, &digests.md5),
+        ("SHA-1", &arguments.sha1, &digests.sha1),
+        ("SHA-256", &arguments.sha256, &digests.sha256),
+    ] {
         if let Some(declared) = declared
             && computed.as_ref() != Some(declared)
         {

@@ -5,6 +5,7 @@ use market_core::transfer::{Piece, Sink};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileTypeExt;
 use tokio::sync::{mpsc, oneshot};
 
 /// Pieces that may wait for the reader.
@@ -47,7 +48,8 @@ fn write_all(output: &mut File, mut pieces: mpsc::Receiver<Piece>) -> io::Result
             output.write_all(part)?;
         }
     }
-    Ok(())
+    // A device holds what is kept, as a file does; what a pipe or a terminal is given is gone.
+    if output.metadata()?.file_type().is_block_device() { output.sync_all() } else { Ok(()) }
 }
 
 impl Sink for StandardOutput {

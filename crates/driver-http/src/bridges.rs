@@ -7,7 +7,7 @@ use crate::config::HttpConfig;
 use crate::market::report;
 use crate::name;
 use market_core::backend::{Context, Deleted, ObjectState, Published, StoredObject};
-use market_core::bridges::{Bridge, Failures, STAGING, Upload, hosts_off, in_turn};
+use market_core::bridges::{Bridge, Failures, Upload, hosts_off, in_turn};
 use market_core::error::{Error, ErrorKind};
 use market_core::model::AppId;
 use market_core::report::MonitorReport;
@@ -131,7 +131,7 @@ impl Bridges {
             known.ok_or_else(|| Error::new(ErrorKind::Denied, &object.place, "is no bridge of this marketplace"))?;
         match object.state {
             ObjectState::Published => remove(bridge, &object.key).await,
-            ObjectState::Staged => remove(bridge, &staged(&object.key)).await,
+            ObjectState::Staged => bridge.remove_staged(&object.key).await.map(deleted),
         }
     }
 }
@@ -140,11 +140,6 @@ impl Bridges {
 pub(crate) struct BridgeStage {
     pub(crate) upload: Upload,
     published_name: String,
-}
-
-/// The path of a staging file below PUBLIC_DIR.
-fn staged(name: &str) -> String {
-    format!("{}/{name}", STAGING)
 }
 
 async fn space(bridge: &Bridge) -> Result<MonitorReport, Error> {
@@ -157,7 +152,11 @@ async fn space(bridge: &Bridge) -> Result<MonitorReport, Error> {
 }
 
 async fn remove(bridge: &Bridge, path: &str) -> Result<Deleted, Error> {
-    Ok(if bridge.remove(path).await? { Deleted::Removed } else { Deleted::Absent })
+    bridge.remove(path).await.map(deleted)
+}
+
+fn deleted(was_there: bool) -> Deleted {
+    if was_there { Deleted::Removed } else { Deleted::Absent }
 }
 
 async fn list(bridge: &Bridge) -> Result<Vec<StoredObject>, Error> {

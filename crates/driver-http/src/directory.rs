@@ -2,13 +2,12 @@
 
 use market_core::bridges::STAGING;
 use market_core::error::{Error, ErrorKind};
-use market_core::transfer::{is_same_file, rename_new};
+use market_core::transfer::{is_same_file, random_name, rename_new};
 use rustix::fs::{
     AtFlags, FileType, FlockOperation, Mode, OFlags, RawDir, Stat, StatVfs, flock, fstat, fstatvfs, mkdirat, open,
     openat, statat, unlinkat,
 };
 use rustix::io::Errno;
-use std::ffi::CStr;
 use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
@@ -37,10 +36,24 @@ impl Directory {
         Ok(Self { handle, path: path.to_owned() })
     }
 
-    /// Opens the staging directory inside this one; `None` when there is none yet.
-    pub(crate) fn staging(&self) -> Result<Option<Self>, Error> {
-        let path = self.path.join(STAGING);
-        let handle = match openat(&self.handle, STAGING, DIRECTORY | OFlags::NOFOLLOW, Mode::empty()) {
+    /// Opens the staging directories inside this one. There is one; more, when somebody else had taken its name at a time.
+    pub(crate) fn staging(&self) -> Result<Vec<Self>, Error> {
+        let user = rustix::process::geteuid().as_raw();
+        let mut names = Vec::new();
+        self.names(|name| {
+            let ours = name.strip_prefix(STAGING).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
+            if ours && self.stat(name)?.is_some_and(|stat| stat.st_uid == user) {
+                names.push(name.to_owned());
+            }
+            Ok(())
+        })?;
+        names.sort();
+        names.iter().filter_map(|name| self.staging_of(name, user).transpose()).collect()
+    }
+
+    fn staging_of(&self, name: &str, user: u32) -> Result<Option<Self>, Error> {
+        let path = self.path.join(name);
+        let handle = match openat(&self.handle, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty()) {
             Ok(handle) => handle,
             Err(Errno::NOENT) => return Ok(None),
             Err(Errno::LOOP | Errno::NOTDIR) => {
@@ -50,7 +63,6 @@ impl Directory {
             Err(errno) => return Err(failed(&path, errno)),
         };
         let stat = fstat(&handle).map_err(|errno| failed(&path, errno))?;
-        let user = rustix::process::geteuid().as_raw();
         if stat.st_uid != user {
             let cause = format!("belongs to user {}, and this runs as user {user}", stat.st_uid);
             let error = Error::new(ErrorKind::Denied, path.display().to_string(), cause);
@@ -63,13 +75,22 @@ impl Directory {
         Ok(Some(Self { handle, path }))
     }
 
-    /// Opens the staging directory, made when it is missing.
+    /// Opens the staging directory, made when it is missing: under a name that nobody could guess when somebody else has the first one.
     pub(crate) fn create_staging(&self) -> Result<Self, Error> {
-        match mkdirat(&self.handle, STAGING, Mode::RWXU) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(errno) => return Err(self.failed(errno)),
+        if let Some(staging) = self.staging()?.into_iter().next() {
+            return Ok(staging);
         }
-        self.staging()?.ok_or_else(|| self.failed(Errno::NOENT))
+        let random = || random_name::<8>().map_err(|error| Error::io("the system's random numbers", &error));
+        for name in [STAGING.to_owned(), format!("{STAGING}-{}", random()?)] {
+            match mkdirat(&self.handle, &name, Mode::RWXU) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(errno) => return Err(self.failed(errno)),
+            }
+            if let Some(staging) = self.staging()?.into_iter().next() {
+                return Ok(staging);
+            }
+        }
+        Err(self.failed(Errno::NOENT))
     }
 
     /// Creates a file that nobody else can open.
@@ -135,42 +156,44 @@ impl Directory {
     /// The regular files of the directory.
     pub(crate) fn files(&self) -> Result<Vec<(String, Stat)>, Error> {
         let mut files = Vec::new();
-        self.each_name(|name| {
-            let Ok(name) = name.to_str() else { return Ok(true) };
+        self.names(|name| {
             // It may be gone by now: an import that ended.
-            if let Some(stat) = self.stat(name)?
-                && FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
-            {
-                files.push((name.to_owned(), stat));
-            }
-            Ok(true)
+            let stat = self.stat(name)?;
+            let stat = stat.filter(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
+            files.extend(stat.map(|stat| (name.to_owned(), stat)));
+            Ok(())
         })?;
         Ok(files)
     }
 
-    /// Whether nothing at all is in it.
+    /// Whether nothing is in it that could be an app.
     pub(crate) fn is_empty(&self) -> Result<bool, Error> {
         let mut empty = true;
-        self.each_name(|name| {
-            empty &= matches!(name.to_bytes(), b"." | b"..");
-            Ok(empty)
+        self.names(|name| {
+            empty &= matches!(name, "." | "..");
+            Ok(())
         })?;
         Ok(empty)
     }
 
-    /// Tells the names of the directory, until one is answered with `false`.
-    fn each_name(&self, mut tell: impl FnMut(&CStr) -> Result<bool, Error>) -> Result<(), Error> {
+    /// Looks at each name in the directory; one that is no text is none of ours.
+    fn names(&self, mut look: impl FnMut(&str) -> Result<(), Error>) -> Result<(), Error> {
         // A descriptor of its own: reading a directory moves its position.
         let handle = openat(&self.handle, ".", DIRECTORY, Mode::empty()).map_err(|errno| self.failed(errno))?;
         let mut buffer = [MaybeUninit::uninit(); 16 << 10];
         let mut entries = RawDir::new(&handle, &mut buffer);
         while let Some(entry) = entries.next() {
             let entry = entry.map_err(|errno| self.failed(errno))?;
-            if !tell(entry.file_name())? {
-                break;
+            if let Ok(name) = entry.file_name().to_str() {
+                look(name)?;
             }
         }
         Ok(())
+    }
+
+    /// Where a name is, for messages.
+    pub(crate) fn path(&self, name: &str) -> String {
+        self.path.join(name).display().to_string()
     }
 
     /// The space of the file system.

@@ -183,23 +183,23 @@ impl LocalMarket {
             Ok(())
         };
         tell(&self.public, ObjectState::Published)?;
-        match self.public.staging()? {
-            Some(staging) => tell(&staging, ObjectState::Staged),
-            None => Ok(()),
-        }
+        self.public.staging()?.iter().try_for_each(|staging| tell(staging, ObjectState::Staged))
     }
 
     pub(crate) fn remove(&self, object: &StoredObject) -> Result<Deleted, Error> {
-        match (object.state, self.public.staging()?) {
-            (ObjectState::Published, _) => self.remove_published(&object.key),
-            (ObjectState::Staged, Some(staging)) if staging.remove(&object.key)? => Ok(Deleted::Removed),
-            (ObjectState::Staged, _) => Ok(Deleted::Absent),
+        if object.state == ObjectState::Published {
+            return self.remove_published(&object.key);
         }
+        for staging in self.public.staging()? {
+            if staging.remove(&object.key)? {
+                return Ok(Deleted::Removed);
+            }
+        }
+        Ok(Deleted::Absent)
     }
 
     fn path_of(&self, staged: &Staged) -> String {
-        let directory = self.config.public_dir.join(market_core::bridges::STAGING);
-        directory.join(&staged.name).display().to_string()
+        staged.staging.path(&staged.name)
     }
 
     fn write_error(&self, staged: &Staged, error: &std::io::Error) -> Error {

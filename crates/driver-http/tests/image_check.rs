@@ -149,7 +149,10 @@ fn a_wrong_attribute_is_told_when_the_marketplace_is_monitored() {
     for (wrong, attribute) in [
         ([("IMAGE_CHECK", "hunter2"), ("X", "")], "attribute IMAGE_CHECK"),
         ([("IMAGE_CHECK", "warn"), ("IMAGE_CHECK_POLICY", "/dev/zero")], "attribute IMAGE_CHECK_POLICY"),
-        ([("IMAGE_CHECK", "enforce"), ("IMAGE_CHECK_POLICY", policy.to_str().unwrap())], "attribute IMAGE_CHECK_POLICY"),
+        (
+            [("IMAGE_CHECK", "enforce"), ("IMAGE_CHECK_POLICY", policy.to_str().unwrap())],
+            "attribute IMAGE_CHECK_POLICY",
+        ),
     ] {
         let dump = Dump::of_market(&[market, wrong].concat());
         let line = failure(&run(Command::new(EXECUTABLE).args(["monitor", "-"]), dump.monitor()), 4);

@@ -158,7 +158,10 @@ pub fn read_dump<T>(base64: &[u8], root: &'static str, read: impl FnOnce(Node<'_
     if base64.len() > MAX_DUMP_BYTES {
         return Err(DumpError::TooLarge);
     }
-    let bytes = encoding::decode(base64)?;
+    let mut bytes = encoding::decode(base64)?;
+    // Some encoders take the end of the text along; the stock drivers' parser passes over it.
+    bytes.truncate(bytes.trim_ascii_end().len());
+    while bytes.pop_if(|last| *last == 0).is_some() {}
     if bytes.is_empty() {
         return Err(DumpError::Empty);
     }

@@ -1,24 +1,155 @@
 //! `qemu-img`, the one program that writes images in every format of QEMU's. It is never given an image that names another file:
 //! those are refused before.
+//!
+//! It may end well after a write that has failed. So what it has written counts once it was read again and compared with
+//! what it was written from, and once it had nothing to say on its standard error.
 
 use crate::backend::Context;
 use crate::error::{Error, ErrorKind};
 use crate::line::one_line;
 use market_transfer::Process;
-use std::ffi::OsStr;
+use serde::Deserialize;
+use std::ffi::{OsStr, OsString};
 use std::io;
+use std::path::Path;
+use std::process::ExitStatus;
 use std::time::Duration;
 use tokio::process::Command;
 
 /// How long it may be silent: it says nothing while it works.
 const PATIENCE: Duration = Duration::from_secs(12 * 3_600);
 
-/// Runs `qemu-img` until it ends well; it is killed when the context asks to stop. Paths must be absolute: others may be taken for
-/// the names of protocols.
+/// More than this on its standard output is no answer of its.
+const MOST_OUTPUT_BYTES: usize = 1 << 20;
+
+/// QEMU counts in sectors of this size.
+const SECTOR_BYTES: u64 = 512;
+
+/// An image, and the same image in another format. Paths must be absolute: others may be taken for the names of protocols.
+#[derive(Clone, Copy, Debug)]
+pub struct Conversion<'a> {
+    /// What is read.
+    pub source: &'a Path,
+    /// Its format, as `qemu-img` calls it.
+    pub from: &'a str,
+    /// What is written.
+    pub target: &'a Path,
+    /// The format that it gets.
+    pub to: &'a str,
+}
+
+impl Conversion<'_> {
+    /// Writes the target; `options` are further ones of `qemu-img convert`. It does not count before it was
+    /// [verified](Self::verify).
+    ///
+    /// # Errors
+    /// Those of [`qemu_img`].
+    pub async fn write(&self, options: &[&str], context: &Context) -> Result<(), Error> {
+        let mut arguments = words(&["convert", "-q", "-f", self.from, "-O", self.to]);
+        arguments.extend(words(options));
+        arguments.extend([self.source.into(), self.target.into()]);
+        qemu_img(&arguments, context).await
+    }
+
+    /// Compares the target with its source: every byte that a guest can see, the size of the disk, and of a qcow2 the tables.
+    /// The size is that of the source, rounded up to a multiple of so many bytes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Mismatch`] when they differ, those of [`qemu_img`].
+    pub async fn verify(&self, size_multiple: u64, context: &Context) -> Result<(), Error> {
+        let mut arguments = words(&["compare", "-f", self.from, "-F", self.to]);
+        arguments.extend([self.source.into(), self.target.into()]);
+        let run = run(&arguments, context).await?;
+        match run.status.code() {
+            Some(0) => run.without_words()?,
+            Some(1) => return Err(self.differs(&run.cause())),
+            _ => return Err(run.failure()),
+        }
+        let expected = disk_bytes(self.source, self.from, context).await?.next_multiple_of(size_multiple);
+        let written = disk_bytes(self.target, self.to, context).await?;
+        if written != expected {
+            return Err(self.differs(&format!("its disk has {written} bytes, and {expected} were expected")));
+        }
+        if self.to == "qcow2" {
+            let mut arguments = words(&["check", "-q", "-f", "qcow2"]);
+            arguments.push(self.target.into());
+            qemu_img(&arguments, context).await?;
+        }
+        Ok(())
+    }
+
+    fn differs(&self, cause: &str) -> Error {
+        let subject = format!("qemu-img convert -f {} -O {}", self.from, self.to);
+        let error = Error::new(ErrorKind::Mismatch, subject, format!("what it wrote is not what it read: {cause}"));
+        error.remedy("nothing was kept; check the disk")
+    }
+
+    /// The multiple that disks have without being resized.
+    pub const SECTOR: u64 = SECTOR_BYTES;
+}
+
+fn words(words: &[&str]) -> Vec<OsString> {
+    words.iter().map(OsString::from).collect()
+}
+
+/// Runs `qemu-img` until it ends well, without a word on its standard error; it is killed when the context asks to stop.
 ///
 /// # Errors
-/// [`ErrorKind::Unsupported`] when it is not installed, [`ErrorKind::Failed`] with its own words when it fails.
+/// [`ErrorKind::Unsupported`] when it is not installed, [`ErrorKind::Failed`] with its own words when it fails or has any.
 pub async fn qemu_img<S: AsRef<OsStr>>(arguments: &[S], context: &Context) -> Result<(), Error> {
+    let run = run(arguments, context).await?;
+    if run.status.success() { run.without_words() } else { Err(run.failure()) }
+}
+
+/// The size of the disk that an image holds.
+async fn disk_bytes(path: &Path, format: &str, context: &Context) -> Result<u64, Error> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "kebab-case")]
+    struct Info {
+        virtual_size: u64,
+    }
+    let mut arguments = words(&["info", "--output=json", "-f", format]);
+    arguments.push(path.into());
+    let run = run(&arguments, context).await?;
+    if !run.status.success() {
+        return Err(run.failure());
+    }
+    let info: Info = serde_json::from_slice(&run.output)
+        .map_err(|_| Error::new(ErrorKind::Failed, run.subject, "its answer names no size of the disk"))?;
+    Ok(info.virtual_size.next_multiple_of(SECTOR_BYTES))
+}
+
+/// How a run has ended, and what it said.
+struct Run {
+    subject: String,
+    status: ExitStatus,
+    output: Vec<u8>,
+    words: String,
+}
+
+impl Run {
+    /// Its last words, wherever it said them, or else how it ended.
+    fn cause(&self) -> String {
+        let output = String::from_utf8_lossy(&self.output);
+        let last = |text: &str| text.lines().map(str::trim).rfind(|line| !line.is_empty()).map(one_line);
+        last(&self.words).or_else(|| last(&output)).unwrap_or_else(|| format!("ended with {}", self.status))
+    }
+
+    fn failure(&self) -> Error {
+        Error::new(ErrorKind::Failed, &self.subject, self.cause())
+    }
+
+    /// A complaint is a failure, however it ended: a flush that fails is told that way.
+    fn without_words(&self) -> Result<(), Error> {
+        if self.words.trim().is_empty() {
+            return Ok(());
+        }
+        let cause = format!("it ended well, but complained: {}", self.cause());
+        Err(Error::new(ErrorKind::Failed, &self.subject, cause).remedy("nothing was kept; see to the complaint"))
+    }
+}
+
+async fn run<S: AsRef<OsStr>>(arguments: &[S], context: &Context) -> Result<Run, Error> {
     // What it was to do, without the paths, which are temporaries.
     let words = arguments.iter().map(|word| word.as_ref().to_string_lossy());
     let words: Vec<_> = words.filter(|word| !word.starts_with('/') && word != "-q").collect();
@@ -34,12 +165,14 @@ pub async fn qemu_img<S: AsRef<OsStr>>(arguments: &[S], context: &Context) -> Re
     let run = async {
         let mut process = Process::start(command, PATIENCE).map_err(|error| fail(&error))?;
         process.close_input();
-        while process.read().await.map_err(|error| fail(&error))?.is_some() {}
-        let ended = process.wait().await.map_err(|error| fail(&error))?;
-        if ended.status.success() {
-            return Ok(());
+        let mut output = Vec::new();
+        while let Some(bytes) = process.read().await.map_err(|error| fail(&error))? {
+            let room = MOST_OUTPUT_BYTES.saturating_sub(output.len());
+            output.extend_from_slice(&bytes[..bytes.len().min(room)]);
         }
-        Err(Error::new(ErrorKind::Failed, &subject, one_line(&ended.cause())))
+        let ended = process.wait().await.map_err(|error| fail(&error))?;
+        Ok::<_, Error>((ended, output))
     };
-    context.stop.or(run).await
+    let (ended, output) = context.stop.or(run).await?;
+    Ok(Run { subject, status: ended.status, output, words: ended.stderr })
 }

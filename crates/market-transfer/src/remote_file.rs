@@ -10,6 +10,7 @@ use crate::ssh::{CONNECTION_FAILED, Host, Ssh};
 use crate::{Error, ErrorKind, Options, Process};
 use bytes::Bytes;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 const SCRIPT: &str = include_str!("scripts/read_file.sh");
@@ -26,6 +27,8 @@ pub(crate) struct RemoteFile {
     path: String,
     subject: String,
     patience: Duration,
+    /// The machine that it must not be on, or `-`.
+    not_on: String,
     process: Option<Process>,
     /// What the file told of itself at first.
     stamp: Option<Stamp>,
@@ -56,7 +59,8 @@ impl Stamp {
 impl RemoteFile {
     pub(crate) async fn new(host: Host, path: String, subject: String, options: &Options) -> Self {
         let (ssh, patience) = (Ssh::new(options).for_bulk(&host).await, options.idle_timeout);
-        Self { ssh, host, path, subject, patience, process: None, stamp: None, left: None, end: Vec::new() }
+        let not_on = if options.ssh_elsewhere { this_machine() } else { "-".to_owned() };
+        Self { ssh, host, path, subject, patience, not_on, process: None, stamp: None, left: None, end: Vec::new() }
     }
 
     fn error(&self, kind: ErrorKind, cause: impl Into<String>) -> Error {
@@ -72,6 +76,10 @@ impl RemoteFile {
             Some(0) => Ok(()),
             Some(66) => Err(self.error(ErrorKind::Absent, cause).into()),
             Some(77) => Err(self.error(ErrorKind::Denied, cause).into()),
+            Some(78) => {
+                let cause = "leads to this machine itself, whose files are read by their paths, without ssh://";
+                Err(self.error(ErrorKind::Denied, cause).into())
+            }
             Some(65) => Err(self.error(ErrorKind::Unsupported, cause).into()),
             Some(CONNECTION_FAILED) => Err(Attempt::connection(&self.subject, &self.host, &ended.cause())),
             _ => Err(Attempt::passing(self.error(ErrorKind::Failed, cause))),
@@ -89,11 +97,18 @@ impl RemoteFile {
     }
 }
 
+/// What the running kernel and its root directory are told by; by the names of hosts, no machine is.
+fn this_machine() -> String {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let root = std::fs::metadata("/").map(|root| format!("{}:{}", root.dev(), root.ino())).unwrap_or_default();
+    format!("{} {root}", boot.trim())
+}
+
 impl Origin for RemoteFile {
     async fn open(&mut self, at: u64) -> Result<Opened, Attempt> {
         self.process = None;
         let start = if self.stamp.as_ref().is_some_and(|stamp| stamp.file) { at } else { 0 };
-        let command = self.ssh.command(&self.host, SCRIPT, &[&self.path, &start.to_string()]);
+        let command = self.ssh.command(&self.host, SCRIPT, &[&self.path, &start.to_string(), &self.not_on]);
         let mut process = Process::start(command, self.patience).map_err(|error| Error::io("ssh", &error))?;
         process.close_input();
         let line = process.read_line().await;

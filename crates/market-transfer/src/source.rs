@@ -44,6 +44,8 @@ pub struct Options {
     pub limit: Option<Rate>,
     /// The `ssh` command, its words separated by blanks.
     pub ssh: String,
+    /// Whether `ssh://` must lead to another machine than this one, under whatever name.
+    pub ssh_elsewhere: bool,
     /// The service that has `s3://` objects, and the keys for it.
     #[cfg(feature = "s3")]
     pub s3: Option<s3::Access>,
@@ -65,6 +67,7 @@ impl Default for Options {
             max_unpacked_bytes: None,
             limit: None,
             ssh: "ssh".to_owned(),
+            ssh_elsewhere: false,
             #[cfg(feature = "s3")]
             s3: None,
             helpers: None,

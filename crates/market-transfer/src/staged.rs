@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use std::collections::HashSet;
 use std::fs::{self, File, TryLockError};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Begins and ends the names of what is not whole; sixteen hexadecimal digits stand between them.
@@ -44,21 +44,21 @@ pub struct Staged {
 }
 
 impl Staged {
-    /// An empty file in a directory.
+    /// An empty file in a directory, which others may read and not write, or less as the umask says.
     ///
     /// # Errors
     /// What the file system reports.
     pub fn file(directory: &Path) -> Result<Self, Error> {
-        Self::create(directory, |path| File::options().read(true).write(true).create_new(true).open(path))
+        Self::create(directory, |path| File::options().read(true).write(true).create_new(true).mode(0o644).open(path))
     }
 
-    /// An empty directory in a directory.
+    /// An empty directory in a directory, which others may look into and not change, or less as the umask says.
     ///
     /// # Errors
     /// What the file system reports.
     pub fn directory(directory: &Path) -> Result<Self, Error> {
         Self::create(directory, |path| {
-            fs::create_dir(path)?;
+            fs::DirBuilder::new().mode(0o755).create(path)?;
             File::open(path)
         })
     }
@@ -69,7 +69,7 @@ impl Staged {
             let stem = format!("{PREFIX}{random}");
             let lock_path = directory.join(format!("{stem}{LOCK}"));
             let fail = |error: &io::Error| Error::io(lock_path.display().to_string(), error);
-            let lock = File::options().read(true).write(true).create_new(true).open(&lock_path);
+            let lock = File::options().read(true).write(true).create_new(true).mode(0o600).open(&lock_path);
             let lock = lock.map_err(|error| fail(&error))?;
             // A file system without locks: then nobody else gets one either. But somebody may be sweeping this very moment.
             let swept = matches!(lock.try_lock(), Err(TryLockError::WouldBlock))

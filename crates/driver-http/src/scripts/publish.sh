@@ -1,4 +1,5 @@
 # Gives the staging file $2 the name $3, in one step and never in place of another file. Answers "published", "exists" or "gone".
+find_staging "$2"
 if [ ! -f "$staging/$2" ]; then
     echo gone
     exit 0

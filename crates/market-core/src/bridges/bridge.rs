@@ -13,6 +13,15 @@ const ENTER: &str = include_str!("scripts/enter.sh");
 /// What scripts say now and then while they are at work: a connection that is silent for too long is given up.
 pub(super) const WORKING: &str = "working";
 
+/// More often than this no script says it: once in five seconds, for a day at most.
+pub(super) const MOST_BEATS: usize = 20_000;
+
+/// A longer answer is none of ours: a list of half a million files has so many bytes.
+const MOST_ANSWER_BYTES: usize = 64 << 20;
+
+/// The same for a script that answers one line.
+const MOST_WORD_BYTES: usize = 16 << 10;
+
 /// A host and a directory there.
 #[derive(Clone)]
 pub struct Bridge {
@@ -64,22 +73,38 @@ impl Bridge {
     pub async fn run(&self, script: &str, arguments: &[&str]) -> Result<Vec<String>, Error> {
         let mut process = self.start(script, arguments)?;
         process.close_input();
-        let mut lines = Vec::new();
+        let lines = self.lines(&mut process, MOST_ANSWER_BYTES).await?;
+        self.end(&mut process).await?;
+        Ok(lines)
+    }
+
+    /// The lines of an answer of at most so many bytes. A bridge may have any mind to say more, and never to end.
+    async fn lines(&self, process: &mut Process, most_bytes: usize) -> Result<Vec<String>, Error> {
+        let (mut lines, mut bytes, mut beats) = (Vec::new(), 0, 0);
         while let Some(line) = process.read_line().await.map_err(|error| self.broken(&error))? {
-            if line != WORKING {
+            if line == WORKING {
+                beats += 1;
+            } else {
+                // A line takes its room in a list too.
+                bytes += line.len() + size_of::<String>();
                 lines.push(line);
             }
+            if bytes > most_bytes || beats > MOST_BEATS {
+                return Err(self.endless());
+            }
         }
-        self.end(&mut process).await?;
         Ok(lines)
     }
 
     /// Runs a script that answers one line.
     ///
     /// # Errors
-    /// As [`run`](Self::run), and when it answers more.
+    /// As [`run`](Self::run), and when it answers more or less.
     pub async fn ask(&self, script: &str, arguments: &[&str]) -> Result<String, Error> {
-        let lines = self.run(script, arguments).await?;
+        let mut process = self.start(script, arguments)?;
+        process.close_input();
+        let lines = self.lines(&mut process, MOST_WORD_BYTES).await?;
+        self.end(&mut process).await?;
         match <[String; 1]>::try_from(lines) {
             Ok([word]) => Ok(word),
             Err(lines) => Err(self.strange(lines.first().map_or("", String::as_str))),
@@ -91,7 +116,19 @@ impl Bridge {
     /// # Errors
     /// As [`ask`](Self::ask).
     pub async fn remove(&self, path: &str) -> Result<bool, Error> {
-        match self.ask(include_str!("scripts/remove.sh"), &[path]).await?.as_str() {
+        self.removed(&[path]).await
+    }
+
+    /// Removes a file from the staging directory; whether it was there.
+    ///
+    /// # Errors
+    /// As [`ask`](Self::ask).
+    pub async fn remove_staged(&self, name: &str) -> Result<bool, Error> {
+        self.removed(&[name, "staged"]).await
+    }
+
+    async fn removed(&self, arguments: &[&str]) -> Result<bool, Error> {
+        match self.ask(include_str!("scripts/remove.sh"), arguments).await?.as_str() {
             "removed" => Ok(true),
             "absent" => Ok(false),
             other => Err(self.strange(other)),
@@ -127,6 +164,12 @@ impl Bridge {
             _ => error.kind().to_string(),
         };
         Error::new(ErrorKind::Unreachable, format!("ssh to {}", self.host), cause)
+    }
+
+    /// An answer that does not end.
+    pub(super) fn endless(&self) -> Error {
+        let cause = "answered far more than it was asked for, and was not listened to any longer";
+        Error::new(ErrorKind::Failed, format!("the bridge {}", self.host), cause).remedy("see what runs there")
     }
 
     /// An answer that is none of the script's.

@@ -18,8 +18,12 @@ use std::time::Duration;
 use tokio::process::Command;
 
 /// Where files are kept below a directory before they get their names: inside it, because a rename into place needs the same file
-/// system; closed to everybody but its owner, because web servers serve dot files too.
+/// system; closed to everybody but its owner, because web servers serve dot files too. Where somebody else has taken the name, the
+/// directory has a further part that nobody could guess: `.market-staging-<random>`.
 pub const STAGING: &str = ".market-staging";
+
+/// More hosts than any OpenNebula has.
+const MOST_HOSTS: usize = 100_000;
 
 /// How long `onehost list` may take.
 const ONEHOST_PATIENCE: Duration = Duration::from_secs(10);
@@ -64,6 +68,9 @@ pub async fn hosts_off(log: &Log) -> HashSet<String> {
         let mut hosts = HashSet::new();
         let mut header = true;
         while let Some(line) = process.read_line().await? {
+            if hosts.len() == MOST_HOSTS {
+                return Err(std::io::ErrorKind::InvalidData.into());
+            }
             if !std::mem::take(&mut header) {
                 hosts.extend(line.split(',').next().map(str::to_owned));
             }

@@ -1,6 +1,6 @@
 //! A file under way to a bridge.
 
-use super::bridge::{Bridge, WORKING};
+use super::bridge::{Bridge, MOST_BEATS, WORKING};
 use super::{Failures, STAGING};
 use crate::backend::Context;
 use crate::error::{Error, ErrorKind};
@@ -20,6 +20,8 @@ fn product(text: &str) -> Option<u64> {
 /// A file under way to the staging directory of a bridge.
 pub struct Upload {
     bridge: Bridge,
+    /// The staging directory.
+    staging: String,
     name: String,
     process: Process,
 }
@@ -42,9 +44,9 @@ impl Upload {
                 Ok(upload) => return Ok(upload),
                 Err(error) => error,
             };
-            if matches!(error.kind, ErrorKind::Cancelled | ErrorKind::Unreachable) {
-                // It may have begun there all the same.
-                let _ = tokio::time::timeout(TIDYING, bridge.remove(&format!("{STAGING}/{name}"))).await;
+            // It may have begun there all the same, unless the bridge itself could say why not.
+            if !matches!(error.kind, ErrorKind::Full | ErrorKind::Config | ErrorKind::Denied) {
+                let _ = tokio::time::timeout(TIDYING, bridge.remove_staged(&name)).await;
             }
             if error.kind == ErrorKind::Cancelled {
                 return Err(error);
@@ -61,17 +63,21 @@ impl Upload {
     async fn start(bridge: &Bridge, name: String, needed_bytes: Option<u64>) -> Result<Self, Error> {
         let needed = needed_bytes.map_or_else(|| "-".to_owned(), |bytes| bytes.to_string());
         let process = bridge.for_bulk().await.start(include_str!("scripts/receive.sh"), &[&name, &needed])?;
-        let mut upload = Self { bridge: bridge.clone(), name, process };
-        match upload.line().await?.as_str() {
-            "ready" => Ok(upload),
-            line => match line.strip_prefix("full ").and_then(product) {
+        let mut upload = Self { bridge: bridge.clone(), staging: STAGING.to_owned(), name, process };
+        let line = upload.line().await?;
+        match line.strip_prefix("ready ").filter(|staging| staging.starts_with(STAGING)) {
+            Some(staging) => {
+                upload.staging = staging.to_owned();
+                Ok(upload)
+            }
+            None => match line.strip_prefix("full ").and_then(product) {
                 Some(available) => {
                     let (needed, free) = (MiB::containing(needed_bytes.unwrap_or_default()), MiB::within(available));
                     let cause = format!("{needed} are needed, {free} are free");
                     let error = Error::new(ErrorKind::Full, format!("the bridge {}", bridge.host), cause);
                     Err(error.remedy("free some space"))
                 }
-                None => Err(bridge.strange(line)),
+                None => Err(bridge.strange(&line)),
             },
         }
     }
@@ -88,13 +94,17 @@ impl Upload {
 
     /// The file, for messages.
     pub fn subject(&self) -> String {
-        format!("{} on {}", self.bridge.path(&format!("{STAGING}/{}", self.name)), self.bridge.host)
+        format!("{} on {}", self.bridge.path(&format!("{}/{}", self.staging, self.name)), self.bridge.host)
     }
 
     /// The next line of the script that is an answer; an error that it tells, or how it ended, when there is none.
     async fn line(&mut self) -> Result<String, Error> {
-        let mut line = Some(WORKING.to_owned());
+        let (mut line, mut beats) = (Some(WORKING.to_owned()), 0);
         while line.as_deref() == Some(WORKING) {
+            beats += 1;
+            if beats > MOST_BEATS {
+                return Err(self.bridge.endless());
+            }
             line = self.process.read_line().await.map_err(|error| self.bridge.broken(&error))?;
         }
         match line {
@@ -162,9 +172,9 @@ impl Upload {
     /// # Errors
     /// When the bridge cannot be reached any more.
     pub async fn discard(self) -> Result<(), Error> {
-        let Self { bridge, name, process } = self;
+        let Self { bridge, name, process, .. } = self;
         // The connection goes first; the script there writes into a file without a name then.
         drop(process);
-        bridge.remove(&format!("{STAGING}/{name}")).await.map(drop)
+        bridge.remove_staged(&name).await.map(drop)
     }
 }

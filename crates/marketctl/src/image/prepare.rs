@@ -8,10 +8,10 @@ use image_check::{Image, Options, Outcome};
 use market_core::backend::Context;
 use market_core::error::{Error, ErrorKind};
 use market_core::line::one_line;
-use market_core::qemu_img::qemu_img;
+use market_core::qemu_img::{Conversion, qemu_img};
 use market_core::shim::print;
 use market_core::transfer::{FileSink, Source, SparseFile, Staged, Transfer, Wanted};
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -99,29 +99,17 @@ impl Copy<'_> {
         let source = PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), self.source.as_raw_fd()));
         let place = self.staged.path();
         let target = std::path::absolute(&place).map_err(|error| Error::io(place.display().to_string(), &error))?;
-        let words = |words: &[&str], paths: &[&Path]| -> Vec<OsString> {
-            words.iter().map(OsString::from).chain(paths.iter().map(|path| path.as_os_str().to_owned())).collect()
-        };
-        let mut convert = words(&["convert", "-q", "-f", self.format, "-O", "qcow2"], &[]);
-        if compress {
-            convert.push("-c".into());
-        }
-        convert.extend(words(&[], &[&source, &target]));
-        qemu_img(&convert, self.context).await?;
-        qemu_img(&words(&["compare", "-q", "-f", self.format, "-F", "qcow2"], &[&source, &target]), self.context)
-            .await
-            .map_err(|error| Error {
-                cause: format!("the copy is not what its source is: {}", error.cause),
-                ..error
-            })?;
+        let conversion = Conversion { source: &source, from: self.format, target: &target, to: "qcow2" };
+        conversion.write(if compress { &["-c"] } else { &[] }, self.context).await?;
         let image = Image::open(&target).map_err(unreadable)?;
         let summary = looking(image.into(), self.context, |image| image.summary(LIMIT)).await?;
         if let Some(bytes) = summary.virtual_bytes.filter(|bytes| !bytes.is_multiple_of(MIB)) {
             let whole = bytes.next_multiple_of(MIB).to_string();
-            let mut resize = words(&["resize", "-q", "-f", "qcow2"], &[&target]);
-            resize.push(whole.into());
-            qemu_img(&resize, self.context).await?;
+            let words = ["resize", "-q", "-f", "qcow2"].map(OsStr::new);
+            let arguments = [&words[..], &[target.as_os_str(), OsStr::new(&whole)]].concat();
+            qemu_img(&arguments, self.context).await?;
         }
+        conversion.verify(MIB, self.context).await?;
         Ok("qcow2")
     }
 

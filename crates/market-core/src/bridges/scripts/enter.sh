@@ -15,6 +15,22 @@ if ! cd "$1" 2>/dev/null; then
 fi
 staging=.market-staging
 
+# The staging directories of this user. Where others may write too, one of them may have taken the first name; then there is one
+# that nobody could guess.
+own_staging() {
+    find . ! -name . -prune \( -name .market-staging -o -name '.market-staging-*' \) -user "$(id -u)" | sort
+}
+
+# Finds the staging directory that holds the file $1.
+find_staging() {
+    for candidate in $(own_staging); do
+        if [ ! -L "$candidate" ] && [ -f "$candidate/$1" ]; then
+            staging=$candidate
+            return
+        fi
+    done
+}
+
 # Puts the directory's entries on the disk. An older sync takes no names, and puts everything there.
 sync_entries() {
     if sync --help 2>&1 | grep -q FILE; then

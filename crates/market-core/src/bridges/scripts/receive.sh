@@ -1,11 +1,14 @@
 # Stores standard input in the staging file $2, if there is room for $3 bytes (- when that is not known). Answers line by line:
-# "ready" or "full <available blocks> <their size>"; "working" now and then; "hashed <MD5> <bytes>" once all is there; "synced" once it is on the disk; "error <why>".
+# "ready <staging directory>" or "full <available blocks> <their size>"; "working" now and then; "hashed <MD5> <bytes>" once all is there; "synced" once it is on the disk; "error <why>".
 mkdir -m 0700 "$staging" 2>/dev/null
+staging=$(own_staging | head -n 1)
+if [ -z "$staging" ] && ! staging=$(mktemp -d ./.market-staging-XXXXXXXXXXXXXXXX 2>&1); then
+    echo "error $(printf '%s\n' "$staging" | tail -n 1)"
+    exit 0
+fi
+staging=${staging#./}
 if [ -L "$staging" ] || [ ! -d "$staging" ]; then
     echo "error $staging is no directory of ours: remove it, unfinished imports are kept there"
-    exit 0
-elif [ ! -O "$staging" ]; then
-    echo "error $staging belongs to another user than $(id -un)"
     exit 0
 fi
 case $(ls -ld "$staging") in
@@ -21,7 +24,7 @@ if [ "$3" != - ] && [ "$((($3 + ${available#* } - 1) / ${available#* }))" -gt "$
     echo "full $available"
     exit 0
 fi
-cd "$staging" || exit 77
+cd "$staging" && [ -O . ] || exit 77
 set -C
 : >"$2" || exit 73
 set +C
@@ -30,7 +33,7 @@ keep_saying_working
 exec 3<&0 4>&1 8<"$2" 9<>"$2"
 # Marks it as being written, where that is possible.
 flock -n 9 2>/dev/null
-echo ready
+echo "ready $staging"
 sparse=
 dd if=/dev/null of=/dev/null conv=sparse 2>/dev/null && sparse=,sparse
 
