@@ -17,6 +17,9 @@ pub trait DiscoveryBackend: MarketBackend {
     /// What it is called in a refusal: `Cannot import app into OpenNebula marketplace`.
     const PLACE: &'static str;
 
+    /// What an operator looks at when the catalogue holds no app.
+    const WHEN_EMPTY: &'static str = "look at ENDPOINT";
+
     /// Tells `sink` of every app of the catalogue. What cannot be reported of a single entry costs that entry; everything else is
     /// an error, and the first app is told only when there can be no more of those: a partial list makes `oned` drop apps.
     ///
@@ -37,6 +40,32 @@ pub async fn collect<B: DiscoveryBackend>(backend: &B) -> Result<MonitorReport, 
     };
     backend.discover(&mut keep).await?;
     Ok(report)
+}
+
+/// Reads a catalogue on a thread of its own, so that signals are heard while it takes long; `read` is what tells of the apps.
+/// When this is dropped, `read` ends with the next app that it tells of.
+///
+/// # Errors
+/// Those of `read`, and what `sink` returns.
+pub async fn read_apart(
+    read: impl FnOnce(&mut Sink<'_>) -> Result<(), Error> + Send + 'static,
+    sink: &mut Sink<'_>,
+) -> Result<(), Error> {
+    const WAITING: usize = 64;
+    let (told, mut apps) = tokio::sync::mpsc::channel(WAITING);
+    let reading = tokio::task::spawn_blocking(move || {
+        let nobody = |_| Error::new(ErrorKind::Cancelled, "the catalogue", "nobody takes its apps any more");
+        read(&mut |app| told.blocking_send(app).map_err(nobody))
+    });
+    while let Some(app) = apps.recv().await {
+        sink(app)?;
+    }
+    reading.await.map_err(|error| Error::new(ErrorKind::Failed, "the catalogue", error.to_string()))?
+}
+
+/// What is said of a catalogue without apps: it may be right, and is hardly ever meant.
+pub(crate) fn empty<B: DiscoveryBackend>() -> String {
+    format!("the catalogue holds no app for this OpenNebula, which keeps those that it has; {}", B::WHEN_EMPTY)
 }
 
 /// What takes the apps.

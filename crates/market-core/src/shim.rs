@@ -307,7 +307,7 @@ async fn discover<B: DiscoveryBackend>(call: Call<MarketAction>, mut context: Co
     let mut printer = Printer::new(std::io::stdout().lock());
     context.stop.or(backend.discover(&mut |app| printer.app(&app))).await?;
     if printer.apps == 0 {
-        context.log.warn("the catalogue holds no app");
+        context.log.warn(discovery::empty::<B>());
     }
     printer.finish()
 }
@@ -372,6 +372,9 @@ impl Preview {
 async fn preview_apps<B: DiscoveryBackend>(preview: Preview, mut context: Context) -> Result<(), Error> {
     let backend = open::<B>(&preview.marketplace(B::MAD)?, &mut context).await?;
     let apps = context.stop.or(backend.monitor()).await?.apps;
+    if apps.is_empty() {
+        context.log.warn(discovery::empty::<B>());
+    }
     let text = if preview.json { discovery::json(&apps) } else { discovery::table(&apps) };
     print(text.as_bytes())
 }
