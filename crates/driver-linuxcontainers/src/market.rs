@@ -78,7 +78,7 @@ impl LinuxContainersMarket {
         };
         let json = Json::parse(index).ok_or_else(|| wrong("its index is no JSON"))?;
         let products = json.object().and_then(|index| index.get("products")?.object());
-        let products = products.ok_or_else(|| wrong("its index holds no products, or more than 200,000"))?;
+        let products = products.ok_or_else(|| wrong("its index holds no products, or more than 50,000"))?;
         let complaints = Complaints::new(&self.log);
         let mut found = Vec::new();
         let (mut is_any, mut is_one) = (false, false);

@@ -12,7 +12,7 @@ use std::fmt;
 use url::Url;
 
 /// The most members of an object, and items of an array, that are read.
-const MOST_ITEMS: usize = 200_000;
+const MOST_ITEMS: usize = 50_000;
 
 /// The largest entry of a catalogue that is read, in bytes.
 const MOST_ENTRY_BYTES: usize = 4 << 20;
@@ -41,13 +41,13 @@ impl<'a> Json<'a> {
     /// The items of the array that a member of a document's object is; all of the document is looked at once.
     ///
     /// # Errors
-    /// What it is not: JSON, or an object with such an array, or one of at most 200,000 items.
+    /// What it is not: JSON, or an object with such an array, or one of at most 50,000 items.
     pub fn list_in(document: &'a [u8], member: &'static str) -> Result<Vec<Self>, &'static str> {
         let mut reader = serde_json::Deserializer::from_slice(document);
         let found = reader.deserialize_map(ListIn(member)).and_then(|found| reader.end().map(|()| found));
         match found {
             Ok(Some(Items::Some(list))) => Ok(list),
-            Ok(Some(Items::TooMany)) => Err("holds more than 200,000 items"),
+            Ok(Some(Items::TooMany)) => Err("holds more than 50,000 items"),
             Ok(None) => Err("lacks a list that must be there"),
             Err(error) if error.is_data() => Err("is not of the form that it must have"),
             Err(_) => Err("is no JSON"),
@@ -74,7 +74,7 @@ impl<'a> Json<'a> {
         self.0.get().as_bytes().first() == Some(&byte)
     }
 
-    /// The members of an object, in their order; `None` of anything else, and of an object of more than 200,000.
+    /// The members of an object, in their order; `None` of anything else, and of an object of more than 50,000.
     pub fn object(self) -> Option<Object<'a>> {
         if !self.begins_with(b'{') {
             return None;
@@ -82,7 +82,7 @@ impl<'a> Json<'a> {
         serde_json::Deserializer::from_str(self.0.get()).deserialize_map(Members).ok()
     }
 
-    /// The items of an array; `None` of anything else, and of an array of more than 200,000.
+    /// The items of an array; `None` of anything else, and of an array of more than 50,000.
     pub fn list(self) -> Option<Vec<Self>> {
         if !self.begins_with(b'[') {
             return None;

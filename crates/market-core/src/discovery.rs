@@ -153,3 +153,53 @@ pub(crate) fn json(apps: &[AppTemplate]) -> String {
     };
     format!("{}\n", json!({ "apps": apps.iter().map(app).collect::<Vec<_>>() }))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test")]
+mod tests {
+    use super::*;
+    use crate::model::AppType;
+    use crate::stop::{StopReason, StopSwitch};
+
+    fn run<T>(work: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(work)
+    }
+
+    #[test]
+    fn a_signal_is_heard_while_a_catalogue_is_read() {
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let switch = StopSwitch::new();
+        let stop = switch.listen();
+        let read = move |_: &mut Sink<'_>| {
+            switch.stop(StopReason::Signal("SIGTERM"));
+            // Until the test is over.
+            let _ = ended.recv();
+            Ok(())
+        };
+        run(async {
+            let stopped = stop.or(read_apart(read, &mut |_| Ok(()))).await;
+            assert_eq!(stopped.unwrap_err().kind, ErrorKind::Cancelled);
+            drop(end);
+        });
+    }
+
+    #[test]
+    fn apps_come_in_order_and_a_failure_is_the_last_word() {
+        let read = |told: &mut Sink<'_>| {
+            for number in 0..200 {
+                told(AppTemplate::new(&format!("{number}"), AppType::Image).map_err(Error::from)?)?;
+            }
+            Err(Error::new(ErrorKind::Mismatch, "the catalogue", "ends"))
+        };
+        let mut names = Vec::new();
+        let mut keep = |app: AppTemplate| {
+            names.push(app.name().to_owned());
+            Ok(())
+        };
+        let outcome = run(read_apart(read, &mut keep));
+        assert_eq!(outcome.unwrap_err().kind, ErrorKind::Mismatch);
+        assert_eq!(names, (0..200).map(|number| number.to_string()).collect::<Vec<_>>());
+        let full = |_| Err(Error::new(ErrorKind::Failed, "standard output", "is closed"));
+        assert_eq!(run(read_apart(read, &mut { full })).unwrap_err().kind, ErrorKind::Failed);
+    }
+}
