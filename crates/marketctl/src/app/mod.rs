@@ -3,6 +3,7 @@
 mod build;
 mod description;
 mod entry;
+mod service;
 mod text;
 mod validate;
 mod xen;
