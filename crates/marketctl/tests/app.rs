@@ -591,3 +591,23 @@ fn a_document_that_is_no_yaml_is_told_by_its_line_and_column() {
         }
     }
 }
+
+#[test]
+fn what_multiplies_is_told_in_part() {
+    let wide: Vec<Value> = (0..15_000).map(|_| json!({})).collect();
+    let (code, text) = validated(&json!(wide));
+    assert!(code == Some(1) && text.contains(" more problems are not told\n15000 entries, "), "{}", text.len());
+    assert!(text.len() < 2 << 20, "{}", text.len());
+    let many: Vec<Value> = (0..20_001).map(|_| json!({})).collect();
+    assert_eq!(validated(&json!(many)).0, Some(2));
+    // A long name before each of many.
+    let inner: String = (0..10_000).map(|n| format!("\"k{n}\": 1,")).collect();
+    let mut long = entry(1, &"n".repeat(1 << 20));
+    long["opennebula_template"] = json!(format!("{{\"{}\": {{{inner}\"z\": 1}}}}", "N".repeat(1 << 20)));
+    let (code, text) = validated(&json!([long]));
+    assert!(code == Some(1) && text.len() < 8 << 20, "{}", text.len());
+    // Each entry names all the others.
+    let disks: Vec<String> = (0..2_000).map(|n| format!("app {n}")).collect();
+    let crowd: Vec<Value> = (0..100).map(|_| json!({"name": "a", "type": "VMTEMPLATE", "disks": disks})).collect();
+    assert_eq!(validated(&json!(crowd)).0, Some(1));
+}

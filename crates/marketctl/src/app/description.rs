@@ -193,6 +193,10 @@ impl Description {
         if let Some(name) = self.template.keys().find(of_ours) {
             return Err(format!("template.{name}: a template of this app gets its own"));
         }
+        const MOST: usize = 1_000;
+        if self.context.len() > MOST || self.template.len() > MOST {
+            return Err(format!("context and template have at most {MOST} names each"));
+        }
         once("context", self.context.keys())?;
         once("template", self.template.keys())?;
         self.check_for_entry()

@@ -51,7 +51,7 @@ fn all_roles(roles: &[Value], path: &str, apps: Option<&Map<String, Value>>, tel
             continue;
         };
         let name = name_of(role).unwrap_or_default();
-        let label = if name.is_empty() { format!("{path}.{number}") } else { format!("{path}.{name}") };
+        let label = if name.is_empty() { format!("{path}.{number}") } else { format!("{path}.{}", shown(&name)) };
         if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
             tell(Level::Error, &label, "has no name of letters, digits and _".to_owned());
         } else if !known.insert(name.clone()) {
@@ -98,6 +98,11 @@ fn one_role(role: &Map<String, Value>, path: &str, names: &BTreeSet<String>, tel
     }
 }
 
+/// As much of a name as tells it.
+fn shown(name: &str) -> String {
+    name.chars().take(64).collect()
+}
+
 /// A text in the template syntax: whether OpenNebula can read it, and whether it reads what its author means.
 fn template_text(text: &str, path: &str, tell: &mut Tell<'_>) {
     if let Err(failure) = Template::parse(text.as_bytes()) {
@@ -133,7 +138,7 @@ pub(super) fn inputs(inputs: &Value, path: &str, tell: &mut Tell<'_>) {
         return tell(Level::Error, path, "is no map of names to inputs".to_owned());
     };
     for (name, input) in inputs {
-        let path = format!("{path}.{name}");
+        let path = format!("{path}.{}", shown(name));
         let Some(input) = input.as_str() else {
             tell(Level::Error, &path, "is no text like \"O|text|description\"".to_owned());
             continue;

@@ -35,9 +35,16 @@ struct Problem {
 
 type Object = Map<String, Value>;
 
+/// The most entries that are looked at together: a hundred times what there is.
+const MOST_ENTRIES: usize = 20_000;
+
+/// The most problems that are told, and the most characters that are said about each.
+const MOST_PROBLEMS: usize = 5_000;
+const MOST_CHARACTERS: usize = 400;
+
 struct Entry {
     file: String,
-    /// Its name, or its place in the file.
+    /// Its name, or its place in the file, as it is told.
     label: String,
     id: Option<String>,
     object: Object,
@@ -47,7 +54,7 @@ struct Entry {
 
 pub(super) fn validate(files: &[PathBuf], format: Format) -> Result<bool, Error> {
     let mut entries = Vec::new();
-    let mut problems = Problems(Vec::new());
+    let mut problems = Problems::default();
     for file in files {
         read(file, &mut entries, &mut problems)?;
     }
@@ -55,7 +62,7 @@ pub(super) fn validate(files: &[PathBuf], format: Format) -> Result<bool, Error>
         problems.look_at(entry);
     }
     problems.across(&entries);
-    let Problems(mut problems) = problems;
+    let Problems { found: mut problems, untold } = problems;
     problems.sort_by(|one, other| (&one.file, &one.entry, one.level).cmp(&(&other.file, &other.entry, other.level)));
     let errors = problems.iter().filter(|problem| problem.level == Level::Error).count();
     let text = match format {
@@ -68,12 +75,15 @@ pub(super) fn validate(files: &[PathBuf], format: Format) -> Result<bool, Error>
                 text.push('\n');
             }
             let warnings = problems.len() - errors;
+            if untold > 0 {
+                text.push_str(&format!("ERROR {untold} more problems are not told\n"));
+            }
             text.push_str(&format!("{} entries, {errors} errors, {warnings} warnings\n", entries.len()));
             text
         }
     };
     print(text.as_bytes())?;
-    Ok(errors == 0)
+    Ok(errors == 0 && untold == 0)
 }
 
 fn read(path: &Path, entries: &mut Vec<Entry>, problems: &mut Problems) -> Result<(), Error> {
@@ -94,12 +104,15 @@ fn read(path: &Path, entries: &mut Vec<Entry>, problems: &mut Problems) -> Resul
         },
         _ => return Err(malformed("holds no entries".to_owned())),
     };
+    if entries.len() + list.len() > MOST_ENTRIES {
+        return Err(malformed(format!("brings more than {MOST_ENTRIES} entries together")));
+    }
     for (item, number) in list.into_iter().zip(1..) {
         let Value::Object(object) = item else {
             problems.add(Level::Error, &file, &format!("entry {number}"), "", "is no object");
             continue;
         };
-        let label = object.get("name").and_then(Value::as_str).map_or_else(|| format!("entry {number}"), str::to_owned);
+        let label = object.get("name").and_then(Value::as_str).map_or_else(|| format!("entry {number}"), cut);
         let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
         let named = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).filter(|stem| is_uuid(stem));
         let id = match is_yaml {
@@ -137,12 +150,25 @@ fn yaml_cause(error: &serde_saphyr::Error) -> String {
     }
 }
 
-struct Problems(Vec<Problem>);
+#[derive(Default)]
+struct Problems {
+    found: Vec<Problem>,
+    /// How many there are besides.
+    untold: usize,
+}
+
+fn cut(text: &str) -> String {
+    text.chars().take(MOST_CHARACTERS).collect()
+}
 
 impl Problems {
     fn add(&mut self, level: Level, file: &str, entry: &str, field: &str, problem: impl Into<String>) {
-        let (file, entry, field) = (file.to_owned(), entry.to_owned(), field.to_owned());
-        self.0.push(Problem { level, file, entry, field, problem: problem.into() });
+        if self.found.len() == MOST_PROBLEMS {
+            self.untold += 1;
+            return;
+        }
+        let (file, entry, field, problem) = (file.to_owned(), cut(entry), cut(field), cut(&problem.into()));
+        self.found.push(Problem { level, file, entry, field, problem });
     }
 
     fn error(&mut self, entry: &Entry, field: &str, problem: impl Into<String>) {
@@ -301,7 +327,7 @@ impl Problems {
                     if !begins || !bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
                         self.error(entry, path, format!("{key:?} is no name of an attribute"));
                     }
-                    self.leaves(entry, &format!("{path}.{key}"), value, depth + 1);
+                    self.leaves(entry, &cut(&format!("{path}.{}", cut(key))), value, depth + 1);
                 }
             }
             Value::Array(items) if depth == 1 && items.iter().all(Value::is_object) => {
@@ -408,22 +434,23 @@ impl Problems {
             {
                 self.error(entry, entry.id_field(), format!("is that of {:?} in {} too", other.label, other.file));
             }
-            for series in entry.series() {
-                if let Some(other) = names.insert((series.clone(), &entry.label), entry)
+            for series in entry.series().into_iter().filter(|_| !entry.name().is_empty()) {
+                if let Some(other) = names.insert((series.clone(), entry.name()), entry)
                     && !std::ptr::eq(other, entry)
                 {
                     self.error(entry, "name", format!("is another entry's too in the series {series}"));
                 }
             }
         }
+        let known: BTreeSet<&str> = entries.iter().map(Entry::name).collect();
         for entry in entries {
             for (field, wanted) in entry.references() {
-                if wanted == entry.label {
+                if wanted == entry.name() {
                     self.error(entry, field, "names the entry itself");
                 }
                 let is_there = |series: &String| names.contains_key(&(series.clone(), wanted));
                 let missing: Vec<String> = entry.series().into_iter().filter(|series| !is_there(series)).collect();
-                if entries.iter().all(|entry| entry.label != wanted) {
+                if !known.contains(wanted) {
                     self.error(entry, field, format!("names {wanted:?}, which none of the files has"));
                 } else if !missing.is_empty() {
                     let series = missing.join(", ");
@@ -443,6 +470,11 @@ fn has_bare_quote(text: &str) -> bool {
 impl Entry {
     fn text(&self, field: &str) -> Option<&str> {
         self.object.get(field).and_then(Value::as_str)
+    }
+
+    /// Its name; nothing, when it has none.
+    fn name(&self) -> &str {
+        self.text("name").unwrap_or_default()
     }
 
     /// Where its id stands.
