@@ -1,16 +1,19 @@
 //! The attributes of the marketplace's template.
 
-use market_core::catalogue::server;
+use market_core::catalogue::{NamePrefix, Server};
 use market_core::error::Error;
 use serde::Deserialize;
 
 /// What the driver reads (docs/public-marketplaces.md).
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Deserialize)]
 pub struct LinuxContainersConfig {
     /// The URL of the server.
     pub endpoint: Option<String>,
     /// The same, as the web interface writes it.
     pub base_url: Option<String>,
+    /// What the names of its apps begin with.
+    #[serde(default)]
+    pub app_name_prefix: NamePrefix,
     /// The size of the images that are made, in MiB.
     pub image_size_mb: Option<u32>,
     /// Their file system: ext4 or xfs.
@@ -30,9 +33,10 @@ pub struct LinuxContainersConfig {
 }
 
 /// The same with every default in its place.
+#[derive(Clone)]
 pub(crate) struct Settings {
-    /// With a slash at its end.
-    pub(crate) endpoint: String,
+    pub(crate) server: Server,
+    pub(crate) prefix: NamePrefix,
     pub(crate) size_mib: u32,
     pub(crate) filesystem: &'static str,
     pub(crate) format: &'static str,
@@ -60,7 +64,8 @@ impl LinuxContainersConfig {
             return Err(Error::config("CPU", "is no share of a processor"));
         }
         Ok(Settings {
-            endpoint: checked(endpoint)?,
+            server: checked(Server::parse(endpoint).map_err(|cause| Error::config("ENDPOINT", cause))?)?,
+            prefix: self.app_name_prefix.clone(),
             size_mib: positive("IMAGE_SIZE_MB", self.image_size_mb.unwrap_or(2_048))?,
             filesystem: one_of("FILESYSTEM", self.filesystem.as_deref(), &["ext4", "xfs"])?,
             format: one_of("FORMAT", self.format.as_deref(), &["raw", "qcow2"])?,
@@ -73,11 +78,12 @@ impl LinuxContainersConfig {
     }
 }
 
-/// A URL that can stand in a SOURCE, with one slash at its end.
-pub(crate) fn checked(endpoint: &str) -> Result<String, Error> {
-    let plain = |url: &String| url.bytes().all(|b| b.is_ascii_graphic() && !b"?#\"'\\`$".contains(&b));
-    let url = server(endpoint).filter(plain);
-    url.ok_or_else(|| Error::config("ENDPOINT", "is no http:// or https:// URL of a server"))
+/// A server whose URL can stand in a SOURCE, which a shell script of OpenNebula takes apart.
+pub(crate) fn checked(server: Server) -> Result<Server, Error> {
+    if server.as_str().bytes().all(|b| b.is_ascii_graphic() && !b"?#\"'\\`$&;|<>(){}*!".contains(&b)) {
+        return Ok(server);
+    }
+    Err(Error::config("ENDPOINT", "leads to a URL with a character that means something to a shell"))
 }
 
 fn one_of(name: &str, given: Option<&str>, known: &[&'static str]) -> Result<&'static str, Error> {

@@ -2,7 +2,7 @@
 
 use crate::config::Settings;
 use chrono::NaiveDateTime;
-use market_core::catalogue::{Json, valid_name};
+use market_core::catalogue::{Json, Server};
 use market_core::encoding::encode;
 use market_core::model::AppType;
 use market_core::report::{AppTemplate, ReportError};
@@ -45,8 +45,9 @@ impl Image {
         if variant != "default" || (settings.skip_untested && !TESTED.contains(&distro)) {
             return Ok(None);
         }
-        let name = valid_name(&format!("{distro}_{release}{suffix}")).ok_or("no name can be made of its own")?;
-        let product = product.object().ok_or("it is no object")?;
+        let name = settings.prefix.name(&format!("{distro}_{release}{suffix}"));
+        let name = name.ok_or("no name can be made of its own")?;
+        let product = product.entry()?;
         let versions = product.get("versions").and_then(Json::object).ok_or("it has no versions")?;
         // In no order that could be trusted, and some lack their image.
         let builds = versions.iter().filter_map(|(version, build)| {
@@ -73,12 +74,16 @@ impl Image {
     }
 
     /// The app's template, its attributes in the order of the stock driver.
-    pub(crate) fn render(&self, settings: &Settings) -> Result<AppTemplate, ReportError> {
-        let Settings { endpoint, size_mib, filesystem, format, .. } = settings;
-        let link = format!("{endpoint}{}", self.path);
+    pub(crate) fn render(&self, images: &Server, settings: &Settings) -> Result<AppTemplate, String> {
+        let link = images.below(&self.path).ok_or("the path of its image leads elsewhere")?;
+        self.app(images.as_str(), &link, settings).map_err(|error| error.to_string())
+    }
+
+    fn app(&self, publisher: &str, link: &str, settings: &Settings) -> Result<AppTemplate, ReportError> {
+        let Settings { size_mib, filesystem, format, .. } = settings;
         let mut app = AppTemplate::new(&self.name, AppType::Image)?;
         app.single("SIZE", &size_mib.to_string())?;
-        app.single("PUBLISHER", endpoint)?;
+        app.single("PUBLISHER", publisher)?;
         app.single("FORMAT", format)?;
         app.single("REGTIME", &self.built.to_string())?;
         app.single("SOURCE", &format!("lxd://{link}?size={size_mib}&filesystem={filesystem}&format={format}"))?;
@@ -87,8 +92,8 @@ impl Image {
         app.single("ORIGIN_ID", "-1")?;
         app.single("VERSION", "1.0")?;
         app.single("TYPE", "IMAGE")?;
-        app.single("DESCRIPTION", &format!("Downloaded from {endpoint}"))?;
-        app.single("LINK", &link)?;
+        app.single("DESCRIPTION", &format!("Downloaded from {publisher}"))?;
+        app.single("LINK", link)?;
         app.single("ARCHITECTURE", self.architecture)?;
         app.single("HYPERVISOR", "lxc")?;
         app.single("APPTEMPLATE64", &encode(b"DRIVER=\"raw\"\n"))?;

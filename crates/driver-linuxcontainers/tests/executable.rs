@@ -170,23 +170,83 @@ fn the_md5_changes_exactly_when_the_build_or_the_options_do() {
     }
 }
 
+/// A server whose index is elsewhere.
+fn redirecting(to: String) -> HttpServer {
+    HttpServer::start(move |_, _| Reply::status(301).header("Location", to.clone()))
+}
+
 #[test]
-fn a_redirect_of_the_endpoint_is_where_the_images_are() {
+fn the_images_are_where_redirects_of_the_index_lead() {
     let target = served(index());
-    let to = target.url("/mirror/streams/v1/images.json");
-    let server = HttpServer::start(move |_, _| Reply::status(301).header("Location", to.clone()));
-    let found = apps(&market(&server, &[]));
-    assert!(
-        found[0].source.as_str().starts_with(&format!("lxd://{}images/", target.url("/mirror/"))),
-        "{:?}",
-        found[0].source.as_str()
+    for (to, images) in [
+        ("/mirror/streams/v1/images.json", "/mirror/images/"),
+        ("/mirror/streams/v1/images.json?token=hunter2#x", "/mirror/images/"),
+        ("/lxc-images/meta/simplestreams/v1/images.json", "/lxc-images/images/"),
+        ("/meta/simplestreams/v1/images.json", "/images/"),
+        ("/a/../b/./streams/v1/images.json", "/b/images/"),
+    ] {
+        let to = target.url(to).replace("http://", "http://me:hunter2@");
+        let server = redirecting(to.clone());
+        let dump = market(&server, &[]);
+        let output = call(&["monitor", "-"], &dump.monitor());
+        assert!(output.status.success(), "{}", stderr(&output));
+        let apps = MonitorReport::read(&output.stdout).unwrap().1;
+        assert!(apps[0].source.as_str().starts_with(&format!("lxd://{}", target.url(images))), "{to}: {:?}", apps[0]);
+        assert!(!format!("{apps:?}{}", stderr(&output)).contains("hunter2"), "{apps:?}");
+    }
+}
+
+#[test]
+fn a_redirect_that_says_nothing_of_the_images_leaves_them_at_the_endpoint() {
+    for to in ["/lists/images.json", "/mystreams/v1/images.json", "/list?of=streams/v1/images.json"] {
+        let server = HttpServer::start(move |request, _| {
+            if request.path.ends_with("/streams/v1/images.json") && !request.path.contains("mystreams") {
+                return Reply::status(302).header("Location", to);
+            }
+            Reply::bytes(index().to_string().into_bytes())
+        });
+        let endpoint = server.url("/tree/").replace("http://", "http://me:hunter2@");
+        let found = apps(&Dump::of_market(&[("ENDPOINT", endpoint.as_str())]));
+        assert!(
+            found[0].source.as_str().starts_with(&format!("lxd://{}images/", server.url("/tree/"))),
+            "{to}: {found:?}"
+        );
+        assert!(!format!("{found:?}").contains("hunter2"));
+    }
+}
+
+#[test]
+fn a_path_that_leads_elsewhere_costs_its_product() {
+    let mut wrong = index();
+    for (product, path) in
+        [("alpine:3.22:amd64:default", "images/%2e%2e/%2e%2e/etc/passwd"), ("oracle:9:amd64:default", "x/%2E%2e/../a")]
+    {
+        wrong["products"][product] = json!({"versions": {"20261122_07:42": build(path, "x")}});
+    }
+    // Neither another scheme nor another host.
+    wrong["products"]["ubuntu:noble:amd64:default"] =
+        json!({"versions": {"20261122_07:42": build("http://evil/x", "x")}});
+    wrong["products"]["fedora:43:amd64:default"] = json!({"versions": {"20261122_07:42": build("//evil/x", "x")}});
+    let server = served(wrong);
+    let dump = Dump::of_market(&[("ENDPOINT", server.url("/tree").as_str()), ("APP_NAME_PREFIX", "lxc.")]);
+    let found = apps(&dump);
+    assert_eq!(
+        found.iter().map(|app| app.name.as_str()).collect::<Vec<_>>(),
+        ["lxc.debian_trixie (aarch64)", "lxc.fedora_43", "lxc.ubuntu_noble"]
     );
+    for app in &found {
+        assert!(app.source.as_str().starts_with(&format!("lxd://{}", server.url("/tree/"))), "{app:?}");
+    }
 }
 
 #[test]
 fn what_is_no_index_prints_nothing() {
-    for (body, expected) in [("", "no JSON"), ("[]", "holds no products"), ("{\"products\": []}", "holds no products")]
-    {
+    for (body, expected) in [
+        ("", "no JSON"),
+        ("[]", "holds no products"),
+        ("{\"products\": []}", "holds no products"),
+        ("{\"products\": {\"index.html\": {}, \"debian:b:amd64:default\": 7}}", "holds no product that is one"),
+    ] {
         let server = HttpServer::start(move |_, _| Reply::bytes(body.as_bytes().to_vec()));
         let line = failure(&call(&["monitor", "-"], &market(&server, &[]).monitor()), 9);
         assert!(line.contains(expected), "{line}");
@@ -196,4 +256,7 @@ fn what_is_no_index_prints_nothing() {
     let server = served(index());
     let table = call(&["--dry-run", &market(&server, &[]).monitor()], "");
     assert!(String::from_utf8_lossy(&table.stdout).ends_with("2 app(s)\n"), "{}", stderr(&table));
+    let server = served(json!({"products": {}}));
+    let empty = call(&["monitor", "-"], &market(&server, &[]).monitor());
+    assert!(empty.status.success() && stderr(&empty).contains("SKIP_UNTESTED"), "{}", stderr(&empty));
 }

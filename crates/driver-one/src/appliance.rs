@@ -1,9 +1,8 @@
 //! An entry of the catalogue, and the app that it becomes.
 
 use crate::vm_template::{self, App};
-use market_core::catalogue::{Json, Object, valid_name, value};
+use market_core::catalogue::{Complaints, Json, NamePrefix, Object, Server, value};
 use market_core::encoding::encode;
-use market_core::log::Log;
 use market_core::model::{AppType, MiB};
 use market_core::report::{AppTemplate, ReportError};
 use market_core::template::{Rules, Writer};
@@ -20,9 +19,17 @@ pub(crate) struct Appliance<'a> {
     object: Object<'a>,
 }
 
+/// What an app is made with, beside its entry.
+pub(crate) struct Rendering<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) server: &'a Server,
+    pub(crate) prefix: &'a NamePrefix,
+    pub(crate) complaints: &'a Complaints<'a>,
+}
+
 /// Why an entry becomes no app.
 pub(crate) enum Skipped {
-    OtherType(String),
+    OtherType,
     Refused(ReportError),
 }
 
@@ -35,7 +42,7 @@ impl From<ReportError> for Skipped {
 impl<'a> Appliance<'a> {
     /// Looks at an entry; what is wrong with it otherwise.
     pub(crate) fn read(json: Json<'a>) -> Result<Self, &'static str> {
-        let object = json.object().ok_or("it is no object")?;
+        let object = json.entry()?;
         let id = object.get("_id").and_then(|id| id.object()?.text("$oid"));
         let id = id.ok_or("it has no _id")?.into_owned();
         // It becomes a part of URLs.
@@ -49,19 +56,20 @@ impl<'a> Appliance<'a> {
     }
 
     /// The app's template, its attributes in the order of the stock driver.
-    pub(crate) fn render(&self, name: &str, endpoint: &str, log: &Log) -> Result<AppTemplate, Skipped> {
+    pub(crate) fn render(&self, rendering: &Rendering<'_>) -> Result<AppTemplate, Skipped> {
+        let Rendering { name, server, complaints, .. } = *rendering;
         let object = &self.object;
         let kind = object.text("type").unwrap_or(Cow::Borrowed("IMAGE"));
         let app_type = match AppType::from_word(&kind) {
             app_type @ (AppType::Image | AppType::VmTemplate | AppType::ServiceTemplate) => app_type,
-            _ => return Err(Skipped::OtherType(kind.chars().take(40).collect())),
+            _ => return Err(Skipped::OtherType),
         };
-        let link = format!("{endpoint}appliance/{}", self.id);
+        let link = format!("{}appliance/{}", server.as_str(), self.id);
         let tags = object.get("tags").and_then(Json::list).unwrap_or_default();
         let tags = tags.iter().filter_map(|tag| tag.text()).collect::<Vec<_>>().join(", ");
-        let architecture = architecture(object.text("os-arch"));
-        let hypervisor = hypervisor(object.text("hypervisor"));
-        let mut app = Fields { template: AppTemplate::new(name, app_type)?, id: &self.id, log };
+        let architecture = value(&architecture(object.text("os-arch"))).into_owned();
+        let hypervisor = value(&hypervisor(object.text("hypervisor"))).into_owned();
+        let mut app = Fields { template: AppTemplate::new(name, app_type)?, id: &self.id, rendering };
         app.set("SOURCE", Some(format!("{link}/download/0")));
         app.set("IMPORT_ID", Some(&self.id));
         app.set("ORIGIN_ID", Some("-1"));
@@ -75,7 +83,7 @@ impl<'a> Appliance<'a> {
         app.set("LINK", Some(&link));
         app.set("ARCHITECTURE", Some(&architecture));
         app.set("HYPERVISOR", Some(&hypervisor));
-        let vm = App { id: &self.id, architecture: &architecture, hypervisor: &hypervisor, log };
+        let vm = App { id: &self.id, architecture: &architecture, hypervisor: &hypervisor, complaints };
         match app_type {
             AppType::Image => app.image(object, &vm),
             AppType::VmTemplate => app.vm_template(object, &vm),
@@ -106,7 +114,7 @@ fn hypervisor(of: Option<Cow<'_, str>>) -> String {
 struct Fields<'a> {
     template: AppTemplate,
     id: &'a str,
-    log: &'a Log,
+    rendering: &'a Rendering<'a>,
 }
 
 impl Fields<'_> {
@@ -128,17 +136,18 @@ impl Fields<'_> {
     }
 
     fn left_out(&self, name: &str, why: &dyn std::fmt::Display) {
-        self.log.warn(format_args!("appliance {}: {name} is left out: {why}", self.id));
+        self.rendering.complaints.warn(format_args!("appliance {}: {name} is left out: {why}", self.id));
     }
 
-    /// A digest, when it is one.
-    fn digest(&mut self, name: &str, digits: usize, text: Option<Cow<'_, str>>) {
-        let Some(text) = text else { return };
-        if text.len() == digits && text.bytes().all(|b| b.is_ascii_hexdigit()) {
-            self.set(name, Some(text));
-        } else {
-            self.left_out(name, &format_args!("it has not {digits} hexadecimal digits"));
+    /// A digest, when it is one; it is returned as it was set.
+    fn digest(&mut self, name: &str, digits: usize, text: Option<Cow<'_, str>>) -> Option<String> {
+        let digest = text?.trim().to_ascii_lowercase();
+        if digest.len() == digits && digest.bytes().all(|b| b.is_ascii_hexdigit()) {
+            self.set(name, Some(&digest));
+            return Some(digest);
         }
+        self.left_out(name, &format_args!("it has not {digits} hexadecimal digits"));
+        None
     }
 
     fn image(&mut self, object: &Object<'_>, vm: &App<'_>) {
@@ -149,10 +158,13 @@ impl Fields<'_> {
         self.set("SIZE", Some(MiB::containing(bytes).0.to_string()));
         let checksum = file.get("checksum").and_then(Json::object).unwrap_or_default();
         self.digest("MD5", 32, file.text("md5").or_else(|| checksum.text("md5")));
-        self.digest("SHA256", 64, checksum.text("sha256"));
+        let sha256 = self.digest("SHA256", 64, checksum.text("sha256"));
         let mut image = Writer::new(Rules::Oned);
-        for (attribute, member) in [("DEV_PREFIX", "dev_prefix"), ("TYPE", "type")] {
-            if let Some(text) = file.text(member)
+        // It is what an export makes the image's own template of: there, SHA256 reaches the datastore's cp.
+        let attributes =
+            [("DEV_PREFIX", file.text("dev_prefix")), ("TYPE", file.text("type")), ("SHA256", sha256.map(Cow::Owned))];
+        for (attribute, text) in attributes {
+            if let Some(text) = text
                 && let Err(error) = image.single(attribute, &*value(&text))
             {
                 self.left_out(attribute, &error);
@@ -167,8 +179,8 @@ impl Fields<'_> {
     fn vm_template(&mut self, object: &Object<'_>, vm: &App<'_>) {
         self.set("SIZE", Some("0"));
         let disks = object.get("disks").and_then(Json::list).unwrap_or_default();
-        for (index, disk) in disks.iter().enumerate() {
-            if let Some(app) = disk.text().and_then(|name| valid_name(&name)) {
+        for (index, disk) in self.parts("disks", &disks).iter().enumerate() {
+            if let Some(app) = disk.text().and_then(|name| self.rendering.prefix.name(&name)) {
                 let name = disk_name(self.id, index);
                 self.vector("DISK", &[("NAME", &name), ("APP", &app)]);
             }
@@ -181,8 +193,9 @@ impl Fields<'_> {
     fn service(&mut self, object: &Object<'_>) {
         self.set("SIZE", Some("0"));
         let roles = object.get("roles").and_then(Json::object).unwrap_or_default();
-        for (role, app) in roles.iter() {
-            if let Some(app) = app.text().and_then(|name| valid_name(&name)) {
+        let roles: Vec<_> = roles.iter().collect();
+        for (role, app) in self.parts("roles", &roles) {
+            if let Some(app) = app.text().and_then(|name| self.rendering.prefix.name(&name)) {
                 self.vector("ROLE", &[("NAME", &value(role)), ("APP", &app)]);
             }
         }
@@ -192,6 +205,15 @@ impl Fields<'_> {
                 .unwrap_or_else(|| Cow::Borrowed(if template.object().is_some() { template.raw() } else { "" }));
             self.encoded("APPTEMPLATE64", text.as_bytes());
         }
+    }
+
+    /// The apps that this one is made of: as many as anybody uses.
+    fn parts<'p, T>(&self, name: &str, parts: &'p [T]) -> &'p [T] {
+        const MOST: usize = 1_000;
+        if parts.len() > MOST {
+            self.left_out(name, &format_args!("it has {} items; the first {MOST} are taken", parts.len()));
+        }
+        &parts[..parts.len().min(MOST)]
     }
 
     fn encoded(&mut self, name: &str, text: &[u8]) {

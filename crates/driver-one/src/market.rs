@@ -1,14 +1,14 @@
 //! The backend: one request for the catalogue, one app after the other from it.
 
-use crate::appliance::{Appliance, Skipped};
+use crate::appliance::{Appliance, Rendering, Skipped};
 use market_core::backend::{Context, MarketBackend};
-use market_core::catalogue::{Entry, Json, server, unique_names, valid_name};
-use market_core::discovery::{DiscoveryBackend, Sink, collect};
+use market_core::catalogue::{Complaints, Entry, Json, NamePrefix, Server, unique_names};
+use market_core::discovery::{DiscoveryBackend, Sink, collect, read_apart};
 use market_core::error::{Error, ErrorKind};
 use market_core::log::Log;
 use market_core::report::MonitorReport;
 use market_core::shim::remotes;
-use market_core::transfer::{Document, Options, shown};
+use market_core::transfer::{Document, Options};
 use serde::Deserialize;
 use std::collections::HashSet;
 
@@ -22,16 +22,20 @@ const MAX_CATALOGUE_BYTES: u64 = 64 << 20;
 const NO_VERSION: &str = "7.4";
 
 /// The attributes of the marketplace's template.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 pub struct OneConfig {
     /// The URL of the marketplace, with or without a slash at its end.
     pub endpoint: Option<String>,
+    /// What the names of its apps begin with.
+    #[serde(default)]
+    pub app_name_prefix: NamePrefix,
 }
 
 /// A public OpenNebula marketplace.
+#[derive(Clone)]
 pub struct OneMarket {
-    /// With a slash at its end.
-    endpoint: String,
+    server: Server,
+    prefix: NamePrefix,
     options: Options,
     log: Log,
 }
@@ -45,11 +49,9 @@ impl MarketBackend for OneMarket {
 
     async fn open(config: OneConfig, context: &Context) -> Result<Self, Error> {
         let endpoint = config.endpoint.as_deref().map(str::trim).filter(|text| !text.is_empty()).unwrap_or(ENDPOINT);
-        let endpoint = server(endpoint).filter(|url| !url.contains(['?', '#', '"', ' ']));
-        let endpoint =
-            endpoint.ok_or_else(|| Error::config("ENDPOINT", "is no http:// or https:// URL of a marketplace"))?;
+        let server = Server::parse(endpoint).map_err(|cause| Error::config("ENDPOINT", cause))?;
         let options = Options { user_agent: user_agent(&context.log), ..context.options.clone() };
-        Ok(Self { endpoint, options, log: context.log.clone() })
+        Ok(Self { server, prefix: config.app_name_prefix, options, log: context.log.clone() })
     }
 
     async fn monitor(&self) -> Result<MonitorReport, Error> {
@@ -79,10 +81,13 @@ fn user_agent(log: &Log) -> String {
 impl DiscoveryBackend for OneMarket {
     const PLACE: &'static str = "OpenNebula marketplace";
 
+    const WHEN_EMPTY: &'static str =
+        "look at ENDPOINT, and at the VERSION in the remotes directory, by which the server chooses";
+
     async fn discover(&self, sink: &mut Sink<'_>) -> Result<(), Error> {
-        let url = format!("{}appliance", self.endpoint);
-        let catalogue = Document::fetch(&url, MAX_CATALOGUE_BYTES, &self.options).await?;
-        self.report(&catalogue.bytes, sink)
+        let catalogue = Document::fetch(&self.server.request("appliance"), MAX_CATALOGUE_BYTES, &self.options).await?;
+        let market = self.clone();
+        read_apart(move |sink| market.report(&catalogue.bytes, sink), sink).await
     }
 }
 
@@ -93,39 +98,34 @@ impl OneMarket {
     /// When it is none, and what `sink` returns.
     pub fn report(&self, catalogue: &[u8], sink: &mut Sink<'_>) -> Result<(), Error> {
         let wrong = |cause: &str| {
-            let error = Error::new(ErrorKind::Mismatch, shown(&self.endpoint), cause);
+            let error = Error::new(ErrorKind::Mismatch, self.server.as_str(), cause);
             error.remedy("nothing was reported; check ENDPOINT, or try again later")
         };
         let entries = Json::list_in(catalogue, "appliances");
         let entries = entries.map_err(|cause| wrong(&format!("its list of appliances {cause}")))?;
-        for (appliance, name) in self.named(&entries) {
-            match appliance.render(&name, &self.endpoint, &self.log) {
+        let complaints = Complaints::new(&self.log);
+        let appliances = appliances(&entries, &complaints);
+        if appliances.is_empty() && !entries.is_empty() {
+            return Err(wrong("its list of appliances holds none"));
+        }
+        for (appliance, name) in self.named(appliances, &complaints) {
+            let rendering =
+                Rendering { name: &name, server: &self.server, prefix: &self.prefix, complaints: &complaints };
+            match appliance.render(&rendering) {
                 Ok(app) => sink(app)?,
-                Err(Skipped::OtherType(kind)) => {
-                    self.log.debug(format_args!("appliance {} is skipped: it is of the type {kind}", appliance.id));
-                }
+                // What other releases, or the web site, make of it is none of a healthy monitor's words.
+                Err(Skipped::OtherType) => {}
                 Err(Skipped::Refused(error)) => {
-                    self.log.warn(format_args!("appliance {} is skipped: {error}", appliance.id));
+                    complaints.warn(format_args!("appliance {} is skipped: {error}", appliance.id));
                 }
             }
         }
         Ok(())
     }
 
-    /// The entries that can be reported, each with a name of its own.
-    fn named<'a>(&self, entries: &[Json<'a>]) -> Vec<(Appliance<'a>, String)> {
-        let mut ids = HashSet::new();
-        let mut appliances = Vec::with_capacity(entries.len());
-        for (index, entry) in entries.iter().enumerate() {
-            match Appliance::read(*entry) {
-                Ok(appliance) if !ids.insert(appliance.id.clone()) => {
-                    self.log.warn(format_args!("appliance {} is skipped: another one has its _id", appliance.id));
-                }
-                Ok(appliance) => appliances.push(appliance),
-                Err(cause) => self.log.warn(format_args!("appliance number {} is skipped: {cause}", index + 1)),
-            }
-        }
-        let valid: Vec<Option<String>> = appliances.iter().map(|appliance| valid_name(&appliance.name)).collect();
+    /// Those that can be reported, each with a name of its own.
+    fn named<'a>(&self, appliances: Vec<Appliance<'a>>, complaints: &Complaints<'_>) -> Vec<(Appliance<'a>, String)> {
+        let valid: Vec<Option<String>> = appliances.iter().map(|appliance| self.prefix.name(&appliance.name)).collect();
         let entries: Vec<Entry<'_>> = appliances
             .iter()
             .zip(&valid)
@@ -140,17 +140,27 @@ impl OneMarket {
         let mut named = Vec::with_capacity(appliances.len());
         for ((appliance, valid), name) in appliances.into_iter().zip(valid).zip(names) {
             match valid.and(name) {
-                Some(name) => {
-                    if name != appliance.name {
-                        self.log.info(format_args!("appliance {} is reported as \"{name}\"", appliance.id));
-                    }
-                    named.push((appliance, name));
-                }
-                None => {
-                    self.log.warn(format_args!("appliance {} is skipped: no name can be made of its own", appliance.id))
-                }
+                Some(name) => named.push((appliance, name)),
+                None => complaints
+                    .warn(format_args!("appliance {} is skipped: no name can be made of its own", appliance.id)),
             }
         }
         named
     }
+}
+
+/// The entries that are appliances, each id once.
+fn appliances<'a>(entries: &[Json<'a>], complaints: &Complaints<'_>) -> Vec<Appliance<'a>> {
+    let mut ids = HashSet::new();
+    let mut appliances = Vec::with_capacity(entries.len());
+    for (entry, number) in entries.iter().zip(1..) {
+        match Appliance::read(*entry) {
+            Ok(appliance) if !ids.insert(appliance.id.clone()) => {
+                complaints.warn(format_args!("appliance {} is skipped: another one has its _id", appliance.id));
+            }
+            Ok(appliance) => appliances.push(appliance),
+            Err(cause) => complaints.warn(format_args!("appliance number {number} is skipped: {cause}")),
+        }
+    }
+    appliances
 }

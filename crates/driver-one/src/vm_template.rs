@@ -1,16 +1,19 @@
 //! The VM template of an appliance: what its publisher wrote as JSON, in the template syntax, with where it may run.
 
-use market_core::catalogue::{Json, Object, value};
-use market_core::log::Log;
+use market_core::catalogue::{Complaints, Json, Object, value};
 use market_core::template::{Rules, Writer};
 use std::borrow::Cow;
+use std::collections::HashSet;
+
+/// The largest template that is made: an attribute's name may stand before every item of a long array.
+const MOST_BYTES: usize = 4 << 20;
 
 /// What the template is completed with.
 pub(crate) struct App<'a> {
     pub(crate) id: &'a str,
     pub(crate) architecture: &'a str,
     pub(crate) hypervisor: &'a str,
-    pub(crate) log: &'a Log,
+    pub(crate) complaints: &'a Complaints<'a>,
 }
 
 /// A virtual machine of ARM needs these to start.
@@ -24,10 +27,11 @@ const ARM_OS: [(&str, &str); 4] = [
 /// The template; `None` when the appliance has none, or what it has is no JSON object.
 pub(crate) fn of(object: &Object<'_>, app: &App<'_>) -> Option<Vec<u8>> {
     let given = object.get("opennebula_template")?;
-    let text = given.text().unwrap_or(Cow::Borrowed(given.raw()));
-    let Some(template) = Json::parse_str(&text).and_then(Json::object) else {
+    let Some(written) = unquoted(given) else { return None };
+    let Some(template) = Json::parse_str(&written).and_then(Json::object) else {
         if given.raw() != "null" && given.raw() != "\"\"" {
-            app.log.warn(format_args!("appliance {}: opennebula_template is left out: it is no JSON object", app.id));
+            app.complaints
+                .warn(format_args!("appliance {}: opennebula_template is left out: it is no JSON object", app.id));
         }
         return None;
     };
@@ -38,7 +42,7 @@ pub(crate) fn of(object: &Object<'_>, app: &App<'_>) -> Option<Vec<u8>> {
         match upper.as_str() {
             "SCHED_REQUIREMENTS" if !requires => {
                 requires = true;
-                out.single(&upper, &requirements(member.text().as_deref(), app));
+                out.single(&upper, &requirements(scalar(member).as_deref(), app));
             }
             "OS" if !os && app.architecture == "aarch64" => {
                 os = true;
@@ -64,6 +68,16 @@ pub(crate) fn of(object: &Object<'_>, app: &App<'_>) -> Option<Vec<u8>> {
     Some(out.writer.finish())
 }
 
+/// The JSON of a template: an object, or the text of one, or the text of that text.
+fn unquoted(given: Json<'_>) -> Option<Cow<'_, str>> {
+    let Some(text) = given.text() else { return Some(Cow::Borrowed(given.raw())) };
+    let inner = Json::parse_str(&text).and_then(|json| if json.object().is_none() { json.text() } else { None });
+    match inner.map(Cow::into_owned) {
+        Some(inner) => Some(Cow::Owned(inner)),
+        None => Some(text),
+    }
+}
+
 fn requirements(theirs: Option<&str>, app: &App<'_>) -> String {
     let before = theirs.map_or_else(String::new, |theirs| format!("{theirs} & "));
     let architecture = match app.architecture {
@@ -85,27 +99,29 @@ fn with_arm(object: Object<'_>) -> Vec<(String, String)> {
     pairs
 }
 
-/// Publishers have escaped quotes already, and the serializer does it.
-fn plain(text: &str) -> String {
-    if text.contains('\\') { value(&text.replace("\\\"", "\"")).into_owned() } else { value(text).into_owned() }
+/// A text of the template, the only road by which one gets into it. In an entry it is written as between the quotes of the
+/// template syntax, where `\"` stands for a quote and a backslash alone for itself: the serializer does that again.
+fn scalar(member: Json<'_>) -> Option<String> {
+    let text = member.text()?;
+    let text = if text.contains('\\') { Cow::Owned(text.replace("\\\"", "\"")) } else { text };
+    Some(value(&text).into_owned())
+}
+
+/// The same of whatever has no place of its own in a template: what is deeper than that stays the JSON that it is, its own
+/// escapes with it. `None` of what is empty.
+fn text(member: Json<'_>) -> Option<String> {
+    let is_empty = match (member.object(), member.list()) {
+        (Some(object), _) => object.iter().next().is_none(),
+        (_, Some(list)) => list.is_empty(),
+        _ => return scalar(member),
+    };
+    (!is_empty).then(|| value(member.raw()).into_owned())
 }
 
 fn pairs(object: &Object<'_>) -> Vec<(String, String)> {
-    let mut pairs: Vec<(String, String)> = Vec::new();
-    for (name, member) in object.iter() {
-        let name = name.to_uppercase();
-        // What is deeper than a template can be stays JSON.
-        let text = match (member.text(), member.object(), member.list()) {
-            (Some(text), _, _) => text,
-            (None, Some(object), _) if object.iter().next().is_some() => Cow::Borrowed(member.raw()),
-            (None, _, Some(list)) if !list.is_empty() => Cow::Borrowed(member.raw()),
-            _ => continue,
-        };
-        if pairs.iter().all(|(found, _)| *found != name) {
-            pairs.push((name, plain(&text)));
-        }
-    }
-    pairs
+    let mut known = HashSet::new();
+    let pairs = object.iter().filter_map(|(name, member)| Some((name.to_uppercase(), text(member)?)));
+    pairs.filter(|(name, _)| known.insert(name.clone())).collect()
 }
 
 struct Out<'a> {
@@ -115,38 +131,35 @@ struct Out<'a> {
 
 impl Out<'_> {
     fn member(&mut self, name: &str, member: Json<'_>) {
-        if let Some(object) = member.object() {
-            self.vector(name, pairs(&object));
-        } else if let Some(list) = member.list() {
-            for item in list {
-                match item.object() {
-                    Some(object) => self.vector(name, pairs(&object)),
-                    None => self.scalar(name, item),
-                }
-            }
-        } else {
-            self.scalar(name, member);
+        match member.list() {
+            Some(list) => list.into_iter().for_each(|item| self.item(name, item)),
+            None => self.item(name, member),
         }
     }
 
-    fn scalar(&mut self, name: &str, member: Json<'_>) {
-        let text = match member.list() {
-            Some(list) if !list.is_empty() => Some(Cow::Borrowed(member.raw())),
-            _ => member.text(),
-        };
-        if let Some(text) = text {
-            self.single(name, &plain(&text));
+    fn item(&mut self, name: &str, item: Json<'_>) {
+        match item.object() {
+            Some(object) => self.vector(name, pairs(&object)),
+            None => {
+                if let Some(text) = text(item) {
+                    self.single(name, &text);
+                }
+            }
         }
     }
 
     fn single(&mut self, name: &str, text: &str) {
-        if let Err(error) = self.writer.single(name, &*value(text)) {
+        if !self.has_room(name, name.len() + text.len()) {
+            return;
+        }
+        if let Err(error) = self.writer.single(name, text) {
             self.left_out(name, &error);
         }
     }
 
     fn vector(&mut self, name: &str, pairs: Vec<(String, String)>) {
-        if pairs.is_empty() {
+        let bytes = pairs.iter().map(|(key, text)| key.len() + text.len()).sum::<usize>();
+        if pairs.is_empty() || !self.has_room(name, name.len() + bytes) {
             return;
         }
         if let Err(error) = self.writer.vector(name, pairs) {
@@ -154,8 +167,16 @@ impl Out<'_> {
         }
     }
 
+    fn has_room(&self, name: &str, bytes: usize) -> bool {
+        let has_room = self.writer.as_bytes().len() + bytes <= MOST_BYTES;
+        if !has_room {
+            self.left_out(name, &"the template would be larger than 4 MiB");
+        }
+        has_room
+    }
+
     fn left_out(&self, name: &str, why: &dyn std::fmt::Display) {
         let name: String = name.chars().take(64).collect();
-        self.app.log.warn(format_args!("appliance {}: {name} of its template is left out: {why}", self.app.id));
+        self.app.complaints.warn(format_args!("appliance {}: {name} of its template is left out: {why}", self.app.id));
     }
 }

@@ -1,7 +1,9 @@
 //! `market-one` as `one_market` and people call it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
 
+use market_core::encoding::decode;
 use market_core::report::MonitorReport;
+use market_core::template::Template;
 use market_testkit::driver::{failure, run, stderr};
 use market_testkit::dump::Dump;
 use market_testkit::http::{HttpServer, Reply};
@@ -45,13 +47,17 @@ fn one_request_becomes_a_report() {
     let (_, apps) = MonitorReport::read(&output.stdout).unwrap();
     let names: Vec<_> = apps.iter().map(|app| app.name.as_str()).collect();
     assert_eq!(names, ["App", "App b-2"]);
-    assert!(stderr(&output).contains("INFO: monitor: appliance b-2 is reported as \"App b-2\""));
+    assert_eq!(stderr(&output), "", "a healthy monitor says nothing");
     let app = &apps[0];
     assert_eq!(app.source.as_str(), server.url("/store/appliance/a-1/download/0"));
     assert_eq!((app.size.0.0, app.md5.as_str(), app.format.as_str()), (2, "0cc175b9c0f1b6a831c399e269772661", "qcow2"));
     let text = |name: &str| app.template.text(name).unwrap().unwrap().to_owned();
     assert_eq!((text("DESCRIPTION"), text("TAGS")), ("An \"app\"".to_owned(), "one, two".to_owned()));
     assert_eq!(text("SHA256").len(), 64);
+    // An export makes the image's template of it, which the datastore's cp is handed.
+    let image = Template::parse(&decode(text("APPTEMPLATE64").as_bytes()).unwrap()).unwrap();
+    assert_eq!(image.text("SHA256").unwrap(), Some(text("SHA256").as_str()));
+    assert_eq!((image.text("TYPE").unwrap(), image.text("DEV_PREFIX").unwrap()), (Some("OS"), Some("vd")));
     let requests = server.requests();
     assert_eq!((requests.len(), requests[0].path.as_str()), (1, "/store/appliance"));
     assert_eq!(requests[0].header("user-agent"), Some("OpenNebula 7.4.1 EE (Market Driver)"));
@@ -76,6 +82,12 @@ fn an_answer_that_is_not_whole_prints_nothing() {
         ),
         (HttpServer::start(|_, _| Reply::bytes(b"[]".to_vec())), 9, "is not of the form"),
         (HttpServer::start(|_, _| Reply::bytes(b"{\"appliances\": {}}".to_vec())), 9, "is not of the form"),
+        (HttpServer::start(|_, _| Reply::bytes(b"{\"appliances\": [{\"a\": 1}, 2]}".to_vec())), 9, "holds none"),
+        (
+            HttpServer::start(|_, _| Reply::bytes(format!("{{\"appliances\": [{}0]}}", "0,".repeat(50_000)))),
+            9,
+            "holds more than 50,000 items",
+        ),
         (HttpServer::start(move |_, _| Reply::bytes(half.clone())), 9, "is no JSON"),
         (HttpServer::start(|_, _| Reply::bytes(vec![b' '; 65 << 20])), 9, "is larger than 64 MiB"),
         (
@@ -130,7 +142,8 @@ fn what_is_packed_is_unpacked_and_what_is_empty_is_told() {
     let server = HttpServer::start(move |_, _| Reply::bytes(packed.clone()).header("Content-Encoding", "gzip"));
     let output = call(&["monitor", "-"], &market(&server).monitor(), one.path());
     assert!(output.status.success() && output.stdout.is_empty());
-    assert!(stderr(&output).contains("WARN: monitor: the catalogue holds no app"), "{}", stderr(&output));
+    let said = stderr(&output);
+    assert!(said.contains("WARN: monitor: the catalogue holds no app") && said.contains("VERSION"), "{said}");
 }
 
 fn crc32(bytes: &[u8]) -> u32 {
@@ -219,5 +232,62 @@ fn a_dry_run_is_for_people() {
     ] {
         let line = failure(&call(arguments, "", one.path()), 2);
         assert!(line.contains(expected), "{line}");
+    }
+}
+
+#[test]
+fn a_prefix_keeps_the_names_of_two_marketplaces_apart() {
+    let one = tempfile::tempdir().unwrap();
+    let long = "n".repeat(130);
+    let parts = json!({
+        "_id": {"$oid": "c"}, "name": "Parts", "type": "VMTEMPLATE", "disks": ["App"], "opennebula_template": "{\"CPU\": 1}",
+    });
+    let roles = json!({"_id": {"$oid": "d"}, "name": "Roles", "type": "SERVICE_TEMPLATE", "roles": {"front": "App"}});
+    let entries = [entry("a", "App"), entry("b", "App"), entry("e", &long), entry("f", &long), parts, roles];
+    let server = HttpServer::start(move |_, _| Reply::bytes(catalogue(&entries)));
+    let endpoint = server.url("/store");
+    let dump = |prefix: &str| Dump::of_market(&[("ENDPOINT", endpoint.as_str()), ("APP_NAME_PREFIX", prefix)]);
+    let output = call(&["monitor", "-"], &dump("lab-").monitor(), one.path());
+    let (_, apps) = MonitorReport::read(&output.stdout).unwrap();
+    let names: Vec<_> = apps.iter().map(|app| app.name.as_str()).collect();
+    assert_eq!(names[..2], ["lab-App", "lab-App b"]);
+    assert!(names[2].len() == 128 && names[3].len() == 128 && names[3].ends_with(" f"), "{names:?}");
+    assert!(names.iter().all(|name| name.starts_with("lab-")), "{names:?}");
+    // What is made of other apps finds them by the names that they have.
+    assert_eq!(apps[4].template.get("DISK").unwrap().key("APP"), Some(&b"lab-App"[..]));
+    assert_eq!(apps[5].template.get("ROLE").unwrap().key("APP"), Some(&b"lab-App"[..]));
+    for (prefix, expected) in
+        [("a/b", "APP_NAME_PREFIX: holds what no name"), (&long, "APP_NAME_PREFIX: is longer than 48")]
+    {
+        let line = failure(&call(&["monitor", "-"], &dump(prefix).monitor(), one.path()), 4);
+        assert!(line.contains(expected) && line.contains("marketplace 107"), "{line}");
+    }
+}
+
+#[test]
+fn who_asks_is_never_part_of_what_is_reported_or_said() {
+    let one = tempfile::tempdir().unwrap();
+    let server = HttpServer::start(|request, _| match request.header("authorization") {
+        Some(_) => Reply::bytes(catalogue(&[entry("a", "App")])),
+        None => Reply::status(401),
+    });
+    let endpoint = server.url("/store").replace("http://", "http://me:hunter2@");
+    let output = call(&["monitor", "-"], &Dump::of_market(&[("ENDPOINT", &endpoint)]).monitor(), one.path());
+    assert!(output.status.success(), "{}", stderr(&output));
+    let (_, apps) = MonitorReport::read(&output.stdout).unwrap();
+    assert_eq!(apps[0].source.as_str(), server.url("/store/appliance/a/download/0"));
+    let all = format!("{:?} {}", apps, stderr(&output));
+    assert!(!all.contains("hunter2"), "{all}");
+    let broken = HttpServer::start(|_, _| Reply::bytes(b"no".to_vec()));
+    for endpoint in [
+        broken.url("/x").replace("http://", "http://me:hunter2@"),
+        "http://me:hunter2@127.0.0.1:1/".to_owned(),
+        "http://me:hunter2@host/?a=b".to_owned(),
+        "http://me:hunter2/x@host/".to_owned(),
+        "ftp://me:hunter2@host/".to_owned(),
+    ] {
+        let dump = Dump::of_market(&[("ENDPOINT", endpoint.as_str()), ("IDLE_TIMEOUT", "1"), ("CONNECT_TIMEOUT", "1")]);
+        let output = call(&["monitor", "-"], &dump.monitor(), one.path());
+        assert!(!output.status.success() && !stderr(&output).contains("hunter2"), "{}", stderr(&output));
     }
 }

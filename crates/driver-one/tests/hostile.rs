@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use std::collections::HashSet;
 
 fn report(catalogue: &str) -> Vec<AppTemplate> {
-    let market = block_on(OneMarket::open(OneConfig { endpoint: None }, &context())).unwrap();
+    let market = block_on(OneMarket::open(OneConfig::default(), &context())).unwrap();
     let mut apps = Vec::new();
     let told = market.report(catalogue.as_bytes(), &mut |app| {
         apps.push(app);
@@ -119,4 +119,94 @@ fn large_and_broken_texts_cost_nothing_but_themselves() {
     assert!(apps[0].name().starts_with("half \u{fffd}") && apps[0].name().ends_with(" of a character"));
     assert_eq!(apps[0].value("DESCRIPTION").unwrap().len(), 1 << 20);
     assert_eq!(apps[1].name(), "deep");
+}
+
+/// The VM template that is made of one, as `oned` reads it.
+fn vm_template(template: &Value) -> Template {
+    let entry = json!({"_id": {"$oid": "a"}, "name": "a", "files": [{"size": 1}], "opennebula_template": template});
+    let apps = report(&json!({"appliances": [entry]}).to_string());
+    let text = decode(apps[0].value("VMTEMPLATE64").unwrap().as_bytes()).unwrap();
+    Template::parse_owned(text).unwrap()
+}
+
+#[test]
+fn every_text_of_a_template_is_escaped_once_wherever_it_stands() {
+    // As publishers write it: JSON in a string, a quote with a backslash before it.
+    let written = r#"HYPERVISOR!=\"vcenter\""#;
+    let meant = r#"HYPERVISOR!=\"vcenter\""#.replace('\\', "");
+    let template = json!({
+        "SCHED_REQUIREMENTS": written, "INFO": written, "OS": {"BOOT": written}, "NIC": [{"MODEL": written}],
+        "LIST": [written, 7, true, null], "DEEP": {"INNER": {"A": written}, "LIST": [written]},
+        "NUMBER": 1.5, "FLAG": false, "NOTHING": null, "EMPTY": "", "NONE": [], "NO_PAIRS": {},
+    });
+    for given in [template.clone(), json!(template.to_string()), json!(json!(template.to_string()).to_string())] {
+        let vm = vm_template(&given);
+        let single = |name: &str| vm.text(name).unwrap().map(str::to_owned);
+        let pair = |name: &str, key: &str| String::from_utf8(vm.get(name).unwrap().key(key).unwrap().to_vec()).unwrap();
+        assert_eq!(single("SCHED_REQUIREMENTS").unwrap(), format!("{meant} & HYPERVISOR=kvm"));
+        assert_eq!(
+            (single("INFO").unwrap(), pair("OS", "BOOT"), pair("NIC", "MODEL")),
+            (meant.clone(), meant.clone(), meant.clone())
+        );
+        let list: Vec<_> = vm.get_all("LIST").map(|value| value.as_bytes().unwrap().to_vec()).collect();
+        assert_eq!(list, [meant.as_bytes(), b"7", b"true"]);
+        assert_eq!((single("NUMBER").as_deref(), single("FLAG").as_deref()), (Some("1.5"), Some("false")));
+        // What stays JSON keeps the escapes that make it JSON.
+        let inner: Value = serde_json::from_str(&pair("DEEP", "INNER")).unwrap();
+        let list: Value = serde_json::from_str(&pair("DEEP", "LIST")).unwrap();
+        assert_eq!((inner, list), (json!({"A": written}), json!([written])));
+        for name in ["NOTHING", "EMPTY", "NONE", "NO_PAIRS"] {
+            assert!(vm.get(name).is_none(), "{name}");
+        }
+    }
+}
+
+/// A text as an entry holds it: between quotes, which a backslash escapes.
+fn published(text: &str) -> String {
+    text.replace('"', "\\\"")
+}
+
+proptest! {
+    #[test]
+    fn a_template_means_what_its_publisher_wrote(texts in prop::collection::vec(text(), 5)) {
+        let given = json!({
+            "SCHED_REQUIREMENTS": published(&texts[0]), "A": published(&texts[1]), "OS": {"B": published(&texts[2])},
+            "NIC": [{"C": published(&texts[3])}, {"C": "x"}], "D": [published(&texts[4])],
+        });
+        let vm = vm_template(&json!(given.to_string()));
+        let fit = |text: &str| value(text).into_owned().into_bytes();
+        if !texts[0].is_empty() {
+            let expected = format!("{} & HYPERVISOR=kvm", value(&texts[0]));
+            prop_assert_eq!(vm.text("SCHED_REQUIREMENTS").unwrap(), Some(expected.as_str()));
+        }
+        for (found, text) in [
+            (vm.get("A").and_then(|value| value.as_bytes()), &texts[1]),
+            (vm.get("OS").and_then(|value| value.key("B")), &texts[2]),
+            (vm.get("NIC").and_then(|value| value.key("C")).filter(|found| *found != b"x"), &texts[3]),
+            (vm.get("D").and_then(|value| value.as_bytes()), &texts[4]),
+        ] {
+            prop_assert_eq!(found.unwrap_or_default(), fit(text));
+        }
+    }
+}
+
+#[test]
+fn an_entry_that_would_multiply_costs_itself() {
+    // A long name before each item of a long array: 40 GB of template.
+    let long = "N".repeat(100_000);
+    let many = "1,".repeat(49_000);
+    let bomb = format!("{{\"{long}\": [{many}1]}}");
+    let pairs: String = (0..49_000).map(|n| format!("\"K{n}\":1,")).collect();
+    let template = format!("{{\"OS\": {{{pairs}\"Z\":1}}, \"{}\": [{}1]}}", "L".repeat(100_000), "1,".repeat(49_000));
+    let entries = json!([
+        {"_id": {"$oid": "a"}, "name": "bomb", "files": [{"size": 1}], "opennebula_template": bomb},
+        {"_id": {"$oid": "b"}, "name": "pairs", "files": [{"size": 1}], "opennebula_template": template},
+        {"_id": {"$oid": "c"}, "name": "huge", "short_description": "x".repeat(5 << 20)},
+        {"_id": {"$oid": "d"}, "name": "good"},
+    ]);
+    let start = std::time::Instant::now();
+    let apps = report(&json!({"appliances": entries}).to_string());
+    assert_eq!(apps.iter().map(AppTemplate::name).collect::<Vec<_>>(), ["bomb", "pairs", "good"]);
+    assert!(apps.iter().all(|app| app.write().unwrap().len() < 8 << 20));
+    assert!(start.elapsed().as_secs() < 30, "{:?}", start.elapsed());
 }

@@ -18,7 +18,7 @@ fn shared(name: &str) -> Option<Vec<u8>> {
 
 fn report(catalogue: &[u8]) -> (Vec<AppTemplate>, Vec<String>) {
     let context = context();
-    let market = block_on(OneMarket::open(OneConfig { endpoint: None }, &context)).unwrap();
+    let market = block_on(OneMarket::open(OneConfig::default(), &context)).unwrap();
     let mut apps = Vec::new();
     market
         .report(catalogue, &mut |app| {
@@ -26,7 +26,9 @@ fn report(catalogue: &[u8]) -> (Vec<AppTemplate>, Vec<String>) {
             Ok(())
         })
         .unwrap();
-    (apps, context.log.lines())
+    // There is no OpenNebula here whose release could be asked for.
+    let lines = context.log.lines().into_iter().filter(|line| !line.contains("VERSION cannot be read"));
+    (apps, lines.collect())
 }
 
 /// Attributes in order, vectors as sorted pairs.
@@ -97,8 +99,7 @@ fn the_139_entries_are_reported_as_the_stock_driver_does_but_for_what_is_named()
         }
     }
     assert_eq!(renamed, 7, "{log:?}");
-    assert_eq!(log.iter().filter(|line| line.contains("is reported as")).count(), 7);
-    assert!(log.iter().all(|line| !line.contains("left out") && !line.contains("skipped")), "{log:?}");
+    assert!(log.is_empty(), "a healthy monitor says nothing: {log:?}");
 }
 
 /// The same, but for what the stock driver loses.
@@ -117,6 +118,8 @@ fn same_template(ours: &str, theirs: &str, app: &[u8]) {
         let (name, value) = difference[1..].split_once('=').unwrap();
         let added = difference.starts_with('+');
         match name {
+            // It says nothing of it to the datastore.
+            "SHA256" => assert!(added && value.len() == 64, "{difference}"),
             // The stock driver forgets it for x86_64.
             "SCHED_REQUIREMENTS" => assert!(!added || value.contains(" & ARCH=x86_64"), "{difference}"),
             // Numbers and booleans end the stock driver's template, or are left out of it.

@@ -1,12 +1,21 @@
-//! What drivers share that discover apps in somebody's catalogue: JSON of others, read leniently; names that `oned` takes; values
-//! that a template can hold.
+//! What drivers share that discover apps in somebody's catalogue: its server's URL; JSON of others, read leniently; names that
+//! `oned` takes; values that a template can hold.
 
+use crate::log::Log;
 use crate::report::is_valid_app_name;
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
+use url::Url;
+
+/// The most members of an object, and items of an array, that are read.
+const MOST_ITEMS: usize = 50_000;
+
+/// The largest entry of a catalogue that is read, in bytes.
+const MOST_ENTRY_BYTES: usize = 4 << 20;
 
 /// A value of a JSON document of which nobody knows the form: each look at it takes what is there, or nothing.
 ///
@@ -32,12 +41,13 @@ impl<'a> Json<'a> {
     /// The items of the array that a member of a document's object is; all of the document is looked at once.
     ///
     /// # Errors
-    /// What it is not: JSON, or an object with such an array.
+    /// What it is not: JSON, or an object with such an array, or one of at most 50,000 items.
     pub fn list_in(document: &'a [u8], member: &'static str) -> Result<Vec<Self>, &'static str> {
         let mut reader = serde_json::Deserializer::from_slice(document);
         let found = reader.deserialize_map(ListIn(member)).and_then(|found| reader.end().map(|()| found));
         match found {
-            Ok(Some(list)) => Ok(list),
+            Ok(Some(Items::Some(list))) => Ok(list),
+            Ok(Some(Items::TooMany)) => Err("holds more than 50,000 items"),
             Ok(None) => Err("lacks a list that must be there"),
             Err(error) if error.is_data() => Err("is not of the form that it must have"),
             Err(_) => Err("is no JSON"),
@@ -49,11 +59,22 @@ impl<'a> Json<'a> {
         serde_json::from_str::<&RawValue>(document).ok().map(Self)
     }
 
+    /// An entry of a catalogue: an object of at most 4 MiB.
+    ///
+    /// # Errors
+    /// What it is instead.
+    pub fn entry(self) -> Result<Object<'a>, &'static str> {
+        if self.0.get().len() > MOST_ENTRY_BYTES {
+            return Err("it is larger than 4 MiB");
+        }
+        self.object().ok_or("it is no object")
+    }
+
     fn begins_with(self, byte: u8) -> bool {
         self.0.get().as_bytes().first() == Some(&byte)
     }
 
-    /// The members of an object, in their order; `None` of anything else.
+    /// The members of an object, in their order; `None` of anything else, and of an object of more than 50,000.
     pub fn object(self) -> Option<Object<'a>> {
         if !self.begins_with(b'{') {
             return None;
@@ -61,12 +82,15 @@ impl<'a> Json<'a> {
         serde_json::Deserializer::from_str(self.0.get()).deserialize_map(Members).ok()
     }
 
-    /// The items of an array; `None` of anything else.
+    /// The items of an array; `None` of anything else, and of an array of more than 50,000.
     pub fn list(self) -> Option<Vec<Self>> {
         if !self.begins_with(b'[') {
             return None;
         }
-        serde_json::Deserializer::from_str(self.0.get()).deserialize_seq(Items).ok()
+        match serde_json::Deserializer::from_str(self.0.get()).deserialize_seq(ItemsSeed) {
+            Ok(Items::Some(list)) => Some(list),
+            _ => None,
+        }
     }
 
     /// A string, or a number or boolean as its text; `None` of `null`, of what is empty, and of objects and arrays.
@@ -134,27 +158,49 @@ impl<'de> Visitor<'de> for Members {
     fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Object<'de>, M::Error> {
         let mut members = Vec::with_capacity(8);
         while let Some((name, value)) = map.next_entry::<&RawValue, &RawValue>()? {
+            if members.len() == MOST_ITEMS {
+                return Err(M::Error::custom("too many members"));
+            }
             members.push((string(name.get()).unwrap_or_default(), Json(value)));
         }
         Ok(Object(members))
     }
 }
 
-struct Items;
+/// An array, when it is not too long.
+enum Items<'a> {
+    Some(Vec<Json<'a>>),
+    TooMany,
+}
 
-impl<'de> Visitor<'de> for Items {
-    type Value = Vec<Json<'de>>;
+struct ItemsSeed;
+
+impl<'de> Visitor<'de> for ItemsSeed {
+    type Value = Items<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an array")
     }
 
-    fn visit_seq<S: SeqAccess<'de>>(self, mut items: S) -> Result<Vec<Json<'de>>, S::Error> {
+    fn visit_seq<S: SeqAccess<'de>>(self, mut items: S) -> Result<Items<'de>, S::Error> {
         let mut list = Vec::new();
         while let Some(item) = items.next_element::<&RawValue>()? {
+            if list.len() == MOST_ITEMS {
+                // The rest must be JSON too; it is not kept.
+                while items.next_element::<IgnoredAny>()?.is_some() {}
+                return Ok(Items::TooMany);
+            }
             list.push(Json(item));
         }
-        Ok(list)
+        Ok(Items::Some(list))
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for ItemsSeed {
+    type Value = Items<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_seq(self)
     }
 }
 
@@ -162,7 +208,7 @@ impl<'de> Visitor<'de> for Items {
 struct ListIn(&'static str);
 
 impl<'de> Visitor<'de> for ListIn {
-    type Value = Option<Vec<Json<'de>>>;
+    type Value = Option<Items<'de>>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "an object with the array {}", self.0)
@@ -181,16 +227,6 @@ impl<'de> Visitor<'de> for ListIn {
     }
 }
 
-struct ItemsSeed;
-
-impl<'de> DeserializeSeed<'de> for ItemsSeed {
-    type Value = Vec<Json<'de>>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_seq(Items)
-    }
-}
-
 struct Bytes;
 
 impl Visitor<'_> for Bytes {
@@ -205,14 +241,99 @@ impl Visitor<'_> for Bytes {
     }
 }
 
-/// The URL of a server with one slash at its end; `None` of what begins with neither `http://` nor `https://`.
+/// A web server as a marketplace's template names it. It is asked with the user and password that its URL may hold; what is
+/// published of it, and every message, is without them.
 ///
 /// ```
-/// assert_eq!(market_core::catalogue::server("HTTP://host/a//").unwrap(), "HTTP://host/a/");
+/// use market_core::catalogue::Server;
+///
+/// let server = Server::parse("HTTPS://me:secret@host/market//")?;
+/// assert_eq!(server.as_str(), "https://host/market/");
+/// assert_eq!(server.request("list"), "https://me:secret@host/market/list");
+/// assert_eq!(server.below("images/a:1/disk.img").unwrap(), "https://host/market/images/a:1/disk.img");
+/// assert_eq!(server.below("../other/disk.img"), None);
+/// # Ok::<(), &'static str>(())
 /// ```
-pub fn server(url: &str) -> Option<String> {
-    let begins = |scheme: &str| url.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
-    (begins("http://") || begins("https://")).then(|| format!("{}/", url.trim_end_matches('/')))
+#[derive(Clone, PartialEq, Eq)]
+pub struct Server {
+    asked: Url,
+    published: Url,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Server").field(&self.as_str()).finish()
+    }
+}
+
+impl Server {
+    /// Reads a URL; slashes at its end do not matter.
+    ///
+    /// # Errors
+    /// What it is not. The text is never part of that: it may hold a password.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        const NONE: &str = "is no http:// or https:// URL of a server";
+        if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            return Err("holds a blank or a control character");
+        }
+        let url = Url::parse(text).map_err(|_| NONE)?;
+        if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+            return Err(NONE);
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err("holds a query (?) or a fragment (#): paths are put behind it");
+        }
+        Self::of(url).ok_or(NONE)
+    }
+
+    /// The server of which `path` was found at `url`: what is before it, when it ends in exactly these segments.
+    ///
+    /// ```
+    /// use market_core::catalogue::Server;
+    ///
+    /// let server = Server::holding("http://me:secret@host/a/streams/v1/images.json?x=y", "streams/v1/images.json").unwrap();
+    /// assert_eq!(server.as_str(), "http://host/a/");
+    /// assert!(Server::holding("http://host/a/simplestreams/v1/images.json", "streams/v1/images.json").is_none());
+    /// ```
+    pub fn holding(url: &str, path: &str) -> Option<Self> {
+        let mut url = Url::parse(url).ok().filter(Url::has_host)?;
+        let before = url.path().strip_suffix(path)?.strip_suffix('/')?.to_owned();
+        url.set_path(&before);
+        url.set_query(None);
+        url.set_fragment(None);
+        Self::of(without_user(url)?)
+    }
+
+    fn of(mut asked: Url) -> Option<Self> {
+        let path = format!("{}/", asked.path().trim_end_matches('/'));
+        asked.set_path(&path);
+        Some(Self { published: without_user(asked.clone())?, asked })
+    }
+
+    /// The URL as it may be published, with a slash at its end.
+    pub fn as_str(&self) -> &str {
+        self.published.as_str()
+    }
+
+    /// The URL of something below it, to be asked for: it may hold a password.
+    pub fn request(&self, path: &str) -> String {
+        format!("{}{path}", self.asked)
+    }
+
+    /// The URL of something below it, as it may be published; `None` when the path leads elsewhere.
+    pub fn below(&self, path: &str) -> Option<String> {
+        // Not another scheme, nor another host.
+        let relative = format!("./{}", path.trim_start_matches('/'));
+        let url = self.published.join(&relative).ok()?;
+        let is_below = url.as_str().strip_prefix(self.as_str()).is_some_and(|rest| !rest.is_empty());
+        (is_below && url.query().is_none() && url.fragment().is_none()).then(|| url.into())
+    }
+}
+
+fn without_user(mut url: Url) -> Option<Url> {
+    url.set_username("").ok()?;
+    url.set_password(None).ok()?;
+    Some(url)
 }
 
 /// A text of somebody's as a value that a template can hold and `oned` can store: `]]>` is broken up, a backslash at its end gets
@@ -270,6 +391,84 @@ fn cut(text: &str, most: usize) -> &str {
         end -= 1;
     }
     text[..end].trim_end()
+}
+
+/// `APP_NAME_PREFIX`: what the names of a marketplace's apps begin with. An app's identity is its name across all marketplaces
+/// (docs/driver-contract.md section 4), so two that offer the same names need it.
+///
+/// ```
+/// use market_core::catalogue::NamePrefix;
+///
+/// let prefix = NamePrefix::new("lab-")?;
+/// assert_eq!(prefix.name("Alpine: 3.22").unwrap(), "lab-Alpine- 3.22");
+/// assert_eq!(NamePrefix::default().name("Alpine").unwrap(), "Alpine");
+/// assert!(NamePrefix::new("a/b").is_err());
+/// # Ok::<(), &'static str>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NamePrefix(String);
+
+/// The longest prefix, in bytes: most of a name stays the app's own.
+const MOST_PREFIX_BYTES: usize = 48;
+
+impl NamePrefix {
+    /// Takes a prefix of at most 48 bytes; an empty one changes nothing.
+    ///
+    /// # Errors
+    /// Why no name can begin with it.
+    pub fn new(prefix: &str) -> Result<Self, &'static str> {
+        let prefix = prefix.trim();
+        if prefix.len() > MOST_PREFIX_BYTES {
+            return Err("is longer than 48 bytes");
+        }
+        if !prefix.is_empty() && (!is_valid_app_name(prefix) || prefix.contains(unfit)) {
+            return Err("holds what no name of an app can: & | : \\ \" ; / ' # { } $ < > or a control character");
+        }
+        Ok(Self(prefix.to_owned()))
+    }
+
+    /// A name as [`valid_name`] makes it, behind the prefix; cut where the two are longer than a name can be.
+    pub fn name(&self, name: &str) -> Option<String> {
+        let name = valid_name(name)?;
+        if self.0.is_empty() {
+            return Some(name);
+        }
+        Some(cut(&format!("{}{name}", self.0), MOST_NAME_BYTES).to_owned())
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for NamePrefix {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <Cow<'_, str>>::deserialize(deserializer)?;
+        Self::new(&text).map_err(D::Error::custom)
+    }
+}
+
+/// What is wrong with a catalogue's entries, told as WARN lines: a hundred, and that there are more.
+pub struct Complaints<'a> {
+    log: &'a Log,
+    told: Cell<usize>,
+}
+
+/// How many of them an operator reads.
+const MOST_COMPLAINTS: usize = 100;
+
+impl<'a> Complaints<'a> {
+    /// Tells them to this log.
+    pub fn new(log: &'a Log) -> Self {
+        Self { log, told: Cell::new(0) }
+    }
+
+    /// One more.
+    pub fn warn(&self, text: impl fmt::Display) {
+        let told = self.told.get();
+        self.told.set(told.saturating_add(1));
+        match told {
+            ..MOST_COMPLAINTS => self.log.warn(text),
+            MOST_COMPLAINTS => self.log.warn("more is wrong with the catalogue, which is not listed"),
+            _ => {}
+        }
+    }
 }
 
 /// An app as its catalogue has it.

@@ -334,7 +334,7 @@ async fn discover<B: DiscoveryBackend>(call: Call<MarketAction>, mut context: Co
     let mut printer = Printer::new(answer_to()?);
     context.stop.or(backend.discover(&mut |app| printer.app(&app))).await?;
     if printer.apps == 0 {
-        context.log.warn("the catalogue holds no app");
+        context.log.warn(discovery::empty::<B>());
     }
     printer.finish()
 }
@@ -399,6 +399,9 @@ impl Preview {
 async fn preview_apps<B: DiscoveryBackend>(preview: Preview, mut context: Context) -> Result<(), Error> {
     let backend = open::<B>(&preview.marketplace(B::MAD)?, &mut context).await?;
     let apps = context.stop.or(backend.monitor()).await?.apps;
+    if apps.is_empty() {
+        context.log.warn(discovery::empty::<B>());
+    }
     let text = if preview.json { discovery::json(&apps) } else { discovery::table(&apps) };
     print(text.as_bytes())
 }
@@ -483,8 +486,14 @@ pub(crate) fn in_marketplace(marketplace: &Marketplace, error: Error) -> Error {
         return error;
     }
     let cause = if error.subject.is_empty() { error.cause } else { format!("{}: {}", error.subject, error.cause) };
-    let subject = format!("marketplace {} ({})", marketplace.id, marketplace.name);
-    let remedy = error.remedy.unwrap_or_else(|| format!("correct it with \"onemarket update {}\"", marketplace.id));
+    // One that a person describes, not one of an OpenNebula.
+    let (subject, advice) = if marketplace.id < 0 {
+        ("the marketplace".to_owned(), "name a MARKET file with it, or correct it there".to_owned())
+    } else {
+        let subject = format!("marketplace {} ({})", marketplace.id, marketplace.name);
+        (subject, format!("correct it with \"onemarket update {}\"", marketplace.id))
+    };
+    let remedy = error.remedy.unwrap_or(advice);
     Error::new(error.kind, subject, cause).remedy(remedy)
 }
 
@@ -556,4 +565,25 @@ fn one_line_panics() {
         let place = panic.location().map_or_else(String::new, ToString::to_string);
         let _ = writeln!(std::io::stderr(), "internal error at {}: please report it", one_line(&place));
     }));
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_advice_fits_a_marketplace_that_no_opennebula_has() {
+        let said = |id: i64| {
+            let xml =
+                format!("<MARKETPLACE><ID>{id}</ID><NAME>m</NAME><MARKET_MAD>x</MARKET_MAD><TEMPLATE/></MARKETPLACE>");
+            let marketplace = read_marketplace(xml.as_bytes()).unwrap();
+            in_marketplace(&marketplace, Error::config("BUCKET", "is missing")).to_string()
+        };
+        assert_eq!(said(7), "marketplace 7 (m): attribute BUCKET: is missing; correct it with \"onemarket update 7\"");
+        assert_eq!(
+            said(-1),
+            "the marketplace: attribute BUCKET: is missing; name a MARKET file with it, or correct it there"
+        );
+    }
 }

@@ -14,6 +14,7 @@ use market_core::line::one_line;
 use market_core::shim::print;
 use market_core::template::{Template, WriteError};
 use market_core::transfer::{Digests, Staged, shown};
+use serde_json::Value as JsonValue;
 use sha2::{Digest, Sha256};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -128,7 +129,9 @@ impl App<'_> {
         vm.set("NAME", Value::Single(self.description.name.clone()));
         vm.0.extend(self.complete()?.0);
         vm.set("DISK", Value::vector(&[("IMAGE", &self.description.name)]));
-        vm.write()
+        let text = vm.write()?;
+        vm.same_as(Attributes::read_template(&text), "a template")?;
+        Ok(text)
     }
 
     /// The VM template with what it takes to run where it can.
@@ -219,8 +222,13 @@ impl App<'_> {
         template.check_for_entry()?;
         let (id, logo) = (self.id(), description.logo.as_deref());
         let refused = |error: String| Error::new(ErrorKind::Failed, "the entry", error);
-        let written =
-            Written { entry: &entry, opennebula_template: InEntry(&template, Case::Lower), logo, images: [&file] };
+        let written = Written {
+            id: &id,
+            entry: &entry,
+            opennebula_template: InEntry(&template, Case::Lower),
+            logo,
+            images: [&file],
+        };
         let yaml = serde_saphyr::to_string(&written).map_err(|error| refused(error.to_string()))?;
         let served = Served {
             id: Id { oid: &id },
@@ -236,10 +244,9 @@ impl App<'_> {
                 format: facts.format,
             }],
         };
-        Ok(vec![
-            (format!("{id}.yaml"), format!("---\n{yaml}").into_bytes()),
-            (format!("{id}.json"), json(&served)?.into_bytes()),
-        ])
+        let json = json(&served)?;
+        read_back(&template, &yaml, &written, &json, &served)?;
+        Ok(vec![(format!("{id}.yaml"), format!("---\n{yaml}").into_bytes()), (format!("{id}.json"), json.into_bytes())])
     }
 
     /// The UUID that was given, or one that is the same for every version of the app: of the kind that everybody may make (8).
@@ -275,6 +282,35 @@ impl App<'_> {
             text.push_str("public marketplace: set url in the description for its entry\n");
         }
         text
+    }
+}
+
+/// Reads both forms of an entry as a marketplace does, and compares them with what they were made of.
+fn read_back(
+    template: &Attributes,
+    yaml: &str,
+    written: &Written<'_>,
+    json: &str,
+    served: &Served<'_>,
+) -> Result<(), Error> {
+    const TEMPLATE: &str = "opennebula_template";
+    let found_yaml = serde_saphyr::from_str::<JsonValue>(yaml).unwrap_or_default();
+    template.same_as(found_yaml.get(TEMPLATE).and_then(Attributes::read_entry), "the YAML of an entry")?;
+    same_fields(&found_yaml, &serde_json::to_value(written).unwrap_or_default(), "the YAML of an entry")?;
+    let found_json = serde_json::from_str::<JsonValue>(json).unwrap_or_default();
+    let inner = found_json.get(TEMPLATE).and_then(JsonValue::as_str);
+    let inner = inner.and_then(|text| serde_json::from_str::<JsonValue>(text).ok());
+    template.same_as(inner.as_ref().and_then(Attributes::read_entry), "the JSON of an entry")?;
+    same_fields(&found_json, &serde_json::to_value(served).unwrap_or_default(), "the JSON of an entry")
+}
+
+/// Whether a form holds every field as it was meant.
+fn same_fields(found: &JsonValue, meant: &JsonValue, form: &str) -> Result<(), Error> {
+    let unfit = |field: &str| Err(Error::new(ErrorKind::Config, field, format!("{form} cannot hold it")));
+    let (Some(found), Some(meant)) = (found.as_object(), meant.as_object()) else { return unfit("the entry") };
+    match meant.keys().chain(found.keys()).find(|&field| found.get(field) != meant.get(field)) {
+        Some(field) => unfit(field),
+        None => Ok(()),
     }
 }
 

@@ -1,9 +1,9 @@
 //! app.toml: what a person says of an app.
 
-use super::text::{Attributes, Value};
+use super::text::{Attributes, Value, unfit_between_quotes};
 use market_core::error::{Error, ErrorKind};
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Everything that can be said; only what nobody else can know must be.
 #[derive(Clone, Debug, Deserialize)]
@@ -189,11 +189,32 @@ impl Description {
         if self.opennebula_version.is_empty() || !self.opennebula_version.iter().all(|series| is_series(series)) {
             return Err("opennebula_version is a list of series like \"7.0\"".to_owned());
         }
-        let of_ours = |name: &&String| matches!(name.to_uppercase().as_str(), "NAME" | "DISK");
-        match self.template.keys().find(of_ours) {
-            Some(name) => Err(format!("template.{name}: a template of this app gets its own")),
-            None => Ok(()),
+        let of_ours = |name: &&String| matches!(name.to_ascii_uppercase().as_str(), "NAME" | "DISK");
+        if let Some(name) = self.template.keys().find(of_ours) {
+            return Err(format!("template.{name}: a template of this app gets its own"));
         }
+        const MOST: usize = 1_000;
+        if self.context.len() > MOST || self.template.len() > MOST {
+            return Err(format!("context and template have at most {MOST} names each"));
+        }
+        once("context", self.context.keys())?;
+        once("template", self.template.keys())?;
+        self.check_for_entry()
+    }
+
+    /// What an entry of a public marketplace says of the app is handed on between quotes, as its template is.
+    fn check_for_entry(&self) -> Result<(), String> {
+        if self.url.is_none() {
+            return Ok(());
+        }
+        let short = self.short();
+        let texts = [("version", &self.version), ("publisher", &self.publisher), ("short_description", &short)];
+        for (field, text) in texts.into_iter().chain(self.tags.iter().map(|tag| ("tags", tag))) {
+            if let Some(cause) = unfit_between_quotes(text) {
+                return Err(format!("{field} {cause}, which no entry of a public marketplace can hold"));
+            }
+        }
+        Ok(())
     }
 
     /// The architecture that was said, in OpenNebula's word.
@@ -215,7 +236,7 @@ impl Description {
         let mut attributes = Attributes::default();
         let context = [("NETWORK", "YES"), ("SSH_PUBLIC_KEY", "$USER[SSH_PUBLIC_KEY]")];
         attributes.set("CONTEXT", Value::vector(&context));
-        let more = self.context.iter().map(|(key, value)| (key.to_uppercase(), value.text())).collect();
+        let more = self.context.iter().map(|(key, value)| (key.to_ascii_uppercase(), value.text())).collect();
         attributes.set("CONTEXT", Value::Vector(more));
         attributes.set("CPU", Value::Single(self.vm.cpu.to_string()));
         if let Some(vcpu) = self.vm.vcpu {
@@ -227,12 +248,20 @@ impl Description {
         }
         attributes.set("GRAPHICS", Value::vector(&[("LISTEN", "0.0.0.0"), ("TYPE", "vnc")]));
         for (name, value) in &self.template {
-            let value = template_value(value).ok_or_else(|| {
-                Error::new(ErrorKind::Config, "app.toml", format!("template.{name} is too deep for a template"))
-            })?;
+            let value = template_value(value)
+                .map_err(|cause| Error::new(ErrorKind::Config, "app.toml", format!("template.{name} {cause}")))?;
             attributes.set(name, value);
         }
         Ok(attributes)
+    }
+}
+
+/// Whether no two names are the same in the upper case that a template has.
+fn once<'a>(table: &str, names: impl Iterator<Item = &'a String>) -> Result<(), String> {
+    let mut known = BTreeSet::new();
+    match names.map(|name| name.to_ascii_uppercase()).find(|name| !known.insert(name.clone())) {
+        Some(name) => Err(format!("{table}: {name} stands there twice")),
+        None => Ok(()),
     }
 }
 
@@ -240,17 +269,32 @@ fn scalar(value: &toml::Value) -> Option<String> {
     value.clone().try_into::<Scalar>().ok().map(|scalar| scalar.text())
 }
 
-fn pairs(table: &toml::Table) -> Option<Vec<(String, String)>> {
-    table.iter().map(|(key, value)| Some((key.to_uppercase(), scalar(value)?))).collect()
+fn pairs(table: &toml::Table) -> Result<Vec<(String, String)>, String> {
+    if table.is_empty() {
+        return Err("is an empty vector, which OpenNebula would drop; leave it out".to_owned());
+    }
+    once("has a vector in which", table.keys())?;
+    let pair = |(key, value): (&String, &toml::Value)| {
+        let text = scalar(value).ok_or_else(|| format!("is too deep for a template at {key}"))?;
+        Ok((key.to_ascii_uppercase(), text))
+    };
+    table.iter().map(pair).collect()
 }
 
-/// A text, a vector, or vectors of one name: a template is no deeper.
-fn template_value(value: &toml::Value) -> Option<Value> {
+/// A text, a vector, or vectors of one name: a template is no deeper. Else what is wrong with it.
+fn template_value(value: &toml::Value) -> Result<Value, String> {
     match value {
         toml::Value::Table(table) => pairs(table).map(Value::Vector),
-        toml::Value::Array(items) => {
-            items.iter().map(|item| pairs(item.as_table()?)).collect::<Option<Vec<_>>>().map(Value::Vectors)
+        toml::Value::Array(items) if items.is_empty() => {
+            Err("is an empty list, which a template does not have; leave it out".to_owned())
         }
-        value => scalar(value).map(Value::Single),
+        toml::Value::Array(items) => {
+            let item = |item: &toml::Value| match item.as_table() {
+                Some(table) => pairs(table),
+                None => Err("is a list, and only vectors are listed in a template".to_owned()),
+            };
+            items.iter().map(item).collect::<Result<_, _>>().map(Value::Vectors)
+        }
+        value => scalar(value).map(Value::Single).ok_or_else(|| "is no text".to_owned()),
     }
 }

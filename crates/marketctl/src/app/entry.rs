@@ -44,9 +44,10 @@ pub(super) struct Checksum {
     pub(super) sha256: String,
 }
 
-/// As a marketplace's repository has it; the file is named by the UUID.
+/// As a marketplace's repository has it; those that say no `id` name the file by the UUID.
 #[derive(Serialize)]
 pub(super) struct Written<'a> {
+    pub(super) id: &'a str,
     #[serde(flatten)]
     pub(super) entry: &'a Entry,
     pub(super) opennebula_template: InEntry<'a>,

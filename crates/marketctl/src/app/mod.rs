@@ -3,6 +3,7 @@
 mod build;
 mod description;
 mod entry;
+mod service;
 mod text;
 mod validate;
 mod xen;
@@ -22,7 +23,7 @@ const MOST_BYTES: u64 = 16 << 20;
 pub(crate) async fn run(task: AppTask, context: &Context) -> Result<bool, Error> {
     match task {
         AppTask::Build(arguments) => build::build(arguments, context).await.map(|()| true),
-        AppTask::Validate { files, format } => validate::validate(&files, format),
+        AppTask::Validate { files, format } => apart(context, move || validate::validate(&files, format)).await,
         AppTask::Convert { file, image } => {
             let name = file.display().to_string();
             let converted = xen::convert(&read(&file)?, image.as_deref(), &name)?;
@@ -30,6 +31,16 @@ pub(crate) async fn run(task: AppTask, context: &Context) -> Result<bool, Error>
             print(&converted.template).map(|()| true)
         }
     }
+}
+
+/// Reads what may be large on a thread of its own, so that a signal ends the wait.
+async fn apart<T: Send + 'static>(
+    context: &Context,
+    read: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let reading = tokio::task::spawn_blocking(read);
+    let lost = |_| Error::new(ErrorKind::Failed, "the entries", "the reading thread died");
+    context.stop.or(async { reading.await.map_err(lost)? }).await
 }
 
 /// A text of moderate size.

@@ -2,7 +2,8 @@
 
 use super::description::{ARCHITECTURES, HYPERVISORS, KINDS, PREFIXES, is_public, is_series};
 use super::entry::is_uuid;
-use super::text::fits_entry;
+use super::service;
+use super::text::unfit_between_quotes;
 use crate::cli::Format;
 use crate::image::json;
 use market_core::error::{Error, ErrorKind};
@@ -17,7 +18,7 @@ use std::path::{Path, PathBuf};
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "UPPERCASE")]
-enum Level {
+pub(super) enum Level {
     Error,
     Warn,
 }
@@ -34,9 +35,16 @@ struct Problem {
 
 type Object = Map<String, Value>;
 
+/// The most entries that are looked at together: a hundred times what there is.
+const MOST_ENTRIES: usize = 20_000;
+
+/// The most problems that are told, and the most characters that are said about each.
+const MOST_PROBLEMS: usize = 5_000;
+const MOST_CHARACTERS: usize = 400;
+
 struct Entry {
     file: String,
-    /// Its name, or its place in the file.
+    /// Its name, or its place in the file, as it is told.
     label: String,
     id: Option<String>,
     object: Object,
@@ -46,7 +54,7 @@ struct Entry {
 
 pub(super) fn validate(files: &[PathBuf], format: Format) -> Result<bool, Error> {
     let mut entries = Vec::new();
-    let mut problems = Problems(Vec::new());
+    let mut problems = Problems::default();
     for file in files {
         read(file, &mut entries, &mut problems)?;
     }
@@ -54,7 +62,7 @@ pub(super) fn validate(files: &[PathBuf], format: Format) -> Result<bool, Error>
         problems.look_at(entry);
     }
     problems.across(&entries);
-    let Problems(mut problems) = problems;
+    let Problems { found: mut problems, untold } = problems;
     problems.sort_by(|one, other| (&one.file, &one.entry, one.level).cmp(&(&other.file, &other.entry, other.level)));
     let errors = problems.iter().filter(|problem| problem.level == Level::Error).count();
     let text = match format {
@@ -67,12 +75,15 @@ pub(super) fn validate(files: &[PathBuf], format: Format) -> Result<bool, Error>
                 text.push('\n');
             }
             let warnings = problems.len() - errors;
+            if untold > 0 {
+                text.push_str(&format!("ERROR {untold} more problems are not told\n"));
+            }
             text.push_str(&format!("{} entries, {errors} errors, {warnings} warnings\n", entries.len()));
             text
         }
     };
     print(text.as_bytes())?;
-    Ok(errors == 0)
+    Ok(errors == 0 && untold == 0)
 }
 
 fn read(path: &Path, entries: &mut Vec<Entry>, problems: &mut Problems) -> Result<(), Error> {
@@ -80,7 +91,7 @@ fn read(path: &Path, entries: &mut Vec<Entry>, problems: &mut Problems) -> Resul
     let is_yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
     let malformed = |cause: String| Error::new(ErrorKind::Config, &file, one_line(&cause));
     let document: Value = if is_yaml {
-        serde_saphyr::from_str(&text).map_err(|error| malformed(format!("is no YAML: {error}")))?
+        serde_saphyr::from_str(&text).map_err(|error| malformed(yaml_cause(&error)))?
     } else {
         serde_json::from_str(&text).map_err(|error| malformed(format!("is no JSON: {error}")))?
     };
@@ -93,28 +104,71 @@ fn read(path: &Path, entries: &mut Vec<Entry>, problems: &mut Problems) -> Resul
         },
         _ => return Err(malformed("holds no entries".to_owned())),
     };
+    if entries.len() + list.len() > MOST_ENTRIES {
+        return Err(malformed(format!("brings more than {MOST_ENTRIES} entries together")));
+    }
     for (item, number) in list.into_iter().zip(1..) {
         let Value::Object(object) = item else {
             problems.add(Level::Error, &file, &format!("entry {number}"), "", "is no object");
             continue;
         };
-        let label = object.get("name").and_then(Value::as_str).map_or_else(|| format!("entry {number}"), str::to_owned);
-        let id = if is_yaml {
-            path.file_stem().map(|stem| stem.to_string_lossy().into_owned())
-        } else {
-            object.get("_id").and_then(|id| id.get("$oid")).and_then(Value::as_str).map(str::to_owned)
+        let label = object.get("name").and_then(Value::as_str).map_or_else(|| format!("entry {number}"), cut);
+        let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
+        let named = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).filter(|stem| is_uuid(stem));
+        let id = match is_yaml {
+            true if object.contains_key("id") => text(object.get("id")),
+            true => named,
+            false => text(object.get("_id").and_then(|id| id.get("$oid"))),
         };
         entries.push(Entry { file: file.clone(), label, id, object, is_yaml });
     }
     Ok(())
 }
 
-struct Problems(Vec<Problem>);
+/// What is wrong with a YAML document, in a sentence of ours: the library's own are for its users.
+fn yaml_cause(error: &serde_saphyr::Error) -> String {
+    use serde_saphyr::Error as Yaml;
+    let cause = match error.without_snippet() {
+        Yaml::Budget { .. }
+        | Yaml::AliasReplayCounterOverflow { .. }
+        | Yaml::AliasReplayLimitExceeded { .. }
+        | Yaml::AliasExpansionLimitExceeded { .. }
+        | Yaml::AliasReplayStackDepthExceeded { .. } => {
+            "it is larger or deeper than any entry, or multiplies itself by aliases"
+        }
+        Yaml::DuplicateMappingKey { .. } => "a key stands twice in one map",
+        Yaml::UnknownAnchor { .. } => "an alias names an anchor that is nowhere",
+        Yaml::Eof { .. } => "there is nothing in it",
+        Yaml::MultipleDocuments { .. } => "there is more than one document in it",
+        _ => "its quotes, colons or indentation make no sense there",
+    };
+    match error.location() {
+        Some(place) if place.line() > 0 => {
+            format!("is no YAML of an entry at line {}, column {}: {cause}", place.line(), place.column())
+        }
+        _ => format!("is no YAML of an entry: {cause}"),
+    }
+}
+
+#[derive(Default)]
+struct Problems {
+    found: Vec<Problem>,
+    /// How many there are besides.
+    untold: usize,
+}
+
+fn cut(text: &str) -> String {
+    text.chars().take(MOST_CHARACTERS).collect()
+}
 
 impl Problems {
     fn add(&mut self, level: Level, file: &str, entry: &str, field: &str, problem: impl Into<String>) {
-        let (file, entry, field) = (file.to_owned(), entry.to_owned(), field.to_owned());
-        self.0.push(Problem { level, file, entry, field, problem: problem.into() });
+        if self.found.len() == MOST_PROBLEMS {
+            self.untold += 1;
+            return;
+        }
+        let (file, entry, field, problem) = (file.to_owned(), cut(entry), cut(field), cut(&problem.into()));
+        self.found.push(Problem { level, file, entry, field, problem });
     }
 
     fn error(&mut self, entry: &Entry, field: &str, problem: impl Into<String>) {
@@ -129,23 +183,23 @@ impl Problems {
     fn look_at(&mut self, entry: &Entry) {
         match &entry.id {
             Some(id) if is_uuid(id) => {}
-            Some(id) => {
-                self.error(entry, if entry.is_yaml { "the file's name" } else { "_id" }, format!("{id:?} is no UUID"))
-            }
+            Some(id) => self.error(entry, entry.id_field(), format!("{id:?} is no UUID")),
+            None if entry.is_yaml => self.error(entry, "id", "is missing, and the file is not named by a UUID"),
             None => self.error(entry, "_id", "is missing"),
         }
         for field in ["name", "version", "publisher", "description", "short_description", "opennebula_version"] {
             self.text(entry, field);
         }
         for field in ["type", "format", "logo", "os-id", "os-release"] {
-            if entry.object.get(field).is_some_and(|value| !value.is_string() && !value.is_null()) {
-                self.error(entry, field, "is no text");
+            match entry.object.get(field) {
+                None | Some(Value::Null | Value::String(_)) => {}
+                Some(value) => self.no_text(entry, field, value),
             }
         }
         if entry.text("name").is_some_and(|name| !name.trim().is_empty() && !is_valid_app_name(name)) {
             self.error(entry, "name", "is none that OpenNebula gives an app");
         }
-        if let Some(series) = entry.series().into_iter().find(|series| !is_series(series)) {
+        for series in entry.series().into_iter().filter(|series| !is_series(series)) {
             self.error(entry, "opennebula_version", format!("holds {series:?}, which no client asks for"));
         }
         let kind = entry.text("type").unwrap_or("IMAGE");
@@ -175,8 +229,24 @@ impl Problems {
         match entry.object.get(field) {
             Some(Value::String(text)) if !text.trim().is_empty() => {}
             Some(Value::String(_)) => self.error(entry, field, "is empty"),
-            Some(_) => self.error(entry, field, "is no text"),
+            Some(value) => self.no_text(entry, field, value),
             None => self.error(entry, field, "is missing"),
+        }
+        if !matches!(field, "name" | "description")
+            && let Some(cause) = entry.text(field).and_then(unfit_between_quotes)
+        {
+            self.error(entry, field, format!("{cause}: drivers hand it on between quotes"));
+        }
+    }
+
+    /// A number has lost its form: 6.10 has become 6.1.
+    fn no_text(&mut self, entry: &Entry, field: &str, value: &Value) {
+        match value {
+            Value::Number(number) => {
+                self.warn(entry, field, format!("is the number {number}, where a text is meant: put it in quotes"));
+            }
+            Value::Bool(_) => self.warn(entry, field, format!("is {value}, where a text is meant: put it in quotes")),
+            _ => self.error(entry, field, "is no text"),
         }
     }
 
@@ -213,7 +283,7 @@ impl Problems {
                 return;
             }
             Some(Value::String(text)) if !entry.is_yaml || kind == "SERVICE_TEMPLATE" => {
-                match serde_json::from_str(text) {
+                match serde_json::from_str::<Value>(text) {
                     Ok(value) => value,
                     Err(error) => return self.error(entry, FIELD, format!("is no JSON: {error}")),
                 }
@@ -221,12 +291,19 @@ impl Problems {
             Some(value @ Value::Object(_)) if entry.is_yaml => value.clone(),
             Some(_) => return self.error(entry, FIELD, if entry.is_yaml { "is no map" } else { "is no text" }),
         };
-        if !parsed.is_object() {
-            return self.error(entry, FIELD, "is no object");
-        }
+        let Some(object) = parsed.as_object() else { return self.error(entry, FIELD, "is no object") };
         // A service's template is JSON for OneFlow, and stays that.
         if kind != "SERVICE_TEMPLATE" {
             self.leaves(entry, FIELD, &parsed, 0);
+        }
+        let mut tell = |level: Level, field: &str, problem: String| {
+            self.add(level, &entry.file, &entry.label, field, problem);
+        };
+        if kind == "SERVICE_TEMPLATE" {
+            let apps = entry.object.get("roles").and_then(Value::as_object);
+            service::look_at(object, FIELD, apps, &mut tell);
+        } else if let Some((name, inputs)) = object.iter().find(|(name, _)| name.eq_ignore_ascii_case("user_inputs")) {
+            service::inputs(inputs, &format!("{FIELD}.{name}"), &mut tell);
         }
     }
 
@@ -237,13 +314,20 @@ impl Problems {
                 if depth > 1 {
                     self.error(entry, path, "is a vector in a vector, which no template holds");
                 }
+                if object.is_empty() {
+                    self.warn(entry, path, "is empty: OpenNebula drops it");
+                }
+                let mut known = BTreeSet::new();
                 for (key, value) in object {
+                    if !known.insert(key.to_ascii_uppercase()) {
+                        self.error(entry, path, format!("{key:?} stands there twice, in another letter case"));
+                    }
                     let mut bytes = key.bytes();
                     let begins = bytes.next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');
                     if !begins || !bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
                         self.error(entry, path, format!("{key:?} is no name of an attribute"));
                     }
-                    self.leaves(entry, &format!("{path}.{key}"), value, depth + 1);
+                    self.leaves(entry, &cut(&format!("{path}.{}", cut(key))), value, depth + 1);
                 }
             }
             Value::Array(items) if depth == 1 && items.iter().all(Value::is_object) => {
@@ -253,10 +337,12 @@ impl Problems {
             Value::String(text) if has_bare_quote(text) => {
                 self.error(entry, path, "holds a quote without a backslash before it, which ends the value");
             }
-            Value::String(text) if !fits_entry(text) => {
-                self.error(entry, path, "ends with a backslash, or holds ]]>: what follows is lost");
+            Value::String(text) => {
+                if let Some(cause) = unfit_between_quotes(text) {
+                    self.error(entry, path, format!("{cause}: what follows is lost"));
+                }
             }
-            Value::String(_) => {}
+            Value::Null => self.warn(entry, path, "is null: OpenNebula gets nothing of it"),
             other => self.warn(entry, path, format!("is {other}, where a text is meant")),
         }
     }
@@ -346,24 +432,25 @@ impl Problems {
             if let Some(id) = entry.id.as_deref()
                 && let Some(other) = ids.insert(id, entry)
             {
-                self.error(entry, "_id", format!("is that of {:?} in {} too", other.label, other.file));
+                self.error(entry, entry.id_field(), format!("is that of {:?} in {} too", other.label, other.file));
             }
-            for series in entry.series() {
-                if let Some(other) = names.insert((series.to_owned(), &entry.label), entry)
+            for series in entry.series().into_iter().filter(|_| !entry.name().is_empty()) {
+                if let Some(other) = names.insert((series.clone(), entry.name()), entry)
                     && !std::ptr::eq(other, entry)
                 {
                     self.error(entry, "name", format!("is another entry's too in the series {series}"));
                 }
             }
         }
+        let known: BTreeSet<&str> = entries.iter().map(Entry::name).collect();
         for entry in entries {
             for (field, wanted) in entry.references() {
-                if wanted == entry.label {
+                if wanted == entry.name() {
                     self.error(entry, field, "names the entry itself");
                 }
-                let is_there = |series: &&str| names.contains_key(&((*series).to_owned(), wanted));
-                let missing: Vec<&str> = entry.series().into_iter().filter(|series| !is_there(series)).collect();
-                if entries.iter().all(|entry| entry.label != wanted) {
+                let is_there = |series: &String| names.contains_key(&(series.clone(), wanted));
+                let missing: Vec<String> = entry.series().into_iter().filter(|series| !is_there(series)).collect();
+                if !known.contains(wanted) {
                     self.error(entry, field, format!("names {wanted:?}, which none of the files has"));
                 } else if !missing.is_empty() {
                     let series = missing.join(", ");
@@ -385,10 +472,24 @@ impl Entry {
         self.object.get(field).and_then(Value::as_str)
     }
 
-    /// The release series that the entry is for, each once.
-    fn series(&self) -> BTreeSet<&str> {
-        let all = self.text("opennebula_version").unwrap_or_default();
-        all.split(',').map(str::trim).filter(|series| !series.is_empty()).collect()
+    /// Its name; nothing, when it has none.
+    fn name(&self) -> &str {
+        self.text("name").unwrap_or_default()
+    }
+
+    /// Where its id stands.
+    fn id_field(&self) -> &'static str {
+        if self.is_yaml { "id" } else { "_id" }
+    }
+
+    /// The release series that the entry is for, each once; a number is one too.
+    fn series(&self) -> BTreeSet<String> {
+        let all = match self.object.get("opennebula_version") {
+            Some(Value::String(text)) => text.clone(),
+            Some(number @ Value::Number(_)) => number.to_string(),
+            _ => String::new(),
+        };
+        all.split(',').map(str::trim).filter(|series| !series.is_empty()).map(str::to_owned).collect()
     }
 
     /// The apps that it is made of.
