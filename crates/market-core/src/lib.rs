@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod line;
 pub mod template;
 
 /// The XML parser whose nodes [`template::Template::from_element`] takes.
@@ -9,8 +10,6 @@ pub use roxmltree;
 pub mod action;
 #[cfg(feature = "model")]
 pub mod encoding;
-#[cfg(feature = "model")]
-pub mod line;
 #[cfg(feature = "model")]
 pub mod model;
 #[cfg(feature = "model")]

@@ -150,7 +150,12 @@ impl<A: Copy> Program<'_, A> {
         } else {
             format!("{} {} DUMP [ID]", self.name, actions.join("|"))
         };
-        let dump = if self.dump_on_stdin { "on standard input" } else { "or - to read it from standard input" };
+        let dump = if self.dump_on_stdin {
+            "on standard input"
+        } else {
+            // one_market looks for the word in the bytes of the executable: it is action::DUMP_ON_STDIN.
+            "or - to read it from standard input (market-driver.dump-on-stdin)"
+        };
         format!(
             "{} {}\n{}\n\nUsage: {usage}\n\nDUMP is the driver message in base64, {dump}.\nID is the id that the \
              message must be about.\nCalled by the name of an action ({}), the action is left out.\n\nExit codes: 0 done, 2 usage, \

@@ -1,18 +1,22 @@
 //! Running one executable: its process group, its output within bounds, its end.
 
+use crate::death::{End, killed_for_memory};
 use crate::output::Output;
 use crate::redaction::Redaction;
+use crate::said::Said;
 use crate::splitter::{Line, Splitter};
 use crate::words::Level;
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::ffi::OsString;
+use std::fs::File;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::{Notify, watch};
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -26,9 +30,6 @@ const LAST_GRACE: Duration = Duration::from_millis(1_200);
 
 /// How long the pipes of an executable that has ended are read on: another process may hold them open for ever.
 const LEFT_OPEN: Duration = Duration::from_millis(300);
-
-/// The exit code that counts for one that a signal has ended.
-const BY_SIGNAL: i32 = 255;
 
 /// Why an action is to stop. A later reason is a stronger one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,10 +52,10 @@ pub(crate) struct Job {
 
 /// How it ended.
 pub(crate) struct Outcome {
-    /// The exit code; 255 when a signal has ended it.
-    pub(crate) code: i32,
-    pub(crate) by_signal: bool,
+    pub(crate) end: End,
     pub(crate) stdout: Vec<u8>,
+    /// There was something for it on standard input, and it took nothing of that.
+    pub(crate) read_nothing: bool,
     /// Why it was ended, when it did not end by itself.
     pub(crate) ended: Option<Ended>,
     /// The plain lines of its standard error.
@@ -88,6 +89,8 @@ pub(crate) struct Surroundings<'a> {
     /// The id of the action.
     pub(crate) id: i64,
     pub(crate) redaction: &'a Redaction,
+    /// What a monitor has said the last time.
+    pub(crate) said: Option<&'a Said>,
     pub(crate) stop: watch::Receiver<Option<Stop>>,
     pub(crate) variables: &'a [(String, String)],
 }
@@ -102,31 +105,27 @@ impl Surroundings<'_> {
         command.args(&job.arguments).envs(self.variables.iter().map(|(name, value)| (name, value)));
         command.stdin(if job.stdin.is_some() { Stdio::piped() } else { Stdio::null() });
         command.stdout(if job.most_bytes.is_some() { Stdio::piped() } else { Stdio::null() });
+        let killed_before = killed_for_memory();
         let mut child = command.stderr(Stdio::piped()).process_group(0).spawn()?;
         let group = Group(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw));
 
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let message = job.stdin.unwrap_or_default();
-        let feed = async {
-            if let Some(mut stdin) = stdin {
-                // One that does not want to read need not.
-                let _ = stdin.write_all(&message).await;
-            }
-        };
+        let mut fed = Fed::new(stdin.as_ref());
         let overflow = Notify::new();
         let mut taken = Taken { most: job.most_bytes.unwrap_or(0), bytes: Vec::new() };
         let mut words = Words::new(self);
         let ended = {
             let drain = async { tokio::join!(taken.read(stdout, &overflow), words.read(stderr)) };
-            let (mut drain, mut feed) = (pin!(drain), pin!(feed));
+            let (mut drain, mut feed) = (pin!(drain), pin!(fed.write(stdin, &message)));
             let mut end = pin!(self.end(&mut child, &group, job.timeout, &overflow));
-            let (mut fed, mut drained) = (false, false);
+            let (mut all_fed, mut drained) = (false, false);
             let ended = loop {
                 tokio::select! {
                     biased;
                     // First: whoever floods its output does not put off its end.
                     ended = &mut end => break ended,
-                    () = &mut feed, if !fed => fed = true,
+                    () = &mut feed, if !all_fed => all_fed = true,
                     _ = &mut drain, if !drained => drained = true,
                 }
             };
@@ -142,9 +141,9 @@ impl Surroundings<'_> {
         // It was killed in the moment of its end; by now the number may be another's.
         std::mem::forget(group);
         Ok(Outcome {
-            code: status.code().unwrap_or(BY_SIGNAL),
-            by_signal: status.code().is_none(),
+            end: End::of(status, killed_for_memory() > killed_before),
             stdout: taken.bytes,
+            read_nothing: !message.is_empty() && fed.was_left(),
             words: words.finish(status.success() && ended.is_none()),
             ended,
         })
@@ -182,6 +181,8 @@ impl Surroundings<'_> {
                 }
             };
             group.signal(Signal::TERM);
+            // One that somebody has stopped hears nothing before it goes on.
+            group.signal(Signal::CONT);
             // The first reason stays; an end that is near cuts its grace short.
             ended.get_or_insert(reason);
             let time = Instant::now() + grace;
@@ -220,6 +221,34 @@ impl Drop for Group {
     }
 }
 
+/// What is written to the standard input of an executable.
+struct Fed {
+    written: usize,
+    /// The other end of the pipe, kept open: what is still in it in the end was not read.
+    pipe: Option<File>,
+}
+
+impl Fed {
+    fn new(stdin: Option<&ChildStdin>) -> Self {
+        let pipe = stdin.and_then(|stdin| File::open(format!("/proc/self/fd/{}", stdin.as_raw_fd())).ok());
+        Self { written: 0, pipe }
+    }
+
+    /// One that does not want to read need not.
+    async fn write(&mut self, stdin: Option<ChildStdin>, message: &[u8]) {
+        let Some(mut stdin) = stdin else { return };
+        while let Ok(count @ 1..) = stdin.write(&message[self.written..]).await {
+            self.written += count;
+        }
+    }
+
+    /// Whether all of it is still in the pipe. One that has ended at once may have got nothing.
+    fn was_left(&self) -> bool {
+        let left = self.pipe.as_ref().and_then(|pipe| rustix::io::ioctl_fionread(pipe).ok());
+        left == Some(self.written as u64)
+    }
+}
+
 /// Standard output, up to a bound.
 struct Taken {
     most: usize,
@@ -244,8 +273,11 @@ impl Taken {
 
 const BUFFER_BYTES: usize = 64 << 10;
 
-/// How much of one line of standard error is looked at.
-const MOST_LINE_BYTES: usize = 8 << 10;
+/// How much of one line of standard error is looked at: more than is shown of any.
+const MOST_LINE_BYTES: usize = 4 << 10;
+
+/// Of a line that was cut, so many bytes at the end are not shown: they may be the beginning of a key, which cannot be told any more.
+const CUT_BYTES: usize = 256;
 
 /// How many lines of one executable go to the log.
 const MOST_LOG_LINES: usize = 500;
@@ -257,6 +289,8 @@ const MOST_WORDS_BYTES: usize = 4 << 10;
 struct Words<'a> {
     around: &'a Surroundings<'a>,
     splitter: Splitter,
+    /// Log lines that have come together: a key may be wrapped over several.
+    together: Vec<(Level, String)>,
     log_lines: usize,
     left_out: u64,
     plain: Vec<String>,
@@ -269,9 +303,17 @@ struct Words<'a> {
 
 impl<'a> Words<'a> {
     fn new(around: &'a Surroundings<'a>) -> Self {
-        let splitter = Splitter::new(MOST_LINE_BYTES);
-        let (plain, last, error) = (Vec::new(), Vec::new(), String::new());
-        Self { splitter, around, log_lines: 0, left_out: 0, plain, plain_bytes: 0, last, error }
+        Self {
+            around,
+            splitter: Splitter::new(MOST_LINE_BYTES),
+            together: Vec::new(),
+            log_lines: 0,
+            left_out: 0,
+            plain: Vec::new(),
+            plain_bytes: 0,
+            last: Vec::new(),
+            error: String::new(),
+        }
     }
 
     async fn read(&mut self, stream: Option<impl AsyncRead + Unpin>) {
@@ -281,6 +323,7 @@ impl<'a> Words<'a> {
             let mut splitter = self.take_splitter();
             splitter.feed(&buffer[..count], |line| self.line(&line));
             self.splitter = splitter;
+            self.log_together();
             yield_now().await;
         }
     }
@@ -290,9 +333,8 @@ impl<'a> Words<'a> {
     }
 
     fn line(&mut self, line: &Line<'_>) {
-        // Of one that was cut, the last bytes may be a part of a key that cannot be told from other text any more.
-        let longest = if line.cut { self.around.redaction.longest().min(MOST_LINE_BYTES / 2) } else { 0 };
-        let line = line.bytes[..line.bytes.len().saturating_sub(longest)].trim_ascii();
+        let length = if line.cut { line.bytes.len().saturating_sub(CUT_BYTES) } else { line.bytes.len() };
+        let line = line.bytes[..length].trim_ascii();
         let Some(first) = line.first() else { return };
         // Most of a flood is passed over without a closer look.
         if b"EWID".contains(first) {
@@ -303,15 +345,11 @@ impl<'a> Words<'a> {
         }
         if self.plain_bytes < MOST_WORDS_BYTES {
             self.plain_bytes += line.len();
-            self.plain.push(self.shown(line));
+            self.plain.push(String::from_utf8_lossy(line).into_owned());
         } else {
             self.last.clear();
             self.last.extend_from_slice(line);
         }
-    }
-
-    fn shown(&self, line: &[u8]) -> String {
-        self.around.redaction.apply(&String::from_utf8_lossy(line)).into_owned()
     }
 
     fn log(&mut self, level: Level, text: &str) {
@@ -324,7 +362,23 @@ impl<'a> Words<'a> {
             return;
         }
         self.log_lines += 1;
-        self.around.output.log(level, Some(self.around.id), &self.around.redaction.apply(text));
+        self.together.push((level, text.to_owned()));
+    }
+
+    fn log_together(&mut self) {
+        let lines = std::mem::take(&mut self.together);
+        let shown = self.shown(lines.iter().map(|(_, text)| text.as_str()));
+        for ((level, _), text) in lines.iter().zip(shown) {
+            let repeated = *level == Level::Info && self.around.said.is_some_and(|said| said.again(&text));
+            let level = if repeated { Level::Debug } else { *level };
+            self.around.output.log(level, Some(self.around.id), &text);
+        }
+    }
+
+    /// Lines without keys, as many as there are: they are looked at as one text.
+    fn shown<'l>(&self, lines: impl Iterator<Item = &'l str>) -> Vec<String> {
+        let text = lines.collect::<Vec<_>>().join("\n");
+        self.around.redaction.apply(&text).split('\n').map(str::to_owned).collect()
     }
 
     /// The plain lines: of a failure they are its message, each with a blank before the next, or else its last ERROR line is; of
@@ -334,21 +388,21 @@ impl<'a> Words<'a> {
         self.take_splitter().end(|line| self.line(&line));
         let mut plain = std::mem::take(&mut self.plain);
         if !self.last.is_empty() {
-            plain.extend(["...".to_owned(), self.shown(&self.last)]);
+            plain.extend(["...".to_owned(), String::from_utf8_lossy(&self.last).into_owned()]);
         }
+        let silent = plain.is_empty();
         if success {
-            for line in &plain {
-                self.log(Level::Debug, line);
-            }
+            plain.iter().for_each(|line| self.log(Level::Debug, line));
         }
+        self.log_together();
         if self.left_out > 0 {
             let text = format!("one_market: {} further log lines of it were left out", self.left_out);
             self.around.output.log(Level::Warn, Some(self.around.id), &text);
         }
-        match plain.is_empty() {
+        match silent {
             _ if success => String::new(),
             true => self.around.redaction.apply(&self.error).into_owned(),
-            false => joined(&plain),
+            false => joined(&self.shown(plain.iter().map(String::as_str))),
         }
     }
 }

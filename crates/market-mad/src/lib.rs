@@ -4,33 +4,41 @@
 //! use market_mad::Settings;
 //!
 //! // oned hands its ARGUMENTS over as one word.
-//! let settings = Settings::parse(["-t 15 -m http,s3 -w 3600"])?;
+//! let (settings, wrong) = Settings::read(["-t 15 -m http,s3 -w 3600 -x"]);
 //! assert_eq!(settings.threads, 15);
 //! assert_eq!(settings.market_types.as_deref(), Some(["http".to_owned(), "s3".to_owned()].as_slice()));
-//! # Ok::<(), market_mad::SettingsError>(())
+//! assert!(wrong[0].to_string().contains("-x"));
 //! ```
 
+mod death;
+mod declaration;
 mod execution;
 mod message;
 mod output;
 mod place;
 mod queue;
 mod redaction;
+mod said;
 mod service;
 mod settings;
 mod splitter;
 mod words;
 mod work;
 
-pub use settings::{Settings, SettingsError};
+pub use settings::{Settings, WrongArgument};
 
+use message::Message;
 use nix::sys::signal::SigSet;
-use output::Output;
+use output::{Output, WriterThread};
 use place::Place;
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc::Receiver;
+use words::Level;
 
 /// How long the writing thread is waited for in the end: `oned` may have stopped reading.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -44,30 +52,40 @@ pub fn run() -> ExitCode {
         let _ = std::io::stdout().write_all(text.as_bytes());
         return ExitCode::SUCCESS;
     }
-    let settings = Settings::parse(arguments);
-    if let Err(error) = &settings {
+    // Dumps with keys in them are in memory. Executables are not bound by this.
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    let (settings, wrong) = Settings::read(arguments);
+    for error in &wrong {
         // For whoever tries it by hand; oned closes standard error.
         let _ = writeln!(std::io::stderr(), "{error}");
     }
     let place = Place::enter();
-    let settings = match settings {
-        Ok(settings) => settings,
+    wrong.iter().for_each(|error| place.note(&error.to_string()));
+    let started = start();
+    let (runtime, output, writer, messages) = match started {
+        Ok(started) => started,
         Err(error) => {
-            place.note(&error.to_string());
-            return refuse(&place);
+            place.note(&format!("one_market did not start: {error}"));
+            // oned asks, and learns that nothing can be done.
+            let _ = std::io::stdout().write_all(output::NOT_READY.as_bytes());
+            return ExitCode::FAILURE;
         }
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let Ok(runtime) = runtime else {
-        place.note("there is no runtime to be had from the system");
-        return refuse(&place);
-    };
-    let (output, writer) = Output::start();
-    runtime.block_on(service::serve(settings, place, output));
+    for error in &wrong {
+        output.log(Level::Error, None, &format!("one_market: {error}"));
+    }
+    runtime.block_on(service::serve(settings, place, output, messages));
     // Whatever still runs is killed here.
     drop(runtime);
     writer.finish(LAST_WORDS);
     ExitCode::SUCCESS
+}
+
+/// What the system may not have enough of: threads, and descriptors.
+fn start() -> io::Result<(Runtime, Output, WriterThread, Receiver<Message>)> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (output, writer) = Output::start()?;
+    Ok((runtime, output, writer, message::read()?))
 }
 
 /// What somebody wants to know who does not speak as `oned` does.
@@ -94,13 +112,3 @@ Usage: one_market [OPTIONS]    (oned hands all options over as one word)
   -h, --help              this text
   -V, --version           the version
 ";
-
-/// `oned` asks, and learns that nothing can be done.
-fn refuse(place: &Place) -> ExitCode {
-    let (output, writer) = Output::start();
-    output.init(false);
-    drop(output);
-    writer.finish(LAST_WORDS);
-    place.note("one_market did not start");
-    ExitCode::FAILURE
-}

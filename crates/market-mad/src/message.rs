@@ -8,6 +8,7 @@ use market_core::encoding::encode;
 use market_core::roxmltree::Node;
 use market_core::template::xml_element;
 use rustix::event::{PollFd, PollFlags, poll};
+use std::io;
 use std::ops::Range;
 use tokio::sync::mpsc;
 
@@ -100,17 +101,21 @@ impl std::fmt::Debug for Request {
 impl Request {
     /// How much memory it takes, roughly.
     pub(crate) fn bytes(&self) -> usize {
-        match &self.body {
+        let body = match &self.body {
             Body::Dump(dump) => dump.len(),
             Body::Import(import) => import.xml.len(),
-        }
+        };
+        size_of::<Self>() + self.market_mad.len() + body + self.redaction.bytes()
     }
 }
 
 /// Starts the thread that reads standard input. It ends with [`Message::Finalize`] when there is no more.
-pub(crate) fn read() -> mpsc::Receiver<Message> {
+///
+/// # Errors
+/// When there is no thread to be had.
+pub(crate) fn read() -> io::Result<mpsc::Receiver<Message>> {
     let (sender, messages) = mpsc::channel(1);
-    std::thread::spawn(move || {
+    std::thread::Builder::new().spawn(move || {
         let mut splitter = Splitter::new(MOST_LINE_BYTES);
         let mut buffer = vec![0; 256 << 10];
         let mut wanted = true;
@@ -123,8 +128,8 @@ pub(crate) fn read() -> mpsc::Receiver<Message> {
         }
         // What has no line end was cut off: nobody knows what is missing.
         let _ = sender.blocking_send(Message::Finalize);
-    });
-    messages
+    })?;
+    Ok(messages)
 }
 
 /// Reads from standard input, which may have been left non-blocking; `None` at its end.

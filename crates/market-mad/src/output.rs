@@ -17,6 +17,9 @@ const MOST_LOG_LINES: usize = 2_000;
 /// How long lines that came before INIT wait behind its answer.
 const AFTER_INIT: Duration = Duration::from_millis(100);
 
+/// The answer to INIT of one that cannot do anything.
+pub(crate) const NOT_READY: &str = "INIT FAILURE - -\n";
+
 /// The sending side.
 #[derive(Clone)]
 pub(crate) struct Output {
@@ -54,22 +57,24 @@ impl WriterThread {
 
 impl Output {
     /// Starts the thread that writes to standard output.
-    pub(crate) fn start() -> (Self, WriterThread) {
+    ///
+    /// # Errors
+    /// When there is no thread to be had.
+    pub(crate) fn start() -> io::Result<(Self, WriterThread)> {
         let (sender, entries) = mpsc::unbounded_channel();
         let (done, finished) = std::sync::mpsc::channel();
         let logs = Arc::new(Logs::default());
         let writer = Writer { initialised: false, held: Vec::new(), broken: false, logs: Arc::clone(&logs) };
-        std::thread::spawn(move || {
+        std::thread::Builder::new().spawn(move || {
             writer.run(entries);
             let _ = done.send(());
-        });
-        (Self { sender, logs }, WriterThread(finished))
+        })?;
+        Ok((Self { sender, logs }, WriterThread(finished)))
     }
 
     /// Answers INIT.
-    pub(crate) fn init(&self, ready: bool) {
-        let result = if ready { "SUCCESS" } else { "FAILURE" };
-        self.send(format!("INIT {result} - -\n"), Kind::Init);
+    pub(crate) fn init(&self) {
+        self.send("INIT SUCCESS - -\n".to_owned(), Kind::Init);
     }
 
     /// A log line.

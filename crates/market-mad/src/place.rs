@@ -1,10 +1,12 @@
 //! Where OpenNebula keeps what `one_market` needs, and what its start-up script sets before the stock one runs: the working
 //! directory, the variables of `defaultrc`, the priority, and where standard error goes.
 
-use rustix::process::{getpriority_process, setpriority_process};
+use rustix::fs::Mode;
+use rustix::process::{getpriority_process, setpriority_process, umask};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// The priority of drivers: they are no hurry.
@@ -33,6 +35,8 @@ impl Place {
         if getpriority_process(None).is_ok_and(|current| current < priority) {
             let _ = setpriority_process(None, priority);
         }
+        // With whatever mask oned was started: what executables make is not for others to write, unless they say so.
+        umask(umask(Mode::empty()) | Mode::WGRP | Mode::WOTH);
         // Standard error comes closed from oned; what stands there now is nobody's.
         let debug = variable("ONE_MAD_DEBUG").is_some_and(|value| !value.is_empty());
         let log = if debug { place.open_log() } else { File::options().write(true).open("/dev/null").ok() };
@@ -56,7 +60,7 @@ impl Place {
     }
 
     fn open_log(&self) -> Option<File> {
-        File::options().append(true).create(true).open(&self.log).ok()
+        File::options().append(true).create(true).mode(0o640).open(&self.log).ok()
     }
 
     /// The directory of a market driver.

@@ -11,27 +11,90 @@ pub(crate) enum Subject {
     Market(i64),
 }
 
+/// How long an action takes by its nature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Length {
+    /// A delete or a monitor: nobody wants to wait for an import before it.
+    Short,
+    /// An import, which may take hours.
+    Long,
+}
+
 /// Whose turn it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ticket {
     pub(crate) market: i64,
     pub(crate) subject: Subject,
+    pub(crate) length: Length,
 }
 
 /// Actions that wait, and who is at work.
 pub(crate) struct Queue<T> {
-    free: usize,
-    /// Slots that only a marketplace without a running action may take.
+    slots: usize,
+    /// Slots that are kept for marketplaces without a running action.
     reserved: usize,
     /// Marketplaces with actions that may start, the next one first.
     turn: VecDeque<i64>,
     /// The actions that may start, by marketplace; of every subject at most one.
-    ready: HashMap<i64, VecDeque<(Subject, T)>>,
+    ready: HashMap<i64, Ready<T>>,
     /// The actions behind another one of their subject.
-    behind: HashMap<Subject, VecDeque<(i64, T)>>,
+    behind: HashMap<Subject, Line<T>>,
     /// Subjects with an action that is ready or runs.
     taken: HashSet<Subject>,
-    running: HashMap<i64, usize>,
+    running: HashMap<i64, Running>,
+    all_running: Running,
+}
+
+type Line<T> = VecDeque<(Ticket, T)>;
+
+/// The actions of a marketplace that may start.
+struct Ready<T> {
+    short: Line<T>,
+    long: Line<T>,
+}
+
+/// How many actions run.
+#[derive(Clone, Copy, Default)]
+struct Running {
+    short: usize,
+    long: usize,
+}
+
+impl Running {
+    fn all(self) -> usize {
+        self.short + self.long
+    }
+
+    fn of(&mut self, length: Length) -> &mut usize {
+        match length {
+            Length::Short => &mut self.short,
+            Length::Long => &mut self.long,
+        }
+    }
+}
+
+impl<T> Ready<T> {
+    fn new() -> Self {
+        Self { short: VecDeque::new(), long: VecDeque::new() }
+    }
+
+    fn of(&mut self, length: Length) -> &mut Line<T> {
+        match length {
+            Length::Short => &mut self.short,
+            Length::Long => &mut self.long,
+        }
+    }
+
+    fn has(&self, length: Length) -> bool {
+        match length {
+            Length::Short => !self.short.is_empty(),
+            Length::Long => !self.long.is_empty(),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.short.is_empty() && self.long.is_empty()
+    }
 }
 
 impl<T> Queue<T> {
@@ -39,13 +102,14 @@ impl<T> Queue<T> {
     pub(crate) fn new(slots: usize) -> Self {
         let reserved = if slots > 1 { (slots / 4).max(1) } else { 0 };
         Self {
-            free: slots,
+            slots,
             reserved,
             turn: VecDeque::new(),
             ready: HashMap::new(),
             behind: HashMap::new(),
             taken: HashSet::new(),
             running: HashMap::new(),
+            all_running: Running::default(),
         }
     }
 
@@ -54,55 +118,68 @@ impl<T> Queue<T> {
         if self.taken.insert(ticket.subject) {
             self.make_ready(ticket, action);
         } else {
-            self.behind.entry(ticket.subject).or_default().push_back((ticket.market, action));
+            self.behind.entry(ticket.subject).or_default().push_back((ticket, action));
         }
     }
 
     fn make_ready(&mut self, ticket: Ticket, action: T) {
-        let actions = self.ready.entry(ticket.market).or_default();
-        if actions.is_empty() {
+        let ready = self.ready.entry(ticket.market).or_insert_with(Ready::new);
+        if ready.is_empty() {
             self.turn.push_back(ticket.market);
         }
-        actions.push_back((ticket.subject, action));
+        ready.of(ticket.length).push_back((ticket, action));
     }
 
-    /// The next action that may start; it holds a slot until [`finish`](Self::finish).
+    /// The next action that may start; it holds a slot until [`finish`](Self::finish). Short ones go first.
     pub(crate) fn next(&mut self) -> Option<(Ticket, T)> {
-        for _ in 0..self.turn.len() {
-            let market = self.turn.pop_front()?;
-            let running = self.running.entry(market).or_default();
-            let may_start = self.free > if *running == 0 { 0 } else { self.reserved };
-            let action = if may_start { self.ready.get_mut(&market).and_then(VecDeque::pop_front) } else { None };
-            if action.is_some() {
-                *running += 1;
-                self.free -= 1;
-            }
-            self.come_round(market);
-            if let Some((subject, action)) = action {
-                return Some((Ticket { market, subject }, action));
-            }
-        }
-        None
+        self.next_of(Length::Short).or_else(|| self.next_of(Length::Long))
     }
 
-    /// A marketplace had its turn; it comes round again while it has actions.
-    fn come_round(&mut self, market: i64) {
-        if self.ready.get(&market).is_some_and(|actions| !actions.is_empty()) {
-            self.turn.push_back(market);
-        } else {
-            self.ready.remove(&market);
+    fn next_of(&mut self, length: Length) -> Option<(Ticket, T)> {
+        if self.all_running.all() >= self.slots {
+            return None;
         }
-        if self.running.get(&market) == Some(&0) {
-            self.running.remove(&market);
+        let may_start = |market: &i64| {
+            self.ready.get(market).is_some_and(|ready| ready.has(length)) && self.may_start(*market, length)
+        };
+        let place = self.turn.iter().position(may_start)?;
+        let market = self.turn.remove(place)?;
+        let ready = self.ready.get_mut(&market)?;
+        let started = ready.of(length).pop_front()?;
+        // It comes round again while it has actions.
+        if ready.is_empty() {
+            self.ready.remove(&market);
+        } else {
+            self.turn.push_back(market);
+        }
+        *self.running.entry(market).or_default().of(length) += 1;
+        *self.all_running.of(length) += 1;
+        Some(started)
+    }
+
+    /// Marketplaces of which nothing runs keep their slots; so does a short action among imports: of its own marketplace, and of all.
+    fn may_start(&self, market: i64, length: Length) -> bool {
+        let running = self.running.get(&market).copied().unwrap_or_default();
+        let free = self.slots - self.all_running.all();
+        match length {
+            Length::Short => free > if running.short == 0 { 0 } else { self.reserved },
+            Length::Long if self.slots == 1 => free > 0,
+            Length::Long => {
+                let leaves_one = self.all_running.long + 1 < self.slots;
+                let of_share = self.slots - self.reserved - 1;
+                leaves_one
+                    && (running.all() == 0 && free > 0
+                        || free > self.reserved && (running.long == 0 || running.long < of_share))
+            }
         }
     }
 
     /// An action has ended.
     pub(crate) fn finish(&mut self, ticket: Ticket) {
-        self.free += 1;
+        *self.all_running.of(ticket.length) -= 1;
         if let Some(running) = self.running.get_mut(&ticket.market) {
-            *running -= 1;
-            if *running == 0 {
+            *running.of(ticket.length) -= 1;
+            if running.all() == 0 {
                 self.running.remove(&ticket.market);
             }
         }
@@ -120,9 +197,14 @@ impl<T> Queue<T> {
             self.behind.remove(&subject);
         }
         match next {
-            Some((market, action)) => self.make_ready(Ticket { market, subject }, action),
+            Some((ticket, action)) => self.make_ready(ticket, action),
             None => drop(self.taken.remove(&subject)),
         }
+    }
+
+    /// Whether an action about the subject waits or runs.
+    pub(crate) fn has(&self, subject: Subject) -> bool {
+        self.taken.contains(&subject)
     }
 
     /// Takes out all actions that wait behind another one of their subject.
@@ -134,32 +216,43 @@ impl<T> Queue<T> {
     pub(crate) fn take_out(&mut self, subject: Subject, meant: impl Fn(&T) -> bool) -> Vec<T> {
         let mut out = Vec::new();
         if let Some(waiting) = self.behind.remove(&subject) {
-            let (gone, rest): (VecDeque<_>, VecDeque<_>) = waiting.into_iter().partition(|(_, action)| meant(action));
+            let (gone, rest): (Line<T>, Line<T>) = waiting.into_iter().partition(|(_, action)| meant(action));
             out.extend(gone.into_iter().map(|(_, action)| action));
             if !rest.is_empty() {
                 self.behind.insert(subject, rest);
             }
         }
-        let place = self.ready.iter().find_map(|(market, actions)| {
-            actions.iter().position(|(of, action)| *of == subject && meant(action)).map(|at| (*market, at))
-        });
-        if let Some((market, at)) = place {
-            let action = self.ready.get_mut(&market).and_then(|actions| actions.remove(at));
-            // It was the first of them.
-            out.splice(0..0, action.map(|(_, action)| action));
-            if self.ready.get(&market).is_some_and(VecDeque::is_empty) {
-                self.ready.remove(&market);
-                self.turn.retain(|other| *other != market);
-            }
+        // It was the first of them.
+        let first = self.take_ready(subject, meant);
+        if first.is_some() {
             self.release(subject);
         }
+        out.splice(0..0, first);
         out
+    }
+
+    fn take_ready(&mut self, subject: Subject, meant: impl Fn(&T) -> bool) -> Option<T> {
+        if !self.taken.contains(&subject) {
+            return None;
+        }
+        let is_meant = |(ticket, action): &(Ticket, T)| ticket.subject == subject && meant(action);
+        let (market, length, at) = self.ready.iter().find_map(|(market, ready)| {
+            let place = |length, line: &Line<T>| line.iter().position(is_meant).map(|at| (*market, length, at));
+            place(Length::Short, &ready.short).or_else(|| place(Length::Long, &ready.long))
+        })?;
+        let ready = self.ready.get_mut(&market)?;
+        let taken = ready.of(length).remove(at);
+        if ready.is_empty() {
+            self.ready.remove(&market);
+            self.turn.retain(|other| *other != market);
+        }
+        taken.map(|(_, action)| action)
     }
 
     /// Takes out all that wait.
     pub(crate) fn take_all(&mut self) -> Vec<T> {
         self.turn.clear();
-        let ready = self.ready.drain().flat_map(|(_, actions)| actions);
+        let ready = self.ready.drain().flat_map(|(_, ready)| ready.short.into_iter().chain(ready.long));
         let mut all: Vec<_> = ready.map(|(_, action)| action).collect();
         all.extend(self.behind.drain().flat_map(|(_, actions)| actions).map(|(_, action)| action));
         all
@@ -172,7 +265,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn app(market: i64, app: i64) -> Ticket {
-        Ticket { market, subject: Subject::App(app) }
+        Ticket { market, subject: Subject::App(app), length: Length::Short }
+    }
+
+    fn import(market: i64, app: i64) -> Ticket {
+        Ticket { length: Length::Long, ..self::app(market, app) }
     }
 
     fn start_all(queue: &mut Queue<i64>) -> Vec<i64> {
@@ -204,6 +301,41 @@ mod tests {
         assert_eq!(start_all(&mut queue), [1]);
         queue.finish(app(2, 10));
         assert_eq!(start_all(&mut queue), [20], "before the third of the first marketplace");
+    }
+
+    #[test]
+    fn imports_leave_room_for_a_short_action_and_for_another_marketplace() {
+        for (slots, imports) in [(2, 1), (3, 1), (4, 2), (5, 3), (15, 11)] {
+            let mut queue = Queue::new(slots);
+            for id in 0..100 {
+                queue.push(import(1, id), id);
+            }
+            assert_eq!(start_all(&mut queue).len(), imports, "{slots}");
+            queue.push(app(1, 200), 200);
+            assert_eq!(start_all(&mut queue), [200], "{slots}: a delete does not wait for an import");
+            if slots > 2 {
+                queue.push(import(2, 300), 300);
+                assert_eq!(start_all(&mut queue), [300], "{slots}: nor does another marketplace");
+            }
+        }
+    }
+
+    #[test]
+    fn with_imports_of_many_marketplaces_a_slot_is_left_and_short_actions_go_first() {
+        let mut queue = Queue::new(5);
+        for id in 0..20 {
+            queue.push(import(id, id), id);
+        }
+        assert_eq!(start_all(&mut queue).len(), 4);
+        queue.push(app(0, 100), 100);
+        assert_eq!(start_all(&mut queue), [100], "of a marketplace whose import runs");
+        queue.push(app(7, 101), 101);
+        queue.push(app(0, 102), 102);
+        assert_eq!(start_all(&mut queue), [0; 0]);
+        queue.finish(import(1, 1));
+        assert_eq!(start_all(&mut queue), [101], "before any import");
+        queue.finish(app(0, 100));
+        assert_eq!(start_all(&mut queue), [102]);
     }
 
     #[test]
@@ -241,7 +373,8 @@ mod tests {
             let total = steps.len();
             for (action, (market, id, finish)) in steps.into_iter().enumerate() {
                 // An app belongs to one marketplace.
-                queue.push(app(market, market * 10 + id), action);
+                let ticket = if id % 2 == 0 { import(market, market * 10 + id) } else { app(market, market * 10 + id) };
+                queue.push(ticket, action);
                 while let Some((ticket, action)) = queue.next() {
                     prop_assert!(running.iter().all(|other| other.subject != ticket.subject), "an app has one action at a time");
                     running.push(ticket);

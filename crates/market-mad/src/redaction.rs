@@ -1,141 +1,527 @@
 //! Keeping keys out of what drivers write to standard error: a shell driver that traces itself prints its whole dump.
+//!
+//! Nobody knows what a key is called, so every value of a template is hidden that does not belong to an attribute known as
+//! harmless. Values are cut into pieces, and a text is searched for these: as it stands, and with its escapes and base64 undone,
+//! whatever quotes and line breaks stand in between. Both take time in proportion to the bytes that are looked at. What
+//! cannot be looked for is not shown either.
 
-use market_core::roxmltree::Node;
-use market_core::template::is_secret;
+mod pieces;
+mod view;
+
+use market_core::encoding;
+use market_core::line::secrets_of_urls;
+use market_core::roxmltree::{Document, Node};
+use market_core::template::{Template, Value, is_harmless, is_secret};
+use pieces::Pieces;
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::ops::Range;
+use view::{View, sextet};
 
 const HIDDEN: &str = "<hidden>";
 
-/// A value shorter than this is no key, and hiding it would spoil other words.
-const SHORTEST_BYTES: usize = 4;
+/// A longer value is known by all of its parts of so many bytes.
+const LONGEST_PIECE: usize = 12;
 
-/// A dump is known by its blocks of so many characters: a text that holds twice as many of them in a row holds one whole.
-const BLOCK_BYTES: usize = 32;
+/// A shorter value is in too many words to be hidden wherever it stands.
+const SHORTEST_PIECE: usize = 4;
 
-/// The blocks of a larger dump are not kept; every long run of base64 counts as a part of it.
-const MOST_KNOWN_BYTES: usize = 1 << 20;
-const LONG_RUN_BYTES: usize = 64;
+/// The dump is known by parts of so many bytes, one in every four bytes: so base64 of eleven bytes of it is noticed.
+const DUMP_PIECE: usize = 8;
+const DUMP_STEP: usize = 4;
 
-/// More keys than any template holds.
-const MOST_SECRETS: usize = 1_000;
+/// The parts of a larger dump are not kept; then every long run of base64 counts as a part of it.
+const MOST_DUMP_BYTES: usize = 512 << 10;
+const LONG_RUN: usize = 24;
+
+/// More pieces of values than any template makes. With more of them no line is shown.
+const MOST_PIECES: usize = 256 << 10;
+
+/// The same for values that are too short for a piece.
+const MOST_SHORT: usize = 256;
+
+/// Escapes are undone so many times: one layer inside another.
+const MOST_LAYERS: usize = 2;
 
 /// What must not be shown of one message.
 #[derive(Clone, Default)]
 pub(crate) struct Redaction {
-    secrets: Vec<String>,
-    /// The blocks of dumps in base64.
-    blocks: HashSet<[u8; BLOCK_BYTES]>,
-    /// There is a dump whose blocks are not kept.
-    large: bool,
+    values: Pieces,
+    short: Vec<Short>,
+    dump: Pieces,
+    /// There is a dump whose parts are not kept.
+    large_dump: bool,
+    /// There are more values than are looked for.
+    too_much: bool,
+}
+
+/// A value that is too short for a piece.
+#[derive(Clone, PartialEq, Eq)]
+struct Short {
+    value: Vec<u8>,
+    /// Its attribute says that it is a secret: a line that holds it is not shown. Otherwise the word is not.
+    secret: bool,
+}
+
+/// Where in a message an element stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Outside of any template: what is there comes from `oned` itself.
+    Outside,
+    /// In a template, and harmless as far as its name goes.
+    Template,
+    /// In an attribute that is not known to be harmless.
+    Hidden,
+}
+
+impl Place {
+    /// Of a child of this name.
+    fn of_child(self, name: &str) -> Self {
+        let hidden = match self {
+            Self::Outside if name == "TEMPLATE" => return Self::Template,
+            Self::Outside => is_secret(name) || holds_base64(name),
+            Self::Template => !is_harmless(name),
+            Self::Hidden => true,
+        };
+        if hidden { Self::Hidden } else { self }
+    }
 }
 
 impl Redaction {
-    /// The values of attributes with a secret's name, anywhere in a message.
+    /// What a message says that is not known to be harmless.
     pub(crate) fn of(root: Node<'_, '_>) -> Self {
-        let secret = |node: &Node<'_, '_>| node.is_element() && is_secret(node.tag_name().name());
-        let texts = root.descendants().filter(secret).flat_map(|node| {
-            // A vector of that name is secret with all of its pairs.
-            node.descendants().filter(Node::is_text).filter_map(|text| text.text().map(str::trim))
-        });
-        let urls = root.descendants().filter(Node::is_text).filter_map(|text| password_in(text.text()?));
-        // A shell prints a text of several lines line by line.
-        let texts = texts.flat_map(|text| text.lines().map(str::trim).chain([text]));
-        let mut secrets: Vec<_> =
-            texts.chain(urls).filter(|text| text.len() >= SHORTEST_BYTES).map(str::to_owned).collect();
-        longest_first(&mut secrets);
-        secrets.truncate(MOST_SECRETS);
-        Self { secrets, ..Self::default() }
+        let mut redaction = Self::default();
+        let xml = root.document().input_text().as_bytes();
+        redaction.large_dump = xml.len() > MOST_DUMP_BYTES;
+        if !redaction.large_dump {
+            xml.windows(DUMP_PIECE).step_by(DUMP_STEP).for_each(|piece| redaction.dump.insert(piece));
+        }
+        redaction.hide_elements(root);
+        redaction
     }
 
-    /// The password of a URL must not be shown either.
-    pub(crate) fn hide_password(&mut self, url: &str) {
-        self.secrets.extend(password_in(url).filter(|password| password.len() >= SHORTEST_BYTES).map(str::to_owned));
-        longest_first(&mut self.secrets);
+    /// How much memory it takes, roughly.
+    pub(crate) fn bytes(&self) -> usize {
+        self.values.bytes() + self.dump.bytes()
     }
 
-    /// The longest of what is hidden, in bytes.
-    pub(crate) fn longest(&self) -> usize {
-        self.secrets.iter().map(String::len).max().unwrap_or(0)
+    /// Whether no line can be shown.
+    pub(crate) fn hides_all(&self) -> bool {
+        self.too_much
     }
 
-    /// A dump that a driver is given must not be shown either.
-    pub(crate) fn hide_dump(&mut self, dump: &[u8]) {
-        self.large |= dump.len() > MOST_KNOWN_BYTES;
-        if dump.len() <= MOST_KNOWN_BYTES {
-            self.blocks.extend(dump.as_chunks().0);
+    /// What an `export` has told, as elements one after the other.
+    pub(crate) fn hide_exported(&mut self, elements: &str) {
+        match Document::parse(&format!("<X>{elements}</X>")) {
+            Ok(document) => self.hide_elements(document.root_element()),
+            Err(_) => self.too_much = true,
         }
     }
 
-    /// The text without keys.
-    pub(crate) fn apply<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        let mut text = self.without_dumps(text);
-        for secret in &self.secrets {
-            if text.contains(secret.as_str()) {
-                text = Cow::Owned(text.replace(secret.as_str(), HIDDEN));
+    /// A variable in the environment of the executables.
+    pub(crate) fn hide_variable(&mut self, name: &str, value: &str) {
+        if is_secret(name) {
+            self.hide(value, true);
+        }
+        self.hide_secrets_of_urls(value);
+    }
+
+    /// Each element is visited once, however deep it stands.
+    fn hide_elements(&mut self, root: Node<'_, '_>) {
+        let mut open = vec![(root, Place::Outside, false)];
+        while let Some((node, place, secret)) = open.pop() {
+            let name = node.tag_name().name();
+            let value: String = node.children().filter(Node::is_text).filter_map(|text| text.text()).collect();
+            let secret = secret || is_secret(name);
+            self.hide_secrets_of_urls(&value);
+            if place == Place::Hidden {
+                self.hide(&value, secret);
+            }
+            if place == Place::Hidden && holds_base64(name) {
+                self.hide_wrapped(&value);
+            }
+            let children = node.children().filter(Node::is_element);
+            open.extend(children.map(|child| (child, place.of_child(child.tag_name().name()), secret)));
+        }
+    }
+
+    /// The values of a template in base64.
+    fn hide_wrapped(&mut self, value: &str) {
+        if self.too_much {
+            return;
+        }
+        let Ok(bytes) = encoding::decode(value.as_bytes()) else { return };
+        let Ok(template) = Template::parse_text_or_xml(&bytes) else {
+            return self.hide(&String::from_utf8_lossy(&bytes), false);
+        };
+        for attribute in template.iter() {
+            let (name, secret) = (attribute.name(), is_secret(attribute.name()));
+            let mut values = match attribute.value() {
+                Value::Single(value) => vec![(value, secret)],
+                Value::Vector(vector) => vector.iter().map(|(key, value)| (value, secret || is_secret(key))).collect(),
+            };
+            for (value, secret) in values.drain(..) {
+                let value = String::from_utf8_lossy(value);
+                self.hide_secrets_of_urls(&value);
+                if !is_harmless(name) {
+                    self.hide(&value, secret);
+                }
             }
         }
-        text
     }
 
-    /// Hides runs of base64 that are a part of a dump, however it is wrapped or cut.
-    fn without_dumps<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        let is_base64 = |c: char| c.is_ascii_alphanumeric() || "+/=".contains(c);
-        if !text.split(|c| !is_base64(c)).any(|run| self.is_of_a_dump(run)) {
-            return Cow::Borrowed(text);
+    /// Passwords and queries of URLs.
+    fn hide_secrets_of_urls(&mut self, text: &str) {
+        for range in secrets_of_urls(text.as_bytes()) {
+            let is_user = text.as_bytes().get(range.end) == Some(&b'@');
+            let logs_in = text[..range.start].ends_with("ssh://");
+            let secret = &text[range];
+            match secret.split_once(':') {
+                Some((_, password)) if is_user => self.hide(password, true),
+                // Without a password it is a token, but for ssh it only says who logs in.
+                None if is_user && !logs_in => self.hide(secret, false),
+                _ if is_user => {}
+                _ => {
+                    let pairs = secret.split(['&', ';', '#']);
+                    pairs.for_each(|pair| self.hide(pair.split_once('=').map_or(pair, |(_, value)| value), false));
+                }
+            }
         }
-        let mut shown = String::with_capacity(text.len());
-        for piece in text.split_inclusive(|c| !is_base64(c)) {
-            let run = piece.trim_end_matches(|c| !is_base64(c));
-            shown.push_str(if self.is_of_a_dump(run) { HIDDEN } else { run });
-            shown.push_str(&piece[run.len()..]);
-        }
-        Cow::Owned(shown)
     }
 
-    fn is_of_a_dump(&self, run: &str) -> bool {
-        let is_checksum = || run.bytes().all(|byte| byte.is_ascii_hexdigit());
-        run.as_bytes().array_windows().any(|block| self.blocks.contains(block))
-            || self.large && run.len() >= LONG_RUN_BYTES && !is_checksum()
+    /// Hides a value wherever it is found.
+    fn hide(&mut self, value: &str, secret: bool) {
+        if value.len() > MOST_PIECES {
+            self.too_much = true;
+        }
+        if self.too_much {
+            return;
+        }
+        let view = View::of(value);
+        self.hide_bytes(&view.compact().bytes, secret);
+        if let Some(view) = view.unescaped() {
+            self.hide_bytes(&view.compact().bytes, secret);
+        }
+        // Lines are printed one by one; and a secret may be a list of several.
+        let ends = |c: char| if secret { c.is_whitespace() || c == ',' } else { c == '\n' };
+        for part in value.split(ends).filter(|part| part.len() < value.len() && part.trim().len() >= SHORTEST_PIECE) {
+            self.hide_bytes(&View::of(part).compact().bytes, secret);
+        }
+    }
+
+    fn hide_bytes(&mut self, value: &[u8], secret: bool) {
+        if value.len() >= SHORTEST_PIECE {
+            value.windows(value.len().min(LONGEST_PIECE)).for_each(|piece| self.values.insert(piece));
+        } else if !value.is_empty() && (secret || !says_nothing(value)) {
+            let short = Short { value: value.to_vec(), secret };
+            if !self.short.contains(&short) {
+                self.short.push(short);
+            }
+        }
+        if self.values.len() > MOST_PIECES || self.short.len() > MOST_SHORT {
+            *self = Self { too_much: true, ..Self::default() };
+        }
+    }
+
+    /// The text without what must not be shown, with as many lines as before.
+    pub(crate) fn apply<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        let mut marks = vec![false; text.len()];
+        if self.too_much {
+            marks.fill(true);
+        } else {
+            self.mark(text, &mut marks);
+        }
+        if marks.contains(&true) { Cow::Owned(without_marked(text, &marks)) } else { Cow::Borrowed(text) }
+    }
+
+    fn mark(&self, text: &str, marks: &mut [bool]) {
+        let mut view = View::of(text);
+        self.mark_in(&view, text, marks);
+        for _ in 0..MOST_LAYERS {
+            let Some(unescaped) = view.unescaped() else { break };
+            view = unescaped;
+            self.mark_in(&view, text, marks);
+        }
+        let compact = view.compact();
+        for alignment in 0..4 {
+            self.mark_in_base64(&compact.decoded(alignment), text, marks);
+        }
+        if self.large_dump {
+            for run in runs_of_base64(text).filter(|run| run.len() >= LONG_RUN) {
+                let is_checksum = text[run.clone()].bytes().all(|byte| byte.is_ascii_hexdigit());
+                marks[run].fill(!is_checksum);
+            }
+        }
+    }
+
+    fn mark_in(&self, view: &View, text: &str, marks: &mut [bool]) {
+        for secret in secrets_of_urls(&view.bytes) {
+            marks[view.origin(secret)].fill(true);
+        }
+        for Short { value, secret } in &self.short {
+            for at in memchr::memmem::find_iter(&view.bytes, value) {
+                let found = at..at + value.len();
+                if *secret {
+                    marks[line_around(text, view.origin(found))].fill(true);
+                } else if is_word(&view.bytes, &found) {
+                    marks[view.origin(found)].fill(true);
+                }
+            }
+        }
+        let compact = view.compact();
+        self.values.find(&compact.bytes, |found| marks[compact.origin(found)].fill(true));
+    }
+
+    fn mark_in_base64(&self, decoded: &View, text: &str, marks: &mut [bool]) {
+        let mut mark = |found: Range<usize>| {
+            if marks[found.clone()].contains(&false) {
+                marks[run_around(text, found)].fill(true);
+            }
+        };
+        self.dump.find(&decoded.bytes, |found| mark(decoded.origin(found)));
+        let compact = decoded.compact();
+        self.values.find(&compact.bytes, |found| mark(compact.origin(found)));
+        if let Some(unescaped) = decoded.unescaped() {
+            let compact = unescaped.compact();
+            self.values.find(&compact.bytes, |found| mark(compact.origin(found)));
+        }
     }
 }
 
-/// One may hold another.
-fn longest_first(secrets: &mut Vec<String>) {
-    secrets.sort_unstable_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
-    secrets.dedup();
+/// Whether an attribute of this name holds base64: `APPTEMPLATE64`, `VMTEMPLATE64`.
+fn holds_base64(name: &str) -> bool {
+    name.ends_with("64")
 }
 
-/// The password in the first URL of a text.
-fn password_in(text: &str) -> Option<&str> {
-    let (_, rest) = text.split_once("://")?;
-    let authority = rest.split(['/', '?', '#']).next()?;
-    let (user, _) = authority.rsplit_once('@')?;
-    user.split_once(':').map(|(_, password)| password)
+/// Values that are in every second line and tell nobody anything: switches and small numbers.
+fn says_nothing(value: &[u8]) -> bool {
+    let switches = ["yes", "no", "on", "off"];
+    value.iter().all(u8::is_ascii_digit) || switches.iter().any(|word| value.eq_ignore_ascii_case(word.as_bytes()))
+}
+
+fn is_word(text: &[u8], found: &Range<usize>) -> bool {
+    let is_part = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+    !is_part(found.start.checked_sub(1).and_then(|at| text.get(at))) && !is_part(text.get(found.end))
+}
+
+/// The whole line or lines that a part of a text is in.
+fn line_around(text: &str, part: Range<usize>) -> Range<usize> {
+    let start = memchr::memrchr(b'\n', &text.as_bytes()[..part.start]).map_or(0, |at| at + 1);
+    let end = memchr::memchr(b'\n', &text.as_bytes()[part.end..]).map_or(text.len(), |at| part.end + at);
+    start..end
+}
+
+fn is_base64(byte: u8) -> bool {
+    sextet(byte).is_some() || byte == b'='
+}
+
+/// The runs of base64 that a part of a text begins and ends in.
+fn run_around(text: &str, part: Range<usize>) -> Range<usize> {
+    let bytes = text.as_bytes();
+    let before = bytes[..part.start].iter().rev().take_while(|byte| is_base64(**byte)).count();
+    let behind = bytes[part.end..].iter().take_while(|byte| is_base64(**byte)).count();
+    part.start - before..part.end + behind
+}
+
+fn runs_of_base64(text: &str) -> impl Iterator<Item = Range<usize>> {
+    let mut end = 0;
+    text.as_bytes().chunk_by(|a, b| is_base64(*a) == is_base64(*b)).filter_map(move |chunk| {
+        let start = end;
+        end += chunk.len();
+        is_base64(chunk[0]).then_some(start..end)
+    })
+}
+
+/// The text with what is marked left out, but for the line ends.
+fn without_marked(text: &str, marks: &[bool]) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut hides = false;
+    for (at, c) in text.char_indices() {
+        let marked = marks[at..at + c.len_utf8()].contains(&true) && c != '\n';
+        if marked && !hides {
+            shown.push_str(HIDDEN);
+        } else if !marked {
+            shown.push(c);
+        }
+        hides = marked;
+    }
+    shown
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test part fails its test")]
 mod tests {
     use super::*;
-    use market_core::roxmltree::Document;
+    use market_core::encoding::encode;
+    use proptest::prelude::*;
+    use std::time::{Duration, Instant};
+
+    fn of(xml: &str) -> Redaction {
+        Redaction::of(Document::parse(xml).unwrap().root_element())
+    }
+
+    /// Of a marketplace with these attributes.
+    fn with(attributes: &[(&str, &str)]) -> Redaction {
+        let all = attributes.iter().map(|(name, value)| format!("<{name}><![CDATA[{value}]]></{name}>"));
+        of(&format!(
+            "<M><MARKETPLACE><NAME>apps</NAME><TEMPLATE>{}</TEMPLATE></MARKETPLACE></M>",
+            all.collect::<String>()
+        ))
+    }
 
     #[test]
     fn keys_and_dumps_are_hidden_wherever_they_stand() {
         let xml = "<M><TEMPLATE><SECRET_ACCESS_KEY><![CDATA[a+key/of=ours]]></SECRET_ACCESS_KEY><BUCKET>apps</BUCKET>\
-                   <PROXY><PASSWORD>hunter2</PASSWORD></PROXY><URL>http://me:pass:word@host/</URL></TEMPLATE></M>";
-        let mut redaction = Redaction::of(Document::parse(xml).unwrap().root_element());
-        let dump = market_core::encoding::encode(xml.as_bytes());
-        redaction.hide_dump(dump.as_bytes());
+                   <PROXY><PASSWORD>hunter2</PASSWORD></PROXY><ENDPOINT>http://me:pass:word@host/</ENDPOINT></TEMPLATE></M>";
+        let redaction = of(xml);
+        let dump = encode(xml.as_bytes());
         let text = format!("+ xpath.rb -b {dump} x\n key a+key/of=ours apps hunter2 {dump} http://me:pass:word@host");
         assert_eq!(
             redaction.apply(&text),
-            "+ xpath.rb -b <hidden> x\n key <hidden> apps <hidden> <hidden> http://me:<hidden>@host"
+            "+ xpath.rb -b <hidden> x\n key <hidden> apps <hidden> <hidden> http://<hidden>@host"
         );
         assert!(matches!(redaction.apply("nothing here"), Cow::Borrowed(_)));
-        let wrapped: Vec<_> = dump.as_bytes().chunks(64).map(|line| String::from_utf8_lossy(line)).collect();
-        assert_eq!(redaction.apply(&wrapped[..3].join("\n")), "<hidden>\n<hidden>\n<hidden>");
         let sum = "5f2b51ca2fdc5baa31ec02e002f69aec5f2b51ca2fdc5baa31ec02e002f69aec";
         assert_eq!(redaction.apply(sum), sum, "a checksum is no part of a dump");
+    }
+
+    #[test]
+    fn what_is_not_known_to_be_harmless_is_hidden_whatever_its_name() {
+        let redaction = with(&[
+            ("ADMIN_PASS", "correct horse"),
+            ("APIKEY", "battery-staple"),
+            ("TOKEN7", "0123456789abcdef0123456789abcdef"),
+            ("INVENTED", "by somebody"),
+            ("REGION", "north"),
+            ("BRIDGE_LIST", "host1 host2"),
+            ("SWITCH", "yes"),
+            ("NUMBER", "15"),
+        ]);
+        let text = "correct horse, battery-staple, 0123456789abcdef, by somebody; north host1 host2 yes 15 apps";
+        assert_eq!(redaction.apply(text), "<hidden>, <hidden>, <hidden>, <hidden>; north host1 host2 yes 15 apps");
+    }
+
+    #[test]
+    fn escapes_quotes_and_base64_hide_nothing_from_us() {
+        let key = "a<b>&c\"d'e+f/g%h=swordfish!";
+        let redaction = with(&[("PASSPHRASE", key)]);
+        let xml = key.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;").replace('\'', "&#39;");
+        let percent: String = key.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        let quoted = format!("'{}'", key.replace('\'', "'\\''"));
+        let json = key.replace('"', "\\\"").replace('/', "\\/").replace('<', "\\u003c");
+        let in_base64 = ["", "x", "yy"].map(|before| encode(format!("{before}{key} and more").as_bytes()));
+        let url_safe = in_base64[1].replace('+', "-").replace('/', "_");
+        let xml_in_base64 = encode(format!("<X>{xml}</X>").as_bytes());
+        let twice = xml.replace('&', "&amp;");
+        for text in [key, &xml, &percent, &quoted, &json, &url_safe, &xml_in_base64, &twice]
+            .into_iter()
+            .chain(in_base64.iter().map(String::as_str))
+        {
+            let shown = redaction.apply(text);
+            let left = ["swordfish", &encode(b"swordfish")[..10], "%73%77", "d3b3J"];
+            assert!(shown.contains("<hidden>") && !left.iter().any(|part| shown.contains(part)), "{text}: {shown}");
+            assert!(shown.len() < 30, "{text}: {shown}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrapped_is_hidden_on_all_of_its_lines() {
+        let key = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
+        let redaction = with(&[("SECRET_ACCESS_KEY", key)]);
+        let dump =
+            encode(format!("<A><TEMPLATE><SECRET_ACCESS_KEY>{key}</SECRET_ACCESS_KEY></TEMPLATE></A>").as_bytes());
+        for width in [3, 7, 10, 19, 40, 60, 76] {
+            for text in [key, &encode(key.as_bytes()), &dump] {
+                let lines: Vec<_> = text.as_bytes().chunks(width).map(|line| String::from_utf8_lossy(line)).collect();
+                let shown = redaction.apply(&lines.join("\n")).into_owned();
+                assert_eq!(shown.lines().count(), lines.len(), "{shown}");
+                let readable: String = shown.lines().filter(|line| *line != HIDDEN).collect();
+                // At the ends of a dump stand the names of elements.
+                assert!(readable.len() < if text == dump { 50 } else { 3 }, "{width}: {shown}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_part_of_a_long_key_is_hidden_and_each_line_and_item_of_a_value() {
+        let redaction = with(&[("KEYS", "alpha-key,beta-key gamma-key"), ("PEM", "-----BEGIN\nline-one\nline-two\n")]);
+        assert_eq!(redaction.apply("gamma-key | beta-key; line-two"), "<hidden> | <hidden>; <hidden>");
+        let redaction = with(&[("SECRET", "abcdefghijklmnopqrstuvwxyz")]);
+        assert_eq!(redaction.apply("hijklmnopqrstu"), HIDDEN);
+    }
+
+    #[test]
+    fn what_is_too_short_to_be_looked_for_takes_its_line_with_it() {
+        let redaction = with(&[("PASSWORD", "ab"), ("WORD", "xyz")]);
+        assert_eq!(redaction.apply("a cabin\nxyz in wxyz"), "<hidden>\n<hidden> in wxyz");
+    }
+
+    #[test]
+    fn what_is_too_much_to_be_looked_for_hides_every_line() {
+        let many: String = (0..300_000).map(|number| format!("<K>value-{number:09}</K>")).collect();
+        let redaction = of(&format!("<M><TEMPLATE>{many}</TEMPLATE></M>"));
+        assert!(redaction.hides_all() && redaction.bytes() == 0);
+        assert_eq!(redaction.apply("any\nline"), "<hidden>\n<hidden>");
+        let large = "0123456789".repeat(60_000);
+        assert!(with(&[("X", &large)]).hides_all());
+        assert!(!with(&[("DESCRIPTION", &large)]).hides_all());
+    }
+
+    #[test]
+    fn passwords_in_urls_are_values_and_urls_are_shown_without() {
+        let redaction = with(&[
+            ("BASE_URL", "http://host/ http://me:first-pass@a/ ftp://my-token@b"),
+            ("ENDPOINT", "https://h/?X-Signature=signed-text&n=1"),
+            ("BRIDGE_LIST", "ssh://oneadmin@host"),
+        ]);
+        assert_eq!(redaction.apply("first-pass my-token signed-text oneadmin"), "<hidden> <hidden> <hidden> oneadmin");
+        assert_eq!(redaction.apply("GET https://x:y@other/?z=1 200"), "GET https://<hidden>@other/?<hidden> 200");
+        assert_eq!(redaction.apply("http%3A%2F%2Fx%3Ay%40other%2Fa"), "http%3A%2F%2F<hidden>%40other%2Fa");
+    }
+
+    #[test]
+    fn the_template_in_base64_of_an_app_is_looked_into() {
+        let template = encode(b"NAME=\"vm\"\nGRAPHICS=[TYPE=\"VNC\",PASSWD=\"letmein\"]\nMEMORY=\"1024\"");
+        let redaction =
+            of(&format!("<M><MARKETPLACEAPP><APPTEMPLATE64>{template}</APPTEMPLATE64></MARKETPLACEAPP></M>"));
+        assert_eq!(redaction.apply(&format!("letmein 1024 {template}")), "<hidden> 1024 <hidden>");
+    }
+
+    #[test]
+    fn variables_of_the_environment_and_what_an_export_tells_are_hidden_too() {
+        let mut redaction = Redaction::default();
+        redaction.hide_variable("https_proxy", "http://me:proxy-pass@proxy");
+        redaction.hide_variable("AWS_SECRET_ACCESS_KEY", "env-key");
+        redaction.hide_variable("PATH", "/usr/bin");
+        redaction.hide_exported("<IMPORT_SOURCE><![CDATA[rbd://h/p/i?CEPH_KEY=ceph-key]]></IMPORT_SOURCE><MD5></MD5>");
+        assert_eq!(redaction.apply("proxy-pass env-key ceph-key /usr/bin"), "<hidden> <hidden> <hidden> /usr/bin");
+    }
+
+    #[test]
+    fn thousands_of_elements_in_one_another_take_moments() {
+        let before = Instant::now();
+        for (open, close) in [("<PASSWORD>x", "</PASSWORD>"), ("<PASSWORD>", "</PASSWORD>")] {
+            let xml = format!("<M><TEMPLATE>{}secret-text{}</TEMPLATE></M>", open.repeat(20_000), close.repeat(20_000));
+            assert_eq!(of(&xml).apply("secret-text"), HIDDEN);
+        }
+        let long = "aaaaaaaaaaaaaaaaaaaaaaab".repeat(10_000);
+        let redaction = with(&[("KEY", &long)]);
+        redaction.apply(&"a".repeat(100_000));
+        assert!(before.elapsed() < Duration::from_secs(20), "{:?}", before.elapsed());
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_breaks_it_and_no_value_stays(text in "\\PC{0,80}", value in "[!-~]{4,40}", before in "[a-z ]{0,9}") {
+            let redaction = with(&[("SECRET", &value.replace("]]>", "x"))]);
+            redaction.apply(&text);
+            let value = value.replace("]]>", "x");
+            if View::of(&value).compact().bytes.len() >= SHORTEST_PIECE {
+                for form in [value.clone(), encode(value.as_bytes()), encode(format!("{before}{value}").as_bytes())] {
+                    let line = format!("{before} {form} {text}");
+                    let shown = redaction.apply(&line);
+                    prop_assert!(shown.contains(HIDDEN) && !shown.contains(&form), "{line}: {shown}");
+                }
+            }
+        }
     }
 }

@@ -1,10 +1,10 @@
 //! The life of `one_market`: takes messages, starts actions when it is their turn, and ends well.
 
 use crate::execution::Stop;
-use crate::message::{self, Message, Request, has_bytes};
+use crate::message::{Message, Request, has_bytes};
 use crate::output::{Output, failure, success};
 use crate::place::Place;
-use crate::queue::{Queue, Subject, Ticket};
+use crate::queue::{Length, Queue, Subject, Ticket};
 use crate::settings::Settings;
 use crate::words::{Action, Level};
 use crate::work::{Done, Imported, Workshop, unsupported};
@@ -12,6 +12,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::Receiver;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, timeout_at};
@@ -22,8 +23,11 @@ const LAST_ACTIONS: Duration = Duration::from_secs(8);
 /// How long they may clean up then.
 const LAST_CLEANING: Duration = Duration::from_millis(1_500);
 
-/// How many bytes of messages may wait. Further imports and monitors fail; a delete never does, because `oned` does not ask again.
+/// How many bytes of messages may wait. Further imports and monitors fail.
 const MOST_WAITING_BYTES: usize = 1 << 30;
+
+/// How many of them with deletes: `oned` does not ask again for one, and forgets the app whatever the answer is.
+const MOST_WAITING_WITH_DELETES: usize = 2 << 30;
 
 /// How many apps are remembered after their import: `oned` reads an answer within moments.
 const MOST_REMEMBERED: usize = 1_000;
@@ -35,7 +39,7 @@ const MOST_SOURCE_BYTES: usize = 4 << 10;
 const MOST_COMPLAINTS: u32 = 100;
 
 /// Serves until there are no more messages, FINALIZE comes, or a signal asks for the end.
-pub(crate) async fn serve(settings: Settings, place: Place, output: Output) {
+pub(crate) async fn serve(settings: Settings, place: Place, output: Output, mut messages: Receiver<Message>) {
     let mut service = Service {
         queue: Queue::new(settings.threads),
         workshop: Arc::new(Workshop::new(settings, place, output.clone())),
@@ -46,7 +50,6 @@ pub(crate) async fn serve(settings: Settings, place: Place, output: Output) {
         waiting_bytes: 0,
         complaints: 0,
     };
-    let mut messages = message::read();
     let signals = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
     let mut signals = signals.map(|kind| signal(kind).ok());
     let [terminate, interrupt, hangup] = &mut signals;
@@ -127,7 +130,7 @@ impl EndedImports {
 impl Service {
     fn take(&mut self, message: Message) {
         match message {
-            Message::Init => self.output.init(true),
+            Message::Init => self.output.init(),
             Message::Finalize => {}
             Message::Cancel(id) => self.cancel(id),
             Message::Request(request) => self.request(request),
@@ -170,11 +173,20 @@ impl Service {
             return self.output.send_answer(failure(action, id, &cause));
         }
         let subject = if action == Action::Monitor { Subject::Market(id) } else { Subject::App(id) };
-        if action != Action::Delete && self.waiting_bytes >= MOST_WAITING_BYTES {
-            return self.output.send_answer(failure(action, id, "too many actions wait: 1 GiB of messages"));
+        let most = if action == Action::Delete { MOST_WAITING_WITH_DELETES } else { MOST_WAITING_BYTES };
+        if self.waiting_bytes >= most {
+            let text = format!("too many actions wait: {} GiB of messages", most >> 30);
+            return self.output.send_answer(failure(action, id, &text));
         }
         match action {
-            Action::Delete => self.give_up_import(subject),
+            Action::Delete => {
+                let never_ran = self.give_up_import(subject) && !self.queue.has(subject);
+                if never_ran && !request.has_source {
+                    // Nothing was begun, so there is nothing to delete.
+                    self.ended_imports.given_up.remove(&subject);
+                    return self.output.send_answer(success(action, id));
+                }
+            }
             // oned asks again and again, whether it has been answered or not.
             Action::Monitor => {
                 for request in self.queue.take_behind(subject) {
@@ -184,19 +196,22 @@ impl Service {
             Action::Import => {}
         }
         self.waiting_bytes += request.bytes();
-        self.queue.push(Ticket { market: request.market, subject }, request);
+        let length = if action == Action::Import { Length::Long } else { Length::Short };
+        self.queue.push(Ticket { market: request.market, subject, length }, request);
     }
 
-    /// Nobody wants the import of an app any more that is to be deleted.
-    fn give_up_import(&mut self, subject: Subject) {
-        for request in self.queue.take_out(subject, |request| request.action == Action::Import) {
-            self.give_up(&request, "cancelled: the app is deleted");
+    /// Nobody wants the import of an app any more that is to be deleted. Whether one waited.
+    fn give_up_import(&mut self, subject: Subject) -> bool {
+        let waiting = self.queue.take_out(subject, |request| request.action == Action::Import);
+        for request in &waiting {
+            self.give_up(request, "cancelled: the app is deleted");
             self.ended_imports.given_up.insert(subject);
         }
         if let Some(running) = self.running.get(&subject).filter(|running| running.action == Action::Import) {
             running.stop.send_replace(Some(Stop::Cancelled));
             self.ended_imports.given_up.insert(subject);
         }
+        !waiting.is_empty()
     }
 
     /// Ends every action with this id, and takes out those that wait.

@@ -1,6 +1,7 @@
 //! The arguments that `oned.conf` gives to `one_market`.
 
 use lexopt::Arg;
+use market_core::line::without_secrets_of_urls;
 use std::ffi::OsString;
 use std::fmt;
 use std::time::Duration;
@@ -18,17 +19,17 @@ pub struct Settings {
     pub proxy: Option<String>,
 }
 
-/// Arguments that make no sense.
+/// An argument that makes no sense, in words for whoever wrote `oned.conf`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SettingsError(String);
+pub struct WrongArgument(String);
 
-impl fmt::Display for SettingsError {
+impl fmt::Display for WrongArgument {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the ARGUMENTS of MARKET_MAD in oned.conf: {}", self.0)
+        write!(f, "left out of the ARGUMENTS of MARKET_MAD in oned.conf: {}", self.0)
     }
 }
 
-impl std::error::Error for SettingsError {}
+impl std::error::Error for WrongArgument {}
 
 impl Default for Settings {
     fn default() -> Self {
@@ -37,37 +38,48 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Reads arguments, however many of them stand in one word.
-    ///
-    /// # Errors
-    /// Names the argument that makes no sense.
-    pub fn parse(arguments: impl IntoIterator<Item = impl Into<OsString>>) -> Result<Self, SettingsError> {
-        let words = arguments.into_iter().flat_map(|argument| {
-            let argument: OsString = argument.into();
-            argument.to_string_lossy().split_whitespace().map(str::to_owned).collect::<Vec<_>>()
-        });
+    /// Reads arguments, however many of them stand in one word. One that makes no sense is as if it was not there, and is told
+    /// of: when the driver did not start, `oned` would not either.
+    pub fn read(arguments: impl IntoIterator<Item = impl Into<OsString>>) -> (Self, Vec<WrongArgument>) {
         let mut settings = Self::default();
-        let mut parser = lexopt::Parser::from_args(words);
-        while let Some(argument) = parser.next().map_err(wrong)? {
-            match argument {
-                Arg::Short('t') | Arg::Long("threads") => {
-                    let threads = number(&mut parser, "-t")?;
-                    settings.threads = usize::try_from(threads).unwrap_or(usize::MAX).clamp(1, MOST_THREADS);
-                }
-                Arg::Short('m') | Arg::Long("market-types") => {
-                    let value = text(&mut parser)?;
-                    let types = value.split(',').map(str::trim).filter(|word| !word.is_empty());
-                    settings.market_types = Some(types.map(str::to_owned).collect());
-                }
-                Arg::Short('w') | Arg::Long("timeout") => {
-                    let seconds = number(&mut parser, "-w")?;
-                    settings.timeout = (seconds > 0).then(|| Duration::from_secs(seconds.min(LONGEST_TIMEOUT)));
-                }
-                Arg::Short('p') | Arg::Long("proxy") => settings.proxy = Some(text(&mut parser)?),
-                other => return Err(wrong(other.unexpected())),
+        let mut wrong = Vec::new();
+        let mut parser = lexopt::Parser::from_args(words(arguments));
+        while wrong.len() < MOST_WRONG {
+            match settings.take_next(&mut parser) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => wrong.push(error),
             }
         }
-        Ok(settings)
+        (settings, wrong)
+    }
+
+    /// Whether there was one more.
+    fn take_next(&mut self, parser: &mut lexopt::Parser) -> Result<bool, WrongArgument> {
+        let Some(argument) = parser.next().map_err(wrong)? else { return Ok(false) };
+        match argument {
+            Arg::Short('t') | Arg::Long("threads") => {
+                let threads = number(parser, "-t")?;
+                self.threads = usize::try_from(threads).unwrap_or(usize::MAX).clamp(1, MOST_THREADS);
+            }
+            Arg::Short('m') | Arg::Long("market-types") => {
+                let value = text(parser)?;
+                let types = value.split(',').map(str::trim).filter(|word| !word.is_empty());
+                self.market_types = Some(types.map(str::to_owned).collect());
+            }
+            Arg::Short('w') | Arg::Long("timeout") => {
+                let seconds = number(parser, "-w")?;
+                self.timeout = (seconds > 0).then(|| Duration::from_secs(seconds.min(LONGEST_TIMEOUT)));
+            }
+            Arg::Short('p') | Arg::Long("proxy") => self.proxy = Some(text(parser)?),
+            other => {
+                let error = wrong(other.unexpected());
+                // The value in one word with it.
+                let _ = parser.optional_value();
+                return Err(error);
+            }
+        }
+        Ok(true)
     }
 }
 
@@ -77,17 +89,44 @@ const MOST_THREADS: usize = 1_024;
 /// Ten years: enough, and no clock overflows.
 const LONGEST_TIMEOUT: u64 = 10 * 365 * 86_400;
 
-fn text(parser: &mut lexopt::Parser) -> Result<String, SettingsError> {
-    Ok(parser.value().map_err(wrong)?.to_string_lossy().into_owned())
+/// How many wrong arguments are told of.
+const MOST_WRONG: usize = 20;
+
+/// The words of all arguments. A list goes on behind a comma, blanks or not.
+fn words(arguments: impl IntoIterator<Item = impl Into<OsString>>) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    for argument in arguments {
+        let argument: OsString = argument.into();
+        for word in argument.to_string_lossy().split_whitespace() {
+            match words.last_mut() {
+                Some(last) if last.ends_with(',') || word.starts_with(',') => last.push_str(word),
+                _ => words.push(word.to_owned()),
+            }
+        }
+    }
+    words
 }
 
-fn number(parser: &mut lexopt::Parser, option: &str) -> Result<u64, SettingsError> {
+/// The value of an option: what stands in one word with it, or the next word, unless that is an option itself.
+fn text(parser: &mut lexopt::Parser) -> Result<String, WrongArgument> {
+    if let Some(value) = parser.optional_value() {
+        return Ok(value.to_string_lossy().into_owned());
+    }
+    let mut rest = parser.raw_args().map_err(wrong)?;
+    let is_value = rest.peek().is_some_and(|word| !word.to_string_lossy().starts_with('-'));
+    let value = if is_value { rest.next() } else { None };
+    value
+        .map(|value| value.to_string_lossy().into_owned())
+        .ok_or_else(|| WrongArgument("an option without its value".into()))
+}
+
+fn number(parser: &mut lexopt::Parser, option: &str) -> Result<u64, WrongArgument> {
     let value = text(parser)?;
-    value.parse().map_err(|_| SettingsError(format!("{option} needs a whole number, not \"{value}\"")))
+    value.parse().map_err(|_| WrongArgument(format!("{option} needs a whole number, not \"{value}\"")))
 }
 
-fn wrong(error: lexopt::Error) -> SettingsError {
-    SettingsError(error.to_string())
+fn wrong(error: lexopt::Error) -> WrongArgument {
+    WrongArgument(without_secrets_of_urls(&error.to_string()).into_owned())
 }
 
 #[cfg(test)]
@@ -95,30 +134,46 @@ fn wrong(error: lexopt::Error) -> SettingsError {
 mod tests {
     use super::*;
 
+    fn right(arguments: &[&str]) -> Settings {
+        let (settings, wrong) = Settings::read(arguments);
+        assert_eq!(wrong, [], "{arguments:?}");
+        settings
+    }
+
     #[test]
     fn one_word_and_several_mean_the_same() {
-        let one = Settings::parse(["-t 3  --market-types=http,s3 -w 60 -p http://proxy:3128"]).unwrap();
-        let several = Settings::parse(["-t3", "-m", "http, s3", "--timeout", "60", "--proxy=http://proxy:3128"]);
-        // A blank behind a comma ends the word, so the rest of the list is an argument of its own.
-        assert!(several.is_err());
-        let several =
-            Settings::parse(["-t3", "-m", "http,s3", "--timeout", "60", "--proxy=http://proxy:3128"]).unwrap();
-        assert_eq!(one, several);
+        let one = right(&["-t 3  --market-types=http,s3 -w 60 -p http://proxy:3128"]);
+        let several = ["-t3", "-m", "http, s3", "--timeout", "60", "--proxy=http://proxy:3128"];
+        assert_eq!(right(&several), one);
         assert_eq!(one.timeout, Some(Duration::from_secs(60)));
     }
 
     #[test]
     fn nothing_said_is_fifteen_threads_and_every_driver() {
-        assert_eq!(Settings::parse([""]).unwrap(), Settings::default());
-        assert_eq!(Settings::parse(["-w 0"]).unwrap().timeout, None);
-        assert_eq!(Settings::parse(["-t 0"]).unwrap().threads, 1);
+        assert_eq!(right(&[""]), Settings::default());
+        assert_eq!(right(&["-w 0"]).timeout, None);
+        assert_eq!(right(&["-t 0"]).threads, 1);
     }
 
     #[test]
-    fn what_makes_no_sense_is_named() {
-        for (arguments, named) in [("-t many", "-t"), ("-x", "-x"), ("-w", "-w"), ("http", "http")] {
-            let error = Settings::parse([arguments]).unwrap_err().to_string();
-            assert!(error.contains(named), "{error}");
+    fn what_makes_no_sense_is_named_and_the_rest_counts() {
+        for (arguments, named) in [
+            ("-t many", "-t"),
+            ("-t -5", "without its value"),
+            ("-t 99999999999999999999999", "-t"),
+            ("-x", "-x"),
+            ("-x=y", "-x"),
+            ("--what=ever", "--what"),
+            ("-w", "without its value"),
+            ("http", "http"),
+            ("-m", "without its value"),
+            ("http://me:hunter2@proxy", "<hidden>@proxy"),
+        ] {
+            let (settings, wrong) = Settings::read([format!("-p http://proxy {arguments} -m s3")]);
+            assert!(!wrong.is_empty() && wrong[0].to_string().contains(named), "{arguments}: {wrong:?}");
+            assert_eq!(settings.market_types, Some(vec!["s3".to_owned()]), "{arguments}");
+            assert_eq!((settings.threads, settings.timeout), (15, None), "{arguments}");
+            assert!(settings.proxy.is_some_and(|proxy| proxy == "http://proxy"));
         }
     }
 }

@@ -1,12 +1,16 @@
 //! The three actions, each from its message to its answer.
 
+use crate::death::End;
+use crate::declaration::{Declarations, Way};
 use crate::execution::{Ended, Job, Outcome, Stop, Surroundings};
 use crate::message::{Body, IMAGE, ImportBody, Request, with_source};
 use crate::output::{Output, failure, success, success_with};
 use crate::place::Place;
 use crate::redaction::Redaction;
+use crate::said::{Memory, Said};
 use crate::settings::Settings;
 use crate::words::{Action, Level};
+use market_core::action::DUMP_ON_STDIN;
 use market_core::model::Secret;
 use market_core::report::ExportedElements;
 use market_core::template::Template;
@@ -25,9 +29,6 @@ const MOST_ANSWER_BYTES: usize = 1 << 20;
 /// The longest word that Linux takes in a command line, without the zero at its end.
 const MOST_ARGUMENT_BYTES: usize = 128 * 1024 - 1;
 
-/// The file beside its executables by which a driver says that it reads dumps from standard input.
-const DUMP_ON_STDIN: &str = ".dump-on-stdin";
-
 /// How long the command that removes a temporary may take.
 const DISPOSE_LIMIT: Duration = Duration::from_secs(60);
 
@@ -38,6 +39,8 @@ pub(crate) struct Workshop {
     pub(crate) output: Output,
     /// What executables get in their environment.
     pub(crate) variables: Vec<(String, String)>,
+    declarations: Declarations,
+    said: Memory,
 }
 
 /// What became of an action.
@@ -54,7 +57,7 @@ impl Workshop {
         if let Some(proxy) = &settings.proxy {
             variables.extend(["http_proxy", "https_proxy"].map(|name| (name.to_owned(), proxy.clone())));
         }
-        Self { settings, place, output, variables }
+        Self { settings, place, output, variables, declarations: Declarations::default(), said: Memory::default() }
     }
 
     /// The directory of a market driver that may be used.
@@ -74,10 +77,17 @@ impl Workshop {
     ) -> Done {
         let (action, id) = (request.action, request.id);
         let mut redaction = request.redaction;
-        for (_, value) in &self.variables {
-            redaction.hide_password(value);
+        for (name, value) in &self.variables {
+            redaction.hide_variable(name, value);
         }
-        let mut run = Run { workshop: self, id, action, stop, redaction };
+        let said = (action == Action::Monitor).then(|| self.said.of(id));
+        let mut run = Run { workshop: self, id, action, stop, redaction, said };
+        if run.redaction.hides_all() {
+            run.log(
+                Level::Warn,
+                "one_market: the templates hold more values than are looked for: no line of a driver is shown",
+            );
+        }
         let done = match (self.market_driver(&request.market_mad), request.body) {
             (Err(cause), _) => Err(cause),
             (Ok(driver), Body::Import(body)) => run.import(&driver, &request.market_mad, &body).await,
@@ -89,7 +99,10 @@ impl Workshop {
                 run.delete(&driver, &request.market_mad, dump, imported).await
             }
         };
-        done.unwrap_or_else(|cause| Done { answer: failure(action, id, &run.redaction.apply(&cause)), source: None })
+        if let Some(said) = run.said.take() {
+            self.said.keep(id, said);
+        }
+        done.unwrap_or_else(|cause| Done { answer: failure(action, id, &cause), source: None })
     }
 }
 
@@ -109,6 +122,7 @@ struct Run<'a> {
     action: Action,
     stop: watch::Receiver<Option<Stop>>,
     redaction: Redaction,
+    said: Option<Said>,
 }
 
 impl Run<'_> {
@@ -157,11 +171,11 @@ impl Run<'_> {
             self.driver(driver, mad, body.for_import(&elements.xml), Some(MOST_ANSWER_BYTES)).await
         };
         // A driver disposes of the temporary by itself, unless it never ran or was killed.
-        if let (Some(command), true) = (&elements.dispose, outcome.as_ref().map_or(true, |outcome| outcome.by_signal)) {
+        if let (Some(command), true) = (&elements.dispose, outcome.as_ref().map_or(true, was_killed)) {
             self.dispose(command).await;
         }
         let outcome = outcome?;
-        let source = (outcome.code == 0).then(|| source_in(&outcome.stdout)).flatten();
+        let source = outcome.end.is_success().then(|| source_in(&outcome.stdout)).flatten();
         if source.is_none() {
             self.check(&outcome, &format!("market/{mad}/import"))?;
         }
@@ -174,7 +188,6 @@ impl Run<'_> {
         let directory = self.workshop.place.datastore(mad);
         let directory = directory.ok_or_else(|| format!("Datastore driver '{mad}' not available"))?;
         let dump = body.for_export();
-        self.redaction.hide_dump(&dump);
         let job = Job {
             executable: directory.join("export"),
             arguments: vec![self.id.to_string().into()],
@@ -185,7 +198,7 @@ impl Run<'_> {
         let name = format!("datastore/{mad}/export");
         let outcome = self.run(job, &name).await?;
         // One that was done when it was to end has a temporary to be removed all the same.
-        if outcome.code != 0 || outcome.stdout.is_empty() {
+        if !outcome.end.is_success() || outcome.stdout.is_empty() {
             self.check(&outcome, &name)?;
         }
         let printed = String::from_utf8(outcome.stdout).map_err(|_| format!("{name} printed what is not UTF-8"))?;
@@ -194,11 +207,11 @@ impl Run<'_> {
             Err(error) => {
                 return Err(match outcome.ended {
                     Some(ended) => ended.cause(&name),
-                    None => format!("{name} printed no IMPORT_INFO: {error}"),
+                    None => format!("{name} printed no IMPORT_INFO: {}", self.redaction.apply(&error.to_string())),
                 });
             }
         };
-        self.redaction.hide_password(&elements.xml);
+        self.redaction.hide_exported(&elements.xml);
         Ok(elements)
     }
 
@@ -210,24 +223,38 @@ impl Run<'_> {
         dump: Vec<u8>,
         most_bytes: Option<usize>,
     ) -> Result<Outcome, String> {
-        self.redaction.hide_dump(&dump);
-        let executable = self.action.executable();
-        let name = format!("market/{mad}/{executable}");
-        let (dump, stdin) = if directory.join(DUMP_ON_STDIN).exists() {
-            (OsString::from("-"), Some(dump))
-        } else if dump.len() <= MOST_ARGUMENT_BYTES {
-            (OsString::from_vec(dump), None)
-        } else {
-            return Err(format!(
-                "the message has {} bytes, and {name} takes it as an argument, which may have {MOST_ARGUMENT_BYTES}: the driver \
-                 must read it from standard input, and say so with a file {DUMP_ON_STDIN} beside it",
-                dump.len()
-            ));
+        let executable = directory.join(self.action.executable());
+        let name = format!("market/{mad}/{}", self.action.executable());
+        let way = self.workshop.declarations.way(&executable);
+        if way == (Way::Argument { contradicts_marker: true }) {
+            let text = format!(
+                "one_market: {name} gets its message as an argument, although there is a .dump-on-stdin beside it: it does not \
+                 hold the words {DUMP_ON_STDIN}"
+            );
+            self.log(Level::Warn, &text);
+        }
+        let (dump, stdin) = match way {
+            Way::StandardInput => (OsString::from("-"), Some(dump)),
+            Way::Argument { .. } if dump.len() <= MOST_ARGUMENT_BYTES => (OsString::from_vec(dump), None),
+            Way::Argument { .. } => {
+                return Err(format!(
+                    "the message has {} bytes, and {name} takes it as an argument, which may have {MOST_ARGUMENT_BYTES}: the \
+                     driver must read it from standard input, and say so by the words {DUMP_ON_STDIN} in its executable",
+                    dump.len()
+                ));
+            }
         };
         let id: OsString = self.id.to_string().into();
         let arguments = vec![dump, id];
         let timeout = self.workshop.settings.timeout;
-        self.run(Job { executable: directory.join(executable), arguments, stdin, most_bytes, timeout }, &name).await
+        let outcome = self.run(Job { executable, arguments, stdin, most_bytes, timeout }, &name).await?;
+        if outcome.end.is_success() && outcome.read_nothing {
+            return Err(format!(
+                "{name} has read nothing of its message, and so it did something else: an executable with the words \
+                 {DUMP_ON_STDIN} must read standard input"
+            ));
+        }
+        Ok(outcome)
     }
 
     async fn run(&self, job: Job, name: &str) -> Result<Outcome, String> {
@@ -238,20 +265,22 @@ impl Run<'_> {
 
     fn surroundings(&self, stop: watch::Receiver<Option<Stop>>) -> Surroundings<'_> {
         let Workshop { output, variables, .. } = self.workshop;
-        Surroundings { output, id: self.id, redaction: &self.redaction, stop, variables }
+        Surroundings { output, id: self.id, redaction: &self.redaction, said: self.said.as_ref(), stop, variables }
     }
 
     /// Whether it did what it was to do.
     fn check(&self, outcome: &Outcome, name: &str) -> Result<(), String> {
-        let cause = match outcome.ended {
-            None if outcome.code == 0 => return Ok(()),
-            None => outcome.words.clone(),
-            Some(ended) => ended.cause(name),
+        let words = &outcome.words;
+        let cause = match (outcome.ended, outcome.end) {
+            (None, _) if outcome.end.is_success() => return Ok(()),
+            (Some(ended), _) => ended.cause(name),
+            (None, End::Exit(exit)) if words.is_empty() => format!("{name} failed with {exit} and said nothing"),
+            (None, End::Exit(exit)) if !exit.is_of_a_signal() => words.clone(),
+            (None, End::Exit(exit)) => format!("{name} failed with {exit}. Its last words: {words}"),
+            (None, End::Killed(death)) if words.is_empty() => format!("{name} was {death}"),
+            (None, End::Killed(death)) => format!("{name} was {death}. Its last words: {words}"),
         };
-        self.log(Level::Info, &format!("one_market: {name} failed (exit code: {})", outcome.code));
-        if cause.is_empty() {
-            return Err(format!("{name} failed with exit code {} and said nothing", outcome.code));
-        }
+        self.log(Level::Info, &format!("one_market: {name} failed ({})", outcome.end));
         Err(cause)
     }
 
@@ -267,8 +296,8 @@ impl Run<'_> {
         // It must run just because the action was stopped.
         let (_never, stop) = watch::channel(None);
         let failed = match self.surroundings(stop).run(job).await {
-            Ok(outcome) if outcome.code == 0 => None,
-            Ok(outcome) => Some(format!("exit code {}: {}", outcome.code, outcome.words)),
+            Ok(outcome) if outcome.end.is_success() => None,
+            Ok(outcome) => Some(format!("{}: {}", outcome.end, outcome.words)),
             Err(error) => Some(error.to_string()),
         };
         match failed {
@@ -280,9 +309,15 @@ impl Run<'_> {
         }
     }
 
+    /// A line of our own. What comes from elsewhere must have been looked at before.
     fn log(&self, level: Level, text: &str) {
-        self.workshop.output.log(level, Some(self.id), &self.redaction.apply(text));
+        self.workshop.output.log(level, Some(self.id), text);
     }
+}
+
+/// It could not clean up.
+fn was_killed(outcome: &Outcome) -> bool {
+    matches!(outcome.end, End::Killed(_))
 }
 
 /// Where an import has put the app.

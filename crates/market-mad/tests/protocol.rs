@@ -6,6 +6,7 @@ use market_testkit::dump::Dump;
 use market_testkit::oned::{OneLocation, Oned};
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -65,13 +66,67 @@ fn a_foreign_driver_gets_dump_and_id_as_arguments_and_its_output_comes_back() {
     assert_eq!(lines.len(), 2, "{lines:?}");
 }
 
+/// The words by which an executable says that it takes dumps on standard input.
+const DECLARED: &str = "# market-driver.dump-on-stdin";
+
 #[test]
 fn a_driver_that_says_so_gets_the_dump_on_standard_input() {
-    let location = installation("echo \"$1 $2\"; cat");
-    fs::write(location.remotes().join("market/foreign/.dump-on-stdin"), "").unwrap();
+    let location = installation(&format!("{DECLARED}\necho \"$1 $2\"; cat"));
     let mut oned = start(&location, "");
     let dump = foreign(30).monitor();
     assert_eq!(oned.printed("MONITOR", 107, &dump), format!("- 107\n{dump}"));
+}
+
+#[test]
+fn a_marker_speaks_for_scripts_that_read_standard_input_and_were_there_before_it() {
+    let location = installation("echo \"$1 $2\"; cat");
+    let marker = location.remotes().join("market/foreign/.dump-on-stdin");
+    fs::write(&marker, "").unwrap();
+    let mut oned = start(&location, "");
+    let dump = foreign(30).monitor();
+    assert_eq!(oned.printed("MONITOR", 107, &dump), format!("- 107\n{dump}"));
+
+    // The way back to the stock files is a rename, and the times of a file stay.
+    let monitor = location.remotes().join("market/foreign/monitor");
+    let newer = |file: &Path| loop {
+        fs::rename(file, file.with_extension("stock")).unwrap();
+        fs::rename(file.with_extension("stock"), file).unwrap();
+        let times = (file.metadata().unwrap(), marker.metadata().unwrap());
+        if (times.0.ctime(), times.0.ctime_nsec()) > (times.1.mtime(), times.1.mtime_nsec()) {
+            break;
+        }
+    };
+    newer(&monitor);
+    assert_eq!(oned.printed("MONITOR", 108, &dump), format!("{dump} 108\n"));
+    assert_eq!(logs(&oned, "although there is a .dump-on-stdin beside it"), 1);
+    oned.printed("MONITOR", 109, &dump);
+    assert_eq!(logs(&oned, "although there is a .dump-on-stdin beside it"), 1, "said once");
+}
+
+#[test]
+fn a_foreign_driver_behind_a_leftover_marker_gets_its_dump_as_an_argument() {
+    // As the stock ones are made: what cannot be decoded leaves empty values, and figures of another disk.
+    let shell = "DUMP=$1\nID=$2\ndecode() { printf %s \"$DUMP\" | base64 -d; }\nSCRIPT=$(cat <<EOF\ndf -P | tail -n 1\nEOF\n)\n\
+                 while IFS= read -r line; do DIR=$line; done < /dev/null\n[ \"$1\" = - ] && touch got-a-dash\n\
+                 decode | grep -q MARKETPLACE || exit 9\necho FREE_MB=8";
+    for (script, marker_first) in
+        [(shell, true), (shell, false), ("[ \"$1\" = - ] && touch got-a-dash; echo FREE_MB=8", false)]
+    {
+        let location = installation(if marker_first { "true" } else { script });
+        fs::write(location.remotes().join("market/foreign/.dump-on-stdin"), "").unwrap();
+        location.script("market/foreign/monitor", script);
+        let mut oned = start(&location, "");
+        assert_eq!(oned.printed("MONITOR", 107, &foreign(30).monitor()), "FREE_MB=8\n");
+        assert!(!location.path().join("var/got-a-dash").exists());
+    }
+}
+
+#[test]
+fn a_success_without_a_look_at_the_dump_is_none() {
+    let location = installation(&format!("{DECLARED}\necho FREE_MB=8"));
+    let mut oned = start(&location, "");
+    let failure = oned.failure("MONITOR", 107, &foreign(30).monitor());
+    assert!(failure.contains("market/foreign/monitor has read nothing of its message"), "{failure}");
 }
 
 #[test]
@@ -82,8 +137,8 @@ fn a_dump_that_is_no_argument_is_refused_unless_the_driver_reads_standard_input(
     dump.market_apps = (0..8_000).collect();
     let large = dump.monitor();
     let failure = oned.failure("MONITOR", 107, &large);
-    assert!(failure.contains(".dump-on-stdin") && failure.contains("131071"), "{failure}");
-    fs::write(location.remotes().join("market/foreign/.dump-on-stdin"), "").unwrap();
+    assert!(failure.contains("market-driver.dump-on-stdin") && failure.contains("131071"), "{failure}");
+    location.script("market/foreign/monitor", &format!("{DECLARED}\nprintf %s \"$1\"; wc -c"));
     dump.market_id = 108;
     assert_eq!(oned.printed("MONITOR", 108, &dump.monitor()), format!("-{}\n", dump.monitor().len()));
 }
@@ -162,16 +217,74 @@ fn a_failure_is_the_plain_lines_and_every_log_line_comes_once() {
 
 #[test]
 fn a_driver_that_says_nothing_or_dies_by_a_signal_is_named() {
-    let location = installation("kill -9 $$");
+    let location = installation("exit 7");
     let mut oned = start(&location, "");
-    let failure = oned.failure("MONITOR", 107, &foreign(30).monitor());
-    assert_eq!(failure, "market/foreign/monitor failed with exit code 255 and said nothing");
+    let dump = foreign(30).monitor();
+    let mut market = 0;
+    let mut said_by = |script: &str| {
+        location.script("market/foreign/monitor", script);
+        market += 1;
+        oned.failure("MONITOR", market, &dump)
+    };
+    assert_eq!(said_by("exit 7"), "market/foreign/monitor failed with exit code 7 and said nothing");
+    for (signal, name) in
+        [(6, "SIGABRT"), (9, "SIGKILL"), (11, "SIGSEGV"), (15, "SIGTERM"), (25, "SIGXFSZ"), (34, "signal 34")]
+    {
+        let failure = said_by(&format!("ulimit -c 0; kill -{signal} $$"));
+        assert!(failure.starts_with(&format!("market/foreign/monitor was killed by {name}")), "{failure}");
+    }
+    let failure = said_by("echo 'reading the image' >&2; kill -9 $$");
+    assert!(
+        failure.contains("was killed by SIGKILL") && failure.ends_with("Its last words: reading the image"),
+        "{failure}"
+    );
+    assert!(failure.contains("memory"), "{failure}");
+    let failure = said_by("sh -c 'kill -9 $$'; exit $?");
+    assert!(failure.contains("exit code 137") && failure.contains("SIGKILL"), "{failure}");
+    assert_eq!(logs(&oned, "market/foreign/monitor failed (SIGSEGV)"), 1);
+
     // As the stock http driver deletes what is gone.
     location.script("market/foreign/delete", "echo 'ERROR: delete: no such app' >&2; exit 1");
     assert_eq!(oned.failure("DELETE", 31, &foreign(31).delete()), "delete: no such app");
     fs::remove_file(location.remotes().join("market/foreign/delete")).unwrap();
     let failure = oned.failure("DELETE", 30, &foreign(30).delete());
     assert!(failure.contains("market/foreign/delete cannot be run") && failure.contains("No such file"), "{failure}");
+}
+
+#[test]
+fn an_import_whose_export_or_driver_is_killed_says_which() {
+    let location = installation("kill -9 $$");
+    let mut oned = start(&location, "");
+    let failure = oned.failure("IMPORT", 30, &foreign(30).import_request());
+    assert!(failure.starts_with("market/foreign/import was killed by SIGKILL"), "{failure}");
+    location.script("datastore/foreign/export", "kill -11 $$");
+    let failure = oned.failure("IMPORT", 31, &foreign(31).import_request());
+    assert!(
+        failure.starts_with("Error exporting image to file: datastore/foreign/export was killed by SIGSEGV"),
+        "{failure}"
+    );
+}
+
+#[test]
+fn what_a_monitor_says_in_every_cycle_is_news_once() {
+    let location = installation("echo 'INFO: is reported as x' >&2; echo 'WARN: late' >&2; cat news >&2");
+    let news = location.path().join("var/news");
+    fs::write(&news, "").unwrap();
+    let mut oned = start(&location, "");
+    let dump = foreign(30).monitor();
+    for round in 1..=3 {
+        oned.ask("MONITOR", 107, &dump);
+        oned.wait("the answer", |lines| {
+            (lines.iter().filter(|line| line.starts_with("MONITOR SUCCESS 107")).count() == round).then_some(())
+        });
+        assert_eq!(logs(&oned, "LOG I 107 is reported as x"), 1);
+        assert_eq!(logs(&oned, "LOG D 107 is reported as x"), round - 1);
+        assert_eq!(logs(&oned, "LOG W 107 late"), round, "a warning stays one");
+        fs::write(&news, format!("INFO: news {round}\n")).unwrap();
+    }
+    assert_eq!(logs(&oned, "LOG I 107 news"), 2);
+    oned.printed("MONITOR", 108, &Dump { market_id: 108, ..foreign(30) }.monitor());
+    assert_eq!(logs(&oned, "LOG I 108 is reported as x"), 1, "of another marketplace");
 }
 
 #[test]
@@ -297,14 +410,19 @@ fn a_closed_standard_error_is_no_matter_and_debugging_has_a_log_file() {
 }
 
 #[test]
-fn wrong_arguments_fail_init_and_are_explained_in_the_log() {
+fn wrong_arguments_are_left_out_and_told_of() {
     let location = installation("true");
-    let mut oned = Oned::start(Path::new(ONE_MARKET), &location, "-t many");
-    oned.wait("INIT", |lines| lines.contains(&"INIT FAILURE - -".to_owned()).then_some(()));
-    let _ = oned.stdin().write_all(b"INIT\n");
-    assert!(!oned.end().1.success());
-    let log = fs::read_to_string(location.path().join("var/one_market.log")).unwrap();
-    assert!(log.contains("-t needs a whole number, not \"many\""), "{log}");
+    let mut oned = start(&location, "-t many --what -m foreign");
+    assert_eq!(oned.printed("MONITOR", 107, &foreign(30).monitor()), "-");
+    assert!(oned.end().1.success());
+    let mut oned = start(&location, "-t many --what -m other");
+    assert!(oned.failure("MONITOR", 107, &foreign(30).monitor()).contains("not available"));
+    let (lines, _) = oned.end();
+    for told in ["-t needs a whole number, not \"many\"", "'--what'"] {
+        assert!(lines.iter().any(|line| line.starts_with("LOG E - one_market: ") && line.contains(told)), "{lines:?}");
+        let log = fs::read_to_string(location.path().join("var/one_market.log")).unwrap();
+        assert!(log.contains(told), "{log}");
+    }
 }
 
 #[test]
@@ -462,6 +580,49 @@ fn an_import_that_waits_is_taken_back_by_the_delete_of_its_app() {
 }
 
 #[test]
+fn deletes_and_monitors_do_not_wait_for_imports() {
+    // They wait for a FIFO that nobody writes to before the end.
+    let location = installation("true");
+    let import = "trap 'echo \"$2\" >> discarded; exit 12' TERM; echo INFO: at work >&2; read -r line < hold & wait";
+    location.script("market/foreign/import", import);
+    location.script("market/foreign/delete", "echo \"$2\" >> deleted");
+    let var = location.path().join("var");
+    assert!(Command::new("mkfifo").arg(var.join("hold")).status().unwrap().success());
+    let mut oned = start(&location, "-t 5");
+    for app in 1..=9 {
+        oned.ask("IMPORT", app, &foreign(app).import_request());
+    }
+    for app in 1..=3 {
+        at_work(&oned, app);
+    }
+    // Two that run and two that wait; and one that is there already.
+    for app in [1, 2, 8, 9] {
+        oned.ask("DELETE", app, &foreign(app).delete());
+    }
+    for app in [1, 2, 8, 9] {
+        assert_eq!(oned.answer("DELETE", app), "SUCCESS -");
+        assert!(oned.answer("IMPORT", app).starts_with("FAILURE cancelled"));
+    }
+    at_work(&oned, 5);
+    let there = Dump { app_source: "there".into(), ..foreign(30) };
+    assert_eq!(oned.call("DELETE", 30, &there.delete()), "SUCCESS -");
+    assert_eq!(oned.printed("MONITOR", 107, &foreign(30).monitor()), "-");
+    let other = Dump { market_id: 108, ..foreign(40) };
+    oned.ask("IMPORT", 40, &other.import_request());
+    at_work(&oned, 40);
+    assert_eq!(logs(&oned, "at work"), 6, "never more imports than before");
+    let mut deleted: Vec<_> = fs::read_to_string(var.join("deleted")).unwrap().lines().map(str::to_owned).collect();
+    deleted.sort_unstable();
+    assert_eq!(deleted, ["1", "2", "30"], "of what was never begun there is nothing to delete");
+    assert_eq!(fs::read_to_string(var.join("discarded")).unwrap().lines().count(), 2);
+    // All others go on to their end.
+    for app in [3, 4, 5, 6, 7, 40] {
+        oned.say(&format!("DRIVER_CANCEL {app}"));
+        assert_eq!(oned.answer("IMPORT", app), "FAILURE cancelled");
+    }
+}
+
+#[test]
 fn a_delete_finds_what_an_import_has_published_meanwhile() {
     let location =
         installation("trap 'echo SOURCE=\\\"there\\\"; exit 0' TERM; echo INFO: at work >&2; sleep 1000 & wait");
@@ -519,6 +680,57 @@ fn keys_and_dumps_are_in_no_line() {
         assert!(!lines.iter().any(|line| line.contains(secret)), "{secret}: {lines:#?}");
     }
     assert!(lines.iter().any(|line| line.contains("key is <hidden>")), "{lines:#?}");
+}
+
+#[test]
+fn values_of_templates_are_in_no_line_however_they_are_written() {
+    let location = installation(
+        "base64() { command base64 \"$@\" | sed \"s/^/$prefix/\"; }\n\
+         xml() { printf %s \"$1\" | command base64 -d; }\n\
+         for prefix in 'INFO: ' ''; do\n\
+         xml \"$1\" | base64 -w 64 >&2; xml \"$1\" | base64 -w 13 >&2; xml \"$1\" | sed 's/.*<ADMIN_PASS>//' | base64 >&2\n\
+         xml \"$1\" | sed 's/.*<ADMIN_PASS>//' | fold -w 9 | sed \"s/^/$prefix/\" >&2\n\
+         printf '%scurl -u me:%s\\n' \"$prefix\" 'a &lt;b&gt; key of ours' >&2\n\
+         printf '%sGET http://first:x1y2z3@host/ then https://second:q9w8e7@host/?sig=r5t6u7\\n' \"$prefix\" >&2\n\
+         done; exit 1",
+    );
+    let mut oned = start(&location, "");
+    let mut market = vec![("ADMIN_PASS".into(), "a <b> key of ours".into()), ("TOKEN2".into(), "r0t4t3d".into())];
+    market.extend((0..2_000).map(|number| (format!("PASSWORD{number}"), format!("value-{number:05}"))));
+    market.push(("ZULU".into(), "the last of them".into()));
+    let dump = Dump { market, ..foreign(30) };
+    oned.failure("MONITOR", 107, &dump.monitor());
+    let (lines, _) = oned.end();
+    let all = lines.join("\n");
+    let parts = ["key of", "y of ours", "r0t4t3d", "value-01", "the last", "x1y2z3", "q9w8e7", "r5t6u7", "&lt;b"];
+    for part in parts {
+        assert!(!all.contains(part), "{part}: {all:.4000}");
+    }
+    let monitor = dump.monitor();
+    assert!(
+        !monitor
+            .as_bytes()
+            .chunks(13)
+            .skip(400)
+            .step_by(50)
+            .any(|part| all.contains(std::str::from_utf8(part).unwrap()))
+    );
+}
+
+#[test]
+fn thousands_of_nested_elements_cost_no_time() {
+    let location = installation("echo secret-text >&2; exit 1");
+    let mut oned = start(&location, "");
+    let nested = format!("{}secret-text{}", "<PASSWORD>".repeat(20_000), "</PASSWORD>".repeat(20_000));
+    let dump = format!(
+        "<MARKET_DRIVER_ACTION_DATA><MARKETPLACE><ID>107</ID><MARKET_MAD>foreign</MARKET_MAD><TEMPLATE>{nested}</TEMPLATE>\
+         </MARKETPLACE></MARKET_DRIVER_ACTION_DATA>"
+    );
+    let before = Instant::now();
+    oned.ask("MONITOR", 107, &encode(dump.as_bytes()));
+    assert_eq!(oned.call("DELETE", 30, &foreign(30).delete()), "FAILURE secret-text", "no secret of this one");
+    assert!(oned.answer("MONITOR", 107).starts_with("FAILURE the message has"));
+    assert!(before.elapsed() < Duration::from_secs(10), "{:?}", before.elapsed());
 }
 
 #[test]

@@ -56,7 +56,7 @@ impl OneLocation {
         fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("a mode");
     }
 
-    /// Installs one of our executables as several of a driver, and says that it takes dumps on standard input.
+    /// Installs one of our executables as several of a driver.
     ///
     /// # Panics
     /// When it cannot be linked.
@@ -64,7 +64,6 @@ impl OneLocation {
         for action in actions {
             symlink(executable, self.executable(&format!("{driver}/{action}"))).expect("a link");
         }
-        fs::write(self.executable(&format!("{driver}/.dump-on-stdin")), "").expect("a file");
     }
 
     fn executable(&self, executable: &str) -> PathBuf {

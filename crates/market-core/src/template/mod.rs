@@ -35,7 +35,7 @@ mod xml;
 
 pub use error::{ParseError, Position, ValueError, ValueErrorReason, WriteError, WriteErrorReason};
 pub use lint::{Diagnostic, Lint, lint};
-pub use secret::is_secret;
+pub use secret::{is_harmless, is_secret};
 pub use write::{Rules, Writer};
 pub use xml::MAX_XML_NODES;
 #[cfg(feature = "model")]
@@ -50,7 +50,7 @@ use std::ops::Range;
 /// A parsed template: attributes sorted by name, those of one name in their order.
 ///
 /// It owns one buffer (the text it was parsed from) into which names and values point. Equality compares names and values.
-/// `Debug` hides the values of attributes that hold secrets ([`is_secret`]).
+/// `Debug` shows the values of attributes that are known to hold no secret ([`is_harmless`]), and hides all others.
 #[derive(Clone, Default)]
 pub struct Template {
     buffer: Vec<u8>,
@@ -349,7 +349,7 @@ impl fmt::Debug for Attribute<'_> {
         write!(f, "{}=", self.name())?;
         match self.value() {
             Value::Single(value) => secret::show(f, self.name(), value),
-            Value::Vector(_) if is_secret(self.name()) => f.write_str(secret::HIDDEN),
+            Value::Vector(_) if !is_harmless(self.name()) => f.write_str(secret::HIDDEN),
             Value::Vector(vector) => fmt::Debug::fmt(&vector, f),
         }
     }

@@ -1,0 +1,144 @@
+//! A text as it reads when something is undone, and where each of its bytes comes from.
+
+use std::ops::Range;
+
+/// The bytes, and for each of them the part of the first text that it stands for.
+pub(super) struct View {
+    pub(super) bytes: Vec<u8>,
+    from: Vec<usize>,
+    to: Vec<usize>,
+}
+
+impl View {
+    /// A text as it stands.
+    pub(super) fn of(text: &str) -> Self {
+        Self { bytes: text.as_bytes().to_vec(), from: (0..text.len()).collect(), to: (1..=text.len()).collect() }
+    }
+
+    fn empty() -> Self {
+        Self { bytes: Vec::new(), from: Vec::new(), to: Vec::new() }
+    }
+
+    /// The part of the first text that a part of this one stands for.
+    pub(super) fn origin(&self, part: Range<usize>) -> Range<usize> {
+        self.from[part.start]..self.to[part.end - 1]
+    }
+
+    /// Adds a byte that stands for a part of another view.
+    fn push(&mut self, byte: u8, of: &Self, part: Range<usize>) {
+        let Range { start, end } = of.origin(part);
+        self.bytes.push(byte);
+        self.from.push(start);
+        self.to.push(end);
+    }
+
+    /// Without what comes in between when a text is wrapped, quoted or escaped with backslashes.
+    pub(super) fn compact(&self) -> Self {
+        let mut compact = Self::empty();
+        for (at, &byte) in self.bytes.iter().enumerate() {
+            if !byte.is_ascii_whitespace() && !b"\"'\\".contains(&byte) {
+                compact.push(byte, self, at..at + 1);
+            }
+        }
+        compact
+    }
+
+    /// With the escapes of XML, URLs, JSON and shells undone; `None` when there are none.
+    pub(super) fn unescaped(&self) -> Option<Self> {
+        let mut unescaped = Self::empty();
+        let mut at = 0;
+        while at < self.bytes.len() {
+            match escape(&self.bytes[at..]) {
+                Some((meant, length)) => {
+                    let mut buffer = [0; 4];
+                    let meant = match meant {
+                        Meant::Byte(byte) => {
+                            buffer[0] = byte;
+                            &buffer[..1]
+                        }
+                        Meant::Char(c) => c.encode_utf8(&mut buffer).as_bytes(),
+                    };
+                    meant.iter().for_each(|&byte| unescaped.push(byte, self, at..at + length));
+                    at += length;
+                }
+                None => {
+                    unescaped.push(self.bytes[at], self, at..at + 1);
+                    at += 1;
+                }
+            }
+        }
+        (unescaped.bytes != self.bytes).then_some(unescaped)
+    }
+
+    /// Every run of base64 as bytes, when groups of four begin at this place of it (0 to 3). Between two runs is a zero.
+    pub(super) fn decoded(&self, alignment: usize) -> Self {
+        let mut decoded = Self::empty();
+        let mut at = 0;
+        while at < self.bytes.len() {
+            let run = self.bytes[at..].iter().take_while(|byte| sextet(**byte).is_some()).count();
+            let mut group = at + alignment;
+            while group < at + run {
+                self.decode_group(group..(group + 4).min(at + run), &mut decoded);
+                group += 4;
+            }
+            decoded.push(0, self, at..at + 1);
+            at += run + 1;
+        }
+        decoded
+    }
+
+    fn decode_group(&self, group: Range<usize>, decoded: &mut Self) {
+        let bits = |at: usize| u32::from(self.bytes.get(at).copied().and_then(sextet).unwrap_or(0));
+        let start = group.start;
+        let value = (0..4).fold(0, |value, at| value << 6 | if start + at < group.end { bits(start + at) } else { 0 });
+        let bytes = value.to_be_bytes();
+        for (index, at) in (start..group.end.saturating_sub(1)).enumerate().take(3) {
+            decoded.push(bytes[index + 1], self, at..at + 2);
+        }
+    }
+}
+
+enum Meant {
+    Byte(u8),
+    Char(char),
+}
+
+/// What an escape at the beginning of a text means, and how long it is.
+fn escape(text: &[u8]) -> Option<(Meant, usize)> {
+    let hex = |digits: &[u8]| u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok();
+    match text {
+        [b'%', rest @ ..] | [b'\\', b'x', rest @ ..] => {
+            let byte = u8::try_from(hex(rest.get(..2)?)?).ok()?;
+            Some((Meant::Byte(byte), text.len() - rest.len() + 2))
+        }
+        [b'\\', b'u', rest @ ..] => Some((Meant::Char(char::from_u32(hex(rest.get(..4)?)?)?), 6)),
+        [b'\\', b'n' | b'r' | b't', ..] => Some((Meant::Byte(b'\n'), 2)),
+        [b'&', rest @ ..] => {
+            let name = &rest[..rest.iter().take(10).position(|&byte| byte == b';')?];
+            let c = match name {
+                b"lt" => '<',
+                b"gt" => '>',
+                b"amp" => '&',
+                b"quot" => '"',
+                b"apos" => '\'',
+                [b'#', b'x' | b'X', digits @ ..] => char::from_u32(hex(digits)?)?,
+                [b'#', digits @ ..] => char::from_u32(std::str::from_utf8(digits).ok()?.parse().ok()?)?,
+                _ => return None,
+            };
+            Some((Meant::Char(c), name.len() + 2))
+        }
+        _ => None,
+    }
+}
+
+/// The value of a base64 digit, of both alphabets.
+pub(super) fn sextet(byte: u8) -> Option<u8> {
+    match byte {
+        b'A'..=b'Z' => Some(byte - b'A'),
+        b'a'..=b'z' => Some(byte - b'a' + 26),
+        b'0'..=b'9' => Some(byte - b'0' + 52),
+        b'+' | b'-' => Some(62),
+        b'/' | b'_' => Some(63),
+        _ => None,
+    }
+}
