@@ -16,7 +16,7 @@ pub use ceph::CephGateway;
 
 use crate::dump::owned;
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
@@ -28,7 +28,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use store::{Store, Uploads};
+use store::{Store, Unconditional, Uploads};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -58,6 +58,12 @@ pub enum Fate {
     WrongETag,
     /// One bit of its body is another one when it arrives.
     Flipped,
+    /// It is done as if it carried no condition.
+    Unconditional,
+    /// It is not done, and answered with a status and a body of that content.
+    Says(u16, String),
+    /// It is done, and the answer has one text in place of another.
+    Rewritten(&'static str, &'static str),
 }
 
 /// A request that was seen.
@@ -73,6 +79,8 @@ pub struct Seen {
     pub host: String,
     /// Whether it carries a condition that nothing may be replaced.
     pub creates: bool,
+    /// All headers.
+    pub headers: HeaderMap,
 }
 
 impl Seen {
@@ -84,6 +92,7 @@ impl Seen {
             query: request.uri().query().unwrap_or_default().to_owned(),
             host: header("host").to_owned(),
             creates: header("if-none-match") == "*",
+            headers: request.headers().clone(),
         }
     }
 
@@ -293,9 +302,20 @@ impl Door {
                 let _ = request.into_body().collect().await;
                 return Ok(refusal(*status, code, *pause));
             }
+            Fate::Says(status, text) => {
+                let _ = request.into_body().collect().await;
+                let mut response = Response::new(s3s::Body::from(Bytes::from(text.clone())));
+                *response.status_mut() = StatusCode::from_u16(*status).expect("a status");
+                return Ok(response);
+            }
             Fate::Flipped => flipped(request).await?,
             _ => request.map(s3s::Body::from),
         };
+        let mut request = request;
+        if fate == Fate::Unconditional {
+            // The condition is signed: it is the store that does not look at it.
+            request.extensions_mut().insert(Unconditional);
+        }
         // To its end, whether or not the client stays: what is half done is nothing that a service leaves.
         let service = self.service.clone();
         let response = tokio::spawn(async move { service.call(request).await }).await;
@@ -311,6 +331,12 @@ impl Door {
                 // Shorter than it says: the connection ends in the middle.
                 let frames = futures_util::stream::iter([Ok(Frame::data(half)), Err(Gone)]);
                 Ok(Response::from_parts(parts, s3s::Body::http_body(StreamBody::new(frames))))
+            }
+            Fate::Rewritten(from, to) => {
+                let bytes = body.collect().await.map_err(|_| Gone)?.to_bytes();
+                let text = String::from_utf8_lossy(&bytes).replace(from, to);
+                parts.headers.remove("content-length");
+                Ok(Response::from_parts(parts, s3s::Body::from(Bytes::from(text))))
             }
             Fate::WrongETag => {
                 parts.headers.insert("etag", HeaderValue::from_static("\"00000000000000000000000000000000\""));
