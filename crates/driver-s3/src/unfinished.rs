@@ -56,14 +56,17 @@ pub(crate) async fn find_once(bucket: &Bucket, key: &str) -> Result<Option<Found
     }))
 }
 
-/// Refuses a key that is taken.
+/// Refuses a key that is taken. Where there is no bucket yet, it is free.
 pub(crate) async fn must_be_free(bucket: &Bucket, key: &str) -> Result<(), Error> {
-    match find(bucket, key).await.map_err(|failure| error(bucket, key, failure))? {
-        None => Ok(()),
-        Some(_) => {
+    match find(bucket, key).await {
+        Ok(None) => Ok(()),
+        Ok(Some(_)) => {
             let error = Error::new(ErrorKind::Exists, bucket.subject(key), "already exists; nothing was replaced");
             Err(error.remedy("remove it if no app has it (see gc), or choose another APP_PREFIX"))
         }
+        // It would be made at the wrong place.
+        Err(failure) if failure.code == "NoSuchBucket" && !bucket.access().names_bucket(bucket.name()) => Ok(()),
+        Err(failure) => Err(error(bucket, key, failure)),
     }
 }
 
@@ -112,7 +115,8 @@ async fn create_once(bucket: &Bucket, key: &str, headers: &HeaderMap) -> Result<
 
 /// Finds out how many parts the service allows of an upload, by sending a last one of an upload that is given up again.
 pub(crate) async fn most_parts(bucket: &Bucket, key: &str, log: &Log) -> Result<u64, Failure> {
-    let id = bucket.retried(|| create_once(bucket, key, &HeaderMap::new())).await?;
+    let plain = HeaderMap::new();
+    let id = bucket.retried(|| create_once(bucket, key, &plain)).await?;
     let payload = Payload::of(vec![Bytes::from_static(b"?")]).await;
     let mut outcome = Ok(MOST_PARTS);
     for limit in LIMITS {

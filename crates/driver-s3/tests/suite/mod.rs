@@ -354,14 +354,19 @@ pub fn images_of_any_shape_arrive_whole(service: Service<'_>) {
     assert!(contents(&service("shapes", &[])).is_empty());
 }
 
-/// How many parts an object was made of: services tell it in its ETag.
-fn parts_of(attributes: &[(String, String)], key: &str) -> String {
+/// The bucket of a marketplace, for requests of one's own.
+pub fn bucket(attributes: &[(String, String)]) -> Bucket {
     let mut template = Template::new();
     for (name, value) in attributes {
         template.push(name, value).unwrap();
     }
     let config: S3Attributes = from_template(&template).unwrap();
-    let bucket = Bucket::open(&config.access().unwrap(), &config.bucket, &Options::default()).unwrap();
+    Bucket::open(&config.access().unwrap(), &config.bucket, &Options::default()).unwrap()
+}
+
+/// How many parts an object was made of: services tell it in its ETag.
+fn parts_of(attributes: &[(String, String)], key: &str) -> String {
+    let bucket = bucket(attributes);
     let answer = block_on(bucket.send(Method::HEAD, key, &[], HeaderMap::new(), Bytes::new())).unwrap();
     let etag = answer.headers.get("etag").unwrap().to_str().unwrap().trim_matches('"').to_owned();
     etag.rsplit('-').next().unwrap().to_owned()

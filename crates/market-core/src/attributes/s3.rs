@@ -94,6 +94,8 @@ impl S3Attributes {
     }
 }
 
+const WITHOUT_BUCKET: &str = "check ENDPOINT: it is the service's URL, without the bucket";
+
 /// What the operator of a marketplace can do about a request that failed.
 pub fn remedy(failure: &Failure, bucket: &Bucket) -> Option<String> {
     let access = bucket.access();
@@ -111,9 +113,8 @@ pub fn remedy(failure: &Failure, bucket: &Bucket) -> Option<String> {
         }
         Reason::Region(Some(region)) => return Some(format!("set REGION=\"{region}\"")),
         Reason::Region(None) => "correct REGION or ENDPOINT",
-        Reason::OtherHost | Reason::NoConnection if hosts && access.names_bucket(bucket.name()) => {
-            "check ENDPOINT: it is the service's URL, without the bucket"
-        }
+        Reason::OtherHost | Reason::NoConnection if hosts && access.names_bucket(bucket.name()) => WITHOUT_BUCKET,
+        Reason::NoBucket if access.names_bucket(bucket.name()) => WITHOUT_BUCKET,
         Reason::NoVirtualHosts if hosts => "set FORCE_PATH_STYLE=\"YES\"",
         Reason::OtherHost if hosts => {
             "set FORCE_PATH_STYLE=\"YES\" if the certificate is for ENDPOINT's host, or use a host that it is for"
@@ -127,9 +128,7 @@ pub fn remedy(failure: &Failure, bucket: &Bucket) -> Option<String> {
         }
         Reason::Forbidden => "check what these keys may do with the bucket, and its limits",
         Reason::NoBucket => "check BUCKET and ENDPOINT; importing an app makes the bucket",
-        Reason::BucketInEndpoint | Reason::NoVirtualHosts | Reason::OtherBucket => {
-            "check ENDPOINT: it is the service's URL, without the bucket"
-        }
+        Reason::BucketInEndpoint | Reason::NoVirtualHosts | Reason::OtherBucket => WITHOUT_BUCKET,
         Reason::Expiry => "renew that certificate, or set the clock of this machine",
         // The error itself says what can be done.
         Reason::UnknownIssuer => return None,

@@ -147,6 +147,18 @@ impl S3Server {
     /// # Panics
     /// When it cannot be started.
     pub fn start_in(directory: &Path, judge: impl Fn(&Seen, usize) -> Fate + Send + Sync + 'static) -> Self {
+        Self::launch(directory, true, Box::new(judge))
+    }
+
+    /// Starts a server that behaves, and serves no hosts with buckets in front.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start_without_hosts() -> Self {
+        Self::launch(&std::env::temp_dir(), false, Box::new(|_, _| Fate::Whole))
+    }
+
+    fn launch(directory: &Path, hosts: bool, judge: Box<Judge>) -> Self {
         let root = tempfile::Builder::new().prefix("market-s3-").tempdir_in(directory).expect("a directory");
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.expect("a runtime");
@@ -154,13 +166,15 @@ impl S3Server {
         let uploads = store.uploads();
         let mut builder = S3ServiceBuilder::new(store);
         builder.set_auth(SimpleAuth::from_single(ACCESS_KEY_ID, SECRET_ACCESS_KEY));
-        builder.set_host(SingleDomain::new(DOMAIN).expect("a domain"));
+        if hosts {
+            builder.set_host(SingleDomain::new(DOMAIN).expect("a domain"));
+        }
         let listener = runtime.block_on(TcpListener::bind(("127.0.0.1", 0))).expect("a loopback port");
         let address = listener.local_addr().expect("its address");
         let seen = Arc::new(Mutex::new(Vec::new()));
         let door = Arc::new(Door {
             service: builder.build(),
-            judge: Box::new(judge),
+            judge,
             seen: Arc::clone(&seen),
             count: AtomicUsize::new(0),
         });

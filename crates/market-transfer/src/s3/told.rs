@@ -30,7 +30,7 @@ impl Secrets {
     }
 
     /// A code or a region: one word, or nothing.
-    fn word(&self, text: &str) -> Option<String> {
+    pub(super) fn word(&self, text: &str) -> Option<String> {
         let text = text.trim();
         let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
         ((1..=64).contains(&text.len()) && plain && !self.is_in(text)).then(|| text.to_owned())
