@@ -6,11 +6,11 @@
 //! a one has an unfinished upload of the same key. An import that looks later finds the object, and does not complete.
 
 use crate::listing;
+use crate::market::remove_object;
 use crate::unfinished::{Found, find_once, is_gone, lists_no_parts, marked};
 use crate::upload::{Sent, Upload, Way};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method};
-use crate::market::remove_object;
 use market_core::backend::Published;
 use market_core::error::{Error, ErrorKind};
 use market_core::transfer::ErrorKind as FailureKind;
@@ -20,7 +20,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 /// How long other uploads of the key are waited for.
-const RIVAL_PATIENCE: Duration = Duration::from_secs(60);
+const RIVAL_PATIENCE: Duration = Duration::from_secs(30);
 
 /// An upload that was begun, and got its last part, longer ago is nobody's that is completing.
 const RIVAL_ALIVE: Duration = Duration::from_secs(15 * 60);
@@ -199,13 +199,15 @@ impl Upload {
             };
             if begun.elapsed() >= patience || self.terms.stop.reason().is_some() {
                 if missing {
-                    return Published::Unknown(self.error(Failure::garbled("the service does not find what it has just stored")));
+                    return Published::Unknown(
+                        self.error(Failure::garbled("the service does not find what it has just stored")),
+                    );
                 }
                 return Published::At(source.to_owned());
             }
             if rivals == Rivals::Some && !told {
                 told = true;
-                let text = "the object is there; another import of its key is not finished and is waited for, up to a minute";
+                let text = "the object is there; another import of its key is not finished and is waited for, up to half a minute";
                 self.terms.log.info(text);
             }
             tokio::select! {

@@ -144,7 +144,8 @@ fn object_headers(config: &S3Attributes) -> Result<HeaderMap, Error> {
         }
         let plain = value.bytes().all(|b| b.is_ascii_graphic());
         let value = HeaderValue::from_str(value).ok().filter(|_| plain);
-        headers.insert(header, value.ok_or_else(|| Error::config(attribute, "holds what no request can be sent with"))?);
+        headers
+            .insert(header, value.ok_or_else(|| Error::config(attribute, "holds what no request can be sent with"))?);
     }
     Ok(headers)
 }

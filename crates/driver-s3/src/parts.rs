@@ -145,7 +145,10 @@ mod tests {
             for length in [1, 8 * MIB, 7 << 30, 40 << 30, most * LARGEST_PART_BYTES] {
                 let length = length.min(most * LARGEST_PART_BYTES).min(LARGEST_OBJECT_BYTES);
                 let sizes = PartSizes::new(Length::Exact(length), None, most);
-                assert!(cut(sizes, length).unwrap().0 <= most && sizes.asks_at(Some(length)).is_none() == (most <= 1_000 || length < 8_001 * MIB));
+                assert!(
+                    cut(sizes, length).unwrap().0 <= most
+                        && sizes.asks_at(Some(length)).is_none() == (most <= 1_000 || length < 8_001 * MIB)
+                );
             }
         }
         // Learnt in the middle: 500 parts have gone, and 500 more hold whatever an image may have.

@@ -10,9 +10,9 @@ use crate::market::error;
 use crate::parts::PartSizes;
 use crate::unfinished::{abort, create, create_bucket, is_gone, lists_no_parts, marked, most_parts};
 use bytes::Bytes;
-use market_core::error::{Error, ErrorKind};
 use http::HeaderMap;
 use market_core::backend::Length;
+use market_core::error::{Error, ErrorKind};
 use market_core::log::Log;
 use market_core::stop::Stop;
 use market_core::transfer::s3::{Bucket, Failure, Payload};
@@ -160,7 +160,8 @@ impl Upload {
         }
         self.sizes.bytes(self.begun).ok_or_else(|| {
             let cause = format!("has more than the {} parts that the service allows", self.sizes.most());
-            Error::new(ErrorKind::Full, self.bucket.subject(&self.key), cause).remedy("set READ_LENGTH to a larger size")
+            Error::new(ErrorKind::Full, self.bucket.subject(&self.key), cause)
+                .remedy("set READ_LENGTH to a larger size")
         })
     }
 
@@ -391,7 +392,8 @@ impl Outgoing {
         let etag = stored.headers.get("etag").and_then(|etag| etag.to_str().ok()).map(str::to_owned);
         let etag = etag.ok_or_else(|| fail(Failure::garbled("the service took it without an ETag")))?;
         if !listed && !etag.trim_matches('"').eq_ignore_ascii_case(&payload.md5()) {
-            let cause = "the service lists no parts of uploads and tells no MD5 of them: what it holds cannot be proven";
+            let cause =
+                "the service lists no parts of uploads and tells no MD5 of them: what it holds cannot be proven";
             return Err(Error { kind: ErrorKind::Unsupported, ..fail(Failure::garbled(cause)) });
         }
         Ok(Sent { number, etag, bytes: payload.bytes() })

@@ -107,7 +107,9 @@ fn what_is_not_found_at_the_wrong_place_is_not_gone() {
     let plain = dump(market.clone(), &image(directory.path(), b"another"), "");
     let line = failure(&suite::delete(&plain, "s3://apps/marketapp-30"), 4);
     assert!(line.contains("there is no such bucket"), "{line}");
-    let read = block_on(async { market_core::transfer::Source::open("s3://apps/marketapp-30", &reading(&market)).await.err() });
+    let read = block_on(async {
+        market_core::transfer::Source::open("s3://apps/marketapp-30", &reading(&market)).await.err()
+    });
     assert_ne!(read.unwrap().kind, market_core::transfer::ErrorKind::Absent);
 }
 
@@ -135,7 +137,10 @@ fn an_export_tells_absence_from_a_wrong_place() {
     use market_core::transfer::ErrorKind as Kind;
     assert_eq!(kind(&[], "s3://apps/marketapp-30"), None);
     assert_eq!(kind(&[], "s3://apps/marketapp-31"), Some(Kind::Absent));
-    assert_eq!(kind(&[("ENDPOINT", &format!("{}/apps", server.endpoint()))], "s3://apps/marketapp-30"), Some(Kind::Malformed));
+    assert_eq!(
+        kind(&[("ENDPOINT", &format!("{}/apps", server.endpoint()))], "s3://apps/marketapp-30"),
+        Some(Kind::Malformed)
+    );
     let page = HttpServer::start(|_, _| Reply::status(404));
     assert_eq!(kind(&[("ENDPOINT", &page.url("/"))], "s3://apps/marketapp-30"), Some(Kind::Unreachable));
 }
@@ -147,7 +152,8 @@ fn a_server_that_says_yes_to_everything_deletes_nothing() {
     let context = suite::impatient();
     let outcome = block_on(async {
         let market = open(&plain.market, &context).await;
-        market_core::backend::StorageBackend::delete(&market, market_core::model::AppId(30), "s3://apps/marketapp-30").await
+        market_core::backend::StorageBackend::delete(&market, market_core::model::AppId(30), "s3://apps/marketapp-30")
+            .await
     });
     let error = outcome.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Unreachable);

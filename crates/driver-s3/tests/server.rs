@@ -110,7 +110,13 @@ fn what_a_bucket_does_not_allow_is_told_by_its_code() {
     let directory = TempDir::new().unwrap();
     let path = image(directory.path(), b"bytes");
     for (what, code, status, exit, expected) in [
-        ("create upload", "AccessDenied", 403, 5, "403 AccessDenied: these keys may not do that (it says: no); check what these keys may do"),
+        (
+            "create upload",
+            "AccessDenied",
+            403,
+            5,
+            "403 AccessDenied: these keys may not do that (it says: no); check what these keys may do",
+        ),
         ("head", "AccessDenied", 403, 5, "403 Forbidden: these keys may not do that"),
         ("part", "QuotaExceeded", 403, 8, "part 1 of s3://apps/marketapp-30"),
         ("complete", "InvalidPart", 400, 1, "400 InvalidPart"),

@@ -396,11 +396,7 @@ pub fn an_operator_is_told_what_is_wrong(service: Service<'_>) {
     let directory = TempDir::new().unwrap();
     let path = image(directory.path(), b"bytes");
     for (more, code, expected) in [
-        (
-            ("SECRET_ACCESS_KEY", "hunter2"),
-            5,
-            "403 SignatureDoesNotMatch: the secret key is wrong, or the region is",
-        ),
+        (("SECRET_ACCESS_KEY", "hunter2"), 5, "403 SignatureDoesNotMatch: the secret key is wrong, or the region is"),
         (("ACCESS_KEY_ID", "hunter2"), 5, ": the access key is unknown there"),
         (("ACCESS_KEY_ID", " "), 4, "attribute ACCESS_KEY_ID: is empty"),
         (("SECRET_ACCESS_KEY", " "), 4, "attribute SECRET_ACCESS_KEY: is empty"),

@@ -170,14 +170,12 @@ mod tests {
         {
             assert_eq!(access(more).unwrap().session_token.as_deref(), token);
         }
-        for (more, attribute) in
-            [
-                ("AWS=no", "ENDPOINT"),
-                ("ENDPOINT=s3.local", "ENDPOINT"),
-                ("BUCKET=\"a/b\"", "BUCKET"),
-                ("SESSION_TOKEN=\"a b\"", "SESSION_TOKEN"),
-            ]
-        {
+        for (more, attribute) in [
+            ("AWS=no", "ENDPOINT"),
+            ("ENDPOINT=s3.local", "ENDPOINT"),
+            ("BUCKET=\"a/b\"", "BUCKET"),
+            ("SESSION_TOKEN=\"a b\"", "SESSION_TOKEN"),
+        ] {
             // The first of two attributes of one name would be an error of its own: this one replaces it.
             let text = format!("ACCESS_KEY_ID=id\nSECRET_ACCESS_KEY=hunter2\nREGION=here\n{more}");
             let text = if more.starts_with("BUCKET") { text } else { format!("{text}\nBUCKET=apps") };

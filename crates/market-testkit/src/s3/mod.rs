@@ -172,12 +172,8 @@ impl S3Server {
         let listener = runtime.block_on(TcpListener::bind(("127.0.0.1", 0))).expect("a loopback port");
         let address = listener.local_addr().expect("its address");
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let door = Arc::new(Door {
-            service: builder.build(),
-            judge,
-            seen: Arc::clone(&seen),
-            count: AtomicUsize::new(0),
-        });
+        let door =
+            Arc::new(Door { service: builder.build(), judge, seen: Arc::clone(&seen), count: AtomicUsize::new(0) });
         runtime.spawn(accept(listener, door));
         Self { address, root, uploads, seen, runtime: Some(runtime) }
     }

@@ -9,8 +9,7 @@ use url::{Host, Url};
 const STRICT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// The domains of AWS, by what the names of their regions begin with; all other regions are in the last one.
-const ZONES: [(&str, &str); 3] =
-    [("cn-", "amazonaws.com.cn"), ("eusc-", "amazonaws.eu"), ("", "amazonaws.com")];
+const ZONES: [(&str, &str); 3] = [("cn-", "amazonaws.com.cn"), ("eusc-", "amazonaws.eu"), ("", "amazonaws.com")];
 
 /// An S3 service and the keys for it.
 ///

@@ -15,9 +15,9 @@ mod told;
 
 pub use access::Access;
 pub use failure::{Failure, Reason};
+pub(crate) use origin::S3Origin;
 pub use payload::Payload;
 pub use presence::LISTS_OF_OBJECTS;
-pub(crate) use origin::S3Origin;
 
 use crate::resume::Patience;
 use crate::{Error, ErrorKind, Options};
@@ -80,9 +80,7 @@ impl Bucket {
             Some(token) => builder.with_token(token),
             None => builder,
         };
-        let store = store
-            .build()
-            .map_err(|error| Failure::inside(&error).about(crate::shown(&url)))?;
+        let store = store.build().map_err(|error| Failure::inside(&error).about(crate::shown(&url)))?;
         let credential = AwsCredential {
             key_id: access.access_key_id.clone(),
             secret_key: access.secret_access_key.clone(),
