@@ -1,16 +1,35 @@
-//! The last step of an upload: its parts become an object, if there is none of its key; and what became of that step when its
-//! answer was lost.
+//! The last step of an upload: it becomes an object, if there is none of its key; what became of that step when its answer was lost;
+//! and whether the object stays this upload's.
+//!
+//! Not every service knows the condition that nothing may be replaced, or keeps it when two requests meet. So it is looked afterwards
+//! whether the object is this import's own, by its mark, for as long as another import may be completing that had looked before: such
+//! a one has an unfinished upload of the same key. An import that looks later finds the object, and does not complete.
 
 use crate::listing;
-use crate::unfinished::{find_once, is_gone};
-use crate::upload::{Sent, Upload};
+use crate::market::remove_object;
+use crate::unfinished::{Found, find_once, is_gone, lists_no_parts, marked};
+use crate::upload::{Sent, Upload, Way};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method};
 use market_core::backend::Published;
+use market_core::error::{Error, ErrorKind};
 use market_core::transfer::ErrorKind as FailureKind;
-use market_core::transfer::s3::{Failure, xml};
+use market_core::transfer::s3::Failure;
 use std::fmt::Write as _;
 use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// How long other uploads of the key are waited for.
+const RIVAL_PATIENCE: Duration = Duration::from_secs(30);
+
+/// An upload that was begun, and got its last part, longer ago is nobody's that is completing.
+const RIVAL_ALIVE: Duration = Duration::from_secs(15 * 60);
+
+/// How long is looked where other uploads cannot be seen.
+const BLIND_PATIENCE: Duration = Duration::from_secs(3);
+
+/// The pause between two looks.
+const PAUSE: Duration = Duration::from_millis(300);
 
 /// Whether the service was asked to complete an upload.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -21,12 +40,21 @@ pub(crate) enum Completion {
     Known,
 }
 
+/// Whether another import may be completing an upload of the same key.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rivals {
+    None,
+    Some,
+    CannotBeSeen,
+}
+
 impl Upload {
-    /// Makes the parts an object, unless there is one of its key.
+    /// Makes what was sent an object, unless there is one of its key.
     pub(crate) async fn complete(&self, source: &str) -> Published {
-        match self.bucket.retried(|| self.look(source)).await {
+        match self.bucket.retried(|| find_once(&self.bucket, &self.key)).await {
             Ok(None) => self.ask_to_complete(source).await,
-            Ok(Some(published)) => published,
+            Ok(Some(found)) if self.is_ours(&found, None) => self.confirm(source, None).await,
+            Ok(Some(_)) => self.exists(),
             Err(failure) => Published::NotPublished(self.error(failure)),
         }
     }
@@ -52,11 +80,11 @@ impl Upload {
             _ => Completion::Unknown(0),
         });
         let failure = match self.send_completion(headers).await {
-            Ok(()) => return Published::At(source.to_owned()),
+            Ok(etag) => return self.confirm(source, etag.as_deref()).await,
             // A service that knows no such condition. There is no object of that key: it was just looked for.
             Err(failure) if failure.kind == FailureKind::Unsupported => {
                 match self.send_completion(HeaderMap::new()).await {
-                    Ok(()) => return Published::At(source.to_owned()),
+                    Ok(etag) => return self.confirm(source, etag.as_deref()).await,
                     Err(failure) => failure,
                 }
             }
@@ -66,28 +94,41 @@ impl Upload {
             return Published::Unknown(self.error(failure));
         }
         // Refused: because the key is taken, or the upload is gone; perhaps as an earlier answer was lost.
-        match self.look(source).await {
-            Ok(Some(published)) => published,
+        match find_once(&self.bucket, &self.key).await {
+            Ok(Some(found)) if self.is_ours(&found, None) => self.confirm(source, None).await,
+            Ok(Some(_)) => self.exists(),
             Ok(None) => Published::NotPublished(self.error(failure)),
             Err(unknown) => Published::Unknown(self.error(unknown)),
         }
     }
 
-    async fn send_completion(&self, headers: HeaderMap) -> Result<(), Failure> {
+    /// Asks the service for the object; its ETag, when it is told.
+    async fn send_completion(&self, mut headers: HeaderMap) -> Result<Option<String>, Failure> {
+        let id = match &self.way {
+            Way::Parts { id, .. } => id,
+            Way::Whole(payload) => {
+                let Some(payload) = payload else { return Err(Failure::garbled("nothing was written")) };
+                let marks = marked(&self.mark, &self.terms.headers).map_err(|error| Failure::garbled(error.cause))?;
+                headers.extend(marks);
+                self.bucket.put(&self.key, &[], headers, payload).await?;
+                return Ok(Some(payload.md5()));
+            }
+        };
+        let query = [("uploadId", id.as_str())];
+        let answer = self.bucket.send(Method::POST, &self.key, &query, headers, self.list_of_parts()).await?;
+        let document = self.bucket.document(&answer, &["CompleteMultipartUpload"])?;
+        let etag = document.root_element().children().find(|node| node.tag_name().name() == "ETag");
+        Ok(etag.and_then(|node| node.text()).map(|etag| etag.trim().to_owned()))
+    }
+
+    fn list_of_parts(&self) -> Bytes {
         let mut body = "<CompleteMultipartUpload xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">".to_owned();
         for Sent { number, etag, .. } in &self.sent {
             let etag = etag.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
             let _ = write!(body, "<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>");
         }
         body.push_str("</CompleteMultipartUpload>");
-        let query = [("uploadId", self.id.as_str())];
-        let answer = self.bucket.send(Method::POST, &self.key, &query, headers, Bytes::from(body)).await?;
-        let told = std::str::from_utf8(&answer.body).ok().and_then(|text| xml(text).ok());
-        match told.map(|document| document.root_element().tag_name().name() == "CompleteMultipartUploadResult") {
-            Some(true) => Ok(()),
-            _ => Err(Failure::told_in(&answer.body)
-                .unwrap_or_else(|| Failure::garbled("the answer does not tell whether the upload was completed"))),
-        }
+        Bytes::from(body)
     }
 
     /// Finds out what became of a completion whose answer was lost. While the upload is still there it may yet be under way: it
@@ -95,31 +136,112 @@ impl Upload {
     pub(crate) async fn resolve(&self, source: &str, backoff: Duration) -> Published {
         if let Completion::Unknown(asked) = self.completion.get() {
             self.completion.set(Completion::Unknown(asked + 1));
-            tokio::time::sleep(backoff * 2_u32.saturating_pow(asked)).await;
+            sleep(backoff * 2_u32.saturating_pow(asked)).await;
         }
-        match self.look(source).await {
-            Ok(Some(published)) => return self.settle(published),
+        match find_once(&self.bucket, &self.key).await {
+            Ok(Some(found)) => return self.settle(self.judge(source, &found).await),
             Ok(None) => {}
             Err(failure) => return Published::Unknown(self.error(failure)),
         }
-        match listing::parts(&self.bucket, &self.key, &self.id).await {
+        let Way::Parts { id, .. } = &self.way else { return self.ask_to_complete(source).await };
+        match listing::parts(&self.bucket, &self.key, id).await {
             Ok(_) => self.ask_to_complete(source).await,
+            Err(failure) if lists_no_parts(&failure) => self.ask_to_complete(source).await,
             Err(failure) if !is_gone(&failure) => Published::Unknown(self.error(failure)),
             // It may have been completed between the two questions.
-            Err(failure) => match self.look(source).await {
-                Ok(Some(published)) => self.settle(published),
+            Err(failure) => match find_once(&self.bucket, &self.key).await {
+                Ok(Some(found)) => self.settle(self.judge(source, &found).await),
                 Ok(None) => self.settle(Published::NotPublished(self.error(failure))),
                 Err(failure) => Published::Unknown(self.error(failure)),
             },
         }
     }
 
-    /// What has the key: this upload's object, or another one. Not tried again: who must know asks again.
-    async fn look(&self, source: &str) -> Result<Option<Published>, Failure> {
-        let found = find_once(&self.bucket, &self.key).await?;
-        Ok(found.map(|found| match found.mark {
-            Some(mark) if mark == self.mark => Published::At(source.to_owned()),
-            _ => Published::Exists(self.bucket.subject(&self.key)),
-        }))
+    async fn judge(&self, source: &str, found: &Found) -> Published {
+        if self.is_ours(found, None) { self.confirm(source, None).await } else { self.exists() }
+    }
+
+    fn exists(&self) -> Published {
+        Published::Exists(self.bucket.subject(&self.key))
+    }
+
+    /// Whether an object is this upload's. A service that keeps no marks tells it by the ETag that it gave the object.
+    fn is_ours(&self, found: &Found, etag: Option<&str>) -> bool {
+        let plain = |etag: &str| etag.trim_matches('"').to_owned();
+        match &found.mark {
+            Some(mark) => *mark == self.mark,
+            None => etag.is_some() && etag.map(plain) == found.etag.as_deref().map(plain),
+        }
+    }
+
+    /// Proves that the object is this upload's and has its length, and that it stays so.
+    async fn confirm(&self, source: &str, etag: Option<&str>) -> Published {
+        let begun = Instant::now();
+        let mut told = false;
+        loop {
+            // In this order: an upload that is gone by then has become the object that is found, or never will.
+            let rivals = self.rivals().await;
+            let found = self.bucket.retried(|| find_once(&self.bucket, &self.key)).await;
+            let missing = match found {
+                Ok(Some(found)) if !self.is_ours(&found, etag) => return self.exists(),
+                Ok(Some(found)) if found.bytes.is_some_and(|bytes| bytes != self.bytes()) => {
+                    return self.withdraw(&found).await;
+                }
+                Ok(Some(_)) => false,
+                Ok(None) => true,
+                Err(failure) => return Published::Unknown(self.error(failure)),
+            };
+            let patience = match rivals {
+                _ if missing => BLIND_PATIENCE,
+                Rivals::None => Duration::ZERO,
+                Rivals::Some => RIVAL_PATIENCE,
+                Rivals::CannotBeSeen => BLIND_PATIENCE,
+            };
+            if begun.elapsed() >= patience || self.terms.stop.reason().is_some() {
+                if missing {
+                    return Published::Unknown(
+                        self.error(Failure::garbled("the service does not find what it has just stored")),
+                    );
+                }
+                return Published::At(source.to_owned());
+            }
+            if rivals == Rivals::Some && !told {
+                told = true;
+                let text = "the object is there; another import of its key is not finished and is waited for, up to half a minute";
+                self.terms.log.info(text);
+            }
+            tokio::select! {
+                _ = self.terms.stop.requested() => {}
+                () = sleep(PAUSE) => {}
+            }
+        }
+    }
+
+    /// Removes an object that is this upload's and not what was sent.
+    async fn withdraw(&self, found: &Found) -> Published {
+        let cause = format!("the service made {} bytes of {}", found.bytes.unwrap_or_default(), self.bytes());
+        let error = Error::new(ErrorKind::Mismatch, self.bucket.subject(&self.key), cause);
+        match remove_object(&self.bucket, &self.key).await {
+            Ok(_) => Published::NotPublished(error.remedy("it was removed again")),
+            Err(left) => Published::Unknown(error.remedy(format!("it could not be removed again ({left})"))),
+        }
+    }
+
+    async fn rivals(&self) -> Rivals {
+        let own = if let Way::Parts { id, .. } = &self.way { id.as_str() } else { "" };
+        let uploads = match listing::uploads_to(&self.bucket, &self.key).await {
+            Ok(uploads) => uploads,
+            // AWS keeps the condition.
+            Err(_) if self.bucket.access().is_aws() => return Rivals::None,
+            Err(_) => return Rivals::CannotBeSeen,
+        };
+        for upload in uploads.iter().filter(|upload| upload.id != own) {
+            let parts = listing::parts(&self.bucket, &self.key, &upload.id).await.unwrap_or_default();
+            let age = parts.iter().map(|part| part.age).fold(upload.age, std::cmp::Ord::min);
+            if age < RIVAL_ALIVE {
+                return Rivals::Some;
+            }
+        }
+        Rivals::None
     }
 }

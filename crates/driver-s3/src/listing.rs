@@ -1,20 +1,30 @@
 //! What a bucket holds: objects, unfinished uploads, parts. All pages of each.
 
+use crate::key::Keys;
 use crate::parts::MOST_PARTS;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use http::{HeaderMap, Method};
-use market_core::transfer::s3::{Answer, Bucket, Failure, xml};
+use market_core::model::AppId;
+use market_core::transfer::s3::{Answer, Bucket, Failure, LISTS_OF_OBJECTS};
 use percent_encoding::percent_decode_str;
 use roxmltree::{Document, Node};
+use std::collections::{BTreeMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Lists that go on without saying anything new are given up.
 const MOST_EMPTY_PAGES: u32 = 20;
-const MOST_UPLOADS: usize = 1_000_000;
+const MOST_PAGES: usize = 100_000;
+const MOST_UPLOADS: usize = 100_000;
 
-/// An object.
+/// How long a list may take, all pages of it.
+const LIST_PATIENCE: Duration = Duration::from_secs(3_600);
+
+/// An app's object.
 pub(crate) struct Object {
+    pub(crate) app: AppId,
     pub(crate) key: String,
     pub(crate) bytes: u64,
     pub(crate) age: Duration,
@@ -36,72 +46,77 @@ pub(crate) struct Part {
     pub(crate) age: Duration,
 }
 
-/// Tells of every object whose key begins so.
-pub(crate) async fn objects(bucket: &Bucket, prefix: &str, sink: &mut dyn FnMut(Object)) -> Result<(), Failure> {
+/// Tells of every object whose key is an app's; what else the bucket holds is not looked at.
+pub(crate) async fn objects(bucket: &Bucket, keys: &Keys, sink: &mut dyn FnMut(Object)) -> Result<(), Failure> {
+    let mut pages = Pages::new();
     let mut token = String::new();
-    let mut last = String::new();
-    let mut empty_pages = 0;
     loop {
-        let mut query = vec![("list-type", "2"), ("encoding-type", "url"), ("prefix", prefix)];
+        let mut query = vec![("list-type", "2"), ("encoding-type", "url"), ("prefix", keys.prefix())];
         if !token.is_empty() {
             query.push(("continuation-token", &token));
         }
         let answer = ask(bucket, "", &query).await?;
-        let page = Page::of(&answer, "ListBucketResult")?;
+        let page = Page::of(bucket, &answer, LISTS_OF_OBJECTS)?;
         for entry in page.each("Contents") {
             let key = page.key(entry, "Key")?;
-            if key <= last {
-                return Err(Failure::garbled("the service lists objects without an end or an order"));
+            if let Some(app) = keys.app(&key) {
+                let (bytes, age) = (page.number(entry, "Size")?, page.age(entry, "LastModified")?);
+                sink(Object { app, key, bytes, age });
             }
-            last.clone_from(&key);
-            sink(Object { bytes: page.number(entry, "Size")?, age: page.age(entry, "LastModified")?, key });
         }
-        // Keys go on and on, so that this ends; a few pages may hold nothing.
-        empty_pages = if page.each("Contents").next().is_some() { 0 } else { empty_pages + 1 };
-        if empty_pages > MOST_EMPTY_PAGES {
-            return Err(endless());
-        }
-        match page.next("NextContinuationToken", &token)? {
-            Some(next) => token = next,
-            None => return Ok(()),
-        }
+        let first = page.each("Contents").next().map(|entry| page.text(entry, "Key")).transpose()?;
+        let Some(next) = page.next("NextContinuationToken")? else { return Ok(()) };
+        pages.turn(&next, first.as_deref())?;
+        token = next;
     }
 }
 
-/// All unfinished uploads whose key begins so.
-pub(crate) async fn uploads(bucket: &Bucket, prefix: &str) -> Result<Vec<Unfinished>, Failure> {
+/// All unfinished uploads of keys of apps.
+pub(crate) async fn uploads(bucket: &Bucket, keys: &Keys) -> Result<Vec<Unfinished>, Failure> {
+    uploads_of(bucket, keys.prefix(), |key| keys.app(key).is_some()).await
+}
+
+/// All unfinished uploads of one key.
+pub(crate) async fn uploads_to(bucket: &Bucket, key: &str) -> Result<Vec<Unfinished>, Failure> {
+    uploads_of(bucket, key, |other| other == key).await
+}
+
+async fn uploads_of(bucket: &Bucket, prefix: &str, ours: impl Fn(&str) -> bool) -> Result<Vec<Unfinished>, Failure> {
     let mut found = Vec::new();
-    let (mut key, mut id) = (String::new(), String::new());
+    let mut pages = Pages::new();
+    let (mut after, mut after_id) = (String::new(), String::new());
     loop {
         let mut query = vec![("uploads", ""), ("encoding-type", "url"), ("prefix", prefix)];
-        if !key.is_empty() {
-            query.extend([("key-marker", key.as_str()), ("upload-id-marker", id.as_str())]);
+        if !after.is_empty() {
+            query.extend([("key-marker", after.as_str()), ("upload-id-marker", after_id.as_str())]);
         }
-        let answer = ask(bucket, "", &query).await?;
-        let page = Page::of(&answer, "ListMultipartUploadsResult")?;
+        let answer = match ask(bucket, "", &query).await {
+            // One that has none in an empty bucket says so.
+            Err(failure) if failure.code == "NoSuchUpload" => return Ok(found),
+            answer => answer?,
+        };
+        let page = Page::of(bucket, &answer, &["ListMultipartUploads"])?;
         for entry in page.each("Upload") {
-            let age = page.age(entry, "Initiated")?;
-            found.push(Unfinished { key: page.key(entry, "Key")?, id: page.text(entry, "UploadId")?, age });
+            let key = page.key(entry, "Key")?;
+            if ours(&key) {
+                found.push(Unfinished { key, id: page.text(entry, "UploadId")?, age: page.age(entry, "Initiated")? });
+            }
         }
         if found.len() > MOST_UPLOADS {
             return Err(endless());
         }
-        let after = format!("{key}\n{id}");
-        let root = page.document.root_element();
-        let (next_key, next_id) = (page.key(root, "NextKeyMarker"), page.text(root, "NextUploadIdMarker"));
-        if !page.is_truncated() {
-            return Ok(found);
-        }
-        (key, id) = (next_key?, next_id.unwrap_or_default());
-        if format!("{key}\n{id}") == after || page.each("Upload").next().is_none() {
-            return Err(endless());
-        }
+        let first = page.each("Upload").next().map(|entry| page.text(entry, "UploadId")).transpose()?;
+        let Some(next) = page.next("NextKeyMarker")? else { return Ok(found) };
+        let next_id = page.text(page.document.root_element(), "NextUploadIdMarker").unwrap_or_default();
+        pages.turn(&format!("{next}\n{next_id}"), first.as_deref())?;
+        (after, after_id) = (page.decoded(next), next_id);
     }
 }
 
 /// All parts of an upload, in order.
 pub(crate) async fn parts(bucket: &Bucket, key: &str, id: &str) -> Result<Vec<Part>, Failure> {
-    let mut found: Vec<Part> = Vec::new();
+    let mut found = BTreeMap::new();
+    let mut pages = Pages::new();
     let mut marker = String::new();
     loop {
         let mut query = vec![("uploadId", id)];
@@ -109,22 +124,51 @@ pub(crate) async fn parts(bucket: &Bucket, key: &str, id: &str) -> Result<Vec<Pa
             query.push(("part-number-marker", &marker));
         }
         let answer = ask(bucket, key, &query).await?;
-        let page = Page::of(&answer, "ListPartsResult")?;
+        let page = Page::of(bucket, &answer, &["ListParts"])?;
         for entry in page.each("Part") {
             let number = page.number(entry, "PartNumber")?;
-            if found.last().is_some_and(|last| last.number >= number) || number > MOST_PARTS {
-                return Err(Failure::garbled("the service lists parts without an order"));
-            }
             let (etag, bytes) = (page.text(entry, "ETag")?, page.number(entry, "Size")?);
-            found.push(Part { number, etag, bytes, age: page.age(entry, "LastModified")? });
+            let part = Part { number, etag, bytes, age: page.age(entry, "LastModified")? };
+            if !(1..=MOST_PARTS).contains(&number) || found.insert(number, part).is_some() {
+                return Err(Failure::garbled("the service lists a part that cannot be, or one part twice"));
+            }
         }
-        if page.is_truncated() && page.each("Part").next().is_none() {
+        let first = page.each("Part").next().map(|entry| page.text(entry, "PartNumber")).transpose()?;
+        let Some(next) = page.next("NextPartNumberMarker")? else { return Ok(found.into_values().collect()) };
+        pages.turn(&next, first.as_deref())?;
+        marker = next;
+    }
+}
+
+/// What a list has said so far: it goes on only as long as it says something new. Lists need not be in order.
+struct Pages {
+    /// Of where its pages began, hashed.
+    seen: HashSet<u64>,
+    first: Option<String>,
+    empty: u32,
+    until: Instant,
+}
+
+impl Pages {
+    fn new() -> Self {
+        Self { seen: HashSet::new(), first: None, empty: 0, until: Instant::now() + LIST_PATIENCE }
+    }
+
+    /// The list goes on there, after a page that began with this entry.
+    fn turn(&mut self, next: &str, first: Option<&str>) -> Result<(), Failure> {
+        let mut hasher = DefaultHasher::new();
+        next.hash(&mut hasher);
+        let new = self.seen.insert(hasher.finish());
+        self.empty = if first.is_some() { 0 } else { self.empty + 1 };
+        let same = first.is_some() && self.first.as_deref() == first;
+        self.first = first.map(str::to_owned);
+        if next.is_empty() || !new || same || self.empty > MOST_EMPTY_PAGES || self.seen.len() > MOST_PAGES {
             return Err(endless());
         }
-        match page.next("NextPartNumberMarker", &marker)? {
-            Some(next) => marker = next,
-            None => return Ok(found),
+        if Instant::now() > self.until {
+            return Err(Failure::garbled("the service's list takes more than an hour"));
         }
+        Ok(())
     }
 }
 
@@ -152,16 +196,14 @@ struct Page<'a> {
 }
 
 impl<'a> Page<'a> {
-    fn of(answer: &'a Answer, name: &str) -> Result<Self, Failure> {
-        let none = || Failure::garbled("the answer is no list of S3; is ENDPOINT an S3 service?");
-        let text = std::str::from_utf8(&answer.body).map_err(|_| none())?;
-        let document = xml(text).map_err(|_| none())?;
-        if document.root_element().tag_name().name() != name {
-            return Err(none());
-        }
-        let mut page = Self { document, encoded: false, now: clock(&answer.headers) };
+    fn of(bucket: &Bucket, answer: &'a Answer, names: &[&str]) -> Result<Self, Failure> {
+        Ok(Self::read(bucket.document(answer, names)?, &answer.headers))
+    }
+
+    fn read(document: Document<'a>, headers: &HeaderMap) -> Self {
+        let mut page = Self { document, encoded: false, now: clock(headers) };
         page.encoded = page.find(page.document.root_element(), "EncodingType") == Some("url");
-        Ok(page)
+        page
     }
 
     fn each(&self, name: &'static str) -> impl Iterator<Item = Node<'_, 'a>> {
@@ -178,12 +220,15 @@ impl<'a> Page<'a> {
     }
 
     fn key(&self, node: Node<'_, 'a>, name: &str) -> Result<String, Failure> {
-        let text = self.text(node, name)?;
+        Ok(self.decoded(self.text(node, name)?))
+    }
+
+    fn decoded(&self, text: String) -> String {
         if !self.encoded {
-            return Ok(text);
+            return text;
         }
         // A blank is a plus sign here, as in forms.
-        Ok(percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned())
+        percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
     }
 
     fn number(&self, node: Node<'_, 'a>, name: &str) -> Result<u64, Failure> {
@@ -204,49 +249,47 @@ impl<'a> Page<'a> {
     }
 
     /// Where the next page begins, when there is one.
-    fn next(&self, name: &str, before: &str) -> Result<Option<String>, Failure> {
+    fn next(&self, name: &str) -> Result<Option<String>, Failure> {
         if !self.is_truncated() {
             return Ok(None);
         }
-        let next = self.text(self.document.root_element(), name)?;
-        if next == before || next.is_empty() { Err(endless()) } else { Ok(Some(next)) }
+        self.text(self.document.root_element(), name).map(Some)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn answer(body: &str) -> Answer {
-        let mut headers = HeaderMap::new();
-        headers.insert("date", "Sun, 22 Nov 2026 16:00:10 GMT".parse().unwrap());
-        Answer { headers, body: Bytes::copy_from_slice(body.as_bytes()) }
-    }
+    use market_core::transfer::s3::xml;
 
     #[test]
     fn keys_are_decoded_where_the_service_has_encoded_them() {
         let list = "<ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><EncodingType>url</EncodingType>\
                     <Contents><Key>a+b%2Bc%2Fd%0A%C3%A9</Key><Size>7</Size>\
                     <LastModified>2026-11-22T16:00:00.000Z</LastModified></Contents></ListBucketResult>";
-        let answer = answer(list);
-        let page = Page::of(&answer, "ListBucketResult").unwrap();
+        let mut headers = HeaderMap::new();
+        headers.insert("date", "Sun, 22 Nov 2026 16:00:10 GMT".parse().unwrap());
+        let page = Page::read(xml(list).unwrap(), &headers);
         let entry = page.each("Contents").next().unwrap();
         assert_eq!(page.key(entry, "Key").unwrap(), "a b+c/d\n\u{e9}");
         assert_eq!(page.number(entry, "Size").unwrap(), 7);
         assert_eq!(page.age(entry, "LastModified").unwrap(), Duration::from_secs(10));
-        assert_eq!(page.next("NextContinuationToken", "").unwrap(), None);
+        assert_eq!(page.next("NextContinuationToken").unwrap(), None);
     }
 
     #[test]
-    fn what_is_no_list_is_refused() {
-        for text in
-            ["", "<html></html>", "{}", "<ListBucketResult>", "<!DOCTYPE x [<!ENTITY a \"b\">]><ListBucketResult/>"]
-        {
-            assert!(Page::of(&answer(text), "ListBucketResult").is_err(), "{text}");
+    fn a_list_goes_on_only_as_long_as_it_says_something_new() {
+        let mut pages = Pages::new();
+        // The order is the service's own affair.
+        for (next, first) in [("9", "marketapp-9/x"), ("3", "marketapp-9-foo"), ("5", "marketapp-1")] {
+            pages.turn(next, Some(first)).unwrap();
         }
-        let truncated = answer("<ListBucketResult><IsTruncated>true</IsTruncated><N>same</N></ListBucketResult>");
-        let page = Page::of(&truncated, "ListBucketResult").unwrap();
-        assert!(page.next("N", "same").is_err() && page.next("Missing", "").is_err());
-        assert_eq!(page.next("N", "other").unwrap().unwrap(), "same");
+        assert!(pages.turn("3", Some("another")).is_err(), "a circle");
+        let mut pages = Pages::new();
+        pages.turn("1", Some("a")).unwrap();
+        assert!(pages.turn("2", Some("a")).is_err(), "the same page again");
+        assert!(Pages::new().turn("", Some("a")).is_err(), "goes on nowhere");
+        let mut pages = Pages::new();
+        assert!((0..100).any(|nth: u32| pages.turn(&nth.to_string(), None).is_err()), "empty pages without end");
     }
 }

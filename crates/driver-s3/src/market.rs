@@ -2,12 +2,12 @@
 
 use crate::key::{self, Keys};
 use crate::listing;
-use crate::parts::{LARGEST_OBJECT_BYTES, LARGEST_PART_BYTES, PartSizes, SMALLEST_PART_BYTES};
+use crate::parts::{LARGEST_OBJECT_BYTES, LARGEST_PART_BYTES, MOST_PARTS, SMALLEST_PART_BYTES};
 use crate::unfinished;
-use crate::upload::Upload;
+use crate::upload::{Terms, Upload};
 use bytes::Bytes;
-use http::{HeaderMap, Method};
-use market_core::attributes::S3Attributes;
+use http::{HeaderMap, HeaderValue, Method};
+use market_core::attributes::{S3Attributes, s3_remedy};
 use market_core::backend::{
     Context, Create, Deleted, Guarantees, Length, MarketBackend, ObjectState, Proof, ProofKind, Published, Staging,
     StorageBackend, StoredObject,
@@ -28,6 +28,9 @@ pub struct S3Market {
     keys: Keys,
     total: MiB,
     part_bytes: Option<u64>,
+    most_parts: Option<u64>,
+    /// What new objects are sent with.
+    headers: HeaderMap,
     options: Options,
     stop: Stop,
     log: Log,
@@ -36,20 +39,10 @@ pub struct S3Market {
 /// An import under way.
 pub struct Staged(Upload);
 
-/// A failure as an error about a subject, and what can be done.
-pub(crate) fn error(subject: String, failure: Failure) -> Error {
-    let remedy = match (failure.code.as_str(), failure.kind) {
-        ("NoSuchBucket", _) => Some("check BUCKET; importing an app makes the bucket"),
-        _ if failure.skewed => Some("set the clock of this machine"),
-        (_, FailureKind::Changed) => Some("try again"),
-        (_, FailureKind::Denied) => {
-            Some("check ACCESS_KEY_ID, SECRET_ACCESS_KEY and REGION, and what these keys may do with the bucket")
-        }
-        (_, FailureKind::Malformed) => Some("correct REGION or ENDPOINT"),
-        (_, FailureKind::Unreachable) => Some("try again once it answers, or check ENDPOINT"),
-        _ => None,
-    };
-    let error = Error::from(failure.about(subject));
+/// A failure as an error about an object, or about the bucket when the key is empty; and what can be done.
+pub(crate) fn error(bucket: &Bucket, key: &str, failure: Failure) -> Error {
+    let remedy = s3_remedy(&failure, bucket);
+    let error = Error::from(failure.about(bucket.subject(key)));
     match remedy {
         Some(remedy) => error.remedy(remedy),
         None => error,
@@ -78,6 +71,8 @@ impl MarketBackend for S3Market {
             keys,
             total: config.total_mb.map_or(Ok(S3Attributes::TOTAL), total)?,
             part_bytes: config.read_length.or(config.readx_length).map(|mib| part_bytes(mib, &context.log)),
+            most_parts: config.max_parts.map(most_parts).transpose()?,
+            headers: object_headers(&config)?,
             options,
             stop: context.stop.clone(),
             log: context.log.clone(),
@@ -85,7 +80,14 @@ impl MarketBackend for S3Market {
     }
 
     async fn monitor(&self) -> Result<MonitorReport, Error> {
-        let used = self.used_bytes().await.map_err(|failure| error(self.bucket.subject(""), failure))?;
+        let used = match self.used_bytes().await {
+            Err(failure) if failure.code == "NoSuchBucket" => {
+                let name = self.bucket.name();
+                self.log.info(format_args!("there is no bucket {name} yet: the first import makes it"));
+                0
+            }
+            used => used.map_err(|failure| error(&self.bucket, "", failure))?,
+        };
         let used = MiB::containing(used);
         let free = MiB(self.total.0.saturating_sub(used.0).max(0));
         Ok(MonitorReport::of_space(used, free, self.total))
@@ -123,16 +125,37 @@ fn part_bytes(mib: u64, log: &Log) -> u64 {
     usable
 }
 
+fn most_parts(parts: u64) -> Result<u64, Error> {
+    let usable = (1..=MOST_PARTS).contains(&parts);
+    usable.then_some(parts).ok_or_else(|| Error::config("MAX_PARTS", "is not between 1 and 10000"))
+}
+
+/// What the template asks for of new objects.
+fn object_headers(config: &S3Attributes) -> Result<HeaderMap, Error> {
+    let mut headers = HeaderMap::new();
+    for (attribute, header, value) in [
+        ("STORAGE_CLASS", "x-amz-storage-class", &config.storage_class),
+        ("SERVER_SIDE_ENCRYPTION", "x-amz-server-side-encryption", &config.server_side_encryption),
+        ("SSE_KMS_KEY_ID", "x-amz-server-side-encryption-aws-kms-key-id", &config.sse_kms_key_id),
+    ] {
+        let Some(value) = value.as_deref().map(str::trim).filter(|value| !value.is_empty()) else { continue };
+        if attribute == "STORAGE_CLASS" && matches!(value, "GLACIER" | "DEEP_ARCHIVE") {
+            return Err(Error::config(attribute, "keeps objects where no export can read them"));
+        }
+        let plain = value.bytes().all(|b| b.is_ascii_graphic());
+        let value = HeaderValue::from_str(value).ok().filter(|_| plain);
+        headers
+            .insert(header, value.ok_or_else(|| Error::config(attribute, "holds what no request can be sent with"))?);
+    }
+    Ok(headers)
+}
+
 impl S3Market {
     /// What the apps take; foreign objects do not count.
     async fn used_bytes(&self) -> Result<u64, Failure> {
         let mut used = 0_u64;
-        let mut add = |object: listing::Object| {
-            if self.keys.app(&object.key).is_some() {
-                used = used.saturating_add(object.bytes);
-            }
-        };
-        listing::objects(&self.bucket, self.keys.prefix(), &mut add).await?;
+        let mut add = |object: listing::Object| used = used.saturating_add(object.bytes);
+        listing::objects(&self.bucket, &self.keys, &mut add).await?;
         Ok(used)
     }
 
@@ -183,11 +206,7 @@ impl StorageBackend for S3Market {
         let used = match self.used_bytes().await {
             Ok(used) => used,
             Err(failure) if failure.code == "NoSuchBucket" => 0,
-            Err(failure) if failure.kind == FailureKind::Denied && failure.code == "AccessDenied" => {
-                self.log.warn("these keys may not list the bucket: TOTAL_MB is not looked at");
-                return Ok(None);
-            }
-            Err(failure) => return Err(error(self.bucket.subject(""), failure)),
+            Err(failure) => return Err(error(&self.bucket, "", failure)),
         };
         Ok(Some(self.total.bytes().saturating_sub(used)))
     }
@@ -197,8 +216,14 @@ impl StorageBackend for S3Market {
         check_prefix(&self.bucket, &key)?;
         // Until something is made, nothing has to be waited for.
         self.stop.or(unfinished::must_be_free(&self.bucket, &key)).await?;
-        let sizes = PartSizes::new(length, self.part_bytes);
-        Upload::begin(Arc::clone(&self.bucket), key, sizes, &self.log).await.map(Staged)
+        let terms = Terms {
+            part_bytes: self.part_bytes,
+            most_parts: self.most_parts,
+            headers: self.headers.clone(),
+            stop: self.stop.clone(),
+            log: self.log.clone(),
+        };
+        Upload::begin(Arc::clone(&self.bucket), key, length, terms).await.map(Staged)
     }
 
     async fn write(&self, staged: &mut Staged, piece: Piece) -> Result<(), Error> {
@@ -245,21 +270,29 @@ impl StorageBackend for S3Market {
     }
 
     async fn objects(&self, sink: &mut dyn FnMut(StoredObject)) -> Result<(), Error> {
-        let fail = |failure| error(self.bucket.subject(""), failure);
+        let fail = |failure| error(&self.bucket, "", failure);
         let mut published = |object: listing::Object| {
-            if let Some(app) = self.keys.app(&object.key) {
-                let listing::Object { key, bytes, age } = object;
-                let (place, state, app) = (String::new(), ObjectState::Published, Some(app));
-                sink(StoredObject { key, place, state, app, bytes, age, busy: false });
-            }
+            let listing::Object { app, key, bytes, age } = object;
+            let (place, state, app) = (String::new(), ObjectState::Published, Some(app));
+            sink(StoredObject { key, place, state, app, bytes, age, busy: false });
         };
-        listing::objects(&self.bucket, self.keys.prefix(), &mut published).await.map_err(fail)?;
-        for upload in listing::uploads(&self.bucket, self.keys.prefix()).await.map_err(fail)? {
+        listing::objects(&self.bucket, &self.keys, &mut published).await.map_err(fail)?;
+        let uploads = listing::uploads(&self.bucket, &self.keys).await.map_err(|failure| {
+            let listed = failure.is_unknown_request() || failure.kind == FailureKind::Denied;
+            let error = fail(failure);
+            let subject = format!("the unfinished uploads of {}", error.subject);
+            // All objects have been told.
+            let kind = if listed { ErrorKind::Unsupported } else { error.kind };
+            Error { kind, subject, ..error }
+        })?;
+        for upload in uploads {
             let Some(app) = self.keys.app(&upload.key) else { continue };
             let parts = match listing::parts(&self.bucket, &upload.key, &upload.id).await {
                 Ok(parts) => parts,
                 // Finished in the meantime.
-                Err(failure) if failure.kind == FailureKind::Absent => continue,
+                Err(failure) if unfinished::is_gone(&failure) => continue,
+                // What was begun is all that is known of it.
+                Err(failure) if unfinished::lists_no_parts(&failure) => Vec::new(),
                 Err(failure) => return Err(fail(failure)),
             };
             // What was written last counts: an import may take days.
@@ -285,7 +318,7 @@ impl StorageBackend for S3Market {
         match upload {
             None => remove_object(&self.bucket, key).await,
             Some(id) => {
-                let was_there = unfinished::abort(&self.bucket, key, id, false).await?;
+                let was_there = unfinished::abort(&self.bucket, key, id, false, None).await?;
                 Ok(if was_there { Deleted::Removed } else { Deleted::Absent })
             }
         }
@@ -301,13 +334,24 @@ fn split_staged_key(key: &str) -> Option<(&str, &str)> {
     key.rsplit_once("?uploadId=")
 }
 
-/// Removes an object. A service says nothing of whether there was one, so it is looked for first.
-async fn remove_object(bucket: &Bucket, key: &str) -> Result<Deleted, Error> {
-    let fail = |failure| error(bucket.subject(key), failure);
+/// Removes an object. A service says nothing of whether there was one, so it is looked for before and after.
+pub(crate) async fn remove_object(bucket: &Bucket, key: &str) -> Result<Deleted, Error> {
+    let fail = |failure| error(bucket, key, failure);
     if unfinished::find(bucket, key).await.map_err(fail)?.is_none() {
         return Ok(Deleted::Absent);
     }
     let delete = || bucket.send(Method::DELETE, key, &[], HeaderMap::new(), Bytes::new());
-    bucket.retried(delete).await.map_err(fail)?;
+    match bucket.retried(delete).await {
+        // Some say so when an earlier answer was lost; what is true is looked for.
+        Err(failure) if failure.status == Some(404) => {}
+        deleted => drop(deleted.map_err(fail)?),
+    }
+    let gone = || async {
+        match unfinished::find_once(bucket, key).await? {
+            None => Ok(()),
+            Some(_) => Err(Failure::unsettled("the service says that it has deleted the object, and still has it")),
+        }
+    };
+    bucket.retried(gone).await.map_err(fail)?;
     Ok(Deleted::Removed)
 }

@@ -1,21 +1,22 @@
 //! An upload in parts: nobody sees it before it is completed, and it is completed only when the service holds what was sent.
 //!
-//! Every part is signed with its SHA-256, which services check; when all are there, the service's own list of parts is compared
-//! with what was sent.
+//! Every part is signed with its SHA-256 and goes with its MD5, which services check; when all are there, the service's own list of
+//! parts is compared with what was sent. A service that lists no parts must tell the MD5 of each. One that knows no uploads in parts
+//! gets the object in one request, from memory.
 
 use crate::completion::Completion;
 use crate::listing;
 use crate::market::error;
 use crate::parts::PartSizes;
-use crate::unfinished::{abort, create, create_bucket};
+use crate::unfinished::{abort, create, create_bucket, is_gone, lists_no_parts, marked, most_parts};
 use bytes::Bytes;
+use http::HeaderMap;
+use market_core::backend::Length;
 use market_core::error::{Error, ErrorKind};
 use market_core::log::Log;
-use market_core::transfer::s3::{Bucket, Failure};
+use market_core::stop::Stop;
+use market_core::transfer::s3::{Bucket, Failure, Payload};
 use market_core::transfer::{Piece, ZEROS, random_name};
-use object_store::PutPayload;
-use object_store::multipart::MultipartStore;
-use object_store::path::Path;
 use std::cell::Cell;
 use std::sync::Arc;
 use tokio::task::JoinSet;
@@ -23,17 +24,42 @@ use tokio::task::JoinSet;
 /// What the parts that are filled or under way may take together; a part that is larger takes what it takes, alone.
 const IN_FLIGHT_BYTES: u64 = 64 << 20;
 
+/// The largest object that goes in one request: it is in memory.
+const LARGEST_WHOLE_BYTES: u64 = 64 << 20;
+
 /// Less than this is copied: it may be a part of a buffer that is several times as large.
 const LITTLE_BYTES: usize = 128 << 10;
+
+/// What imports need beside the bytes.
+pub(crate) struct Terms {
+    /// The size of a part that is wanted.
+    pub(crate) part_bytes: Option<u64>,
+    /// The most parts, when the operator says so.
+    pub(crate) most_parts: Option<u64>,
+    /// What new objects are sent with.
+    pub(crate) headers: HeaderMap,
+    pub(crate) stop: Stop,
+    pub(crate) log: Log,
+}
+
+/// How the bytes go to the service.
+pub(crate) enum Way {
+    /// In parts of the upload of this id; whether the service lists them.
+    Parts { id: String, listed: bool },
+    /// In one request, once they are all here.
+    Whole(Option<Payload>),
+}
 
 /// An upload under way.
 pub(crate) struct Upload {
     pub(crate) bucket: Arc<Bucket>,
     pub(crate) key: String,
-    path: Path,
-    pub(crate) id: String,
+    pub(crate) way: Way,
     pub(crate) mark: String,
+    pub(crate) terms: Terms,
     sizes: PartSizes,
+    /// From which part on it must be known how many the service allows.
+    asks_at: Option<u64>,
     /// The part that is being filled.
     filling: Vec<Bytes>,
     filled: u64,
@@ -49,36 +75,33 @@ pub(crate) struct Upload {
 pub(crate) struct Sent {
     pub(crate) number: u64,
     pub(crate) etag: String,
-    bytes: u64,
+    pub(crate) bytes: u64,
 }
 
 impl Upload {
     /// Begins an upload; makes the bucket when it is missing.
-    pub(crate) async fn begin(bucket: Arc<Bucket>, key: String, sizes: PartSizes, log: &Log) -> Result<Self, Error> {
+    pub(crate) async fn begin(bucket: Arc<Bucket>, key: String, length: Length, terms: Terms) -> Result<Self, Error> {
         let mark = random_name::<16>().map_err(|error| Error::io("the system's random numbers", &error))?;
-        let path = bucket.path(&key)?;
-        let created = match create(&bucket, &key, &path, &mark, log).await {
-            Err(failure) if failure.code == "NoSuchBucket" => {
-                create_bucket(&bucket, log).await?;
-                create(&bucket, &key, &path, &mark, log).await
-            }
-            created => created,
+        bucket.path(&key)?;
+        let headers = marked(&mark, &terms.headers)?;
+        let way = match begin_parts(&bucket, &key, &headers, &terms).await? {
+            Some((id, listed)) => Way::Parts { id, listed },
+            None => Way::Whole(None),
         };
-        let id = created.map_err(|failure| error(bucket.subject(&key), failure))?;
-        // What the proof will need in the end is to be known now.
-        if let Err(failure) = listing::parts(&bucket, &key, &id).await {
-            if let Err(left) = abort(&bucket, &key, &id, false).await {
-                log.warn(format_args!("an upload is left ({left}); gc finds it"));
-            }
-            return Err(error(format!("the parts of {}", bucket.subject(&key)), failure));
+        let exact = if let Length::Exact(bytes) = length { Some(bytes) } else { None };
+        if matches!(way, Way::Whole(_)) && exact.is_some_and(|bytes| bytes > LARGEST_WHOLE_BYTES) {
+            return Err(too_large_for_one_request(&bucket, &key));
         }
-        Ok(Self {
+        let sizes = PartSizes::new(length, terms.part_bytes, terms.most_parts.unwrap_or(u64::MAX));
+        let asks_at = sizes.asks_at(exact).filter(|_| matches!(way, Way::Parts { .. }) && terms.most_parts.is_none());
+        let mut upload = Self {
             bucket,
             key,
-            path,
-            id,
+            way,
             mark,
+            terms,
             sizes,
+            asks_at,
             filling: Vec::new(),
             filled: 0,
             begun: 0,
@@ -86,20 +109,74 @@ impl Upload {
             in_flight: 0,
             sent: Vec::new(),
             completion: Cell::new(Completion::NotAsked),
-        })
+        };
+        match upload.plan(length, exact).await {
+            Ok(()) => Ok(upload),
+            Err(error) => {
+                let log = upload.terms.log.clone();
+                if let Err(left) = upload.abort().await {
+                    log.warn(format_args!("an upload is left ({left}); gc finds it"));
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Sees to it that an object of known length fits into the parts that the service allows.
+    async fn plan(&mut self, length: Length, exact: Option<u64>) -> Result<(), Error> {
+        if self.asks_at == Some(0) {
+            let most = self.ask_for_limit().await?;
+            self.sizes = PartSizes::new(length, self.terms.part_bytes, most);
+        }
+        let largest = self.sizes.most().saturating_mul(crate::parts::LARGEST_PART_BYTES);
+        if matches!(self.way, Way::Parts { .. }) && exact.is_some_and(|bytes| bytes > largest) {
+            let cause = format!("does not fit into the {} parts that the service allows", self.sizes.most());
+            return Err(Error::new(ErrorKind::Full, self.bucket.subject(&self.key), cause));
+        }
+        Ok(())
+    }
+
+    async fn ask_for_limit(&mut self) -> Result<u64, Error> {
+        self.asks_at = None;
+        let most = self.terms.stop.or(async {
+            let most = most_parts(&self.bucket, &self.key, &self.terms.log).await;
+            most.map_err(|failure| self.error(failure))
+        });
+        let most = most.await?;
+        if most < self.sizes.most() {
+            self.terms.log.info(format_args!("the service allows {most} parts of an upload"));
+        }
+        Ok(most)
     }
 
     pub(crate) fn error(&self, failure: Failure) -> Error {
-        error(self.bucket.subject(&self.key), failure)
+        error(&self.bucket, &self.key, failure)
+    }
+
+    /// The size of the part that is being filled.
+    fn size(&self) -> Result<u64, Error> {
+        if let Way::Whole(_) = self.way {
+            return Ok(LARGEST_WHOLE_BYTES);
+        }
+        self.sizes.bytes(self.begun).ok_or_else(|| {
+            let cause = format!("has more than the {} parts that the service allows", self.sizes.most());
+            Error::new(ErrorKind::Full, self.bucket.subject(&self.key), cause)
+                .remedy("set READ_LENGTH to a larger size")
+        })
     }
 
     /// Appends a piece.
     pub(crate) async fn write(&mut self, mut piece: Piece) -> Result<(), Error> {
         while !piece.is_empty() {
-            let size = self.sizes.bytes(self.begun).ok_or_else(|| {
-                Error::new(ErrorKind::Full, self.bucket.subject(&self.key), "has more than 10,000 parts")
-            })?;
+            if self.asks_at == Some(self.begun) {
+                let most = self.ask_for_limit().await?;
+                self.sizes = self.sizes.at_most(most);
+            }
+            let size = self.size()?;
             let room = size - self.filled;
+            if room == 0 {
+                return Err(too_large_for_one_request(&self.bucket, &self.key));
+            }
             match &mut piece {
                 Piece::Data(data) => {
                     let taken = usize::try_from(room).unwrap_or(usize::MAX).min(data.len());
@@ -118,7 +195,7 @@ impl Upload {
                     self.filling.push(zeros.slice(..usize::try_from(taken).unwrap_or(zeros.len())));
                 }
             }
-            if self.filled == size {
+            if self.filled == size && matches!(self.way, Way::Parts { .. }) {
                 self.send().await?;
             }
         }
@@ -131,21 +208,19 @@ impl Upload {
 
     /// Sends the part that is filled, and waits until there is room for the next one.
     async fn send(&mut self) -> Result<(), Error> {
-        let (bytes, number) = (std::mem::take(&mut self.filled), self.begun);
-        let payload = PutPayload::from_iter(std::mem::take(&mut self.filling));
+        let (bytes, number) = (std::mem::take(&mut self.filled), self.begun + 1);
+        let pieces = std::mem::take(&mut self.filling);
+        let Way::Parts { id, listed } = &self.way else { return Ok(()) };
+        let part = Outgoing {
+            bucket: Arc::clone(&self.bucket),
+            key: self.key.clone(),
+            id: id.clone(),
+            number,
+            listed: *listed,
+        };
         self.begun += 1;
         self.in_flight += bytes;
-        let (bucket, path, id) = (Arc::clone(&self.bucket), self.path.clone(), self.id.clone());
-        let subject = format!("part {} of {}", number + 1, self.bucket.subject(&self.key));
-        self.sending.spawn(async move {
-            let index = usize::try_from(number).unwrap_or(usize::MAX);
-            let put = || async {
-                let stored = bucket.store().put_part(&path, &id, index, payload.clone()).await;
-                stored.map_err(Failure::from)
-            };
-            let stored = bucket.retried(put).await.map_err(|failure| error(subject, failure))?;
-            Ok(Sent { number: number + 1, etag: stored.content_id, bytes })
-        });
+        self.sending.spawn(part.send(pieces));
         let next = self.sizes.bytes(self.begun).unwrap_or_default();
         while self.in_flight > 0 && self.in_flight + next > IN_FLIGHT_BYTES.max(next) {
             self.wait_for_one().await?;
@@ -170,6 +245,10 @@ impl Upload {
 
     /// Sends what is left, and waits until the service has taken everything.
     pub(crate) async fn finish(&mut self) -> Result<(), Error> {
+        if let Way::Whole(payload) = &mut self.way {
+            *payload = Some(Payload::of(std::mem::take(&mut self.filling)).await);
+            return Ok(());
+        }
         if self.filled > 0 {
             self.send().await?;
         }
@@ -182,7 +261,28 @@ impl Upload {
 
     /// Compares what the service says that it holds with what was sent; the bytes that it holds.
     pub(crate) async fn prove(&mut self) -> Result<u64, Error> {
-        let listed = listing::parts(&self.bucket, &self.key, &self.id).await.map_err(|failure| self.error(failure))?;
+        match &self.way {
+            // The service compares it with its MD5 before it becomes an object.
+            Way::Whole(payload) => Ok(payload.as_ref().map_or(0, Payload::bytes)),
+            // The service has told the MD5 of each part.
+            Way::Parts { listed: false, .. } => Ok(self.bytes()),
+            Way::Parts { id, listed: true } => {
+                let listed = listing::parts(&self.bucket, &self.key, id).await;
+                self.compare(&listed.map_err(|failure| self.error(failure))?)?;
+                Ok(self.bytes())
+            }
+        }
+    }
+
+    /// The bytes that were sent.
+    pub(crate) fn bytes(&self) -> u64 {
+        match &self.way {
+            Way::Whole(payload) => payload.as_ref().map_or(0, Payload::bytes),
+            Way::Parts { .. } => self.sent.iter().map(|part| part.bytes).sum(),
+        }
+    }
+
+    fn compare(&self, listed: &[listing::Part]) -> Result<(), Error> {
         let mismatch = |cause: String| {
             let error = Error::new(ErrorKind::Mismatch, self.bucket.subject(&self.key), cause);
             Err(error.remedy("nothing was published; import again"))
@@ -199,7 +299,7 @@ impl Upload {
                 return mismatch(format!("the service holds another part {number} than it took"));
             }
         }
-        Ok(self.sent.iter().map(|part| part.bytes).sum())
+        Ok(())
     }
 
     /// Gives the upload up. One that may be completed at this moment is left alone: not every service does one of the two.
@@ -210,6 +310,92 @@ impl Upload {
         }
         let late = !self.sending.is_empty();
         self.sending.shutdown().await;
-        abort(&self.bucket, &self.key, &self.id, late).await.map(drop)
+        let Way::Parts { id, .. } = &self.way else { return Ok(()) };
+        abort(&self.bucket, &self.key, id, late, Some(&self.terms.stop)).await.map(drop)
+    }
+}
+
+/// Begins an upload in parts, and sees whether its parts are listed: what the proof will need in the end is to be known now. `None`
+/// when the service knows no such uploads.
+async fn begin_parts(
+    bucket: &Bucket,
+    key: &str,
+    headers: &HeaderMap,
+    terms: &Terms,
+) -> Result<Option<(String, bool)>, Error> {
+    let Terms { stop, log, .. } = terms;
+    let created = match create(bucket, key, headers, stop, log).await? {
+        Err(failure) if failure.code == "NoSuchBucket" => {
+            create_bucket(bucket, log).await?;
+            create(bucket, key, headers, stop, log).await?
+        }
+        created => created,
+    };
+    let id = match created {
+        Err(failure) if failure.is_unknown_request() => {
+            log.warn(format_args!("the service takes no uploads in parts ({failure}): the object goes in one request"));
+            return Ok(None);
+        }
+        created => created.map_err(|failure| error(bucket, key, failure))?,
+    };
+    let listed = stop.or(async {
+        match listing::parts(bucket, key, &id).await {
+            Ok(_) => Ok(true),
+            Err(failure) if lists_no_parts(&failure) && !is_gone(&failure) => Ok(false),
+            Err(failure) => {
+                let error = error(bucket, key, failure);
+                Err(Error { subject: format!("the parts of {}", error.subject), ..error })
+            }
+        }
+    });
+    match listed.await {
+        Ok(listed) => {
+            if !listed {
+                log.warn("the service does not list the parts of uploads: it must tell the MD5 of each");
+            }
+            Ok(Some((id, listed)))
+        }
+        Err(error) => {
+            if let Err(left) = abort(bucket, key, &id, false, Some(stop)).await {
+                log.warn(format_args!("an upload is left ({left}); gc finds it"));
+            }
+            Err(error)
+        }
+    }
+}
+
+fn too_large_for_one_request(bucket: &Bucket, key: &str) -> Error {
+    let cause = "the service takes no uploads in parts, and what has more than 64 MiB is not sent in one request";
+    Error::new(ErrorKind::Unsupported, bucket.subject(key), cause)
+}
+
+/// A part on its way.
+struct Outgoing {
+    bucket: Arc<Bucket>,
+    key: String,
+    id: String,
+    number: u64,
+    listed: bool,
+}
+
+impl Outgoing {
+    async fn send(self, pieces: Vec<Bytes>) -> Result<Sent, Error> {
+        let Self { bucket, key, id, number, listed } = self;
+        let payload = Payload::of(pieces).await;
+        let fail = |failure| {
+            let error = error(&bucket, &key, failure);
+            Error { subject: format!("part {number} of {}", error.subject), ..error }
+        };
+        let digits = number.to_string();
+        let query = [("partNumber", digits.as_str()), ("uploadId", &id)];
+        let stored = bucket.retried(|| bucket.put(&key, &query, HeaderMap::new(), &payload)).await.map_err(fail)?;
+        let etag = stored.headers.get("etag").and_then(|etag| etag.to_str().ok()).map(str::to_owned);
+        let etag = etag.ok_or_else(|| fail(Failure::garbled("the service took it without an ETag")))?;
+        if !listed && !etag.trim_matches('"').eq_ignore_ascii_case(&payload.md5()) {
+            let cause =
+                "the service lists no parts of uploads and tells no MD5 of them: what it holds cannot be proven";
+            return Err(Error { kind: ErrorKind::Unsupported, ..fail(Failure::garbled(cause)) });
+        }
+        Ok(Sent { number, etag, bytes: payload.bytes() })
     }
 }

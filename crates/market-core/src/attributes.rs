@@ -4,7 +4,7 @@
 mod s3;
 
 #[cfg(feature = "s3")]
-pub use s3::S3Attributes;
+pub use s3::{S3Attributes, remedy as s3_remedy};
 
 use crate::error::Error;
 use crate::log::Log;

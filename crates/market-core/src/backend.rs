@@ -177,7 +177,8 @@ pub trait StorageBackend: MarketBackend {
     /// Tells `sink` of everything that this marketplace has staged or published, and of nothing else.
     ///
     /// # Errors
-    /// When the store cannot be listed completely; what can be listed has been told then.
+    /// When the store cannot be listed completely; what can be listed has been told then. [`ErrorKind::Unsupported`] when all that
+    /// is published has been told, and what is staged cannot be.
     async fn objects(&self, sink: &mut dyn FnMut(StoredObject)) -> Result<(), Error>;
 
     /// Removes an object that [`objects`](Self::objects) named. The core decides which.

@@ -2,7 +2,8 @@
 
 use crate::error::Error;
 use crate::model::{MiB, Secret};
-use market_transfer::s3::Access;
+use market_transfer::ErrorKind as FailureKind;
+use market_transfer::s3::{Access, Bucket, Failure, Reason};
 use serde::Deserialize;
 
 /// What the template of an S3 marketplace says (docs/s3.md). The driver reads all of it; who fetches an
@@ -23,6 +24,8 @@ pub struct S3Attributes {
     pub access_key_id: Secret,
     /// The secret one.
     pub secret_access_key: Secret,
+    /// What temporary keys are sent with.
+    pub session_token: Option<Secret>,
     /// The bucket that holds the apps.
     pub bucket: String,
     /// The region that requests are signed for.
@@ -41,6 +44,14 @@ pub struct S3Attributes {
     pub read_length: Option<u64>,
     /// The same, as the stock driver looks for it by mistake.
     pub readx_length: Option<u64>,
+    /// The most parts that the service allows of an upload.
+    pub max_parts: Option<u64>,
+    /// The storage class of new objects, as the service names it.
+    pub storage_class: Option<String>,
+    /// How the service is to encrypt new objects: `AES256` or `aws:kms`.
+    pub server_side_encryption: Option<String>,
+    /// With which key.
+    pub sse_kms_key_id: Option<String>,
     /// What the keys of apps begin with.
     pub app_prefix: Option<String>,
 }
@@ -58,12 +69,15 @@ impl S3Attributes {
         if endpoint.is_none() && self.aws == Some(false) {
             return Err(Error::config("ENDPOINT", "is missing, and AWS says that the service is not AWS"));
         }
+        let token = self.session_token.as_ref().map(|token| token.expose().trim().to_owned());
         let access = Access {
             endpoint,
             region: self.region.trim().to_owned(),
             path_style: self.force_path_style == Some(true) || self.aws == Some(false),
             access_key_id: self.access_key_id.expose().trim().to_owned(),
             secret_access_key: self.secret_access_key.expose().trim().to_owned(),
+            // An attribute without a value is one that is not set.
+            session_token: token.filter(|token| !token.is_empty()),
         };
         access.bucket_url(self.bucket.trim()).map_err(|error| {
             let subject = match error.subject.as_str() {
@@ -71,12 +85,61 @@ impl S3Attributes {
                 "the region" => "attribute REGION",
                 "the access key id" => "attribute ACCESS_KEY_ID",
                 "the secret access key" => "attribute SECRET_ACCESS_KEY",
+                "the session token" => "attribute SESSION_TOKEN",
                 _ => "attribute BUCKET",
             };
             Error { subject: subject.to_owned(), ..error.into() }
         })?;
         Ok(access)
     }
+}
+
+const WITHOUT_BUCKET: &str = "check ENDPOINT: it is the service's URL, without the bucket";
+
+/// What the operator of a marketplace can do about a request that failed.
+pub fn remedy(failure: &Failure, bucket: &Bucket) -> Option<String> {
+    let access = bucket.access();
+    let hosts = access.is_virtual_host(bucket.name());
+    let text = match &failure.reason {
+        Reason::UnknownKey => "check ACCESS_KEY_ID, and whether ENDPOINT is the service that it belongs to",
+        Reason::Signature => "check SECRET_ACCESS_KEY and REGION",
+        Reason::Expired => "renew ACCESS_KEY_ID, SECRET_ACCESS_KEY and SESSION_TOKEN",
+        Reason::Skewed => "set the clock of this machine",
+        Reason::Region(Some(region)) if access.endpoint.is_some() && access.region == *region => {
+            return Some("set ENDPOINT to the one of that region".to_owned());
+        }
+        Reason::Region(Some(region)) if access.endpoint.is_some() => {
+            return Some(format!("set REGION=\"{region}\", and ENDPOINT to the one of that region"));
+        }
+        Reason::Region(Some(region)) => return Some(format!("set REGION=\"{region}\"")),
+        Reason::Region(None) => "correct REGION or ENDPOINT",
+        Reason::OtherHost | Reason::NoConnection if hosts && access.names_bucket(bucket.name()) => WITHOUT_BUCKET,
+        Reason::NoBucket if access.names_bucket(bucket.name()) => WITHOUT_BUCKET,
+        Reason::NoVirtualHosts if hosts => "set FORCE_PATH_STYLE=\"YES\"",
+        Reason::OtherHost if hosts => {
+            "set FORCE_PATH_STYLE=\"YES\" if the certificate is for ENDPOINT's host, or use a host that it is for"
+        }
+        Reason::OtherHost => "use a host name in ENDPOINT that the certificate is for",
+        Reason::NoConnection if hosts => {
+            "try again once it answers, or check ENDPOINT; set FORCE_PATH_STYLE=\"YES\" where buckets have no hosts"
+        }
+        Reason::Forbidden if hosts => {
+            "check what these keys may do with the bucket, and its limits; set FORCE_PATH_STYLE=\"YES\" where buckets have no hosts"
+        }
+        Reason::Forbidden => "check what these keys may do with the bucket, and its limits",
+        Reason::NoBucket => "check BUCKET and ENDPOINT; importing an app makes the bucket",
+        Reason::BucketInEndpoint | Reason::NoVirtualHosts | Reason::OtherBucket => WITHOUT_BUCKET,
+        Reason::Expiry => "renew that certificate, or set the clock of this machine",
+        // The error itself says what can be done.
+        Reason::UnknownIssuer => return None,
+        _ => match failure.kind {
+            FailureKind::Changed => "try again",
+            FailureKind::Full => "free some space, or have the limit raised",
+            FailureKind::Unreachable => "try again once it answers, or check ENDPOINT",
+            _ => return None,
+        },
+    };
+    Some(text.to_owned())
 }
 
 #[cfg(test)]
@@ -102,9 +165,17 @@ mod tests {
         ] {
             assert_eq!(access(more).unwrap().bucket_url("apps").unwrap(), url, "{more}");
         }
-        for (more, attribute) in
-            [("AWS=no", "ENDPOINT"), ("ENDPOINT=s3.local", "ENDPOINT"), ("BUCKET=\"a/b\"", "BUCKET")]
+        for (more, token) in
+            [("", None), ("SESSION_TOKEN=\" \"", None), ("SESSION_TOKEN=\" to/ken== \"", Some("to/ken=="))]
         {
+            assert_eq!(access(more).unwrap().session_token.as_deref(), token);
+        }
+        for (more, attribute) in [
+            ("AWS=no", "ENDPOINT"),
+            ("ENDPOINT=s3.local", "ENDPOINT"),
+            ("BUCKET=\"a/b\"", "BUCKET"),
+            ("SESSION_TOKEN=\"a b\"", "SESSION_TOKEN"),
+        ] {
             // The first of two attributes of one name would be an error of its own: this one replaces it.
             let text = format!("ACCESS_KEY_ID=id\nSECRET_ACCESS_KEY=hunter2\nREGION=here\n{more}");
             let text = if more.starts_with("BUCKET") { text } else { format!("{text}\nBUCKET=apps") };

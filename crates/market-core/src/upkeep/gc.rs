@@ -129,7 +129,13 @@ pub async fn find<B: StorageBackend>(backend: &B, rules: &Rules, context: &Conte
             findings.garbage.push((object, reason));
         }
     };
-    context.stop.or(backend.objects(&mut judge)).await?;
+    match context.stop.or(backend.objects(&mut judge)).await {
+        // What is published has been told: objects without an app are found all the same.
+        Err(error) if known.is_some() && error.kind == ErrorKind::Unsupported => {
+            context.log.warn(format_args!("unfinished imports cannot be listed, and were not looked for ({error})"));
+        }
+        listed => listed?,
+    }
     findings.garbage.sort_by(|(one, _), (other, _)| (&one.place, &one.key).cmp(&(&other.place, &other.key)));
     Ok(findings)
 }

@@ -16,7 +16,7 @@ pub use ceph::CephGateway;
 
 use crate::dump::owned;
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
@@ -28,7 +28,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use store::{Store, Uploads};
+use store::{Store, Unconditional, Uploads};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -58,6 +58,12 @@ pub enum Fate {
     WrongETag,
     /// One bit of its body is another one when it arrives.
     Flipped,
+    /// It is done as if it carried no condition.
+    Unconditional,
+    /// It is not done, and answered with a status and a body of that content.
+    Says(u16, String),
+    /// It is done, and the answer has one text in place of another.
+    Rewritten(&'static str, &'static str),
 }
 
 /// A request that was seen.
@@ -73,6 +79,8 @@ pub struct Seen {
     pub host: String,
     /// Whether it carries a condition that nothing may be replaced.
     pub creates: bool,
+    /// All headers.
+    pub headers: HeaderMap,
 }
 
 impl Seen {
@@ -84,6 +92,7 @@ impl Seen {
             query: request.uri().query().unwrap_or_default().to_owned(),
             host: header("host").to_owned(),
             creates: header("if-none-match") == "*",
+            headers: request.headers().clone(),
         }
     }
 
@@ -138,6 +147,18 @@ impl S3Server {
     /// # Panics
     /// When it cannot be started.
     pub fn start_in(directory: &Path, judge: impl Fn(&Seen, usize) -> Fate + Send + Sync + 'static) -> Self {
+        Self::launch(directory, true, Box::new(judge))
+    }
+
+    /// Starts a server that behaves, and serves no hosts with buckets in front.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start_without_hosts() -> Self {
+        Self::launch(&std::env::temp_dir(), false, Box::new(|_, _| Fate::Whole))
+    }
+
+    fn launch(directory: &Path, hosts: bool, judge: Box<Judge>) -> Self {
         let root = tempfile::Builder::new().prefix("market-s3-").tempdir_in(directory).expect("a directory");
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.expect("a runtime");
@@ -145,16 +166,14 @@ impl S3Server {
         let uploads = store.uploads();
         let mut builder = S3ServiceBuilder::new(store);
         builder.set_auth(SimpleAuth::from_single(ACCESS_KEY_ID, SECRET_ACCESS_KEY));
-        builder.set_host(SingleDomain::new(DOMAIN).expect("a domain"));
+        if hosts {
+            builder.set_host(SingleDomain::new(DOMAIN).expect("a domain"));
+        }
         let listener = runtime.block_on(TcpListener::bind(("127.0.0.1", 0))).expect("a loopback port");
         let address = listener.local_addr().expect("its address");
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let door = Arc::new(Door {
-            service: builder.build(),
-            judge: Box::new(judge),
-            seen: Arc::clone(&seen),
-            count: AtomicUsize::new(0),
-        });
+        let door =
+            Arc::new(Door { service: builder.build(), judge, seen: Arc::clone(&seen), count: AtomicUsize::new(0) });
         runtime.spawn(accept(listener, door));
         Self { address, root, uploads, seen, runtime: Some(runtime) }
     }
@@ -293,9 +312,20 @@ impl Door {
                 let _ = request.into_body().collect().await;
                 return Ok(refusal(*status, code, *pause));
             }
+            Fate::Says(status, text) => {
+                let _ = request.into_body().collect().await;
+                let mut response = Response::new(s3s::Body::from(Bytes::from(text.clone())));
+                *response.status_mut() = StatusCode::from_u16(*status).expect("a status");
+                return Ok(response);
+            }
             Fate::Flipped => flipped(request).await?,
             _ => request.map(s3s::Body::from),
         };
+        let mut request = request;
+        if fate == Fate::Unconditional {
+            // The condition is signed: it is the store that does not look at it.
+            request.extensions_mut().insert(Unconditional);
+        }
         // To its end, whether or not the client stays: what is half done is nothing that a service leaves.
         let service = self.service.clone();
         let response = tokio::spawn(async move { service.call(request).await }).await;
@@ -311,6 +341,12 @@ impl Door {
                 // Shorter than it says: the connection ends in the middle.
                 let frames = futures_util::stream::iter([Ok(Frame::data(half)), Err(Gone)]);
                 Ok(Response::from_parts(parts, s3s::Body::http_body(StreamBody::new(frames))))
+            }
+            Fate::Rewritten(from, to) => {
+                let bytes = body.collect().await.map_err(|_| Gone)?.to_bytes();
+                let text = String::from_utf8_lossy(&bytes).replace(from, to);
+                parts.headers.remove("content-length");
+                Ok(Response::from_parts(parts, s3s::Body::from(Bytes::from(text))))
             }
             Fate::WrongETag => {
                 parts.headers.insert("etag", HeaderValue::from_static("\"00000000000000000000000000000000\""));

@@ -5,9 +5,9 @@ use s3s::dto::{
     AbortMultipartUploadInput, AbortMultipartUploadOutput, CompleteMultipartUploadInput, CompleteMultipartUploadOutput,
     CreateBucketInput, CreateBucketOutput, CreateMultipartUploadInput, CreateMultipartUploadOutput, DeleteObjectInput,
     DeleteObjectOutput, ETag, GetObjectInput, GetObjectOutput, HeadBucketInput, HeadBucketOutput, HeadObjectInput,
-    HeadObjectOutput, ListMultipartUploadsInput, ListMultipartUploadsOutput, ListObjectsV2Input, ListObjectsV2Output,
-    ListPartsInput, ListPartsOutput, MultipartUpload, Part, PutObjectInput, PutObjectOutput, Timestamp,
-    UploadPartInput, UploadPartOutput,
+    HeadObjectOutput, ListBucketsInput, ListBucketsOutput, ListMultipartUploadsInput, ListMultipartUploadsOutput,
+    ListObjectsV2Input, ListObjectsV2Output, ListPartsInput, ListPartsOutput, MultipartUpload, Part, PutObjectInput,
+    PutObjectOutput, Timestamp, UploadPartInput, UploadPartOutput,
 };
 use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
 use s3s_fs::FileSystem;
@@ -26,6 +26,10 @@ pub(super) struct Store {
     /// One completion at a time: two are never both the first.
     completing: tokio::sync::Mutex<()>,
 }
+
+/// The condition of a request is not looked at.
+#[derive(Clone)]
+pub(super) struct Unconditional;
 
 /// The unfinished ones, by their ids.
 pub(super) type Uploads = Arc<Mutex<BTreeMap<String, Upload>>>;
@@ -97,7 +101,15 @@ impl S3 for Store {
         self.files.get_object(req).await
     }
 
-    async fn put_object(&self, req: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
+    async fn list_buckets(&self, req: S3Request<ListBucketsInput>) -> S3Result<S3Response<ListBucketsOutput>> {
+        self.files.list_buckets(req).await
+    }
+
+    async fn put_object(&self, mut req: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
+        let _one = self.completing.lock().await;
+        if req.extensions.get::<Unconditional>().is_some() {
+            req.input.if_none_match = None;
+        }
         self.files.put_object(req).await
     }
 
@@ -204,9 +216,12 @@ impl S3 for Store {
 
     async fn complete_multipart_upload(
         &self,
-        req: S3Request<CompleteMultipartUploadInput>,
+        mut req: S3Request<CompleteMultipartUploadInput>,
     ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
         let _one = self.completing.lock().await;
+        if req.extensions.get::<Unconditional>().is_some() {
+            req.input.if_none_match = None;
+        }
         let (bucket, key, id) = (req.input.bucket.clone(), req.input.key.clone(), req.input.upload_id.clone());
         self.known(&bucket, &key, &id)?;
         {

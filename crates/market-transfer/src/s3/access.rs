@@ -8,6 +8,9 @@ use url::{Host, Url};
 /// What S3 leaves as it is in paths and queries; everything else is encoded.
 const STRICT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
+/// The domains of AWS, by what the names of their regions begin with; all other regions are in the last one.
+const ZONES: [(&str, &str); 3] = [("cn-", "amazonaws.com.cn"), ("eusc-", "amazonaws.eu"), ("", "amazonaws.com")];
+
 /// An S3 service and the keys for it.
 ///
 /// ```
@@ -19,6 +22,7 @@ const STRICT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_
 ///     path_style: true,
 ///     access_key_id: "id".into(),
 ///     secret_access_key: "hunter2".into(),
+///     session_token: None,
 /// };
 /// assert_eq!(access.bucket_url("apps")?, "https://s3.example.com/apps");
 /// assert!(!format!("{access:?}").contains("hunter2"));
@@ -37,6 +41,8 @@ pub struct Access {
     pub access_key_id: String,
     /// The secret one.
     pub secret_access_key: String,
+    /// What temporary keys are sent with.
+    pub session_token: Option<String>,
 }
 
 impl fmt::Debug for Access {
@@ -58,9 +64,7 @@ impl Access {
         if !is_bucket_name(bucket) {
             return Err(malformed(format!("bucket {}", crate::shown(bucket)), "is not the name of a bucket"));
         }
-        let dotted = bucket.contains('.') && url.scheme() == "https";
-        let named = matches!(url.host(), Some(Host::Domain(_)));
-        if self.path_style || !named || dotted || !is_dns_name(bucket) {
+        if self.stands_in_path(&url, bucket) {
             let path = format!("{}/{}", url.path().trim_end_matches('/'), encode(bucket));
             url.set_path(&path);
         } else {
@@ -75,17 +79,41 @@ impl Access {
         Ok(text)
     }
 
+    /// Whether a bucket stands in front of the host of an endpoint that was given: not every service serves such hosts.
+    pub fn is_virtual_host(&self, bucket: &str) -> bool {
+        !self.is_aws() && self.service().is_ok_and(|url| !self.stands_in_path(&url, bucket))
+    }
+
+    /// Whether the endpoint that was given names the bucket already: in front of its host, or at the end of its path.
+    pub fn names_bucket(&self, bucket: &str) -> bool {
+        self.endpoint.is_some()
+            && self.service().is_ok_and(|url| {
+                let host = url.host_str().and_then(|host| host.strip_prefix(bucket));
+                host.is_some_and(|rest| rest.starts_with('.'))
+                    || url.path().trim_end_matches('/').rsplit('/').next() == Some(encode(bucket).as_str())
+            })
+    }
+
+    fn stands_in_path(&self, service: &Url, bucket: &str) -> bool {
+        let dotted = bucket.contains('.') && service.scheme() == "https";
+        let named = matches!(service.host(), Some(Host::Domain(_)));
+        self.path_style || !named || dotted || !is_dns_name(bucket)
+    }
+
     /// Whether it is AWS itself.
     pub fn is_aws(&self) -> bool {
         self.service().is_ok_and(|url| {
             let host = url.host_str().unwrap_or_default();
-            host.ends_with(".amazonaws.com") || host.ends_with(".amazonaws.com.cn")
+            ZONES.iter().any(|(_, zone)| host.strip_suffix(zone).is_some_and(|rest| rest.ends_with('.')))
         })
     }
 
     /// What can be signed with these texts.
     fn check(&self) -> Result<(), Error> {
-        let printable = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() || b == b' ');
+        let printable = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic());
+        if self.region.contains(' ') {
+            return Err(malformed("the region", "holds a blank: it is one word"));
+        }
         if !printable(&self.region) || self.region.contains(['/', ',']) {
             return Err(malformed("the region", "is empty, or holds what no request can be signed with"));
         }
@@ -94,6 +122,9 @@ impl Access {
         }
         if self.secret_access_key.is_empty() {
             return Err(malformed("the secret access key", "is empty"));
+        }
+        if self.session_token.as_deref().is_some_and(|token| !printable(token)) {
+            return Err(malformed("the session token", "is empty, or holds what no request can be signed with"));
         }
         Ok(())
     }
@@ -104,7 +135,7 @@ impl Access {
             if !plain || self.region.is_empty() {
                 return Err(malformed("the region", "is none of AWS, and no endpoint is given"));
             }
-            let zone = if self.region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
+            let zone = ZONES.iter().find(|(prefix, _)| self.region.starts_with(prefix)).map_or("", |(_, zone)| zone);
             let url = Url::parse(&format!("https://s3.{}.{zone}", self.region));
             return url.map_err(|_| malformed("the region", "makes no host name"));
         };
@@ -155,7 +186,7 @@ mod tests {
     fn access(endpoint: &str, region: &str, path_style: bool) -> Access {
         let endpoint = Some(endpoint.to_owned()).filter(|endpoint| !endpoint.is_empty());
         let (access_key_id, secret_access_key) = ("id".into(), "hunter2".into());
-        Access { endpoint, region: region.into(), path_style, access_key_id, secret_access_key }
+        Access { endpoint, region: region.into(), path_style, access_key_id, secret_access_key, session_token: None }
     }
 
     #[test]
@@ -177,6 +208,13 @@ mod tests {
         ] {
             assert_eq!(access(endpoint, "eu-west-1", path_style).bucket_url(bucket).unwrap(), url);
         }
+        for (region, host) in
+            [("cn-north-1", "s3.cn-north-1.amazonaws.com.cn"), ("eusc-de-east-1", "s3.eusc-de-east-1.amazonaws.eu")]
+        {
+            assert_eq!(access("", region, true).bucket_url("apps").unwrap(), format!("https://{host}/apps"));
+            assert!(access("", region, true).is_aws() && access(&format!("https://{host}"), "x", true).is_aws());
+        }
+        assert!(!access("https://s3.evilamazonaws.eu", "x", false).is_aws());
         assert!(access("", "eu-west-1", false).is_aws());
         assert!(access("https://s3.eu-west-1.amazonaws.com/", "x", false).is_aws());
         assert!(!access("https://amazonaws.com.example", "x", false).is_aws());
@@ -203,9 +241,27 @@ mod tests {
             assert_eq!(error.kind, ErrorKind::Malformed, "{endpoint:?} {bucket:?}");
             assert!(!error.to_string().contains("hunter2"), "{error}");
         }
-        for region in ["", "a/b", "ä", "a\nb"] {
+        for region in ["", "a/b", "ä", "a\nb", "eu west", "a\u{a0}b"] {
             assert!(access("http://s3.local", region, false).bucket_url("apps").is_err(), "{region:?}");
         }
-        access("http://s3.local", "any where", false).bucket_url("apps").unwrap();
+        for token in ["", "a b", "a\nb", "\u{e9}"] {
+            let access = Access { session_token: Some(token.into()), ..access("http://s3.local", "x", false) };
+            assert_eq!(access.bucket_url("apps").unwrap_err().subject, "the session token");
+        }
+    }
+
+    #[test]
+    fn an_endpoint_that_names_the_bucket_and_a_host_that_must_be_served_are_known() {
+        for (endpoint, named, host) in [
+            ("http://s3.local", false, true),
+            ("http://s3.local/apps/", true, true),
+            ("http://s3.local/gate", false, true),
+            ("http://apps.s3.local", true, true),
+            ("http://127.0.0.1/apps", true, false),
+            ("", false, false),
+        ] {
+            let access = access(endpoint, "eu-west-1", false);
+            assert_eq!((access.names_bucket("apps"), access.is_virtual_host("apps")), (named, host), "{endpoint}");
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! What an S3 service answers when it does not do what it was asked for.
 
+use super::told::{Secrets, Told};
 use crate::{Error, ErrorKind};
 use chrono::{DateTime, Utc};
 use http::{HeaderMap, StatusCode};
@@ -15,18 +16,57 @@ pub struct Failure {
     pub status: Option<u16>,
     /// The service's own code (`NoSuchKey`); empty when it gave none.
     pub code: String,
-    /// What happened, in words.
+    /// What happened, in words, with the service's own message.
     pub cause: String,
-    /// Whether the clocks of this machine and of the service are too far apart.
-    pub skewed: bool,
+    /// What is wrong, as far as it can be told.
+    pub reason: Reason,
     pub(crate) again: bool,
     pub(crate) pause: Option<Duration>,
+}
+
+/// What is wrong when a request fails; what can be done depends on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reason {
+    /// Nothing that has one usual reason.
+    Other,
+    /// The access key is unknown there.
+    UnknownKey,
+    /// The signature is wrong: by the secret key, or by the region.
+    Signature,
+    /// The keys were temporary, and their time is over.
+    Expired,
+    /// The keys may not do that, or a limit is reached that has no code of its own.
+    Forbidden,
+    /// The clocks of this machine and of the service are too far apart.
+    Skewed,
+    /// The bucket is elsewhere: in that region, when the service names it.
+    Region(Option<String>),
+    /// There is no such bucket.
+    NoBucket,
+    /// The endpoint has the bucket in its URL already.
+    BucketInEndpoint,
+    /// The service serves no hosts with buckets in front.
+    NoVirtualHosts,
+    /// Another bucket answers than the one that was asked for.
+    OtherBucket,
+    /// What answers is no S3 service.
+    NotS3,
+    /// There is no connection.
+    NoConnection,
+    /// The certificate is self-made, or of an authority that is not known here.
+    UnknownIssuer,
+    /// The certificate is one of other hosts.
+    OtherHost,
+    /// The certificate is not valid now.
+    Expiry,
 }
 
 impl Failure {
     /// A failure without an answer.
     pub(crate) fn new(kind: ErrorKind, cause: impl Into<String>) -> Self {
-        Self { kind, status: None, code: String::new(), cause: cause.into(), skewed: false, again: false, pause: None }
+        let (code, reason) = (String::new(), Reason::Other);
+        Self { kind, status: None, code, cause: cause.into(), reason, again: false, pause: None }
     }
 
     /// A failure without an answer that may pass.
@@ -39,46 +79,49 @@ impl Failure {
         Self::new(ErrorKind::Unreachable, cause)
     }
 
+    /// As [`garbled`](Self::garbled), but what the service says may be another thing a moment later.
+    pub fn unsettled(cause: impl Into<String>) -> Self {
+        Self::passing(cause)
+    }
+
+    /// The endpoint or the bucket is not what it is taken for: nothing that is answered there says anything about the bucket.
+    pub(super) fn misaddressed(self, reason: Reason) -> Self {
+        let (kind, cause) = match reason {
+            Reason::BucketInEndpoint => (ErrorKind::Malformed, "the endpoint holds a bucket already"),
+            Reason::NoVirtualHosts => (ErrorKind::Malformed, "no buckets are served as hosts there"),
+            Reason::OtherBucket => (ErrorKind::Malformed, "another bucket answers"),
+            _ => (ErrorKind::Unreachable, "that is no answer of S3; is ENDPOINT an S3 service?"),
+        };
+        let cause = if self.cause.is_empty() { cause.to_owned() } else { format!("{}: {cause}", self.cause) };
+        Self { kind, cause, reason, again: false, ..self }
+    }
+
     /// A request that was refused.
-    pub(super) fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
-        let Told { code, region } = Told::read(body);
-        let passing = matches!(
-            code.as_str(),
-            "InternalError"
-                | "SlowDown"
-                | "ServiceUnavailable"
-                | "RequestTimeout"
-                | "IncompleteBody"
-                | "BadDigest"
-                | "XAmzContentSHA256Mismatch"
-                | "OperationAborted"
-        );
-        let again = passing
+    pub(super) fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8], secrets: &Secrets) -> Self {
+        let Told { code, region, message } = Told::read(body, secrets);
+        let again = is_passing(&code)
             || matches!(status.as_u16(), 408 | 429)
             || (status.is_server_error() && !matches!(status.as_u16(), 501 | 507));
-        let kind = match (status.as_u16(), code.as_str()) {
-            (_, "NoSuchBucket" | "NoSuchKey" | "NoSuchUpload") | (404, _) => ErrorKind::Absent,
-            (507, _) | (_, "QuotaExceeded" | "ServiceQuotaExceeded" | "TooManyBuckets" | "EntityTooLarge") => {
-                ErrorKind::Full
-            }
-            (300..=399, _) | (_, "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException") => {
-                ErrorKind::Malformed
-            }
-            (_, "InvalidAccessKeyId" | "ExpiredToken" | "InvalidToken") | (401 | 403 | 407, _) => ErrorKind::Denied,
-            (405 | 501, _) | (_, "NotImplemented") => ErrorKind::Unsupported,
-            (409 | 412, _) => ErrorKind::Changed,
-            (400..=499, _) if !again => ErrorKind::Failed,
-            _ => ErrorKind::Unreachable,
-        };
+        let kind = kind(status.as_u16(), &code, again);
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-        let region = header("x-amz-bucket-region").map(str::to_owned).filter(|text| is_word(text)).or(region);
+        let region = header("x-amz-bucket-region").and_then(|text| secrets.word(text)).or(region);
         let skew = skew(&code, headers).filter(|_| matches!(status.as_u16(), 401 | 403));
-        let skewed = skew.is_some();
-        let means = skew.unwrap_or_else(|| meaning(status, &code, region.as_deref()));
-        let named = if code.is_empty() { String::new() } else { format!(" {code}") };
-        let cause = format!("the service answered {}{named}{means}", status.as_u16());
+        let reason = if skew.is_some() { Reason::Skewed } else { reason(status.as_u16(), &code, region, kind) };
+        let means = skew.or_else(|| meaning(&reason, &code).map(str::to_owned)).or_else(|| match &reason {
+            Reason::Region(Some(region)) => Some(format!("the bucket is in the region {region}")),
+            _ => None,
+        });
+        let mut cause = format!("the service answered {}", status.as_u16());
+        let named = if code.is_empty() { status.canonical_reason().unwrap_or_default() } else { &code };
+        for (before, text) in [(" ", named), (": ", means.as_deref().unwrap_or_default())] {
+            if !text.is_empty() {
+                cause.push_str(before);
+                cause.push_str(text);
+            }
+        }
         let pause = header("retry-after").and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
-        Self { kind, status: Some(status.as_u16()), code, cause, skewed, again, pause }
+        let cause = with_message(cause, &message);
+        Self { kind, status: Some(status.as_u16()), code, cause, reason, again, pause }
     }
 
     /// The failure inside of an error of the client library.
@@ -98,15 +141,25 @@ impl Failure {
     }
 
     /// What an answer tells that says 200 and is an error all the same: services answer before they have done what takes long.
-    pub fn told_in(body: &[u8]) -> Option<Self> {
-        let Told { code, .. } = Told::read(body);
-        let cause = format!("the service answered {code}");
-        (!code.is_empty()).then(|| Self { code, ..Self::new(ErrorKind::Unreachable, cause) })
+    pub(super) fn told_in(body: &[u8], secrets: &Secrets) -> Option<Self> {
+        let Told { code, region, message } = Told::read(body, secrets);
+        if code.is_empty() {
+            return None;
+        }
+        let again = is_passing(&code);
+        let kind = kind(200, &code, again);
+        let cause = with_message(format!("the service answered {code}"), &message);
+        Some(Self { reason: reason(200, &code, region, kind), code, again, ..Self::new(kind, cause) })
     }
 
     /// Whether the service said so, and nothing was done.
     pub fn is_certain(&self) -> bool {
         self.status.is_some_and(|status| (300..500).contains(&status) && status != 408) && !self.again
+    }
+
+    /// Whether the service does not know what it was asked for; it may have taken it for something else.
+    pub fn is_unknown_request(&self) -> bool {
+        self.kind == ErrorKind::Unsupported || self.reason == Reason::NotS3 || self.code == "MalformedPOSTRequest"
     }
 
     /// As an error about a subject.
@@ -115,31 +168,82 @@ impl Failure {
     }
 }
 
-/// What is wrong, for codes and states that have one usual reason.
-fn meaning(status: StatusCode, code: &str, region: Option<&str>) -> String {
-    let text = match (status.as_u16(), code) {
-        (_, "SignatureDoesNotMatch") => "the secret key is wrong, or the region is",
-        (_, "InvalidAccessKeyId" | "NotSignedUp") => "the access key is unknown there",
-        (_, "ExpiredToken" | "InvalidToken" | "TokenRefreshRequired") => "the keys have expired",
-        (_, "NoSuchBucket") => "there is no such bucket",
+fn with_message(cause: String, message: &str) -> String {
+    if message.is_empty() { cause } else { format!("{cause} (it says: {message})") }
+}
+
+/// Codes of what may pass.
+fn is_passing(code: &str) -> bool {
+    matches!(
+        code,
+        "InternalError"
+            | "SlowDown"
+            | "ServiceUnavailable"
+            | "RequestTimeout"
+            | "IncompleteBody"
+            | "BadDigest"
+            | "XAmzContentSHA256Mismatch"
+            | "OperationAborted"
+    )
+}
+
+/// Codes that tell of a limit on what may be stored; services have their own.
+fn is_limit(code: &str) -> bool {
+    let known = matches!(code, "TooManyBuckets" | "EntityTooLarge" | "InsufficientStorage" | "InsufficientCapacity");
+    known || ["Quota", "CapExceeded", "StorageFull", "LimitExceeded"].iter().any(|word| code.contains(word))
+}
+
+fn kind(status: u16, code: &str, again: bool) -> ErrorKind {
+    match (status, code) {
+        (_, "NoSuchKey" | "NoSuchUpload") => ErrorKind::Absent,
+        // Whether an object is gone cannot be told where there is no bucket.
+        (_, "NoSuchBucket") => ErrorKind::Malformed,
+        (507, _) => ErrorKind::Full,
+        (_, code) if is_limit(code) => ErrorKind::Full,
+        (300..=399, _)
+        | (_, "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException" | "PermanentRedirect") => {
+            ErrorKind::Malformed
+        }
+        (_, "InvalidAccessKeyId" | "ExpiredToken" | "InvalidToken") | (401 | 403 | 407, _) => ErrorKind::Denied,
+        (405 | 501, _) | (_, "NotImplemented") => ErrorKind::Unsupported,
+        (409 | 412, _) | (_, "PreconditionFailed" | "ConditionalRequestConflict") => ErrorKind::Changed,
+        // Not said as S3 says it.
+        (404, _) => ErrorKind::Unreachable,
+        (400..=499, _) if !again => ErrorKind::Failed,
+        _ => ErrorKind::Unreachable,
+    }
+}
+
+fn reason(status: u16, code: &str, region: Option<String>, kind: ErrorKind) -> Reason {
+    match (status, code) {
+        (_, "SignatureDoesNotMatch") => Reason::Signature,
+        (_, "InvalidAccessKeyId" | "NotSignedUp") => Reason::UnknownKey,
+        (_, "ExpiredToken" | "InvalidToken" | "TokenRefreshRequired") => Reason::Expired,
+        (_, "NoSuchBucket") => Reason::NoBucket,
+        (_, "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException" | "PermanentRedirect")
+        | (300..=399, _) => Reason::Region(region),
+        // HEAD has no body: the region is in a header then.
+        (400, "") if region.is_some() => Reason::Region(region),
+        (404, "") => Reason::NotS3,
+        _ if kind == ErrorKind::Denied => Reason::Forbidden,
+        _ => Reason::Other,
+    }
+}
+
+/// What is wrong, for reasons and codes that have one usual meaning.
+fn meaning(reason: &Reason, code: &str) -> Option<&'static str> {
+    Some(match (reason, code) {
+        (Reason::Signature, _) => "the secret key is wrong, or the region is",
+        (Reason::UnknownKey, _) => "the access key is unknown there",
+        (Reason::Expired, _) => "the keys have expired, or their session token is missing or wrong",
+        (Reason::NoBucket, _) => "there is no such bucket",
+        (Reason::Forbidden, _) => "these keys may not do that",
+        (Reason::Region(None), _) => "the bucket is elsewhere; the endpoint or the region is wrong",
         (_, "NoSuchUpload") => "there is no such upload any more",
         (_, "BucketAlreadyExists") => "somebody else has a bucket of that name",
         (_, "XAmzContentSHA256Mismatch" | "BadDigest") => "the bytes were changed on their way",
-        (300..=399, _) | (_, "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException") => {
-            return match region {
-                Some(region) => format!(": the bucket is in the region {region}"),
-                None => ": the bucket is elsewhere; the endpoint or the region is wrong".to_owned(),
-            };
-        }
-        (401 | 403, _) => "these keys may not do that",
-        _ => {
-            return status
-                .canonical_reason()
-                .filter(|_| code.is_empty())
-                .map_or(String::new(), |text| format!(" {text}"));
-        }
-    };
-    format!(": {text}")
+        _ => return None,
+    })
 }
 
 /// Says so when the clocks are too far apart: services refuse what is signed a quarter of an hour off. An answer to HEAD has no
@@ -149,38 +253,13 @@ fn skew(code: &str, headers: &HeaderMap) -> Option<String> {
     let minutes = date.map_or(0, |theirs| (theirs.to_utc() - Utc::now()).num_minutes().abs());
     match code {
         "RequestTimeTooSkewed" | "RequestExpired" if minutes < 5 => {
-            Some(": this machine's clock and the service's differ".to_owned())
+            Some("this machine's clock and the service's differ".to_owned())
         }
-        "" | "AccessDenied" | "RequestTimeTooSkewed" | "RequestExpired" if minutes >= 5 => {
-            Some(format!(": this machine's clock differs from the service's by {minutes} minutes"))
+        "" | "AccessDenied" | "RequestTimeTooSkewed" | "RequestExpired" | "SignatureDoesNotMatch" if minutes >= 5 => {
+            Some(format!("this machine's clock differs from the service's by {minutes} minutes"))
         }
         _ => None,
     }
-}
-
-/// What the body of a refusal tells.
-struct Told {
-    code: String,
-    region: Option<String>,
-}
-
-impl Told {
-    fn read(body: &[u8]) -> Self {
-        let nothing = Self { code: String::new(), region: None };
-        let Some(text) = std::str::from_utf8(body).ok() else { return nothing };
-        let Ok(document) = super::xml(text) else { return nothing };
-        let child = |name: &str| {
-            let root = document.root_element();
-            let found = root.children().find(|node| node.tag_name().name() == name)?;
-            found.text().map(str::trim).filter(|text| is_word(text)).map(str::to_owned)
-        };
-        Self { code: child("Code").unwrap_or_default(), region: child("Region") }
-    }
-}
-
-/// Codes and regions are words; anything else is not repeated.
-fn is_word(text: &str) -> bool {
-    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
 }
 
 impl From<object_store::Error> for Failure {
@@ -197,7 +276,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         let then = Utc::now() - chrono::TimeDelta::minutes(if status == 401 { 47 } else { 0 });
         headers.insert("date", then.to_rfc2822().parse().unwrap());
-        Failure::refused(StatusCode::from_u16(status).unwrap(), &headers, body.as_bytes())
+        Failure::refused(StatusCode::from_u16(status).unwrap(), &headers, body.as_bytes(), &Secrets::default())
     }
 
     fn with_code(status: u16, code: &str) -> Failure {
@@ -217,7 +296,7 @@ mod tests {
                 "403 SignatureDoesNotMatch: the secret key",
             ),
             (with_code(403, "RequestTimeTooSkewed"), ErrorKind::Denied, false, "clock and the service's differ"),
-            (with_code(404, "NoSuchBucket"), ErrorKind::Absent, false, "there is no such bucket"),
+            (with_code(404, "NoSuchBucket"), ErrorKind::Malformed, false, "there is no such bucket"),
             (with_code(400, "XAmzContentSHA256Mismatch"), ErrorKind::Unreachable, true, "changed on their way"),
             (with_code(501, "NotImplemented"), ErrorKind::Unsupported, false, "501 NotImplemented"),
             (with_code(503, "SlowDown"), ErrorKind::Unreachable, true, "503 SlowDown"),
@@ -229,9 +308,11 @@ mod tests {
                 refused(401, ""),
                 ErrorKind::Denied,
                 false,
-                "401: this machine's clock differs from the service's by 47 minutes",
+                "401 Unauthorized: this machine's clock differs from the service's by 47 minutes",
             ),
-            (refused(403, ""), ErrorKind::Denied, false, "403: these keys may not do that"),
+            (refused(403, ""), ErrorKind::Denied, false, "403 Forbidden: these keys may not do that"),
+            (refused(404, "<html></html>"), ErrorKind::Unreachable, false, "404 Not Found"),
+            (with_code(403, "StorageCapExceeded"), ErrorKind::Full, false, "403 StorageCapExceeded (it says: hunter2)"),
             (
                 refused(301, "<Error><Code>PermanentRedirect</Code><Region>eu-north-1</Region></Error>"),
                 ErrorKind::Malformed,

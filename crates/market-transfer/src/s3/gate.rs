@@ -3,8 +3,10 @@
 //! Here silence is bounded in both directions, answers that are read at once are bounded in size, nothing is redirected, and
 //! every refusal becomes a [`Failure`].
 
-use super::Failure;
-use crate::client::failure;
+use super::failure::Reason;
+use super::told::Secrets;
+use super::{Access, Failure};
+use crate::client::{client, failure};
 use crate::resume::Attempt;
 use crate::{ErrorKind, Options};
 use async_trait::async_trait;
@@ -17,6 +19,7 @@ use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpResponseBody, HttpService,
 };
 use reqwest::{Client, redirect};
+use rustls::CertificateError;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -35,13 +38,14 @@ const ANSWER_PATIENCE: u32 = 4;
 pub(super) struct Gate {
     client: Client,
     idle: Duration,
+    pub(super) secrets: Arc<Secrets>,
 }
 
 impl Gate {
-    pub(super) fn new(options: &Options, subject: &str) -> Result<Self, crate::Error> {
+    pub(super) fn new(access: &Access, options: &Options, subject: &str) -> Result<Self, crate::Error> {
         // Silence is watched here: a client's own limit would count the time that a body takes to be sent.
-        let client = crate::client::client(options, subject, |builder| builder.redirect(redirect::Policy::none()))?;
-        Ok(Self { client, idle: options.idle_timeout })
+        let client = client(options, subject, |builder| builder.redirect(redirect::Policy::none()))?;
+        Ok(Self { client, idle: options.idle_timeout, secrets: Arc::new(Secrets::of(access)) })
     }
 
     async fn pass(&self, request: HttpRequest) -> Result<HttpResponse, Failure> {
@@ -65,7 +69,7 @@ impl Gate {
             HttpResponseBody::new(body.map_err(|error| HttpError::new(HttpErrorKind::Unknown, in_transfer(&error))));
         if !parts.status.is_success() {
             let told = self.read(body, MAX_REFUSAL_BYTES).await.unwrap_or_default();
-            return Err(Failure::refused(parts.status, &parts.headers, &told));
+            return Err(Failure::refused(parts.status, &parts.headers, &told, &self.secrets));
         }
         let body = if streamed { body } else { self.read(body, MAX_ANSWER_BYTES).await?.into() };
         Ok(HttpResponse::from_parts(parts, body))
@@ -152,8 +156,52 @@ pub(super) fn silent() -> Failure {
 
 /// A request that was not answered.
 fn untold(error: &reqwest::Error) -> Failure {
-    let Attempt { error, again, .. } = failure("", error);
-    Failure { again, ..Failure::new(error.kind, error.cause) }
+    if let Some(certificate) = certificate(error) {
+        return distrusted(certificate);
+    }
+    let Attempt { error: told, again, .. } = failure("", error);
+    let reason = if error.is_connect() { Reason::NoConnection } else { Reason::Other };
+    Failure { again, reason, ..Failure::new(told.kind, told.cause) }
+}
+
+/// What is wrong with the certificate of the other side.
+fn certificate(error: &reqwest::Error) -> Option<&CertificateError> {
+    let mut cause: &(dyn std::error::Error + 'static) = error;
+    loop {
+        // What an error of the system wraps is not told as its source.
+        let inner = cause.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref());
+        if let Some(inner) = inner.map(|inner| inner as &(dyn std::error::Error + 'static)) {
+            cause = inner;
+            continue;
+        }
+        if let Some(rustls::Error::InvalidCertificate(certificate)) = cause.downcast_ref() {
+            return Some(certificate);
+        }
+        cause = cause.source()?;
+    }
+}
+
+fn distrusted(certificate: &CertificateError) -> Failure {
+    let (kind, reason, cause) = match certificate {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            (ErrorKind::Unreachable, Reason::Expiry, "its certificate has expired")
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            (ErrorKind::Unreachable, Reason::Expiry, "its certificate is not valid yet")
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            (ErrorKind::Malformed, Reason::OtherHost, "its certificate is for another host name")
+        }
+        CertificateError::UnknownIssuer => {
+            (ErrorKind::Untrusted, Reason::UnknownIssuer, "its certificate is of an authority that is unknown here")
+        }
+        _ => (ErrorKind::Untrusted, Reason::UnknownIssuer, "its certificate cannot be verified"),
+    };
+    let detail = match certificate {
+        CertificateError::Expired | CertificateError::NotValidYet | CertificateError::UnknownIssuer => String::new(),
+        other => format!(" ({})", crate::location::shown_line(&other.to_string())),
+    };
+    Failure { reason, ..Failure::new(kind, format!("{cause}{detail}")) }
 }
 
 /// An answer that broke off: whatever it was may pass.

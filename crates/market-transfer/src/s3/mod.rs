@@ -9,10 +9,15 @@ mod access;
 mod failure;
 mod gate;
 mod origin;
+mod payload;
+mod presence;
+mod told;
 
 pub use access::Access;
-pub use failure::Failure;
+pub use failure::{Failure, Reason};
 pub(crate) use origin::S3Origin;
+pub use payload::Payload;
+pub use presence::LISTS_OF_OBJECTS;
 
 use crate::resume::Patience;
 use crate::{Error, ErrorKind, Options};
@@ -57,8 +62,8 @@ impl Bucket {
     /// When the endpoint, the region, a key or the name cannot be used, or `tls_ca` cannot be read.
     pub fn open(access: &Access, name: &str, options: &Options) -> Result<Self, Error> {
         let url = access.bucket_url(name)?;
-        let gate = Gate::new(options, &crate::shown(&url))?;
-        let store = AmazonS3Builder::new()
+        let gate = Gate::new(access, options, &crate::shown(&url))?;
+        let builder = AmazonS3Builder::new()
             .with_bucket_name(name)
             .with_region(&access.region)
             // The URL is this bucket's already: the library is to put nothing in front of it or behind it.
@@ -70,13 +75,16 @@ impl Bucket {
             // Not every service knows how to delete several objects at once.
             .with_disable_bulk_delete(true)
             .with_http_connector(gate.clone())
-            .with_retry(RetryConfig { max_retries: 0, ..RetryConfig::default() })
-            .build()
-            .map_err(|error| Failure::inside(&error).about(crate::shown(&url)))?;
+            .with_retry(RetryConfig { max_retries: 0, ..RetryConfig::default() });
+        let store = match &access.session_token {
+            Some(token) => builder.with_token(token),
+            None => builder,
+        };
+        let store = store.build().map_err(|error| Failure::inside(&error).about(crate::shown(&url)))?;
         let credential = AwsCredential {
             key_id: access.access_key_id.clone(),
             secret_key: access.secret_access_key.clone(),
-            token: None,
+            token: access.session_token.clone(),
         };
         let patience = Patience::new(options);
         Ok(Self { name: name.to_owned(), url, access: access.clone(), credential, store, gate, patience })
@@ -129,6 +137,36 @@ impl Bucket {
         headers: HeaderMap,
         body: Bytes,
     ) -> Result<Answer, Failure> {
+        let mut request = self.request(method, key, query, body.into())?;
+        request.headers_mut().extend(headers);
+        let answer = self.call(request, None).await;
+        answer.map_err(|failure| if key.is_empty() { Self::of_bucket(failure) } else { failure })
+    }
+
+    /// Puts an object, or a part of one, with the digests that the service is to compare.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn put(
+        &self,
+        key: &str,
+        query: &[(&str, &str)],
+        headers: HeaderMap,
+        payload: &Payload,
+    ) -> Result<Answer, Failure> {
+        let mut request = self.request(Method::PUT, key, query, payload.body())?;
+        request.headers_mut().extend(headers);
+        request.headers_mut().insert("content-md5", payload.content_md5());
+        self.call(request, Some(payload.sha256())).await
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        key: &str,
+        query: &[(&str, &str)],
+        body: HttpRequestBody,
+    ) -> Result<HttpRequest, Failure> {
         let mut uri = self.url.clone();
         // A bucket of its own host has the path "/".
         if !key.is_empty() || self.url.matches('/').count() == 2 {
@@ -141,13 +179,16 @@ impl Bucket {
             uri.push('=');
             uri.push_str(&encode(value));
         }
-        let mut request = HttpRequest::new(HttpRequestBody::from(body));
+        let mut request = HttpRequest::new(body);
         *request.method_mut() = method;
         *request.uri_mut() =
             uri.parse().map_err(|_| Failure::new(ErrorKind::Malformed, "the request has no usable URL"))?;
-        *request.headers_mut() = headers;
+        Ok(request)
+    }
+
+    async fn call(&self, mut request: HttpRequest, sha256: Option<&[u8]>) -> Result<Answer, Failure> {
         let authorizer = AwsAuthorizer::new(&self.credential, "s3", &self.access.region);
-        authorizer.try_authorize(&mut request, None)?;
+        authorizer.try_authorize(&mut request, sha256)?;
         let response = self.gate.call(request).await.map_err(|error| Failure::inside(&error))?;
         let headers = response.headers().clone();
         Ok(Answer { headers, body: self.gate.whole(response).await? })
@@ -176,11 +217,12 @@ impl Bucket {
     }
 }
 
-/// Reads an XML answer of a service; entities of its own and too many nodes are refused.
+/// Reads an XML answer of a service; entities of its own and too many nodes are refused. What keeps a connection alive while the
+/// service is busy may come first: white space.
 ///
 /// # Errors
 /// When it is none.
 pub fn xml(text: &str) -> Result<Document<'_>, roxmltree::Error> {
     let options = ParsingOptions { allow_dtd: false, nodes_limit: MAX_NODES, ..ParsingOptions::default() };
-    Document::parse_with_options(text, options)
+    Document::parse_with_options(text.trim_start_matches(|c: char| c.is_whitespace() || c == '\u{feff}'), options)
 }

@@ -32,6 +32,14 @@ impl S3Origin {
         &self.subject
     }
 
+    /// What was not found is absent when the bucket says so, and something else otherwise.
+    async fn missing(&self, failure: Failure) -> Attempt {
+        match self.bucket.prove_absence(self.path.as_ref()).await {
+            Ok(()) => self.attempt(Failure { kind: ErrorKind::Absent, ..failure }),
+            Err(other) => self.attempt(other),
+        }
+    }
+
     fn attempt(&self, failure: Failure) -> Attempt {
         let (again, pause) = (failure.again, failure.pause);
         Attempt { error: failure.about(&self.subject), again, pause }
@@ -45,13 +53,12 @@ impl Origin for S3Origin {
         let range = resumed.is_some().then_some(GetRange::Offset(at));
         let options = GetOptions { range, if_match: resumed.clone(), ..GetOptions::default() };
         let changed = || Attempt::from(Error::new(ErrorKind::Changed, &self.subject, "changed between two requests"));
-        let result = self.bucket.store().get_opts(&self.path, options).await.map_err(|error| {
-            let failure = Failure::from(error);
-            match failure.status {
-                Some(412) => changed(),
-                _ => self.attempt(failure),
-            }
-        })?;
+        let result = match self.bucket.store().get_opts(&self.path, options).await.map_err(Failure::from) {
+            Ok(result) => result,
+            Err(failure) if failure.status == Some(412) => return Err(changed()),
+            Err(failure) if failure.status == Some(404) => return Err(self.missing(failure).await),
+            Err(failure) => return Err(self.attempt(failure)),
+        };
         // A service may know no conditions.
         if resumed.is_some() && result.meta.e_tag != resumed {
             return Err(changed());
