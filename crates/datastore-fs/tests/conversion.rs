@@ -25,7 +25,8 @@ impl Place {
         let image = [noise(1, 1 << 20), vec![0; 1 << 20], noise(2, 300_000)].concat();
         fs::write(place.path("raw"), image).unwrap();
         let (raw, qcow2) = (place.path("raw"), place.path("qcow2"));
-        let made = Command::new(&place.qemu_img).args(["convert", "-f", "raw", "-O", "qcow2"]).args([raw, qcow2]).status();
+        let made =
+            Command::new(&place.qemu_img).args(["convert", "-f", "raw", "-O", "qcow2"]).args([raw, qcow2]).status();
         assert!(made.unwrap().success());
         Some(place)
     }
@@ -78,17 +79,28 @@ impl Place {
 #[test]
 fn a_conversion_that_did_damage_or_complained_is_no_image_although_it_ended_well() {
     let Some(place) = Place::open() else { return };
-    let damage = |what: &str| format!("[ \"$1\" = convert ] || exec $real \"$@\"\n$real \"$@\" || exit 1\n{what}\nexit 0");
+    let damage =
+        |what: &str| format!("[ \"$1\" = convert ] || exec $real \"$@\"\n$real \"$@\" || exit 1\n{what}\nexit 0");
     let byte = "printf x | dd of=\"$last\" bs=1 seek=70000 conv=notrunc 2>/dev/null";
     for (source, wanted, script, told) in [
         ("qcow2", "raw", damage(byte), "is not what it read"),
-        ("raw", "qcow2", damage("printf x | dd of=\"$last\" bs=1 seek=400000 conv=notrunc 2>/dev/null"), "is not what it read"),
+        (
+            "raw",
+            "qcow2",
+            damage("printf x | dd of=\"$last\" bs=1 seek=400000 conv=notrunc 2>/dev/null"),
+            "is not what it read",
+        ),
         // Zeros at the end count too.
         ("qcow2", "raw", damage("truncate -s +1M \"$last\""), "is not what it read"),
         ("qcow2", "raw", damage("truncate -s 0 \"$last\""), "is not what it read"),
         ("raw", "qcow2", damage("truncate -s 0 \"$last\""), "qemu-img"),
         // A table that no guest sees: the reference counts, in the third cluster or the second.
-        ("raw", "qcow2", damage("dd if=/dev/zero of=\"$last\" bs=65536 seek=1 count=2 conv=notrunc 2>/dev/null"), "qemu-img check"),
+        (
+            "raw",
+            "qcow2",
+            damage("dd if=/dev/zero of=\"$last\" bs=65536 seek=1 count=2 conv=notrunc 2>/dev/null"),
+            "qemu-img check",
+        ),
         ("raw", "qcow2", damage("echo 'Failed to flush the L2 table cache' >&2"), "Failed to flush the L2 table cache"),
         ("qcow2", "raw", damage("echo odd >&2"), "complained: odd"),
         ("raw", "qcow2", "exit 0".to_owned(), "qemu-img"),
@@ -137,7 +149,11 @@ fn a_disk_that_fails_at_any_write_or_flush_never_leaves_a_wrong_image() {
     let Some(compiler) = program("cc", "gcc") else { return };
     let (source, library, told) = (place.path("eio.c"), place.path("eio.so"), place.path("told"));
     fs::write(&source, FAILING_DISK).unwrap();
-    let made = Command::new(compiler).args(["-shared", "-fPIC", "-D_GNU_SOURCE", "-o"]).args([&library, &source]).output().unwrap();
+    let made = Command::new(compiler)
+        .args(["-shared", "-fPIC", "-D_GNU_SOURCE", "-o"])
+        .args([&library, &source])
+        .output()
+        .unwrap();
     assert!(made.status.success(), "{}", stderr(&made));
     let mut failed = 0;
     for (source, wanted) in [("raw", "qcow2"), ("qcow2", "raw")] {

@@ -77,7 +77,9 @@ impl TransferAttributes {
         }
         options.redirect_to_http = self.redirect_to_http.unwrap_or(options.redirect_to_http);
         if options.redirect_to_http {
-            log.warn("REDIRECT_TO_HTTP: redirects from https:// to http:// are followed, where nobody proves who answers");
+            log.warn(
+                "REDIRECT_TO_HTTP: redirects from https:// to http:// are followed, where nobody proves who answers",
+            );
         }
         let most = self.max_unpacked_mb.map(|most| most.get().saturating_mul(1 << 20));
         options.max_unpacked_bytes = most.or(options.max_unpacked_bytes);

@@ -230,7 +230,8 @@ impl Allowance {
 
     /// What says that it is too large need not be fetched.
     fn check_length(&self, source: &Source, how: &Transfer) -> Result<(), Error> {
-        let stored = source.length().filter(|_| how.unpack.is_none()).map(|length| length.min(how.max_bytes.unwrap_or(length)));
+        let stored =
+            source.length().filter(|_| how.unpack.is_none()).map(|length| length.min(how.max_bytes.unwrap_or(length)));
         stored.map_or(Ok(()), |length| self.check_total(length))
     }
 
@@ -247,7 +248,9 @@ impl Allowance {
 
     fn check_total(&self, total: u64) -> Result<(), Error> {
         match self.most {
-            Some(most) if total > most => Err(self.too_large(&format!("is larger than the {most} bytes that it may have"))),
+            Some(most) if total > most => {
+                Err(self.too_large(&format!("is larger than the {most} bytes that it may have")))
+            }
             _ => Ok(()),
         }
     }

@@ -250,7 +250,10 @@ fn what_a_command_says_is_shown_without_what_it_was_told() {
     remotes.helper("downloader.d/tape", "read dump; echo \"GET $1 with $dump: hunter2 refused\" >&2; exit 1");
     let error = remotes.read("tape://me:hunter2@host/7?token=hunter2").unwrap_err();
     assert_eq!(error.cause, "GET tape://host/7 with the dump: <hidden> refused (3 retries did not help)");
-    remotes.helper("restic_downloader.rb", "echo \"command='RESTIC_PASSWORD=hunter2 sh -c \\\"echo hunter2 is wrong >&2; exit 1\\\"'\"");
+    remotes.helper(
+        "restic_downloader.rb",
+        "echo \"command='RESTIC_PASSWORD=hunter2 sh -c \\\"echo hunter2 is wrong >&2; exit 1\\\"'\"",
+    );
     assert!(!remotes.read("restic://100/7/0").unwrap_err().to_string().contains("hunter2"));
     let shell = Shell::new(&[]).with_program("rbd", "echo \"rbd: no key in $4 for $2\" >&2; exit 1");
     let error = read("rbd://host/one/x?CEPH_USER=hunter1&CEPH_KEY=/etc/hunter2", &options(shell.ssh())).unwrap_err();
