@@ -10,7 +10,9 @@ use market_core::container::{Container, HEAD_BYTES, refuse_references};
 use market_core::error::{Error, ErrorKind};
 use market_core::model::DatastoreType;
 use market_core::report::CopiedImage;
-use market_core::transfer::{Compression, Location, Options, Packing, Source, Transferred, random_name, shown};
+use market_core::transfer::{
+    Compression, Content, Location, Options, Packing, Source, Transferred, random_name, shown,
+};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::timeout;
@@ -84,8 +86,9 @@ pub async fn copy(action: &CopyAction, context: &Context) -> Result<Placed, Erro
     }
     let name = random_name::<16>().map_err(|error| Error::io("the system's random numbers", &error))?;
     let copying = Copying { action, config: &config, context, options, expected, unpack, base, name };
-    if unpack.is_none() {
-        copying.check_format(&head, source.subject())?;
+    match unpack {
+        Some(_) => source.allow_at_most(action.image.size.most_unpacked_bytes()),
+        None => drop(copying.check_format(&head, source.subject())?),
     }
     let bridges = bridges_of(&action.datastore)?;
     let copied = if bridges.is_empty() {
@@ -104,15 +107,34 @@ pub async fn copy(action: &CopyAction, context: &Context) -> Result<Placed, Erro
 impl Copying<'_> {
     /// Refuses what cannot become an image of this datastore; the format otherwise.
     pub(crate) fn check_format(&self, head: &[u8], subject: &str) -> Result<&'static str, Error> {
-        if let (Some(Packing::Archive(format)), false) =
-            (Packing::sniff(head), self.action.datastore.datastore_type == DatastoreType::File)
-        {
-            let cause = format!("is a {format} archive, not an image");
-            return Err(Error::new(ErrorKind::Unsupported, subject, cause));
-        }
         let container = Container::sniff(head);
+        if self.action.datastore.datastore_type != DatastoreType::File {
+            self.check_content(Content::sniff(head), container.format, subject)?;
+        }
         refuse_references(&container, subject, "")?;
         Ok(container.format)
+    }
+
+    /// Refuses what is recognised as something else than the image that it would be taken for.
+    fn check_content(&self, content: Content, format: &str, subject: &str) -> Result<(), Error> {
+        let unsupported = |cause: String| Err(Error::new(ErrorKind::Unsupported, subject, cause));
+        match content {
+            Content::Packed(Packing::Archive(format)) => unsupported(format!("is a {format} archive, not an image")),
+            Content::Packed(Packing::Foreign(name)) if self.config.decompresses(self.action) => {
+                let refused = unsupported(format!("is packed in a format that is not unpacked here: {name}"));
+                refused.map_err(|error| error.remedy("unpack it first"))
+            }
+            Content::ForeignImage(name) => {
+                let refused = unsupported(format!("is an image in the format of {name}, which is not understood"));
+                refused.map_err(|error| error.remedy("convert it to qcow2 or raw first"))
+            }
+            Content::Markup | Content::Text if format == "raw" => {
+                let what = if content == Content::Markup { "an HTML or XML document" } else { "a text" };
+                let error = Error::new(ErrorKind::Mismatch, subject, format!("is {what}, not an image"));
+                Err(error.remedy("nothing was kept; see what the source answers"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What came, looked at as a whole: the format that it has, and the one that it must be converted to.

@@ -4,7 +4,7 @@ use crate::copy::{Copied, Copying};
 use market_core::error::{Error, ErrorKind};
 use market_core::model::MiB;
 use market_core::qemu_img::Conversion;
-use market_core::transfer::{FileSink, Source, SparseFile, Staged, Transfer};
+use market_core::transfer::{FileSink, Source, SparseFile, Staged, Transfer, run_on_thread};
 use rustix::fs::statvfs;
 use std::fs::{DirBuilder, File};
 use std::io;
@@ -29,7 +29,7 @@ pub(crate) async fn copy(copying: &Copying<'_>, source: &mut Source) -> Result<C
     let (format, wanted) = copying.check(source.subject(), &transferred)?;
     // Only a local file may hold zeros that are no holes yet: from elsewhere they have come as such.
     let dig = sparse && source.file().is_some();
-    let finished = tokio::task::spawn_blocking(move || {
+    let finished = run_on_thread("sync", move || {
         if dig {
             file.dig_holes()?;
         }
@@ -56,12 +56,8 @@ fn make_directory(path: &Path) -> io::Result<()> {
     path.ancestors().skip(1).take(missing).try_for_each(|parent| File::open(parent)?.sync_all())
 }
 
-fn written(outcome: Result<io::Result<()>, tokio::task::JoinError>, path: &str) -> Result<(), Error> {
-    match outcome {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(Error::io(path, &error)),
-        Err(_) => Err(Error::new(ErrorKind::Failed, path, "the writing thread died")),
-    }
+fn written(outcome: io::Result<io::Result<()>>, path: &str) -> Result<(), Error> {
+    outcome.flatten().map_err(|error| Error::io(path, &error))
 }
 
 /// The same image in another format, compared with what it was made from. That holds no reference to another file: it was refused.
@@ -79,7 +75,7 @@ async fn convert(copying: &Copying<'_>, staged: &Staged, from: &str, to: &str) -
         _ => error,
     })?;
     let (file, path) = (target.open()?, target.path().display().to_string());
-    self::written(tokio::task::spawn_blocking(move || file.sync_all()).await, &path)?;
+    self::written(run_on_thread("sync", move || file.sync_all()).await, &path)?;
     copying.context.log.info(format_args!("converted from {from} to {to}"));
     Ok(target)
 }

@@ -116,10 +116,10 @@ fn a_packed_image_is_unpacked_on_its_way_and_still_verified() {
 fn the_next_bridge_is_taken_when_one_does_not_answer_or_is_off() {
     let datastore = Datastore::new();
     let path = datastore.path("image");
-    fs::write(&path, "bytes").unwrap();
+    fs::write(&path, b"\0bytes").unwrap();
     let dump = datastore.dump(path.to_str().unwrap(), &[]);
     let output = copy(&dump, &Shell::new(&[Fate::Refused]));
-    assert_eq!(datastore.copied(&output, "raw"), b"bytes");
+    assert_eq!(datastore.copied(&output, "raw"), b"\0bytes");
     assert!(
         stderr(&output).contains("WARN: cp: ssh to one@bridge-2: "),
         "id 7 falls to the second: {}",

@@ -143,7 +143,7 @@ fn every_given_checksum_is_checked_and_a_malformed_one_is_no_none() {
         (vec![("SHA256", "0".repeat(40))], Some(4)),
         (vec![("MD5", String::new())], None),
     ] {
-        let mut dump = datastore.dump(&source);
+        let mut dump = Dump { datastore_type: 2, ..datastore.dump(&source) };
         dump.image = attributes.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
         let output = call(&["cp", "7"], &dump.copy());
         assert_eq!(output.status.code(), Some(code.unwrap_or(0)), "{attributes:?}: {output:?}");
@@ -155,10 +155,10 @@ fn every_given_checksum_is_checked_and_a_malformed_one_is_no_none() {
 fn restricted_directories_hold_through_links_and_prefixes_and_safe_ones_open() {
     let datastore = Datastore::new();
     let images = datastore.path("images");
-    let inside = datastore.file("image", b"bytes");
+    let inside = datastore.file("image", b"\0bytes");
     fs::create_dir(datastore.path("imagesecret")).unwrap();
     let beside = datastore.path("imagesecret").join("file");
-    fs::write(&beside, b"secret").unwrap();
+    fs::write(&beside, b"\0secret").unwrap();
     let link = images.join("link");
     symlink(&beside, &link).unwrap();
     let directory_link = images.join("directory");
@@ -228,7 +228,7 @@ fn a_list_of_directories_that_cannot_be_meant_so_restricts_nothing_in_silence() 
 #[test]
 fn ssh_to_this_machine_is_no_way_around_the_restricted_directories() {
     let datastore = Datastore::new();
-    fs::write(datastore.path("secret"), b"secret").unwrap();
+    fs::write(datastore.path("secret"), b"\0secret").unwrap();
     let shell = Shell::new(&[]);
     for host in ["localhost", "one@127.0.0.1", "any.other.name"] {
         let dump = datastore.dump(&format!("ssh://{host}:{}", datastore.path("secret").display()));
@@ -272,7 +272,7 @@ fn opennebulas_own_directories_and_the_home_are_restricted_and_an_unset_home_res
     let home = datastore.path("home");
     for directory in ["one/var", "one/etc", "home", "free"] {
         fs::create_dir_all(datastore.path(directory)).unwrap();
-        fs::write(datastore.path(directory).join("file"), b"bytes").unwrap();
+        fs::write(datastore.path(directory).join("file"), b"\0bytes").unwrap();
     }
     let copy = |directory: &str, home: Option<&Path>| {
         let source = datastore.path(directory).join("file");
@@ -333,7 +333,7 @@ fn a_packed_app_is_unpacked_and_verified_as_it_was_stored() {
 #[test]
 fn what_cannot_become_an_image_is_refused_by_name() {
     let datastore = Datastore::new();
-    let raw = datastore.file("raw", b"bytes");
+    let raw = datastore.file("raw", b"\0bytes");
     let gzip = datastore.file("gzip", b"\x1f\x8b\x08 bytes");
     let mut tar = noise(3, 600);
     tar[257..262].copy_from_slice(b"ustar");
@@ -425,7 +425,7 @@ fn a_file_datastore_stores_packed_files_as_they_are_and_a_cdrom_is_not_converted
     let mut packed = datastore.dump(&gzip);
     packed.datastore.push(("NO_DECOMPRESS".into(), "YES".into()));
     copied(&call(&["cp", "7"], &packed.copy()));
-    let mut cdrom = Dump { image_type: 1, ..datastore.dump(&datastore.file("iso", b"bytes")) };
+    let mut cdrom = Dump { image_type: 1, ..datastore.dump(&datastore.file("iso", b"\0bytes")) };
     cdrom.datastore.push(("DRIVER".into(), "qcow2".into()));
     copied(&call(&["cp", "7"], &cdrom.copy()));
     let luks = datastore.dump(&datastore.file("luks", b"LUKS\xba\xbe bytes"));
@@ -435,7 +435,7 @@ fn a_file_datastore_stores_packed_files_as_they_are_and_a_cdrom_is_not_converted
 #[test]
 fn a_copy_whose_answer_is_lost_or_whose_id_is_wrong_leaves_nothing() {
     let datastore = Datastore::new();
-    let dump = datastore.dump(&datastore.file("image", b"bytes")).copy();
+    let dump = datastore.dump(&datastore.file("image", b"\0bytes")).copy();
     let line = failure(&call(&["cp", "8"], &dump), 3);
     assert!(line.contains("is about id 7, the call about id 8"), "{line}");
     let line = failure(&call(&["cp", "7", "8"], &dump), 2);
@@ -466,7 +466,7 @@ fn what_a_killed_copy_has_left_goes_with_the_next_one() {
     child.kill().unwrap();
     child.wait().unwrap();
     assert_eq!(datastore.stored().len(), 2, "the copy and its lock");
-    let output = call(&["cp", "7"], &datastore.dump(&datastore.file("image", b"bytes")).copy());
+    let output = call(&["cp", "7"], &datastore.dump(&datastore.file("image", b"\0bytes")).copy());
     let (copy, _) = copied(&output);
     assert_eq!(datastore.stored(), [copy]);
     assert!(String::from_utf8_lossy(&output.stderr).contains("1 unfinished copies"), "{output:?}");
@@ -485,7 +485,7 @@ fn a_stopped_copy_leaves_nothing() {
         assert!(start.elapsed().as_secs() < 30, "nothing was staged");
         std::thread::yield_now();
     }
-    let another = datastore.dump(&datastore.file("image", b"bytes"));
+    let another = datastore.dump(&datastore.file("image", b"\0bytes"));
     copied(&call(&["cp", "7"], &another.copy()));
     assert_eq!(datastore.stored().len(), 3, "a copy at work is not touched by others");
     let image = datastore.stored().into_iter().find(|path| !path.to_str().unwrap().contains("/.market-"));

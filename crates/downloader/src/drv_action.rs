@@ -18,6 +18,8 @@ pub(crate) struct DrvAction {
     dump: Option<Arc<[u8]>>,
     /// The size of the disk in the image, as it was declared.
     pub(crate) size: Option<MiB>,
+    /// Whether what is fetched becomes the image of a disk, when that is known.
+    for_image: bool,
     datastore: Option<Template>,
     marketplace: Option<Template>,
 }
@@ -28,14 +30,21 @@ impl DrvAction {
         let dump: Option<Arc<[u8]>> =
             std::env::var_os(VARIABLE).filter(|dump| !dump.is_empty()).map(|dump| dump.into_vec().into());
         let read = |dump: &Arc<[u8]>| {
-            read_dump(dump, DATASTORE, |root| (template(root, "DATASTORE"), template(root, "MARKETPLACE"), size(root)))
+            read_dump(dump, DATASTORE, |root| {
+                (template(root, "DATASTORE"), template(root, "MARKETPLACE"), size(root), for_image(root))
+            })
         };
-        let (datastore, marketplace, size) = match dump.as_ref().map(read) {
+        let (datastore, marketplace, size, for_image) = match dump.as_ref().map(read) {
             Some(Ok(templates)) => templates,
             // One of another kind says nothing about transfers.
-            Some(Err(_)) | None => (None, None, None),
+            Some(Err(_)) | None => (None, None, None, false),
         };
-        Self { dump, size, datastore, marketplace }
+        Self { dump, size, for_image, datastore, marketplace }
+    }
+
+    /// Whether what is fetched becomes the image of a disk, and no file of a file datastore.
+    pub(crate) fn is_for_image(&self) -> bool {
+        self.for_image
     }
 
     /// The message itself, for executables in `downloader.d`.
@@ -73,11 +82,20 @@ impl DrvAction {
     }
 }
 
+/// A number of an element.
+fn number(root: Node<'_, '_>, parent: &str, name: &str) -> Option<i64> {
+    let parent = root.children().find(|child| child.has_tag_name(parent))?;
+    parent.children().find(|child| child.has_tag_name(name))?.text()?.trim().parse().ok()
+}
+
 /// IMAGE/SIZE.
 fn size(root: Node<'_, '_>) -> Option<MiB> {
-    let image = root.children().find(|child| child.has_tag_name("IMAGE"))?;
-    let size = image.children().find(|child| child.has_tag_name("SIZE"))?.text()?.trim().parse().ok()?;
-    (size > 0).then_some(MiB(size))
+    number(root, "IMAGE", "SIZE").filter(|size| *size > 0).map(MiB)
+}
+
+/// Whether the message is about an image of an image datastore.
+fn for_image(root: Node<'_, '_>) -> bool {
+    number(root, "IMAGE", "ID").is_some() && number(root, "DATASTORE", "TYPE") == Some(0)
 }
 
 fn template(root: Node<'_, '_>, parent: &str) -> Option<Template> {

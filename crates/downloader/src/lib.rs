@@ -23,8 +23,8 @@ use market_core::error::{Error, ErrorKind};
 use market_core::model::MiB;
 use market_core::shim::{end, print, run_until_stopped};
 use market_core::transfer::{
-    ErrorKind as TransferErrorKind, FileSink, Location, Options, Packing, Source, SparseFile, Staged, Transfer,
-    Transferred, Wanted, shown,
+    Content, ErrorKind as TransferErrorKind, FileSink, Location, Options, Packing, Source, SparseFile, Staged,
+    Transfer, Transferred, Wanted, run_on_thread, shown,
 };
 use standard_output::StandardOutput;
 use std::fs::File;
@@ -52,17 +52,23 @@ pub fn run() -> ExitCode {
 /// # Errors
 /// Everything that stands in the way; then a file that was to be written is not there, or is what it was.
 pub async fn download(arguments: &Arguments, context: &Context) -> Result<(), Error> {
-    let (options, most_unpacked) = options(arguments, context)?;
+    let (options, action) = options(arguments, context)?;
+    let most_unpacked = options.max_unpacked_bytes;
+    let most_unpacked = most_unpacked.unwrap_or(action.size.unwrap_or_default().most_unpacked_bytes());
     let mut source = context.stop.or(Source::open(&arguments.source, &options)).await?;
     let head = context.stop.or(source.peek(SNIFFED_BYTES)).await?;
     let unpack = match Packing::sniff(&head) {
         Some(Packing::Compressed(compression)) if arguments.unpack && source.may_be_packed() => Some(compression),
         _ => None,
     };
+    match unpack {
+        Some(_) => source.allow_at_most(most_unpacked),
+        None => check_content(arguments, &action, &source, &head)?,
+    }
     let wanted =
         Wanted { md5: arguments.md5.is_some(), sha1: arguments.sha1.is_some(), sha256: arguments.sha256.is_some() };
     let how = Transfer { wanted, unpack, max_bytes: arguments.max_bytes };
-    let download = Download { arguments, how, most_unpacked, context };
+    let download = Download { arguments, action, how, most_unpacked, context };
     let outcome = download.deliver(&mut source).await;
     if outcome.is_ok() && arguments.max_bytes.is_some() {
         source.leave().await;
@@ -73,6 +79,7 @@ pub async fn download(arguments: &Arguments, context: &Context) -> Result<(), Er
 /// What is fetched, and how.
 struct Download<'a> {
     arguments: &'a Arguments,
+    action: DrvAction,
     how: Transfer,
     /// The most bytes that may be unpacked.
     most_unpacked: u64,
@@ -89,7 +96,13 @@ impl Download<'_> {
             },
         };
         let transferred = self.context.stop.or(source.transfer(&mut sink, self.how)).await?;
-        compare(self.arguments, source.subject(), &transferred)
+        self.check(source, &transferred)
+    }
+
+    /// What came, looked at as a whole.
+    fn check(&self, source: &Source, transferred: &Transferred) -> Result<(), Error> {
+        compare(self.arguments, source.subject(), transferred)?;
+        check_content(self.arguments, &self.action, source, &transferred.head)
     }
 
     /// Writes beside the place, and gives it its name in the end.
@@ -107,11 +120,11 @@ impl Download<'_> {
         let subject = path.display().to_string();
         let mut sink = FileSink { file: &mut file, subject: &subject, durable: true };
         let transferred = self.context.stop.or(source.transfer(&mut sink, self.how)).await?;
-        compare(self.arguments, source.subject(), &transferred)?;
+        self.check(source, &transferred)?;
         let format = self.archive(source, &transferred);
         let (stop, most_bytes) = (self.context.stop.clone(), self.most_unpacked);
         let (place, name) = (path.to_owned(), source.subject().to_owned());
-        let finished = tokio::task::spawn_blocking(move || {
+        let finished = run_on_thread("unpack", move || {
             file.finish().map_err(|error| Error::io(&subject, &error))?;
             let finished = match format {
                 Some(format) => {
@@ -125,7 +138,7 @@ impl Download<'_> {
                 None => finished.replace(&place).map_err(Error::from),
             }
         });
-        finished.await.map_err(|_| thread_died(path))?
+        finished.await.map_err(|error| Error::io(shown(&path.to_string_lossy()), &error))?
     }
 
     /// The kind of archive that what came is to be unpacked from, if it is.
@@ -154,7 +167,7 @@ impl Download<'_> {
         let mut sink = FileSink { file: &mut file, subject: &subject, durable: true };
         let written = async {
             let transferred = self.context.stop.or(source.transfer(&mut sink, self.how)).await?;
-            compare(self.arguments, source.subject(), &transferred)?;
+            self.check(source, &transferred)?;
             if self.archive(source, &transferred).is_some() {
                 let cause = "is an archive, and no directory can be made in place of the file";
                 return Err(Error::new(ErrorKind::Unsupported, source.subject(), cause).remedy("see --nodecomp"));
@@ -164,8 +177,8 @@ impl Download<'_> {
         let written = written.await;
         let finished = match written {
             Ok(()) => {
-                let finished = tokio::task::spawn_blocking(move || file.finish()).await;
-                finished.map_err(|_| thread_died(path))?.map_err(|error| fail(&error))
+                let finished = run_on_thread("sync", move || file.finish()).await;
+                finished.flatten().map_err(|error| fail(&error))
             }
             Err(error) => Err(error),
         };
@@ -176,18 +189,12 @@ impl Download<'_> {
     }
 }
 
-fn thread_died(path: &Path) -> Error {
-    Error::new(ErrorKind::Failed, shown(&path.to_string_lossy()), "the writing thread died")
-}
-
 /// Enough to tell any packing.
-const SNIFFED_BYTES: usize = 512;
+const SNIFFED_BYTES: usize = 64 << 10;
 
-/// How to fetch it, and how many bytes may be unpacked: as the action's templates say, and the command line.
-fn options(arguments: &Arguments, context: &Context) -> Result<(Options, u64), Error> {
+/// How to fetch it: as the action's templates say, and the command line.
+fn options(arguments: &Arguments, context: &Context) -> Result<(Options, DrvAction), Error> {
     let action = DrvAction::of_environment();
-    let declared = action.size.unwrap_or_default().most_unpacked_bytes();
-    let most_unpacked = arguments.max_unpacked.map_or(declared, MiB::bytes);
     let mut options = Options {
         user_agent: concat!("downloader/", env!("CARGO_PKG_VERSION")).to_owned(),
         limit: arguments.limit,
@@ -197,6 +204,7 @@ fn options(arguments: &Arguments, context: &Context) -> Result<(Options, u64), E
         options.retries = 0;
     }
     options = action.transfer()?.apply(options, &context.log)?;
+    options.max_unpacked_bytes = arguments.max_unpacked.map(MiB::bytes).or(options.max_unpacked_bytes);
     if let Some(helpers) = &mut options.helpers {
         helpers.dump = action.dump();
     }
@@ -208,7 +216,7 @@ fn options(arguments: &Arguments, context: &Context) -> Result<(Options, u64), E
         }
         _ => {}
     }
-    Ok((options, most_unpacked))
+    Ok((options, action))
 }
 
 /// What stands where the bytes go.
@@ -230,6 +238,25 @@ impl Place {
             Ok(_) => Ok(Self::Special(File::options().write(true).open(path).map_err(|error| fail(&error))?)),
             Err(_) => Ok(Self::File(path.to_owned())),
         }
+    }
+}
+
+/// Refuses what is recognised, and would be stored as something that it is not.
+fn check_content(arguments: &Arguments, action: &DrvAction, source: &Source, head: &[u8]) -> Result<(), Error> {
+    let unsupported = |cause: String| Error::new(ErrorKind::Unsupported, source.subject(), cause);
+    match Content::sniff(head) {
+        Content::Packed(Packing::Foreign(name)) if arguments.unpack && source.may_be_packed() => {
+            let error = unsupported(format!("is packed in a format that is not unpacked here: {name}"));
+            Err(error.remedy("unpack it first, or take it as it is with --nodecomp"))
+        }
+        Content::ForeignImage(name) if action.is_for_image() => {
+            Err(unsupported(format!("is an image in the format of {name}, which is not understood")))
+        }
+        content @ (Content::Markup | Content::Text) if action.is_for_image() => {
+            let what = if content == Content::Markup { "an HTML or XML document" } else { "a text" };
+            Err(Error::new(ErrorKind::Mismatch, source.subject(), format!("is {what}, not an image")))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Bytes to standard output, or into a device or pipe: a thread writes, so that a reader who takes his time holds up nothing else.
 
 use market_core::error::{Error, ErrorKind};
-use market_core::transfer::{Piece, Sink};
+use market_core::transfer::{Piece, Sink, start_thread};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
@@ -21,7 +21,8 @@ impl StandardOutput {
         let file = stream.as_fd().try_clone_to_owned().map_err(|error| Error::io(NAME, &error))?;
         let (pieces, waiting) = mpsc::channel(WAITING);
         let (end, ended) = oneshot::channel();
-        std::thread::spawn(move || drop(end.send(write_all(&mut File::from(file), waiting))));
+        start_thread("output", move || drop(end.send(write_all(&mut File::from(file), waiting))))
+            .map_err(|error| Error::io(NAME, &error))?;
         Ok(Self { pieces: Some(pieces), ended: Some(ended) })
     }
 

@@ -352,3 +352,220 @@ fn a_device_is_written_and_not_replaced() {
         failure(&call(&[from.to_str().unwrap(), scratch.path().to_str().unwrap()]), 255).contains("is a directory")
     );
 }
+
+/// A tar of files that are all zeros and take no room in it: GNU tar's way to keep holes.
+fn sparse_tar(files: usize, length: u64) -> Vec<u8> {
+    let mut tar = Vec::new();
+    for file in 0..files {
+        let mut header = tar::Header::new_gnu();
+        header.set_path(format!("disk{file}")).unwrap();
+        header.set_entry_type(tar::EntryType::GNUSparse);
+        header.set_mode(0o644);
+        header.set_size(0);
+        let gnu = header.as_gnu_mut().unwrap();
+        // One piece of nothing at the end says how long the file is.
+        gnu.sparse[0].set_offset(length);
+        gnu.sparse[0].set_length(0);
+        gnu.set_real_size(length);
+        header.set_cksum();
+        tar.extend_from_slice(header.as_bytes());
+    }
+    tar.extend_from_slice(&[0; 1024]);
+    tar
+}
+
+#[test]
+fn what_an_archive_may_become_has_a_limit() {
+    let scratch = TempDir::new().unwrap();
+    let (from, to) = (scratch.path().join("from"), scratch.path().join("image"));
+    let fetch = |bytes: &[u8], more: &[&str]| {
+        fs::write(&from, bytes).unwrap();
+        let start = Instant::now();
+        let output = call(&[more, &[from.to_str().unwrap(), to.to_str().unwrap()]].concat());
+        assert!(start.elapsed().as_secs() < 60);
+        output
+    };
+    let line = failure(&fetch(&sparse_tar(1, 8 << 40), &[]), 255);
+    assert!(line.contains("disk0") && line.contains("1048576 MiB that may be unpacked"), "{line}");
+    // All files together count.
+    let limited = ["--unpacked-limit", "8"];
+    failure(&fetch(&sparse_tar(3, 3 << 20), &limited), 255);
+    assert_eq!(names(scratch.path()), ["from"]);
+    good(&fetch(&sparse_tar(2, 3 << 20), &limited));
+    assert_eq!(fs::metadata(to.join("disk1")).unwrap().len(), 3 << 20);
+    fs::remove_dir_all(&to).unwrap();
+    // So do the bytes of a zip and of a stream.
+    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    zip.start_file("disk", zip::write::SimpleFileOptions::default()).unwrap();
+    zip.write_all(&vec![0; 9 << 20]).unwrap();
+    failure(&fetch(&zip.finish().unwrap().into_inner(), &limited), 255);
+    failure(&fetch(&gzip(&vec![1; 9 << 20]), &limited), 255);
+    assert_eq!(names(scratch.path()), ["from"]);
+    // What was declared, and what the datastore says.
+    for (size, attribute, code) in
+        [(1, &[][..], 255), (20, &[], 0), (1, &[("MAX_UNPACKED_MB", "20")], 0), (20, &[("MAX_UNPACKED_MB", "5")], 255)]
+    {
+        let dump = Dump { image_size: size, datastore: owned(attribute), ..Dump::default() };
+        fs::write(&from, gzip(&vec![1; 15 << 20])).unwrap();
+        let arguments = [from.to_str().unwrap(), to.to_str().unwrap()];
+        let output = downloader(&arguments).env("DRV_ACTION", dump.copy()).output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{size} {attribute:?}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn an_archive_whose_headers_or_directories_have_no_end_is_refused() {
+    let scratch = TempDir::new().unwrap();
+    let (from, to) = (scratch.path().join("from"), scratch.path().join("image"));
+    let fetch = |bytes: &[u8]| {
+        fs::write(&from, gzip(bytes)).unwrap();
+        let limited = "ulimit -v 500000; exec \"$0\" \"$@\"";
+        Command::new("sh").args(["-c", limited, EXECUTABLE]).args([&from, &to]).output().unwrap()
+    };
+    // A name of 512 MiB.
+    let mut header = tar::Header::new_gnu();
+    header.set_path("././@LongLink").unwrap();
+    header.set_entry_type(tar::EntryType::GNULongName);
+    header.set_size(512 << 20);
+    header.set_cksum();
+    let mut tar = header.as_bytes().to_vec();
+    tar.resize(512 << 20, b'x');
+    let line = failure(&fetch(&tar), 255);
+    assert!(line.contains("has no end"), "{line}");
+    let mut builder = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(0);
+    header.set_entry_type(tar::EntryType::Regular);
+    builder.append_data(&mut header, "a/".repeat(1_000) + "b", &b""[..]).unwrap();
+    let line = failure(&fetch(&builder.into_inner().unwrap()), 255);
+    assert!(line.contains("directories"), "{line}");
+    assert_eq!(names(scratch.path()), ["from"]);
+}
+
+#[test]
+fn an_archive_is_on_the_disk_before_it_has_its_name() {
+    let Some(strace) = market_testkit::require::program("strace", "strace") else { return };
+    let scratch = TempDir::new().unwrap();
+    let (from, to, trace) = (scratch.path().join("from"), scratch.path().join("image"), scratch.path().join("trace"));
+    let mut builder = tar::Builder::new(Vec::new());
+    for name in ["one", "inner/two", "inner/deep/three"] {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(5);
+        header.set_mode(0o644);
+        builder.append_data(&mut header, name, &b"hello"[..]).unwrap();
+    }
+    fs::write(&from, builder.into_inner().unwrap()).unwrap();
+    let calls = "trace=fsync,fdatasync,rename,renameat,renameat2";
+    let output = Command::new(strace)
+        .args(["-f", "-y", "-e", calls, "-o"])
+        .arg(&trace)
+        .arg(EXECUTABLE)
+        .args([&from, &to])
+        .output()
+        .unwrap();
+    if stderr(&output).contains("PTRACE") {
+        return market_testkit::require::missing("strace may not trace here");
+    }
+    good(&output);
+    let text = fs::read_to_string(&trace).unwrap();
+    let lines: Vec<_> = text.lines().filter(|line| line.ends_with("= 0")).collect();
+    let synced = |end: &str| {
+        lines
+            .iter()
+            .position(|line| line.contains("sync(") && line.contains(&format!("{end}>")))
+            .unwrap_or_else(|| panic!("{end} was not synced: {text}"))
+    };
+    let renamed = lines.iter().position(|line| line.contains("rename")).unwrap();
+    let order = [synced("/inner/deep/three"), synced("/inner/deep"), synced("/inner"), synced(".part"), renamed];
+    assert!(order.is_sorted(), "{text}");
+    assert!(synced("/one") < renamed && synced("/inner/two") < renamed, "{text}");
+    let place = format!("{}>", scratch.path().display());
+    assert!(lines[renamed..].iter().any(|line| line.contains("sync(") && line.contains(&place)), "{text}");
+}
+
+#[test]
+fn sha256_counts_as_well() {
+    let scratch = TempDir::new().unwrap();
+    let from = scratch.path().join("image");
+    fs::write(&from, "hello").unwrap();
+    let from = from.to_str().unwrap();
+    let sha256 = "2CF24DBA5FB0A30E26E83B2AC5B9E29E1B161E5C1FA7425E73043362938B9824";
+    assert_eq!(good(&call(&["--sha256", sha256, from, "-"])), b"hello");
+    assert!(stderr(&call(&["--sha256", &"0".repeat(64), from, "-"])).contains("the SHA-256 of what came"));
+}
+
+#[test]
+fn a_file_in_a_directory_that_is_closed_is_written_where_it_is() {
+    let scratch = TempDir::new().unwrap();
+    let directory = scratch.path().join("closed");
+    let (from, to) = (scratch.path().join("from"), directory.join("image"));
+    fs::create_dir(&directory).unwrap();
+    fs::write(&from, noise(9, 100_000)).unwrap();
+    fs::write(&to, noise(10, 200_000)).unwrap();
+    for (path, mode) in [(scratch.path(), 0o755), (&directory, 0o555), (&to, 0o666), (&from, 0o644)] {
+        fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+    }
+    // For root, no directory is closed.
+    let fetch = |arguments: &[&str]| {
+        if !rustix::process::geteuid().is_root() {
+            return call(arguments);
+        }
+        let copy = scratch.path().join("downloader");
+        fs::copy(EXECUTABLE, &copy).unwrap();
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(copy).args(arguments);
+        command.env_remove("DRV_ACTION").output().unwrap()
+    };
+    let Some(_) = market_testkit::require::program("setpriv", "util-linux") else { return };
+    let (from, place) = (from.to_str().unwrap(), to.to_str().unwrap());
+    good(&fetch(&[from, place]));
+    assert!(fs::read(&to).unwrap() == noise(9, 100_000));
+    // What fails leaves nothing that looks like something.
+    let line = failure(&fetch(&["-m", &md5_hex(b"other"), from, place]), 255);
+    assert!(line.contains("Hash does not match"), "{line}");
+    assert_eq!(fs::metadata(&to).unwrap().len(), 0);
+    let line = failure(&fetch(&[from, directory.join("new").to_str().unwrap()]), 255);
+    assert!(line.contains("the directory must be writable"), "{line}");
+}
+
+#[test]
+fn what_is_recognised_as_no_image_is_not_stored_as_one() {
+    let scratch = TempDir::new().unwrap();
+    let (from, to) = (scratch.path().join("from"), scratch.path().join("image"));
+    let lz4 = [&[4, 0x22, 0x4d, 0x18][..], &noise(11, 1_000)].concat();
+    let html = b"<!DOCTYPE html><title>Log in</title>".to_vec();
+    let fetch = |bytes: &[u8], more: &[&str], dump: &str| {
+        fs::write(&from, bytes).unwrap();
+        let arguments = [more, &[from.to_str().unwrap(), to.to_str().unwrap()]].concat();
+        downloader(&arguments).env("DRV_ACTION", dump).output().unwrap()
+    };
+    let image = Dump::default().copy();
+    let file = Dump { datastore_type: 2, ..Dump::default() }.copy();
+    let line = failure(&fetch(&lz4, &[], ""), 255);
+    assert!(line.contains("lz4") && line.contains("--nodecomp"), "{line}");
+    for bytes in [html.clone(), gzip(&html)] {
+        let line = failure(&fetch(&bytes, &[], &image), 255);
+        assert!(line.contains("HTML"), "{line}");
+    }
+    assert!(failure(&fetch(b"WithoutFreeSpace\x02\0\0\0", &[], &image), 255).contains("Parallels"));
+    assert_eq!(names(scratch.path()), ["from"]);
+    // What nobody has called an image may be anything.
+    good(&fetch(&lz4, &["-n"], &image));
+    good(&fetch(&html, &[], &file));
+    good(&fetch(&html, &[], ""));
+}
+
+#[test]
+fn a_driver_message_may_be_wrapped_anywhere_and_end_in_a_nul() {
+    let server = S3Server::start();
+    server.create_bucket("apps");
+    server.put("apps", "marketapp-30", b"bytes");
+    let dump = Dump { market: server.market("apps", &[]), ..Dump::default() };
+    let mut xml = market_core::encoding::decode(dump.copy().as_bytes()).unwrap();
+    xml.extend_from_slice(b"\n\0");
+    let text = market_core::encoding::encode(&xml);
+    let wrapped: Vec<_> = text.as_bytes().chunks(40).map(|line| std::str::from_utf8(line).unwrap()).collect();
+    let output =
+        downloader(&["s3://apps/marketapp-30", "-"]).env("DRV_ACTION", wrapped.join("\n") + "\n").output().unwrap();
+    assert_eq!(good(&output), b"bytes");
+}

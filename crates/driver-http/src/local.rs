@@ -9,7 +9,7 @@ use market_core::error::{Error, ErrorKind};
 use market_core::log::Log;
 use market_core::model::AppId;
 use market_core::report::MonitorReport;
-use market_core::transfer::{Options, Piece, Source, SparseFile};
+use market_core::transfer::{Options, Piece, Source, SparseFile, run_on_thread};
 use rustix::fs::{FlockOperation, Mode, fchmod, flock};
 use rustix::io::Errno;
 use std::fs::File;
@@ -95,15 +95,14 @@ impl LocalMarket {
         let path = self.path_of(staged);
         let mut file = staged.file.take().ok_or_else(|| Error::new(ErrorKind::Failed, &path, "is sealed already"))?;
         // Readable for the web server from the moment of publishing; the directory keeps it closed until then.
-        let sealed = tokio::task::spawn_blocking(move || {
+        let sealed = run_on_thread("sync", move || -> io::Result<u64> {
             fchmod(file.file(), Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH)?;
             file.finish()?;
             file.file().metadata().map(|metadata| metadata.size())
         });
         match sealed.await {
             Ok(Ok(bytes)) => Ok(Proof::Bytes(bytes)),
-            Ok(Err(error)) => Err(self.write_error(staged, &error)),
-            Err(_) => Err(Error::new(ErrorKind::Failed, path, "the syncing thread died")),
+            Ok(Err(error)) | Err(error) => Err(self.write_error(staged, &error)),
         }
     }
 

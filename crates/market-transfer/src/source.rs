@@ -179,6 +179,11 @@ impl Source {
         Self { kind, pending: VecDeque::new(), subject, nature, max_bytes: options.max_unpacked_bytes }
     }
 
+    /// The most bytes that a transfer of it may store, unless [`Options::max_unpacked_bytes`] has said it already.
+    pub fn allow_at_most(&mut self, bytes: u64) {
+        self.max_bytes.get_or_insert(bytes);
+    }
+
     /// The most bytes that may be stored of it.
     pub(crate) fn max_bytes(&self) -> Option<u64> {
         self.max_bytes
