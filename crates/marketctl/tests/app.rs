@@ -166,6 +166,7 @@ fn a_description_that_makes_no_sense_is_refused_with_its_line_or_field() {
         ("INFO = ", "INFO = { a = { b = 1 } } #", "template.INFO is too deep for a template at a"),
         ("INFO = ", "INFO = { a = 1, A = 2 } #", "template.INFO has a vector in which: A stands there twice"),
         ("INFO = ", "Info = \"1\"\nINFO = ", "template: INFO stands there twice"),
+        ("INFO = ", "sched_requirements = [{ a = 1 }] #", "template.sched_requirements is no text"),
         ("INFO = ", "INFO = \"\" #", "template.INFO: is empty, which no entry"),
         ("INFO = ", "\"ß\" = \"1\"\nINFO = ", "the name is not one of the template syntax"),
         ("version = \"12.1-1\"", "version = 'C:\\'", "version ends with a backslash"),
