@@ -567,6 +567,13 @@ fn a_number_where_a_text_is_meant_is_a_warning() {
 }
 
 #[test]
+fn a_document_beside_an_entry_is_told_in_one_line() {
+    let (code, said) = validated_yaml("metadata.yaml", "app:\n  hypervisor: KVM\ninfra: {}\n");
+    assert!(code == Some(1) && said.contains("metadata.yaml: entry 1: is no entry: it has none of name"), "{said}");
+    assert!(said.contains("1 entries, 1 errors"), "{said}");
+}
+
+#[test]
 fn an_empty_vector_is_told() {
     let mut entry = entry(1, "one");
     entry["opennebula_template"] = json!("{\"nic\": {}, \"user_inputs\": {}}");
@@ -595,7 +602,7 @@ fn a_document_that_is_no_yaml_is_told_by_its_line_and_column() {
 
 #[test]
 fn what_multiplies_is_told_in_part() {
-    let wide: Vec<Value> = (0..15_000).map(|_| json!({})).collect();
+    let wide: Vec<Value> = (0..15_000).map(|_| json!({"name": "a"})).collect();
     let (code, text) = validated(&json!(wide));
     assert!(code == Some(1) && text.contains(" more problems are not told\n15000 entries, "), "{}", text.len());
     assert!(text.len() < 2 << 20, "{}", text.len());

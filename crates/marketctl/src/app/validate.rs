@@ -71,7 +71,8 @@ pub(super) fn validate(files: &[PathBuf], format: Format) -> Result<bool, Error>
             let mut text = String::new();
             for Problem { level, file, entry, field, problem } in &problems {
                 let level = if *level == Level::Error { "ERROR" } else { "WARN " };
-                text.push_str(&one_line(&format!("{level} {file}: {entry}: {field} {problem}")));
+                let field = if field.is_empty() { String::new() } else { format!("{field} ") };
+                text.push_str(&one_line(&format!("{level} {file}: {entry}: {field}{problem}")));
                 text.push('\n');
             }
             let warnings = problems.len() - errors;
@@ -112,6 +113,12 @@ fn read(path: &Path, entries: &mut Vec<Entry>, problems: &mut Problems) -> Resul
             problems.add(Level::Error, &file, &format!("entry {number}"), "", "is no object");
             continue;
         };
+        const OF_EVERY_ENTRY: [&str; 4] = ["name", "publisher", "version", "opennebula_version"];
+        if !OF_EVERY_ENTRY.iter().any(|field| object.contains_key(*field)) {
+            let problem = format!("is no entry: it has none of {}", OF_EVERY_ENTRY.join(", "));
+            problems.add(Level::Error, &file, &format!("entry {number}"), "", problem);
+            continue;
+        }
         let label = object.get("name").and_then(Value::as_str).map_or_else(|| format!("entry {number}"), cut);
         let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
         let named = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).filter(|stem| is_uuid(stem));
