@@ -508,6 +508,8 @@ fn entries_of_a_repository_are_named_by_their_id_or_their_file() {
     assert_eq!(validated_yaml("cluster-x86_64.yaml", &whole), (Some(0), fine.to_owned()));
     let without = whole.replace("id: '11c0fd6e-2ce3-11f1-b234-f875a4a4f528'\n", "");
     assert_eq!(validated_yaml("11c0fd6e-2ce3-11f1-b234-f875a4a4f528.yaml", &without), (Some(0), fine.to_owned()));
+    let (code, text) = validated_yaml("33c0fd6e-2ce3-11f1-b234-f875a4a4f528.yaml", &whole);
+    assert!(code == Some(0) && text.contains("WARN ") && text.contains("id is not the UUID"), "{text}");
     let (code, text) = validated_yaml("cluster.yaml", &without);
     assert!(code == Some(1) && text.contains("id is missing, and the file is not named by a UUID"), "{text}");
     let (code, text) = validated_yaml("cluster.yaml", &whole.replace("11c0fd6e-2ce3", "11c0fd6e"));
