@@ -5,7 +5,7 @@ use market_core::error::Error;
 use serde::Deserialize;
 
 /// What the driver reads (docs/public-marketplaces.md).
-#[derive(Clone, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 pub struct LinuxContainersConfig {
     /// The URL of the server.
     pub endpoint: Option<String>,

@@ -184,6 +184,7 @@ fn the_images_are_where_redirects_of_the_index_lead() {
         ("/lxc-images/meta/simplestreams/v1/images.json", "/lxc-images/images/"),
         ("/meta/simplestreams/v1/images.json", "/images/"),
         ("/a/../b/./streams/v1/images.json", "/b/images/"),
+        ("/mirror/streams/v1/images.json/", "/mirror/images/"),
     ] {
         let to = target.url(to).replace("http://", "http://me:hunter2@");
         let server = redirecting(to.clone());

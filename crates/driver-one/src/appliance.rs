@@ -16,7 +16,8 @@ pub(crate) struct Appliance<'a> {
     pub(crate) name: String,
     /// Seconds since 1970; 0 when it says nothing.
     pub(crate) created: i64,
-    object: Object<'a>,
+    /// Its members are read again when they are needed: those of all entries would fill the memory.
+    json: Json<'a>,
 }
 
 /// What an app is made with, beside its entry.
@@ -52,13 +53,13 @@ impl<'a> Appliance<'a> {
         }
         let name = object.text("name").ok_or("it has no name")?.into_owned();
         let created = object.get("creation_time").and_then(Json::integer).unwrap_or_default();
-        Ok(Self { id, name, created, object })
+        Ok(Self { id, name, created, json })
     }
 
     /// The app's template, its attributes in the order of the stock driver.
     pub(crate) fn render(&self, rendering: &Rendering<'_>) -> Result<AppTemplate, Skipped> {
         let Rendering { name, server, complaints, .. } = *rendering;
-        let object = &self.object;
+        let object = &self.json.object().unwrap_or_default();
         let kind = object.text("type").unwrap_or(Cow::Borrowed("IMAGE"));
         let app_type = match AppType::from_word(&kind) {
             app_type @ (AppType::Image | AppType::VmTemplate | AppType::ServiceTemplate) => app_type,

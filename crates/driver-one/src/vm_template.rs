@@ -46,7 +46,9 @@ pub(crate) fn of(object: &Object<'_>, app: &App<'_>) -> Option<Vec<u8>> {
             }
             "OS" if !os && app.architecture == "aarch64" => {
                 os = true;
-                out.vector(&upper, with_arm(member.object().unwrap_or_default()));
+                // There is one, also where it stands in a list.
+                let given = member.object().or_else(|| member.list()?.first()?.object());
+                out.vector(&upper, with_arm(given.unwrap_or_default()));
             }
             "HYPERVISOR" if !hypervisor => {
                 hypervisor = true;

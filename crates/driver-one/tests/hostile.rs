@@ -161,6 +161,21 @@ fn every_text_of_a_template_is_escaped_once_wherever_it_stands() {
     }
 }
 
+#[test]
+fn what_arm_needs_is_added_to_what_is_there_in_either_form() {
+    for os in [json!({"BOOT": "disk0", "ARCH": "x"}), json!([{"BOOT": "disk0"}]), json!(null)] {
+        let entry = json!({
+            "_id": {"$oid": "a"}, "name": "a", "os-arch": "arm64", "files": [{"size": 1}], "opennebula_template": {"OS": os},
+        });
+        let apps = report(&json!({"appliances": [entry]}).to_string());
+        let text = decode(apps[0].value("VMTEMPLATE64").unwrap().as_bytes()).unwrap();
+        let vm = Template::parse_owned(text).unwrap();
+        let found = vm.get("OS").unwrap();
+        assert_eq!((found.key("ARCH"), found.key("MACHINE")), (Some(&b"aarch64"[..]), Some(&b"virt"[..])));
+        assert_eq!(found.key("BOOT"), (!os.is_null()).then_some(&b"disk0"[..]));
+    }
+}
+
 /// A text as an entry holds it: between quotes, which a backslash escapes.
 fn published(text: &str) -> String {
     text.replace('"', "\\\"")

@@ -114,14 +114,19 @@ fn same_template(ours: &str, theirs: &str, app: &[u8]) {
         assert!(String::from_utf8_lossy(&theirs).contains("= [ \""), "{}", String::from_utf8_lossy(&theirs));
         return;
     };
-    for difference in differs(&ours, &attributes(&theirs)) {
+    let theirs = attributes(&theirs);
+    let requirements = theirs.iter().find(|(name, _)| name == "SCHED_REQUIREMENTS").map(|(_, value)| value.clone());
+    for difference in differs(&ours, &theirs) {
         let (name, value) = difference[1..].split_once('=').unwrap();
         let added = difference.starts_with('+');
         match name {
             // It says nothing of it to the datastore.
             "SHA256" => assert!(added && value.len() == 64, "{difference}"),
             // The stock driver forgets it for x86_64.
-            "SCHED_REQUIREMENTS" => assert!(!added || value.contains(" & ARCH=x86_64"), "{difference}"),
+            "SCHED_REQUIREMENTS" if added => {
+                assert_eq!(value, format!("{} & ARCH=x86_64", requirements.as_deref().unwrap_or_default()));
+            }
+            "SCHED_REQUIREMENTS" => {}
             // Numbers and booleans end the stock driver's template, or are left out of it.
             _ => panic!("{difference}: {}", String::from_utf8_lossy(app)),
         }

@@ -286,7 +286,8 @@ impl Server {
         Self::of(url).ok_or(NONE)
     }
 
-    /// The server of which `path` was found at `url`: what is before it, when it ends in exactly these segments.
+    /// The server of which `path` was found at `url`: what is before it, when it ends in exactly these
+    /// segments, slashes behind them aside.
     ///
     /// ```
     /// use market_core::catalogue::Server;
@@ -297,7 +298,7 @@ impl Server {
     /// ```
     pub fn holding(url: &str, path: &str) -> Option<Self> {
         let mut url = Url::parse(url).ok().filter(Url::has_host)?;
-        let before = url.path().strip_suffix(path)?.strip_suffix('/')?.to_owned();
+        let before = url.path().trim_end_matches('/').strip_suffix(path)?.strip_suffix('/')?.to_owned();
         url.set_path(&before);
         url.set_query(None);
         url.set_fragment(None);

@@ -166,6 +166,7 @@ fn a_description_that_makes_no_sense_is_refused_with_its_line_or_field() {
         ("INFO = ", "INFO = { a = { b = 1 } } #", "template.INFO is too deep for a template at a"),
         ("INFO = ", "INFO = { a = 1, A = 2 } #", "template.INFO has a vector in which: A stands there twice"),
         ("INFO = ", "Info = \"1\"\nINFO = ", "template: INFO stands there twice"),
+        ("INFO = ", "sched_requirements = [{ a = 1 }] #", "template.sched_requirements is no text"),
         ("INFO = ", "INFO = \"\" #", "template.INFO: is empty, which no entry"),
         ("INFO = ", "\"ß\" = \"1\"\nINFO = ", "the name is not one of the template syntax"),
         ("version = \"12.1-1\"", "version = 'C:\\'", "version ends with a backslash"),
@@ -507,6 +508,8 @@ fn entries_of_a_repository_are_named_by_their_id_or_their_file() {
     assert_eq!(validated_yaml("cluster-x86_64.yaml", &whole), (Some(0), fine.to_owned()));
     let without = whole.replace("id: '11c0fd6e-2ce3-11f1-b234-f875a4a4f528'\n", "");
     assert_eq!(validated_yaml("11c0fd6e-2ce3-11f1-b234-f875a4a4f528.yaml", &without), (Some(0), fine.to_owned()));
+    let (code, text) = validated_yaml("33c0fd6e-2ce3-11f1-b234-f875a4a4f528.yaml", &whole);
+    assert!(code == Some(0) && text.contains("WARN ") && text.contains("id is not the UUID"), "{text}");
     let (code, text) = validated_yaml("cluster.yaml", &without);
     assert!(code == Some(1) && text.contains("id is missing, and the file is not named by a UUID"), "{text}");
     let (code, text) = validated_yaml("cluster.yaml", &whole.replace("11c0fd6e-2ce3", "11c0fd6e"));
@@ -566,6 +569,13 @@ fn a_number_where_a_text_is_meant_is_a_warning() {
 }
 
 #[test]
+fn a_document_beside_an_entry_is_told_in_one_line() {
+    let (code, said) = validated_yaml("metadata.yaml", "app:\n  hypervisor: KVM\ninfra: {}\n");
+    assert!(code == Some(1) && said.contains("metadata.yaml: entry 1: is no entry: it has none of name"), "{said}");
+    assert!(said.contains("1 entries, 1 errors"), "{said}");
+}
+
+#[test]
 fn an_empty_vector_is_told() {
     let mut entry = entry(1, "one");
     entry["opennebula_template"] = json!("{\"nic\": {}, \"user_inputs\": {}}");
@@ -594,7 +604,7 @@ fn a_document_that_is_no_yaml_is_told_by_its_line_and_column() {
 
 #[test]
 fn what_multiplies_is_told_in_part() {
-    let wide: Vec<Value> = (0..15_000).map(|_| json!({})).collect();
+    let wide: Vec<Value> = (0..15_000).map(|_| json!({"name": "a"})).collect();
     let (code, text) = validated(&json!(wide));
     assert!(code == Some(1) && text.contains(" more problems are not told\n15000 entries, "), "{}", text.len());
     assert!(text.len() < 2 << 20, "{}", text.len());

@@ -197,6 +197,12 @@ impl Description {
         if self.context.len() > MOST || self.template.len() > MOST {
             return Err(format!("context and template have at most {MOST} names each"));
         }
+        let is_requirement = |(name, value): &(&String, &toml::Value)| {
+            name.eq_ignore_ascii_case("SCHED_REQUIREMENTS") && (value.is_table() || value.is_array())
+        };
+        if let Some((name, _)) = self.template.iter().find(is_requirement) {
+            return Err(format!("template.{name} is no text, and where the app can run is joined to it"));
+        }
         once("context", self.context.keys())?;
         once("template", self.template.keys())?;
         self.check_for_entry()

@@ -93,6 +93,9 @@ fn one_role(role: &Map<String, Value>, path: &str, names: &BTreeSet<String>, tel
         Some(Value::String(text)) => template_text(text, &contents, tell),
         Some(_) => tell(Level::Error, &contents, "is no text".to_owned()),
     }
+    if role.get("template_contents").is_some_and(|value| !value.is_object()) {
+        tell(Level::Error, &format!("{path}.template_contents"), "is no map".to_owned());
+    }
     if let Some(value) = role.get("user_inputs") {
         inputs(value, &format!("{path}.user_inputs"), tell);
     }

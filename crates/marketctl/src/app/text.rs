@@ -48,6 +48,7 @@ impl Attributes {
     pub(super) fn complete(&mut self, name: &str, pairs: &[(&str, &str)]) {
         let given = match self.0.iter().find(|(found, _)| found == name) {
             Some((_, Value::Vector(given))) => given.clone(),
+            Some((_, Value::Vectors(all))) => all.first().cloned().unwrap_or_default(),
             _ => Vec::new(),
         };
         self.set(name, Value::vector(pairs));
@@ -143,7 +144,7 @@ impl Attributes {
         }
     }
 
-    /// In OpenNebula's syntax.
+    /// In OpenNebula's syntax, read back and compared.
     pub(super) fn write(&self) -> Result<Vec<u8>, Error> {
         let refused = |error: WriteError| Error::new(ErrorKind::Config, "the template", error.to_string());
         let mut writer = Writer::new(Rules::Oned);
@@ -158,7 +159,9 @@ impl Attributes {
                 }
             }
         }
-        Ok(writer.finish())
+        let text = writer.finish();
+        self.same_as(Self::read_template(&text), "a template")?;
+        Ok(text)
     }
 }
 

@@ -71,7 +71,8 @@ pub(super) fn validate(files: &[PathBuf], format: Format) -> Result<bool, Error>
             let mut text = String::new();
             for Problem { level, file, entry, field, problem } in &problems {
                 let level = if *level == Level::Error { "ERROR" } else { "WARN " };
-                text.push_str(&one_line(&format!("{level} {file}: {entry}: {field} {problem}")));
+                let field = if field.is_empty() { String::new() } else { format!("{field} ") };
+                text.push_str(&one_line(&format!("{level} {file}: {entry}: {field}{problem}")));
                 text.push('\n');
             }
             let warnings = problems.len() - errors;
@@ -87,42 +88,65 @@ pub(super) fn validate(files: &[PathBuf], format: Format) -> Result<bool, Error>
 }
 
 fn read(path: &Path, entries: &mut Vec<Entry>, problems: &mut Problems) -> Result<(), Error> {
-    let (file, text) = (path.display().to_string(), super::read(path)?);
+    const OF_EVERY_ENTRY: [&str; 4] = ["name", "publisher", "version", "opennebula_version"];
     let is_yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
+    let (file, list) = (path.display().to_string(), items(path, is_yaml)?);
+    if entries.len() + list.len() > MOST_ENTRIES {
+        let cause = format!("brings more than {MOST_ENTRIES} entries together");
+        return Err(Error::new(ErrorKind::Config, file, cause));
+    }
+    for (item, number) in list.into_iter().zip(1..) {
+        let place = format!("entry {number}");
+        let Value::Object(object) = item else {
+            problems.add(Level::Error, &file, &place, "", "is no object");
+            continue;
+        };
+        if !OF_EVERY_ENTRY.iter().any(|field| object.contains_key(*field)) {
+            let problem = format!("is no entry: it has none of {}", OF_EVERY_ENTRY.join(", "));
+            problems.add(Level::Error, &file, &place, "", problem);
+            continue;
+        }
+        let label = object.get("name").and_then(Value::as_str).map_or(place, cut);
+        let (id, named) = ids(&object, path, is_yaml);
+        if let (Some(id), Some(named)) = (&id, &named)
+            && !named.eq_ignore_ascii_case(id)
+        {
+            problems.add(Level::Warn, &file, &label, "id", "is not the UUID that the file is named by: id counts");
+        }
+        entries.push(Entry { file: file.clone(), label, id: id.or(named), object, is_yaml });
+    }
+    Ok(())
+}
+
+/// What a file holds that should be entries.
+fn items(path: &Path, is_yaml: bool) -> Result<Vec<Value>, Error> {
+    let (file, text) = (path.display().to_string(), super::read(path)?);
     let malformed = |cause: String| Error::new(ErrorKind::Config, &file, one_line(&cause));
     let document: Value = if is_yaml {
         serde_saphyr::from_str(&text).map_err(|error| malformed(yaml_cause(&error)))?
     } else {
         serde_json::from_str(&text).map_err(|error| malformed(format!("is no JSON: {error}")))?
     };
-    let list = match document {
-        Value::Array(list) => list,
+    match document {
+        Value::Array(list) => Ok(list),
         Value::Object(mut object) => match object.remove("appliances") {
-            Some(Value::Array(list)) => list,
-            Some(_) => return Err(malformed("appliances is no list".to_owned())),
-            None => vec![Value::Object(object)],
+            Some(Value::Array(list)) => Ok(list),
+            Some(_) => Err(malformed("appliances is no list".to_owned())),
+            None => Ok(vec![Value::Object(object)]),
         },
-        _ => return Err(malformed("holds no entries".to_owned())),
-    };
-    if entries.len() + list.len() > MOST_ENTRIES {
-        return Err(malformed(format!("brings more than {MOST_ENTRIES} entries together")));
+        _ => Err(malformed("holds no entries".to_owned())),
     }
-    for (item, number) in list.into_iter().zip(1..) {
-        let Value::Object(object) = item else {
-            problems.add(Level::Error, &file, &format!("entry {number}"), "", "is no object");
-            continue;
-        };
-        let label = object.get("name").and_then(Value::as_str).map_or_else(|| format!("entry {number}"), cut);
-        let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
-        let named = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).filter(|stem| is_uuid(stem));
-        let id = match is_yaml {
-            true if object.contains_key("id") => text(object.get("id")),
-            true => named,
-            false => text(object.get("_id").and_then(|id| id.get("$oid"))),
-        };
-        entries.push(Entry { file: file.clone(), label, id, object, is_yaml });
+}
+
+/// The id that an entry says, whatever it is, and the UUID that the file of a written one is named by.
+fn ids(object: &Object, path: &Path, is_yaml: bool) -> (Option<String>, Option<String>) {
+    if !is_yaml {
+        let id = object.get("_id").and_then(|id| id.get("$oid")).and_then(Value::as_str);
+        return (id.map(str::to_owned), None);
     }
-    Ok(())
+    let id = object.get("id").map(|id| id.as_str().map_or_else(|| id.to_string(), str::to_owned));
+    let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+    (id, stem.filter(|stem| is_uuid(stem)))
 }
 
 /// What is wrong with a YAML document, in a sentence of ours: the library's own are for its users.
