@@ -17,6 +17,11 @@ pub(super) struct Pieces {
 }
 
 impl Pieces {
+    /// Makes room for so many pieces.
+    pub(super) fn reserve(&mut self, pieces: usize) {
+        self.keys.reserve(pieces);
+    }
+
     /// Adds a piece; one of another length is not kept.
     pub(super) fn insert(&mut self, piece: &[u8]) {
         if let (Some(begin), Some(of_length)) = (piece.first_chunk(), self.lengths.get_mut(piece.len())) {

@@ -15,8 +15,10 @@ impl View {
         Self { bytes: text.as_bytes().to_vec(), from: (0..text.len()).collect(), to: (1..=text.len()).collect() }
     }
 
-    fn empty() -> Self {
-        Self { bytes: Vec::new(), from: Vec::new(), to: Vec::new() }
+    /// An empty one, with room for what another becomes.
+    fn like(other: &Self) -> Self {
+        let room = other.bytes.len() + 1;
+        Self { bytes: Vec::with_capacity(room), from: Vec::with_capacity(room), to: Vec::with_capacity(room) }
     }
 
     /// The part of the first text that a part of this one stands for.
@@ -26,10 +28,9 @@ impl View {
 
     /// Adds a byte that stands for a part of another view.
     fn push(&mut self, byte: u8, of: &Self, part: Range<usize>) {
-        let Range { start, end } = of.origin(part);
         self.bytes.push(byte);
-        self.from.push(start);
-        self.to.push(end);
+        self.from.push(of.from[part.start]);
+        self.to.push(of.to[part.end - 1]);
     }
 
     /// Without what comes in between when a text is wrapped, quoted or escaped with backslashes.
@@ -43,7 +44,7 @@ impl View {
     }
 
     fn without(&self, dropped: impl Fn(u8) -> bool) -> Self {
-        let mut rest = Self::empty();
+        let mut rest = Self::like(self);
         for (at, &byte) in self.bytes.iter().enumerate().filter(|(_, byte)| !dropped(**byte)) {
             rest.push(byte, self, at..at + 1);
         }
@@ -53,7 +54,7 @@ impl View {
     /// With the escapes of XML, URLs, JSON and shells undone; `None` when there are none.
     pub(super) fn unescaped(&self) -> Option<Self> {
         memchr::memchr3(b'%', b'&', b'\\', &self.bytes)?;
-        let mut unescaped = Self::empty();
+        let mut unescaped = Self::like(self);
         let mut at = 0;
         while at < self.bytes.len() {
             match escape(&self.bytes[at..]) {
@@ -80,7 +81,7 @@ impl View {
 
     /// Every run of base64 as bytes, when groups of four begin at this place of it (0 to 3). Between two runs is a zero.
     pub(super) fn decoded(&self, alignment: usize) -> Self {
-        let mut decoded = Self::empty();
+        let mut decoded = Self::like(self);
         let mut at = 0;
         while at < self.bytes.len() {
             let run = self.bytes[at..].iter().take_while(|byte| sextet(**byte).is_some()).count();
@@ -107,7 +108,7 @@ impl View {
 
     /// Every run of hexadecimal digits as bytes, when pairs begin at this place of it (0 or 1). Between two runs is a zero.
     pub(super) fn from_hex(&self, alignment: usize) -> Self {
-        let mut decoded = Self::empty();
+        let mut decoded = Self::like(self);
         let mut at = 0;
         while at < self.bytes.len() {
             let run = self.bytes[at..].iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
