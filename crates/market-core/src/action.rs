@@ -25,8 +25,8 @@ use thiserror::Error;
 /// The largest base64 text that is taken for a dump: 64 MiB.
 pub const MAX_DUMP_BYTES: usize = 64 << 20;
 
-/// The words by which an executable of a market driver says that it reads its dump from standard input when its first argument is `-`:
-/// `one_market` looks for them in its bytes. An executable on `shim` has them; a script has them in a comment.
+/// The word by which an executable of a market driver says that it reads its dump from standard input when its first argument is `-`:
+/// `one_market` looks for it in the bytes of the executable. What is built on `market_core::shim` has it; a script has it in a comment.
 pub const DUMP_ON_STDIN: &str = "market-driver.dump-on-stdin";
 
 /// Why a dump cannot be used.

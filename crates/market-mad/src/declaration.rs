@@ -13,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 const MARKER: &str = ".dump-on-stdin";
 
 /// No executable is larger; what stands behind is not looked at.
-const MOST_BYTES: u64 = 512 << 20;
+const MOST_BYTES: u64 = 128 << 20;
 
 /// Nor is any script.
 const MOST_SCRIPT_BYTES: usize = 1 << 20;
@@ -62,7 +62,8 @@ enum Kind {
 impl Declarations {
     /// How an executable takes its dump.
     pub(crate) fn way(&self, executable: &Path) -> Way {
-        let Ok(metadata) = executable.metadata() else { return Way::Argument { contradicts_marker: false } };
+        let metadata = executable.metadata().ok().filter(Metadata::is_file);
+        let Some(metadata) = metadata else { return Way::Argument { contradicts_marker: false } };
         let identity = Identity::of(&metadata);
         let known = self.known().get(executable).filter(|(before, _)| *before == identity).map(|(_, kind)| *kind);
         let kind = known.unwrap_or_else(|| Kind::of(executable).unwrap_or(Kind::Other));

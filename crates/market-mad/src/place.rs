@@ -13,7 +13,6 @@ use std::path::{Path, PathBuf};
 const PRIORITY: i32 = 19;
 
 /// The directories of an installation.
-#[derive(Clone, Debug)]
 pub(crate) struct Place {
     /// `<remotes>`.
     pub(crate) remotes: PathBuf,

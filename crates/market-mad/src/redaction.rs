@@ -93,7 +93,11 @@ impl Redaction {
         let xml = root.document().input_text().as_bytes();
         redaction.large_dump = xml.len() > MOST_DUMP_BYTES;
         if !redaction.large_dump {
-            xml.windows(DUMP_PIECE).step_by(DUMP_STEP).for_each(|piece| redaction.dump.insert(piece));
+            // The dump is base64 itself, and somebody may encode it once more.
+            redaction.dump.reserve(xml.len() * 7 / 3 / DUMP_STEP);
+            for text in [xml, encoding::encode(xml).as_bytes()] {
+                text.windows(DUMP_PIECE).step_by(DUMP_STEP).for_each(|piece| redaction.dump.insert(piece));
+            }
         }
         redaction.hide_elements(root);
         redaction
@@ -241,9 +245,13 @@ impl Redaction {
             view = unescaped;
             self.mark_in(&view, text, marks);
         }
-        let compact = view.compact();
+        let unwrapped = view.unwrapped();
         for alignment in 0..4 {
-            self.mark_in_base64(&compact.decoded(alignment), text, marks);
+            self.mark_in_base64(&unwrapped.decoded(alignment), text, marks);
+        }
+        for alignment in 0..2 {
+            let compact = unwrapped.from_hex(alignment).compact();
+            self.values.find(&compact.bytes, |found| marks[compact.origin(found)].fill(true));
         }
         if self.large_dump {
             for run in runs_of_base64(text).filter(|run| run.len() >= LONG_RUN) {
@@ -380,6 +388,8 @@ mod tests {
             "+ xpath.rb -b <hidden> x\n key <hidden> apps <hidden> <hidden> http://<hidden>@host"
         );
         assert!(matches!(redaction.apply("nothing here"), Cow::Borrowed(_)));
+        let again = encode(dump.as_bytes());
+        assert_eq!(redaction.apply(&again), HIDDEN);
         let sum = "5f2b51ca2fdc5baa31ec02e002f69aec5f2b51ca2fdc5baa31ec02e002f69aec";
         assert_eq!(redaction.apply(sum), sum, "a checksum is no part of a dump");
     }
@@ -396,6 +406,7 @@ mod tests {
             ("SWITCH", "yes"),
             ("NUMBER", "15"),
         ]);
+        assert_eq!(redaction.apply("q=correct+horse"), "q=<hidden>");
         let text = "correct horse, battery-staple, 0123456789abcdef, by somebody; north host1 host2 yes 15 apps";
         assert_eq!(redaction.apply(text), "<hidden>, <hidden>, <hidden>, <hidden>; north host1 host2 yes 15 apps");
     }
@@ -412,12 +423,14 @@ mod tests {
         let url_safe = in_base64[1].replace('+', "-").replace('/', "_");
         let xml_in_base64 = encode(format!("<X>{xml}</X>").as_bytes());
         let twice = xml.replace('&', "&amp;");
-        for text in [key, &xml, &percent, &quoted, &json, &url_safe, &xml_in_base64, &twice]
+        let hex: String = key.bytes().map(|byte| format!("{byte:02x} ")).collect();
+        let octal: String = key.bytes().map(|byte| format!("\\{byte:03o}")).collect();
+        for text in [key, &xml, &percent, &quoted, &json, &url_safe, &xml_in_base64, &twice, &hex, &octal]
             .into_iter()
             .chain(in_base64.iter().map(String::as_str))
         {
             let shown = redaction.apply(text);
-            let left = ["swordfish", &encode(b"swordfish")[..10], "%73%77", "d3b3J"];
+            let left = ["swordfish", &encode(b"swordfish")[..10], "%73%77", "d3b3J", "73 77", "163"];
             assert!(shown.contains("<hidden>") && !left.iter().any(|part| shown.contains(part)), "{text}: {shown}");
             assert!(shown.len() < 30, "{text}: {shown}");
         }

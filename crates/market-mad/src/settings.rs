@@ -7,7 +7,7 @@ use std::fmt;
 use std::time::Duration;
 
 /// What the `ARGUMENTS` of `MARKET_MAD` in `oned.conf` say.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Settings {
     /// How many actions run at once: `-t`, 15 by default.
     pub threads: usize,
@@ -30,6 +30,17 @@ impl fmt::Display for WrongArgument {
 }
 
 impl std::error::Error for WrongArgument {}
+
+impl fmt::Debug for Settings {
+    /// Without the password of the proxy.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { threads, market_types, timeout, proxy } = self;
+        let proxy = proxy.as_deref().map(without_secrets_of_urls);
+        let mut shown = f.debug_struct("Settings");
+        shown.field("threads", threads).field("market_types", market_types).field("timeout", timeout);
+        shown.field("proxy", &proxy).finish()
+    }
+}
 
 impl Default for Settings {
     fn default() -> Self {
@@ -175,5 +186,7 @@ mod tests {
             assert_eq!((settings.threads, settings.timeout), (15, None), "{arguments}");
             assert!(settings.proxy.is_some_and(|proxy| proxy == "http://proxy"));
         }
+        let settings = right(&["-p http://me:hunter2@proxy"]);
+        assert!(!format!("{settings:?}").contains("hunter2") && settings.proxy.is_some());
     }
 }

@@ -229,7 +229,7 @@ impl Run<'_> {
         if way == (Way::Argument { contradicts_marker: true }) {
             let text = format!(
                 "one_market: {name} gets its message as an argument, although there is a .dump-on-stdin beside it: it does not \
-                 hold the words {DUMP_ON_STDIN}"
+                 hold the word {DUMP_ON_STDIN}"
             );
             self.log(Level::Warn, &text);
         }
@@ -239,7 +239,7 @@ impl Run<'_> {
             Way::Argument { .. } => {
                 return Err(format!(
                     "the message has {} bytes, and {name} takes it as an argument, which may have {MOST_ARGUMENT_BYTES}: the \
-                     driver must read it from standard input, and say so by the words {DUMP_ON_STDIN} in its executable",
+                     driver must read it from standard input, and say so by the word {DUMP_ON_STDIN} in its executable",
                     dump.len()
                 ));
             }
@@ -250,7 +250,7 @@ impl Run<'_> {
         let outcome = self.run(Job { executable, arguments, stdin, most_bytes, timeout }, &name).await?;
         if outcome.end.is_success() && outcome.read_nothing {
             return Err(format!(
-                "{name} has read nothing of its message, and so it did something else: an executable with the words \
+                "{name} has read nothing of its message, and so it did something else: an executable with the word \
                  {DUMP_ON_STDIN} must read standard input"
             ));
         }

@@ -50,7 +50,7 @@ use std::ops::Range;
 /// A parsed template: attributes sorted by name, those of one name in their order.
 ///
 /// It owns one buffer (the text it was parsed from) into which names and values point. Equality compares names and values.
-/// `Debug` shows the values of attributes that are known to hold no secret ([`is_harmless`]), and hides all others.
+/// `Debug` hides the values of attributes that hold secrets ([`is_secret`]), and what is secret in URLs.
 #[derive(Clone, Default)]
 pub struct Template {
     buffer: Vec<u8>,
@@ -349,7 +349,7 @@ impl fmt::Debug for Attribute<'_> {
         write!(f, "{}=", self.name())?;
         match self.value() {
             Value::Single(value) => secret::show(f, self.name(), value),
-            Value::Vector(_) if !is_harmless(self.name()) => f.write_str(secret::HIDDEN),
+            Value::Vector(_) if is_secret(self.name()) => f.write_str(secret::HIDDEN),
             Value::Vector(vector) => fmt::Debug::fmt(&vector, f),
         }
     }

@@ -1,16 +1,21 @@
-//! Which attributes may be shown. Anybody may give an attribute any name, so a list of secrets is never complete: what is on
-//! no list is hidden.
+//! Which attributes hold secrets, and how values are shown without them.
+//!
+//! Anybody may give an attribute any name, so no list of secrets is complete. Where lines of strangers are shown, what is not on
+//! the list of harmless names is hidden; `Debug` of a template, which is for people who write drivers, hides what is a secret by its
+//! name.
 
+use crate::line::without_secrets_of_urls;
 use std::fmt;
 
 pub(super) const HIDDEN: &str = "<hidden>";
 
 /// Attributes of OpenNebula and of these drivers that say where something is or what it is like, in the order of their bytes.
-const HARMLESS: [&str; 118] = [
+const HARMLESS: [&str; 122] = [
     "ALLOW_ORPHANS",
     "APP_NAME_PREFIX",
     "APP_PREFIX",
     "ARCHITECTURE",
+    "AUTHOR",
     "AWS",
     "BASE_PATH",
     "BASE_URL",
@@ -55,6 +60,8 @@ const HARMLESS: [&str; 118] = [
     "IMAGE_SIZE_MB",
     "IMPORT_ID",
     "IMPORT_SOURCE",
+    "KEYBOARD",
+    "KEYMAP",
     "LABELS",
     "LIMIT_MB",
     "LIMIT_TRANSFER_BW",
@@ -64,6 +71,7 @@ const HARMLESS: [&str; 118] = [
     "LN_TARGET_SSH",
     "LOGO",
     "LONG_DESCRIPTION",
+    "MAINTAINER",
     "MARKETPLACE",
     "MARKETPLACE_ACTIONS",
     "MARKETPLACE_ID",
@@ -144,8 +152,8 @@ pub fn is_harmless(name: &str) -> bool {
 
 /// Whether a name says that the value is a secret (keys, passwords, tokens).
 ///
-/// It errs on the side of hiding: `ACCESS_KEY_ID` and `ROOT_PW` count. Use it where a secret needs more care than what is merely
-/// unknown; whether something may be shown is told by [`is_harmless`].
+/// It errs on the side of hiding: `ACCESS_KEY_ID`, `SSH_PUBLIC_KEY` and `ROOT_PW` count. What may be shown to everybody is told by
+/// [`is_harmless`].
 pub fn is_secret(name: &str) -> bool {
     const PARTS: [&str; 11] =
         ["SECRET", "PASS", "PWD", "TOKEN", "CREDENTIAL", "PRIVATE", "KEY", "AUTH", "SIGNATURE", "DRV_ACTION", "COOKIE"];
@@ -154,14 +162,14 @@ pub fn is_secret(name: &str) -> bool {
     by_name && !is_harmless(&name)
 }
 
-/// Shows a value when its attribute is harmless and it is text.
+/// Shows a value unless it is a secret, may wrap one in base64, or is not text.
 pub(super) fn show(f: &mut fmt::Formatter<'_>, name: &str, value: &[u8]) -> fmt::Result {
-    if !is_harmless(name) {
+    if is_secret(name) {
         return f.write_str(HIDDEN);
     }
     match std::str::from_utf8(value) {
-        Ok(text) => fmt::Debug::fmt(&crate::line::without_secrets_of_urls(text), f),
-        Err(_) => write!(f, "<{} bytes>", value.len()),
+        Ok(text) if !name.ends_with("64") => fmt::Debug::fmt(&without_secrets_of_urls(text), f),
+        _ => write!(f, "<{} bytes>", value.len()),
     }
 }
 

@@ -15,8 +15,10 @@ impl View {
         Self { bytes: text.as_bytes().to_vec(), from: (0..text.len()).collect(), to: (1..=text.len()).collect() }
     }
 
-    fn empty() -> Self {
-        Self { bytes: Vec::new(), from: Vec::new(), to: Vec::new() }
+    /// An empty one, with room for what another becomes.
+    fn like(other: &Self) -> Self {
+        let room = other.bytes.len() + 1;
+        Self { bytes: Vec::with_capacity(room), from: Vec::with_capacity(room), to: Vec::with_capacity(room) }
     }
 
     /// The part of the first text that a part of this one stands for.
@@ -26,26 +28,33 @@ impl View {
 
     /// Adds a byte that stands for a part of another view.
     fn push(&mut self, byte: u8, of: &Self, part: Range<usize>) {
-        let Range { start, end } = of.origin(part);
         self.bytes.push(byte);
-        self.from.push(start);
-        self.to.push(end);
+        self.from.push(of.from[part.start]);
+        self.to.push(of.to[part.end - 1]);
     }
 
     /// Without what comes in between when a text is wrapped, quoted or escaped with backslashes.
+    pub(super) fn unwrapped(&self) -> Self {
+        self.without(|byte| byte.is_ascii_whitespace() || b"\"'\\".contains(&byte))
+    }
+
+    /// The same without `+`, by which forms write a blank: as values and texts are compared.
     pub(super) fn compact(&self) -> Self {
-        let mut compact = Self::empty();
-        for (at, &byte) in self.bytes.iter().enumerate() {
-            if !byte.is_ascii_whitespace() && !b"\"'\\".contains(&byte) {
-                compact.push(byte, self, at..at + 1);
-            }
+        self.without(|byte| byte.is_ascii_whitespace() || b"\"'\\+".contains(&byte))
+    }
+
+    fn without(&self, dropped: impl Fn(u8) -> bool) -> Self {
+        let mut rest = Self::like(self);
+        for (at, &byte) in self.bytes.iter().enumerate().filter(|(_, byte)| !dropped(**byte)) {
+            rest.push(byte, self, at..at + 1);
         }
-        compact
+        rest
     }
 
     /// With the escapes of XML, URLs, JSON and shells undone; `None` when there are none.
     pub(super) fn unescaped(&self) -> Option<Self> {
-        let mut unescaped = Self::empty();
+        memchr::memchr3(b'%', b'&', b'\\', &self.bytes)?;
+        let mut unescaped = Self::like(self);
         let mut at = 0;
         while at < self.bytes.len() {
             match escape(&self.bytes[at..]) {
@@ -72,7 +81,7 @@ impl View {
 
     /// Every run of base64 as bytes, when groups of four begin at this place of it (0 to 3). Between two runs is a zero.
     pub(super) fn decoded(&self, alignment: usize) -> Self {
-        let mut decoded = Self::empty();
+        let mut decoded = Self::like(self);
         let mut at = 0;
         while at < self.bytes.len() {
             let run = self.bytes[at..].iter().take_while(|byte| sextet(**byte).is_some()).count();
@@ -96,6 +105,25 @@ impl View {
             decoded.push(bytes[index + 1], self, at..at + 2);
         }
     }
+
+    /// Every run of hexadecimal digits as bytes, when pairs begin at this place of it (0 or 1). Between two runs is a zero.
+    pub(super) fn from_hex(&self, alignment: usize) -> Self {
+        let mut decoded = Self::like(self);
+        let mut at = 0;
+        while at < self.bytes.len() {
+            let run = self.bytes[at..].iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+            for (index, pair) in
+                self.bytes[at..at + run].get(alignment..).unwrap_or_default().chunks_exact(2).enumerate()
+            {
+                let first = at + alignment + 2 * index;
+                let byte = number(pair, 16).and_then(|byte| u8::try_from(byte).ok()).unwrap_or(0);
+                decoded.push(byte, self, first..first + 2);
+            }
+            decoded.push(0, self, at..at + 1);
+            at += run + 1;
+        }
+        decoded
+    }
 }
 
 enum Meant {
@@ -103,15 +131,18 @@ enum Meant {
     Char(char),
 }
 
+fn number(digits: &[u8], radix: u32) -> Option<u32> {
+    u32::from_str_radix(std::str::from_utf8(digits).ok()?, radix).ok()
+}
+
 /// What an escape at the beginning of a text means, and how long it is.
 fn escape(text: &[u8]) -> Option<(Meant, usize)> {
-    let hex = |digits: &[u8]| u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok();
+    let byte = |digits: &[u8], radix| Some(Meant::Byte(u8::try_from(number(digits, radix)?).ok()?));
     match text {
-        [b'%', rest @ ..] | [b'\\', b'x', rest @ ..] => {
-            let byte = u8::try_from(hex(rest.get(..2)?)?).ok()?;
-            Some((Meant::Byte(byte), text.len() - rest.len() + 2))
-        }
-        [b'\\', b'u', rest @ ..] => Some((Meant::Char(char::from_u32(hex(rest.get(..4)?)?)?), 6)),
+        [b'%', rest @ ..] => Some((byte(rest.get(..2)?, 16)?, 3)),
+        [b'\\', b'x', rest @ ..] => Some((byte(rest.get(..2)?, 16)?, 4)),
+        [b'\\', b'u', rest @ ..] => Some((Meant::Char(char::from_u32(number(rest.get(..4)?, 16)?)?), 6)),
+        [b'\\', b'0'..=b'3', ..] => Some((byte(text.get(1..4)?, 8)?, 4)),
         [b'\\', b'n' | b'r' | b't', ..] => Some((Meant::Byte(b'\n'), 2)),
         [b'&', rest @ ..] => {
             let name = &rest[..rest.iter().take(10).position(|&byte| byte == b';')?];
@@ -121,8 +152,8 @@ fn escape(text: &[u8]) -> Option<(Meant, usize)> {
                 b"amp" => '&',
                 b"quot" => '"',
                 b"apos" => '\'',
-                [b'#', b'x' | b'X', digits @ ..] => char::from_u32(hex(digits)?)?,
-                [b'#', digits @ ..] => char::from_u32(std::str::from_utf8(digits).ok()?.parse().ok()?)?,
+                [b'#', b'x' | b'X', digits @ ..] => char::from_u32(number(digits, 16)?)?,
+                [b'#', digits @ ..] => char::from_u32(number(digits, 10)?)?,
                 _ => return None,
             };
             Some((Meant::Char(c), name.len() + 2))
