@@ -22,11 +22,12 @@ use std::time::Duration;
 /// use market_core::template::{Template, serde::from_template};
 /// use market_core::transfer::Options;
 ///
-/// let template = Template::parse(b"IDLE_TIMEOUT = 60\nLIMIT_TRANSFER_BW = 10M")?;
+/// let template = Template::parse(b"IDLE_TIMEOUT = 60\nLIMIT_TRANSFER_BW = 10M\nMAX_UNPACKED_MB = 100")?;
 /// let attributes: TransferAttributes = from_template(&template)?;
 /// let options = attributes.apply(Options::default(), &Log::memory("import"))?;
 /// assert_eq!(options.idle_timeout.as_secs(), 60);
 /// assert_eq!(options.limit.unwrap().bytes_per_second(), 10 << 20);
+/// assert_eq!(options.max_unpacked_bytes, Some(100 << 20));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -77,7 +78,9 @@ impl TransferAttributes {
         }
         options.redirect_to_http = self.redirect_to_http.unwrap_or(options.redirect_to_http);
         if options.redirect_to_http {
-            log.warn("REDIRECT_TO_HTTP: redirects from https:// to http:// are followed, where nobody proves who answers");
+            log.warn(
+                "REDIRECT_TO_HTTP: redirects from https:// to http:// are followed, where nobody proves who answers",
+            );
         }
         let most = self.max_unpacked_mb.map(|most| most.get().saturating_mul(1 << 20));
         options.max_unpacked_bytes = most.or(options.max_unpacked_bytes);

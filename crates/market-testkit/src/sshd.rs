@@ -162,7 +162,8 @@ fn server_config(directory: &Path, hosts: &[(&str, Kind)], ports: &[u16]) -> Str
     }
     for ((name, kind), port) in up() {
         if let Kind::Shell(shell) = kind {
-            let script = executable(directory, name, &format!("exec '{}' -c \"$SSH_ORIGINAL_COMMAND\"", shell.display()));
+            let script =
+                executable(directory, name, &format!("exec '{}' -c \"$SSH_ORIGINAL_COMMAND\"", shell.display()));
             config.push_str(&format!("Match LocalPort {port}\nForceCommand {}\n", script.display()));
             continue;
         }

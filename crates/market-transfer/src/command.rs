@@ -131,11 +131,8 @@ impl Origin for CommandOutput {
 
     async fn chunk(&mut self) -> Result<Option<Bytes>, Attempt> {
         let Some(process) = &mut self.process else { return Ok(None) };
-        let patience = |error: &io::Error| Attempt {
-            error: pipe_failure(&self.subject, error),
-            again: self.again,
-            pause: None,
-        };
+        let patience =
+            |error: &io::Error| Attempt { error: pipe_failure(&self.subject, error), again: self.again, pause: None };
         if let Some(data) = process.read().await.map_err(|error| patience(&error))? {
             return Ok(Some(data));
         }

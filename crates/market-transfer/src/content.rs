@@ -207,7 +207,8 @@ mod tests {
 
     #[test]
     fn markup_and_text_are_told_from_bytes() {
-        for markup in [&b"<!DOCTYPE html>"[..], b"\xef\xbb\xbf\r\n <HTML>", b"<?xml version='1.0'?>", b"<html>caf\xe9"] {
+        for markup in [&b"<!DOCTYPE html>"[..], b"\xef\xbb\xbf\r\n <HTML>", b"<?xml version='1.0'?>", b"<html>caf\xe9"]
+        {
             assert_eq!(Content::sniff(markup), Content::Markup, "{markup:?}");
         }
         for text in [&b"Not found\n"[..], "é".repeat(3_000).as_bytes(), b"{\"error\": 1}"] {
@@ -222,7 +223,9 @@ mod tests {
     fn what_is_not_unpacked_is_told_by_its_name() {
         let lzma = [&[0x5d, 0, 0, 0x80, 0][..], &[0xff; 8], &[0, 1, 2]].concat();
         let old_lz4 = [&[0x50, 0x2a, 0x4d, 0x18, 4, 0, 0, 0, 1, 2, 3, 4][..], &LZ4_FRAME, &[0; 9]].concat();
-        for (head, name) in [(&lzma[..], "lzma"), (&old_lz4, "lz4"), (b"LZIP\x01", "lzip"), (b"\x1f\x9d\x90", "compress")] {
+        for (head, name) in
+            [(&lzma[..], "lzma"), (&old_lz4, "lz4"), (b"LZIP\x01", "lzip"), (b"\x1f\x9d\x90", "compress")]
+        {
             assert_eq!(Packing::sniff(head), Some(Packing::Foreign(name)), "{head:?}");
         }
         assert_eq!(Content::sniff(b"WithoutFreeSpace\x02\0"), Content::ForeignImage("Parallels"));

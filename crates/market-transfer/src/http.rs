@@ -34,7 +34,8 @@ impl HttpOrigin {
         // Bytes are stored as they are: nothing may be encoded on the way.
         let mut request = self.client.get(&self.url).header(ACCEPT_ENCODING, "identity");
         if let Some((at, identity)) = from {
-            request = request.header(RANGE, format!("bytes={at}-")).header(IF_RANGE, identity.validator.value().clone());
+            request =
+                request.header(RANGE, format!("bytes={at}-")).header(IF_RANGE, identity.validator.value().clone());
         }
         request.send().await.map_err(|error| failure(&self.subject, &error))
     }

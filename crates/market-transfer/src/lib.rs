@@ -48,8 +48,8 @@ mod transfer;
 mod trust;
 mod unpack;
 
-pub use digest::{Digester, Digests, Wanted, hex};
 pub use content::{Compression, Content, Packing};
+pub use digest::{Digester, Digests, Wanted, hex};
 pub use document::Document;
 pub use error::{Error, ErrorKind};
 pub use file::read_small_file;

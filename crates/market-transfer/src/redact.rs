@@ -139,7 +139,9 @@ pub(crate) fn hide_urls(text: &str) -> String {
     while let Some(at) = rest.find("://") {
         let is_scheme = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-.".contains(byte);
         let start = at - rest.as_bytes()[..at].iter().rev().take_while(|byte| is_scheme(byte)).count();
-        let end = at + 3 + rest[at + 3..].find(|c: char| c.is_whitespace() || "\"'<>`|".contains(c)).unwrap_or(rest.len() - at - 3);
+        let end = at
+            + 3
+            + rest[at + 3..].find(|c: char| c.is_whitespace() || "\"'<>`|".contains(c)).unwrap_or(rest.len() - at - 3);
         shown_text.push_str(&rest[..start]);
         shown_text.push_str(&shown(&rest[start..end]));
         rest = &rest[end..];

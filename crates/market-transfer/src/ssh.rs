@@ -242,7 +242,8 @@ mod tests {
 
     #[test]
     fn a_script_and_its_arguments_reach_every_login_shell_as_they_are() {
-        let nasty = ["", "a b", "'", "''\\''", "$(echo x)", "`x`", "; x", "a\nb\n", "-n", "\\", "!!", "*", "é\u{7f}", "%s\\c"];
+        let nasty =
+            ["", "a b", "'", "''\\''", "$(echo x)", "`x`", "; x", "a\nb\n", "-n", "\\", "!!", "*", "é\u{7f}", "%s\\c"];
         let script = "# it's one!\nfor argument; do\n    printf '<%s>' \"$argument\"\ndone\nexit 7";
         let expected: String = nasty.iter().map(|text| format!("<{text}>")).collect();
         let line = remote_line(script, &nasty);
@@ -256,9 +257,22 @@ mod tests {
 
     #[test]
     fn this_machine_has_many_names() {
-        for own in ["localhost", "u@LOCALHOST.", "127.0.0.1", "127.9.9.9", "127.1", "0x7f.1", "2130706433", "0", "[::1]", "::1",
-            "::ffff:127.0.0.1", "::", "a.localhost", "localhost.localdomain"]
-        {
+        for own in [
+            "localhost",
+            "u@LOCALHOST.",
+            "127.0.0.1",
+            "127.9.9.9",
+            "127.1",
+            "0x7f.1",
+            "2130706433",
+            "0",
+            "[::1]",
+            "::1",
+            "::ffff:127.0.0.1",
+            "::",
+            "a.localhost",
+            "localhost.localdomain",
+        ] {
             assert!(Host::new(own).unwrap().is_loopback(), "{own}");
         }
         for other in ["h", "10.0.0.1", "localhosts", "[fe80::1%lo]", "1.127"] {

@@ -5,9 +5,9 @@ use crate::{Error, ErrorKind};
 use rustix::fs::{OFlags, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use std::collections::HashSet;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Begins and ends the names of what is not whole; sixteen hexadecimal digits stand between them.
@@ -17,6 +17,10 @@ const SUFFIX: &str = ".part";
 /// Ends the name of the file beside it that its writer holds a lock on. It is another one because qemu-img locks what it
 /// converts, and on NFS the two kinds of locks meet.
 const LOCK: &str = ".lock";
+
+/// Nobody else writes to what is published, whatever the umask of whoever publishes it allows.
+const FILE_MODE: u32 = 0o644;
+const DIRECTORY_MODE: u32 = 0o755;
 
 /// A file or a directory under way, beside the place it is meant for. It is removed when this is dropped before it was published.
 ///
@@ -49,7 +53,9 @@ impl Staged {
     /// # Errors
     /// What the file system reports.
     pub fn file(directory: &Path) -> Result<Self, Error> {
-        Self::create(directory, |path| File::options().read(true).write(true).create_new(true).open(path))
+        Self::create(directory, |path| {
+            File::options().read(true).write(true).create_new(true).mode(FILE_MODE).open(path)
+        })
     }
 
     /// An empty directory in a directory.
@@ -58,7 +64,7 @@ impl Staged {
     /// What the file system reports.
     pub fn directory(directory: &Path) -> Result<Self, Error> {
         Self::create(directory, |path| {
-            fs::create_dir(path)?;
+            DirBuilder::new().mode(DIRECTORY_MODE).create(path)?;
             File::open(path)
         })
     }
@@ -69,7 +75,7 @@ impl Staged {
             let stem = format!("{PREFIX}{random}");
             let lock_path = directory.join(format!("{stem}{LOCK}"));
             let fail = |error: &io::Error| Error::io(lock_path.display().to_string(), error);
-            let lock = File::options().read(true).write(true).create_new(true).open(&lock_path);
+            let lock = File::options().read(true).write(true).create_new(true).mode(0o600).open(&lock_path);
             let lock = lock.map_err(|error| fail(&error))?;
             // A file system without locks: then nobody else gets one either. But somebody may be sweeping this very moment.
             let swept = matches!(lock.try_lock(), Err(TryLockError::WouldBlock))

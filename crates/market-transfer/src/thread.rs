@@ -34,10 +34,7 @@ pub fn start_thread<T: Send + 'static>(
 /// assert_eq!(answer, 2);
 /// # Ok::<(), std::io::Error>(())
 /// ```
-pub async fn run_on_thread<T: Send + 'static>(
-    name: &str,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> io::Result<T> {
+pub async fn run_on_thread<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
     let (done, outcome) = oneshot::channel();
     start_thread(name, move || drop(done.send(work())))?;
     outcome.await.map_err(|_| io::Error::other(format!("the {name} thread died")))

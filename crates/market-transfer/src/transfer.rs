@@ -13,8 +13,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// How many of the first bytes [`Transferred`] keeps.
 pub const HEAD_BYTES: usize = 64 << 10;
 
-/// How much of a local file a sink takes at once: little enough to stay in the system's cache until it is hashed.
-const STRETCH_BYTES: u64 = 64 << 20;
+/// How much of a local file a sink takes at once: little enough to stay in the system's cache until it is hashed, and to be left
+/// within a second on a slow disk when somebody wants to stop.
+const STRETCH_BYTES: u64 = 16 << 20;
 
 /// What was written piece by piece is read back in stretches of this size.
 const READ_BACK_BYTES: u64 = 16 << 20;
@@ -230,7 +231,8 @@ impl Allowance {
 
     /// What says that it is too large need not be fetched.
     fn check_length(&self, source: &Source, how: &Transfer) -> Result<(), Error> {
-        let stored = source.length().filter(|_| how.unpack.is_none()).map(|length| length.min(how.max_bytes.unwrap_or(length)));
+        let stored =
+            source.length().filter(|_| how.unpack.is_none()).map(|length| length.min(how.max_bytes.unwrap_or(length)));
         stored.map_or(Ok(()), |length| self.check_total(length))
     }
 
@@ -247,7 +249,9 @@ impl Allowance {
 
     fn check_total(&self, total: u64) -> Result<(), Error> {
         match self.most {
-            Some(most) if total > most => Err(self.too_large(&format!("is larger than the {most} bytes that it may have"))),
+            Some(most) if total > most => {
+                Err(self.too_large(&format!("is larger than the {most} bytes that it may have")))
+            }
             _ => Ok(()),
         }
     }

@@ -9,9 +9,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
-};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use std::sync::Arc;
 use x509_cert::Certificate;
 use x509_cert::der::Decode;
@@ -28,7 +26,8 @@ pub(crate) fn configuration(pem: &[u8], provider: Arc<CryptoProvider>) -> Option
         return None;
     }
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let authorities = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build().ok()?;
+    let authorities =
+        WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build().ok()?;
     let configuration = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().ok()?;
     let verifier = Arc::new(Verifier { authorities, named });
     Some(configuration.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
@@ -121,7 +120,10 @@ fn is_named(common_name: &str, host: &str) -> bool {
     let of_label = || host.split_once('.').zip(common_name.strip_prefix("*."));
     common_name.eq_ignore_ascii_case(host)
         || of_label().is_some_and(|((label, domain), of)| {
-            !label.is_empty() && of.contains('.') && of.eq_ignore_ascii_case(domain) && host.parse::<std::net::IpAddr>().is_err()
+            !label.is_empty()
+                && of.contains('.')
+                && of.eq_ignore_ascii_case(domain)
+                && host.parse::<std::net::IpAddr>().is_err()
         })
 }
 
@@ -131,7 +133,8 @@ mod tests {
 
     #[test]
     fn a_common_name_is_that_of_one_host_or_of_one_label() {
-        for (name, host) in [("localhost", "LOCALHOST"), ("127.0.0.1", "127.0.0.1"), ("*.example.com", "a.example.com")] {
+        for (name, host) in [("localhost", "LOCALHOST"), ("127.0.0.1", "127.0.0.1"), ("*.example.com", "a.example.com")]
+        {
             assert!(is_named(name, host), "{name} {host}");
         }
         for (name, host) in [

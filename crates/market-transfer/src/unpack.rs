@@ -76,7 +76,9 @@ impl Failed {
     fn error(self, compression: Compression, subject: String) -> Error {
         let name = compression.name();
         match self {
-            Self::Stream(error) => Error::new(ErrorKind::Corrupt, subject, format!("is no whole {name} stream: {error}")),
+            Self::Stream(error) => {
+                Error::new(ErrorKind::Corrupt, subject, format!("is no whole {name} stream: {error}"))
+            }
             Self::Trailing(at) => {
                 let cause = format!("is a whole {name} stream, but other bytes follow it from byte {at} on");
                 Error::new(ErrorKind::Trailing, subject, cause)
@@ -121,9 +123,7 @@ impl Unpacking {
                 let stream = stream.map_err(io::Error::from)?;
                 output.take(&mut XzDecoder::new_stream(input, stream))
             }
-            Compression::Zstd => {
-                output.take(&mut zstd::Decoder::with_context(input, &mut self.zstd).single_frame())
-            }
+            Compression::Zstd => output.take(&mut zstd::Decoder::with_context(input, &mut self.zstd).single_frame()),
         }
     }
 

@@ -57,7 +57,7 @@ fn a_real_connection_that_breaks_is_taken_up_where_it_was() {
     for fate in [Break::Reset(2_000_000), Break::Close(3_000_000), Break::Stall(1_000_000)] {
         let proxy = Proxy::start(target, move |nth| if nth < 2 { fate } else { Break::Never });
         let options = Options {
-            idle_timeout: Duration::from_secs(1),
+            idle_timeout: Duration::from_secs(2),
             ..options(format!("{} -o Port={}", sshd.ssh(), proxy.port()))
         };
         assert!(read(&format!("ssh://real:{}", path.display()), &options).unwrap() == bytes, "{fate:?}");
@@ -250,7 +250,10 @@ fn what_a_command_says_is_shown_without_what_it_was_told() {
     remotes.helper("downloader.d/tape", "read dump; echo \"GET $1 with $dump: hunter2 refused\" >&2; exit 1");
     let error = remotes.read("tape://me:hunter2@host/7?token=hunter2").unwrap_err();
     assert_eq!(error.cause, "GET tape://host/7 with the dump: <hidden> refused (3 retries did not help)");
-    remotes.helper("restic_downloader.rb", "echo \"command='RESTIC_PASSWORD=hunter2 sh -c \\\"echo hunter2 is wrong >&2; exit 1\\\"'\"");
+    remotes.helper(
+        "restic_downloader.rb",
+        "echo \"command='RESTIC_PASSWORD=hunter2 sh -c \\\"echo hunter2 is wrong >&2; exit 1\\\"'\"",
+    );
     assert!(!remotes.read("restic://100/7/0").unwrap_err().to_string().contains("hunter2"));
     let shell = Shell::new(&[]).with_program("rbd", "echo \"rbd: no key in $4 for $2\" >&2; exit 1");
     let error = read("rbd://host/one/x?CEPH_USER=hunter1&CEPH_KEY=/etc/hunter2", &options(shell.ssh())).unwrap_err();

@@ -103,7 +103,9 @@ fn a_first_answer_that_promises_nothing_is_not_resumed() {
     let (one, two) = (noise(3, 500_000), noise(4, 500_000));
     let resumes: Resumes = |part| part.header(RANGE.0, RANGE.1);
     // The last one was modified in the second in which it was sent.
-    for first in [("ETag", "W/\"a\""), ("ETag", "a"), ("X-Nothing", "a"), ("Last-Modified", NOW), ("Last-Modified", "yesterday")] {
+    for first in
+        [("ETag", "W/\"a\""), ("ETag", "a"), ("X-Nothing", "a"), ("Last-Modified", NOW), ("Last-Modified", "yesterday")]
+    {
         let server = replaced(first, &one, &two, resumes);
         assert_eq!(read(&server.url("/i")).map(drop).unwrap_err().kind, ErrorKind::Changed, "{first:?}");
         assert!(server.requests().iter().all(|request| request.range_start().is_none()), "{first:?}");

@@ -227,7 +227,8 @@ fn frames_without_data_come_before_those_with_them() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("packed");
     let skippable = [0x50, 0x2a, 0x4d, 0x18, 4, 0, 0, 0, 1, 2, 3, 4];
-    let packed = [&skippable[..], &pack(Compression::Zstd, b"one "), &skippable, &pack(Compression::Zstd, b"two")].concat();
+    let packed =
+        [&skippable[..], &pack(Compression::Zstd, b"one "), &skippable, &pack(Compression::Zstd, b"two")].concat();
     assert_eq!(Packing::sniff(&packed), Some(Packing::Compressed(Compression::Zstd)));
     std::fs::write(&path, &packed).unwrap();
     assert_eq!(fetch(path.to_str().unwrap(), unpacking(Compression::Zstd), &quick()).unwrap().2, b"one two");
