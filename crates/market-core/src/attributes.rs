@@ -22,11 +22,12 @@ use std::time::Duration;
 /// use market_core::template::{Template, serde::from_template};
 /// use market_core::transfer::Options;
 ///
-/// let template = Template::parse(b"IDLE_TIMEOUT = 60\nLIMIT_TRANSFER_BW = 10M")?;
+/// let template = Template::parse(b"IDLE_TIMEOUT = 60\nLIMIT_TRANSFER_BW = 10M\nMAX_UNPACKED_MB = 100")?;
 /// let attributes: TransferAttributes = from_template(&template)?;
 /// let options = attributes.apply(Options::default(), &Log::memory("import"))?;
 /// assert_eq!(options.idle_timeout.as_secs(), 60);
 /// assert_eq!(options.limit.unwrap().bytes_per_second(), 10 << 20);
+/// assert_eq!(options.max_unpacked_bytes, Some(100 << 20));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, Default, Deserialize)]

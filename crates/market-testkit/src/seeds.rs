@@ -146,6 +146,16 @@ impl Faulted {
                 10 => Reply::bytes(noise(at, truth.len())).ranged(request, "\"v2\""),
                 11 => Reply::bytes(truth.clone()).into_partial().header("Content-Range", format!("bytes {at}-/*")),
                 12 => Reply::status(302).header("Location", "/elsewhere"),
+                // A part of another object, by servers that prove nothing with it.
+                13 | 14 => match request.range_start().and_then(|start| usize::try_from(start).ok()) {
+                    Some(start) if start < truth.len() => {
+                        let range = format!("bytes {start}-{}/{}", truth.len() - 1, truth.len());
+                        let part = Reply::bytes(&noise(at, truth.len())[start..]).into_partial();
+                        let part = part.header("Content-Range", range);
+                        if fault == 13 { part.header("ETag", "W/\"v1\"") } else { part }
+                    }
+                    _ => reply.cut_after(at),
+                },
                 _ => reply,
             }
         });

@@ -102,25 +102,24 @@ fn open_to_read(path: &Path) -> io::Result<File> {
 /// directory, and never more than `max_bytes` of it.
 ///
 /// # Errors
-/// Names the path: what the system reports, [`Unsupported`](ErrorKind::Unsupported) when it is no regular file, and
-/// [`TooLarge`](ErrorKind::TooLarge).
+/// Names the path: what the system reports, and [`Malformed`](ErrorKind::Malformed) when it is no regular file or too large.
 ///
 /// ```
 /// use market_transfer::{ErrorKind, read_small_file};
 ///
-/// assert_eq!(read_small_file("/dev/zero".as_ref(), 1 << 20).unwrap_err().kind, ErrorKind::Unsupported);
+/// assert_eq!(read_small_file("/dev/zero".as_ref(), 1 << 20).unwrap_err().kind, ErrorKind::Malformed);
 /// ```
 pub fn read_small_file(path: &Path, max_bytes: u64) -> Result<Vec<u8>, Error> {
     let subject = shown(&path.to_string_lossy());
     let fail = |error: io::Error| Error::io(&subject, &error);
     let file = open_to_read(path).map_err(fail)?;
     if !file.metadata().map_err(fail)?.is_file() {
-        return Err(Error::new(ErrorKind::Unsupported, &subject, "is no regular file"));
+        return Err(Error::new(ErrorKind::Malformed, &subject, "is no regular file"));
     }
     let mut bytes = Vec::new();
     file.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes).map_err(fail)?;
     if bytes.len() as u64 > max_bytes {
-        return Err(Error::new(ErrorKind::TooLarge, &subject, format!("is larger than {max_bytes} bytes")));
+        return Err(Error::new(ErrorKind::Malformed, &subject, format!("is larger than {max_bytes} bytes")));
     }
     Ok(bytes)
 }

@@ -142,7 +142,9 @@ pub fn shown(location: &str) -> String {
             format!("ssh://{}", shown_ssh(rest).unwrap_or_default())
         }
         // Not a URL that we know, but somebody may have meant one.
-        None if location.contains("://") => "<not a URL>".to_owned(),
+        None if location.contains("://") || (!location.starts_with('/') && location.contains('@')) => {
+            "<not a URL>".to_owned()
+        }
         None => location.to_owned(),
         Some((scheme, rest)) => {
             let rest = rest.split(['?', '#']).next().unwrap_or_default();
@@ -241,6 +243,9 @@ mod tests {
             "x y://u:hunter2@h",
             "ssh://u:hunter2@h:/a",
             "ssh://u:hunter2@h/a",
+            "http:/u:hunter2@h/a",
+            "http:u:hunter2@h/a",
+            "u:hunter2@h/a",
         ] {
             assert!(!shown(url).contains("hunter2"), "{}", shown(url));
         }

@@ -75,6 +75,22 @@ impl Default for Options {
     }
 }
 
+impl Options {
+    /// The same for a source of which at most so many bytes may be stored, such as the size that was declared for it; fewer when
+    /// fewer are allowed already.
+    ///
+    /// ```
+    /// use market_transfer::Options;
+    ///
+    /// assert_eq!(Options::default().at_most(7).at_most(9).max_unpacked_bytes, Some(7));
+    /// ```
+    #[must_use]
+    pub fn at_most(mut self, bytes: u64) -> Self {
+        self.max_unpacked_bytes = Some(self.max_unpacked_bytes.map_or(bytes, |before| before.min(bytes)));
+        self
+    }
+}
+
 /// Bytes to be read, in pieces. Every byte is delivered once and in order: a transfer that breaks is resumed at the byte that
 /// it had reached, or read again and compared up to that byte, or fails.
 pub struct Source {

@@ -5,7 +5,7 @@ use crate::{Error, ErrorKind};
 use rustix::fs::{OFlags, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use std::collections::HashSet;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -17,6 +17,10 @@ const SUFFIX: &str = ".part";
 /// Ends the name of the file beside it that its writer holds a lock on. It is another one because qemu-img locks what it
 /// converts, and on NFS the two kinds of locks meet.
 const LOCK: &str = ".lock";
+
+/// Nobody else writes to what is published, whatever the umask of whoever publishes it allows.
+const FILE_MODE: u32 = 0o644;
+const DIRECTORY_MODE: u32 = 0o755;
 
 /// A file or a directory under way, beside the place it is meant for. It is removed when this is dropped before it was published.
 ///
@@ -44,21 +48,23 @@ pub struct Staged {
 }
 
 impl Staged {
-    /// An empty file in a directory, which others may read and not write, or less as the umask says.
+    /// An empty file in a directory.
     ///
     /// # Errors
     /// What the file system reports.
     pub fn file(directory: &Path) -> Result<Self, Error> {
-        Self::create(directory, |path| File::options().read(true).write(true).create_new(true).mode(0o644).open(path))
+        Self::create(directory, |path| {
+            File::options().read(true).write(true).create_new(true).mode(FILE_MODE).open(path)
+        })
     }
 
-    /// An empty directory in a directory, which others may look into and not change, or less as the umask says.
+    /// An empty directory in a directory.
     ///
     /// # Errors
     /// What the file system reports.
     pub fn directory(directory: &Path) -> Result<Self, Error> {
         Self::create(directory, |path| {
-            fs::DirBuilder::new().mode(0o755).create(path)?;
+            DirBuilder::new().mode(DIRECTORY_MODE).create(path)?;
             File::open(path)
         })
     }

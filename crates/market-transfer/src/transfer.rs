@@ -13,8 +13,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// How many of the first bytes [`Transferred`] keeps.
 pub const HEAD_BYTES: usize = 64 << 10;
 
-/// How much of a local file a sink takes at once: little enough to stay in the system's cache until it is hashed.
-const STRETCH_BYTES: u64 = 64 << 20;
+/// How much of a local file a sink takes at once: little enough to stay in the system's cache until it is hashed, and to be left
+/// within a second on a slow disk when somebody wants to stop.
+const STRETCH_BYTES: u64 = 16 << 20;
 
 /// What was written piece by piece is read back in stretches of this size.
 const READ_BACK_BYTES: u64 = 16 << 20;

@@ -6,14 +6,18 @@ use market_testkit::http::{HttpServer, Reply};
 use market_testkit::proxy::Socks;
 use market_testkit::{block_on, read_to_end};
 use market_transfer::{
-    Compression, Digester, Error, FileSink, Options, Piece, Source, SparseFile, Transfer, Wanted, run_on_thread,
+    Compression, Digester, Error, FileSink, Options, Piece, Source, SparseFile, Staged, Transfer, Wanted, run_on_thread,
 };
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::time::Duration;
 use tempfile::TempDir;
 
 /// Says that this process is one that a test has started, and what it is to read.
 const URL: &str = "MARKET_TEST_URL";
+
+/// Says that it may fail.
+const FAILS: &str = "MARKET_TEST_FAILS";
 
 fn options() -> Options {
     let idle_timeout = Duration::from_secs(5);
@@ -37,7 +41,12 @@ fn run_again(test: &str, variables: &[(&str, &str)]) {
 #[test]
 fn proxies_are_asked_as_the_environment_says() {
     if let Ok(url) = std::env::var(URL) {
-        assert_eq!(read(&url).unwrap(), b"bytes");
+        match read(&url) {
+            Ok(bytes) => assert_eq!(bytes, b"bytes"),
+            Err(error) => {
+                assert!(std::env::var(FAILS).is_ok() && !format!("{error:?}").contains("hunter2"), "{error:?}");
+            }
+        }
         return;
     }
     let server = HttpServer::start(|_, _| Reply::bytes(b"bytes".to_vec()));
@@ -52,6 +61,9 @@ fn proxies_are_asked_as_the_environment_says() {
     let proxy = format!("socks5h://127.0.0.1:{}", remote.port());
     run_again(test, &[(URL, &named), ("all_proxy", &proxy)]);
     assert_eq!(remote.asked(), ["image.invalid"]);
+    for proxy in ["http://me:hunter2@127.0.0.1:1", "socks5h://me:hunter2@127.0.0.1:1", "http://me:hunter2@"] {
+        run_again(test, &[(URL, &url), (FAILS, "1"), ("all_proxy", proxy)]);
+    }
     // Nobody is asked for what needs no proxy.
     for none in ["*", "localhost, *", "127.0.0.1", "127.0.0.0/8"] {
         run_again(test, &[(URL, &url), ("all_proxy", "http://me:hunter2@127.0.0.1:1"), ("no_proxy", none)]);
@@ -85,4 +97,23 @@ fn a_thread_that_cannot_be_had_is_an_error() {
     file.write(&Piece::Data(b"bytes"[..].into())).unwrap();
     file.begin_sync();
     file.finish().unwrap();
+}
+
+#[test]
+fn nobody_else_may_write_what_is_published_whatever_the_umask_allows() {
+    if std::env::var(URL).is_err() {
+        return run_again("nobody_else_may_write_what_is_published_whatever_the_umask_allows", &[(URL, "none")]);
+    }
+    let directory = TempDir::new().unwrap();
+    // This process runs nothing else.
+    rustix::process::umask(rustix::fs::Mode::empty());
+    let mode = |staged: Staged| {
+        let place = directory.path().join("published");
+        staged.publish(&place).unwrap();
+        let mode = place.metadata().unwrap().permissions().mode() & 0o777;
+        std::fs::rename(&place, directory.path().join(format!("{mode:o}"))).unwrap();
+        mode
+    };
+    assert_eq!(mode(Staged::file(directory.path()).unwrap()), 0o644);
+    assert_eq!(mode(Staged::directory(directory.path()).unwrap()), 0o755);
 }

@@ -57,7 +57,7 @@ fn a_real_connection_that_breaks_is_taken_up_where_it_was() {
     for fate in [Break::Reset(2_000_000), Break::Close(3_000_000), Break::Stall(1_000_000)] {
         let proxy = Proxy::start(target, move |nth| if nth < 2 { fate } else { Break::Never });
         let options = Options {
-            idle_timeout: Duration::from_secs(1),
+            idle_timeout: Duration::from_secs(2),
             ..options(format!("{} -o Port={}", sshd.ssh(), proxy.port()))
         };
         assert!(read(&format!("ssh://real:{}", path.display()), &options).unwrap() == bytes, "{fate:?}");
