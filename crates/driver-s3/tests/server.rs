@@ -10,8 +10,8 @@ use market_testkit::s3::{self, DOMAIN, Fate, S3Server};
 use market_testkit::{md5_hex, noise, require};
 use std::fs;
 use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use suite::{EXECUTABLE, PART, call, delete, dump, image, import, succeeded, wait_until};
@@ -195,30 +195,74 @@ fn a_list_that_lies_is_no_report() {
     }
 }
 
+/// Runs openssl in a directory.
+fn openssl(program: &Path, directory: &Path, arguments: &str) {
+    let made = Command::new(program).args(arguments.split(' ')).current_dir(directory).output().unwrap();
+    assert!(made.status.success(), "{arguments}: {}", String::from_utf8_lossy(&made.stderr));
+}
+
 #[test]
-fn a_certificate_that_does_not_verify_is_told() {
-    let Some(openssl) = require::program("openssl", "openssl") else { return };
+fn a_certificate_that_does_not_verify_is_told_with_what_helps() {
+    let Some(program) = require::program("openssl", "openssl") else { return };
     let directory = TempDir::new().unwrap();
-    let arguments = "req -x509 -newkey rsa:2048 -nodes -days 2 -keyout key -out pem -subj /CN=127.0.0.1";
-    let made = Command::new(&openssl).args(arguments.split(' ')).current_dir(directory.path()).output().unwrap();
-    assert!(made.status.success());
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let mut server = Command::new(&openssl)
-        .args(["s_server", "-quiet", "-www", "-key", "key", "-cert", "pem", "-accept", &format!("127.0.0.1:{port}")])
-        .current_dir(directory.path())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    wait_until("the server answers", || TcpStream::connect(("127.0.0.1", port)).is_ok());
-    let market = |more: &[(&str, &str)]| s3::market(&format!("https://127.0.0.1:{port}"), "here", "apps", more);
-    let line = failure(&call("monitor", &dump(market(&[]), "", "").monitor()), 10);
-    assert!(line.contains("s3://apps/ at 127.0.0.1") && line.contains("set TLS_CA to a file"), "{line}");
-    let output = call("monitor", &dump(market(&[("TLS_INSECURE", "YES")]), "", "").monitor());
-    assert!(stderr(&output).contains("is ENDPOINT an S3 service?"), "it is spoken to: {}", stderr(&output));
-    server.kill().unwrap();
-    server.wait().unwrap();
+    let make = |arguments: &str| openssl(&program, directory.path(), arguments);
+    make("req -x509 -newkey rsa:2048 -nodes -days 2 -keyout ca.key -out ca.pem -subj /CN=authority");
+    make("req -newkey rsa:2048 -nodes -keyout key -out csr -subj /CN=server");
+    let authority = directory.path().join("ca.pem");
+    let trusted = [("TLS_CA", authority.to_str().unwrap())];
+    for (name, days, more, code, expected) in [
+        ("IP:127.0.0.1", 2, &[][..], 10, ["authority that is unknown here", "; set TLS_CA to a file"]),
+        (
+            "DNS:s3.local",
+            2,
+            &trusted[..],
+            4,
+            ["for another host name", "; use a host name in ENDPOINT that the certificate is for"],
+        ),
+        ("IP:127.0.0.1", 0, &trusted[..], 10, ["has expired", "; renew that certificate, or set the clock"]),
+    ] {
+        fs::write(directory.path().join("extension"), format!("subjectAltName={name}\n")).unwrap();
+        make(&format!("x509 -req -in csr -CA ca.pem -CAkey ca.key -days {days} -extfile extension -out pem"));
+        let server = TlsServer::start(&program, directory.path());
+        let market = |more: &[(&str, &str)]| s3::market(&server.endpoint, "here", "apps", more);
+        // What expires at once has not yet in the same second.
+        let monitor = || call("monitor", &dump(market(more), "", "").monitor());
+        wait_until("the certificate is refused", || !stderr(&monitor()).contains("is ENDPOINT an S3 service?"));
+        let line = failure(&monitor(), code);
+        assert!(line.contains("s3://apps/ at 127.0.0.1") && expected.iter().all(|text| line.contains(text)), "{line}");
+        let output = call("monitor", &dump(market(&[("TLS_INSECURE", "YES")]), "", "").monitor());
+        assert!(stderr(&output).contains("is ENDPOINT an S3 service?"), "it is spoken to: {}", stderr(&output));
+    }
+}
+
+/// A web server with a certificate; it ends when it is dropped.
+struct TlsServer {
+    endpoint: String,
+    process: Child,
+}
+
+impl TlsServer {
+    fn start(openssl: &Path, directory: &Path) -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let accept = format!("127.0.0.1:{port}");
+        let process = Command::new(openssl)
+            .args(["s_server", "-quiet", "-www", "-key", "key", "-cert", "pem", "-accept", &accept])
+            .current_dir(directory)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        wait_until("the server answers", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+        Self { endpoint: format!("https://{accept}"), process }
+    }
+}
+
+impl Drop for TlsServer {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
 }
 
 #[test]
