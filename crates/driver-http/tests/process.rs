@@ -116,6 +116,38 @@ fn a_limit_on_the_size_of_files_is_an_error_and_leaves_nothing() {
 }
 
 #[test]
+fn a_limit_on_threads_is_an_error_and_leaves_nothing() {
+    let Some(setpriv) = require::program("setpriv", "util-linux") else { return };
+    let Some(prlimit) = require::program("prlimit", "util-linux") else { return };
+    if !rustix::process::geteuid().is_root() {
+        return require::missing("root, to become a user whose processes can be counted");
+    }
+    // Nobody else on the machine runs anything under this number.
+    const USER: &str = "48713";
+    let market = Market::new();
+    let dump = market.import_of(3_000_000);
+    let place = market.directory.path();
+    let executable = place.join("market-http");
+    fs::copy(EXECUTABLE, &executable).unwrap();
+    for path in [place, &market.public()] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    for threads in 1..8 {
+        let mut command = Command::new(&setpriv);
+        command.args(["--reuid", USER, "--regid", USER, "--clear-groups"]).arg(&prlimit);
+        command.arg(format!("--nproc={threads}")).arg(&executable).args(["import", "-"]);
+        let output = run(&mut command, &dump);
+        if output.status.success() {
+            return;
+        }
+        let line = failure(&output, 1);
+        assert!(line.contains("Resource temporarily unavailable"), "{threads}: {line}");
+        assert_eq!(market.files(), Vec::<PathBuf>::new(), "{threads}: {line}");
+    }
+    panic!("seven threads do not suffice");
+}
+
+#[test]
 fn no_core_file_holds_the_keys_of_a_driver() {
     let market = Market::new();
     let cores = "ulimit -c unlimited;";

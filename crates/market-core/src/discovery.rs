@@ -8,6 +8,7 @@ use crate::error::{Error, ErrorKind};
 use crate::report::{AppTemplate, DiscoveredApp, MonitorReport, ReportError};
 use crate::shim::undelivered;
 use crate::template::{Rules, Writer};
+use market_transfer::start_thread;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -54,14 +55,16 @@ pub async fn read_apart(
 ) -> Result<(), Error> {
     const WAITING: usize = 64;
     let (told, mut apps) = tokio::sync::mpsc::channel(WAITING);
-    let reading = tokio::task::spawn_blocking(move || {
+    let reading = start_thread("catalogue", move || {
         let nobody = |_| Error::new(ErrorKind::Cancelled, "the catalogue", "nobody takes its apps any more");
         read(&mut |app| told.blocking_send(app).map_err(nobody))
     });
+    let reading = reading.map_err(|error| Error::io("the catalogue", &error))?;
     while let Some(app) = apps.recv().await {
         sink(app)?;
     }
-    reading.await.map_err(|error| Error::new(ErrorKind::Failed, "the catalogue", error.to_string()))?
+    // It has dropped its end of the queue: there is nothing to wait for.
+    reading.join().map_err(|_| Error::new(ErrorKind::Failed, "the catalogue", "the reading thread died"))?
 }
 
 /// What is said of a catalogue without apps: it may be right, and is hardly ever meant.

@@ -6,9 +6,9 @@ use crate::backend::{
     Context, Deleted, Guarantees, Length, ObjectState, Proof, ProofKind, Published, Staging, StorageBackend,
     StoredObject,
 };
-use crate::container::{Container, refuse_references};
+use crate::container::{Container, refuse_other_content, refuse_references};
 use crate::error::{Error, ErrorKind};
-use crate::model::{AppType, MiB};
+use crate::model::{AppType, ImageType, MiB};
 use crate::readiness;
 use crate::report::{ImportedApp, ReportError};
 use market_transfer::{
@@ -23,6 +23,9 @@ use std::time::Duration;
 const RESOLVE_TRIES: u32 = 5;
 const RESOLVE_PAUSE: Duration = Duration::from_secs(1);
 
+/// What is recorded of an app: its MD5 goes into the answer, its SHA-256, which `oned` has no place for, into the log.
+const RECORDED: Wanted = Wanted { md5: true, sha1: false, sha256: true };
+
 /// Imports an app: after a success it is published, whole and verified; after a failure nothing is.
 ///
 /// # Errors
@@ -36,35 +39,37 @@ pub async fn import<B: StorageBackend>(
     if info.source.is_empty() {
         return Err(Error::new(ErrorKind::Dump, "IMPORT_SOURCE", "is empty: the datastore's export named no source"));
     }
-    check_answer(action, info)?;
+    let announced = Announced { action, info };
+    announced.check_answer()?;
     let mut source = context.stop.or(Source::open(info.source.as_str(), &context.options)).await?;
     let head = context.stop.or(source.peek(HEAD_BYTES)).await?;
     let container = Container::sniff(&head);
-    refuse_references(&container, source.subject(), &info.format)?;
+    announced.refuse_unfit(&head, source.subject())?;
     note_format(&info.format, container.format, context);
     let needed_bytes = check_room(backend, &source, context).await?;
 
     let mut verified = None;
     if backend.guarantees().staging == Staging::Visible {
-        let (spooled, transferred) = spool(source, info, context).await?;
+        let (spooled, transferred) = spool(source, &announced, context).await?;
         source = spooled;
         verified = Some(transferred);
     }
     readiness::check(action, info, &source, &head, context).await?;
     // Not interrupted: what it creates could not be discarded.
     let mut staged = backend.stage(action.app.id, length(&source, info.size), needed_bytes).await?;
-    let outcome = match transfer(backend, &mut staged, source, info, verified, context).await {
+    let outcome = match transfer(backend, &mut staged, source, &announced, verified, context).await {
         Ok(transferred) => publish(backend, &mut staged, &transferred, info, context).await,
         Err(error) => Err(error),
     };
     match outcome {
         Ok(app) => {
             let (id, bytes) = (action.app.id, app.bytes);
-            context.log.info(format_args!("app {id}: {bytes} bytes published as {}", shown(&app.source)));
+            let (source, sha256) = (shown(&app.source), &app.sha256);
+            context.log.info(format_args!("app {id}: {bytes} bytes published as {source}, SHA-256 {sha256}"));
             Ok(ImportedApp {
                 source: app.source,
                 md5: app.md5,
-                size: size(action, info, bytes),
+                size: announced.size(bytes),
                 format: if info.format.is_empty() { container.format.to_owned() } else { info.format.clone() },
             })
         }
@@ -82,23 +87,64 @@ pub async fn import<B: StorageBackend>(
     }
 }
 
-/// What cannot be answered must not be imported: the size and the format are known before the first byte.
-fn check_answer(action: &ImportAction, info: &ImportInfo) -> Result<(), Error> {
-    let format = if info.format.is_empty() { "raw" } else { &info.format };
-    let probe = ImportedApp {
-        source: "http://x".to_owned(),
-        md5: "0".repeat(32),
-        size: size(action, info, 0),
-        format: format.to_owned(),
-    };
-    let refused = |error: ReportError| Error::new(ErrorKind::Dump, "the driver message", error.to_string());
-    probe.write().map(drop).map_err(refused)
+/// What the driver message says of the bytes that are to come.
+struct Announced<'a> {
+    action: &'a ImportAction,
+    info: &'a ImportInfo,
 }
 
-/// SIZE goes back as it came: from the export, else the image's, else what the bytes take.
-fn size(action: &ImportAction, info: &ImportInfo, bytes: u64) -> MiB {
-    let of_image = action.image.as_ref().map(|image| image.size).filter(|size| size.0 > 0);
-    info.size.or(of_image).unwrap_or_else(|| MiB::containing(bytes))
+impl Announced<'_> {
+    /// What cannot be answered must not be imported: the size and the format are known before the first byte.
+    fn check_answer(&self) -> Result<(), Error> {
+        let format = if self.info.format.is_empty() { "raw" } else { &self.info.format };
+        let probe = ImportedApp {
+            source: "http://x".to_owned(),
+            md5: "0".repeat(32),
+            size: self.size(0),
+            format: format.to_owned(),
+        };
+        let refused = |error: ReportError| Error::new(ErrorKind::Dump, "the driver message", error.to_string());
+        probe.write().map(drop).map_err(refused)
+    }
+
+    /// SIZE goes back as it came: from the export, else the image's, else what the bytes take.
+    fn size(&self, bytes: u64) -> MiB {
+        let of_image = self.action.image.as_ref().map(|image| image.size).filter(|size| size.0 > 0);
+        self.info.size.or(of_image).unwrap_or_else(|| MiB::containing(bytes))
+    }
+
+    /// Refuses what must not become an app: an image that needs another file, and what is no image where one is wanted. Kernels, RAM
+    /// disks and files for the contextualization are whatever they are.
+    fn refuse_unfit(&self, head: &[u8], subject: &str) -> Result<(), Error> {
+        refuse_references(&Container::sniff(head), subject, &self.info.format)?;
+        match self.action.image.as_ref().map(|image| image.image_type) {
+            Some(ImageType::Kernel | ImageType::Ramdisk | ImageType::Context) => Ok(()),
+            _ => refuse_other_content(head, subject),
+        }
+    }
+
+    /// Compares what came with what was announced. What it is was looked at before; it is looked at again in what was stored.
+    fn verify(&self, subject: &str, transferred: &Transferred, length: Option<u64>) -> Result<(), Error> {
+        let mismatch = |cause: String| {
+            let error = Error::new(ErrorKind::Mismatch, subject, cause);
+            Err(error.remedy("nothing was published; check the source and import again"))
+        };
+        let bytes = transferred.bytes;
+        if let Some(announced) = length.filter(|&announced| announced != bytes) {
+            return mismatch(format!("delivered {bytes} bytes instead of {announced}"));
+        }
+        self.refuse_unfit(&transferred.head, subject)?;
+        if bytes == 0 {
+            return mismatch("holds no bytes: that is no image".to_owned());
+        }
+        let declared = &self.info.md5;
+        match &transferred.digests.md5 {
+            Some(computed) if !declared.is_empty() && declared != computed => {
+                mismatch(format!("its MD5 is {computed}, the datastore declared {declared}"))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 fn note_format(declared: &str, sniffed: &str, context: &Context) {
@@ -141,17 +187,18 @@ async fn transfer<B: StorageBackend>(
     backend: &B,
     staged: &mut B::Staged,
     mut source: Source,
-    info: &ImportInfo,
+    announced: &Announced<'_>,
     verified: Option<Transferred>,
     context: &Context,
 ) -> Result<Transferred, Error> {
     let (subject, length) = (source.subject().to_owned(), source.length());
     // A digest of what the store holds, beside one that was declared, needs no third.
-    let proven = backend.guarantees().proof == ProofKind::Digest && !info.md5.is_empty() && verified.is_none();
-    let how = Transfer::hashed(if proven { Wanted::default() } else { Wanted::MD5 });
+    let proven =
+        backend.guarantees().proof == ProofKind::Digest && !announced.info.md5.is_empty() && verified.is_none();
+    let how = Transfer::hashed(Wanted { md5: !proven, ..RECORDED });
     let mut sink = BackendSink { backend, staged };
     let transferred = context.stop.or(source.transfer(&mut sink, how)).await?;
-    verify(&subject, &transferred, length, info)?;
+    announced.verify(&subject, &transferred, length)?;
     match verified {
         Some(earlier) if earlier != transferred => {
             Err(Error::new(ErrorKind::Mismatch, subject, "the local temporary changed"))
@@ -186,33 +233,12 @@ impl<B: StorageBackend> Sink for BackendSink<'_, B> {
     }
 }
 
-/// Compares what came with what was announced. What it is was looked at before; it is looked at again in what was stored.
-fn verify(subject: &str, transferred: &Transferred, length: Option<u64>, info: &ImportInfo) -> Result<(), Error> {
-    let mismatch = |cause: String| {
-        let error = Error::new(ErrorKind::Mismatch, subject, cause);
-        Err(error.remedy("nothing was published; check the source and import again"))
-    };
-    let bytes = transferred.bytes;
-    if let Some(announced) = length.filter(|&announced| announced != bytes) {
-        return mismatch(format!("delivered {bytes} bytes instead of {announced}"));
-    }
-    refuse_references(&Container::sniff(&transferred.head), subject, &info.format)?;
-    if bytes == 0 {
-        return mismatch("holds no bytes: that is no image".to_owned());
-    }
-    match &transferred.digests.md5 {
-        Some(computed) if !info.md5.is_empty() && info.md5 != *computed => {
-            mismatch(format!("its MD5 is {computed}, the datastore declared {}", info.md5))
-        }
-        _ => Ok(()),
-    }
-}
-
 /// What was published.
 struct App {
     source: String,
     bytes: u64,
     md5: String,
+    sha256: String,
 }
 
 /// From here to the outcome nothing is interrupted: a signal waits.
@@ -243,7 +269,10 @@ async fn publish<B: StorageBackend>(
         }
     }
     match outcome {
-        Published::At(source) => Ok(App { source, bytes, md5 }),
+        Published::At(source) => {
+            let sha256 = transferred.digests.sha256.clone().unwrap_or_default();
+            Ok(App { source, bytes, md5, sha256 })
+        }
         Published::NotPublished(error) => Err(error),
         Published::Exists(name) => {
             Err(Error::new(ErrorKind::Exists, shown(&name), "already exists in the marketplace; nothing was replaced"))
@@ -277,7 +306,11 @@ fn check_proof(proof: &Proof, promised: ProofKind, bytes: u64, md5: &str) -> Res
 }
 
 /// Collects the bytes in a local temporary that has no name, and verifies them there.
-async fn spool(mut source: Source, info: &ImportInfo, context: &Context) -> Result<(Source, Transferred), Error> {
+async fn spool(
+    mut source: Source,
+    announced: &Announced<'_>,
+    context: &Context,
+) -> Result<(Source, Transferred), Error> {
     let directory = std::env::temp_dir();
     let shown_directory = directory.to_string_lossy().into_owned();
     let fail = |error: &io::Error| {
@@ -297,8 +330,8 @@ async fn spool(mut source: Source, info: &ImportInfo, context: &Context) -> Resu
     let length = source.length();
     let mut target = SparseFile::new(file, true);
     let mut sink = FileSink { file: &mut target, subject: &shown_directory, durable: false };
-    let transferred = context.stop.or(source.transfer(&mut sink, Transfer::hashed(Wanted::MD5))).await?;
-    verify(source.subject(), &transferred, length, info)?;
+    let transferred = context.stop.or(source.transfer(&mut sink, Transfer::hashed(RECORDED))).await?;
+    announced.verify(source.subject(), &transferred, length)?;
     target.file().set_len(target.len()).map_err(|error| Error::io(&shown_directory, &error))?;
     Ok((Source::from_file(reader, source.subject(), &Options::default())?, transferred))
 }

@@ -7,7 +7,7 @@ use crate::line::one_line;
 use crate::model::{ImageType, Marketplace};
 use crate::shim::{configuration, in_marketplace};
 use ::image_check::{Declared, Finding, Group, Image, Options, Outcome, Policy, Report, check_head};
-use market_transfer::Source;
+use market_transfer::{Source, run_on_thread};
 use serde::Deserialize;
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -127,9 +127,9 @@ async fn whole(file: &File, subject: &str, options: Options, context: &Context) 
     // A description of its own: looking for holes moves the position.
     let own = File::open(format!("/proc/self/fd/{}", file.as_raw_fd())).map_err(|error| Error::io(subject, &error))?;
     let name = subject.to_owned();
-    let looked = tokio::task::spawn_blocking(move || Image::from_file(own, &name)?.check(&options));
+    let looked = run_on_thread("image-check", move || Image::from_file(own, &name)?.check(&options));
     let fail = |cause: String| Error::new(ErrorKind::Failed, subject, format!("could not be looked at: {cause}"));
-    let looked = async { looked.await.map_err(|_| fail("the looking thread died".to_owned())) };
+    let looked = async { looked.await.map_err(|error| fail(error.to_string())) };
     context.stop.or(looked).await?.map_err(|error| fail(error.cause))
 }
 

@@ -1,4 +1,4 @@
-//! Digests on a thread of their own, so that hashing overlaps with reading and writing.
+//! Digests, each on a thread of its own, so that hashing overlaps with reading and writing.
 
 use crate::{Piece, start_thread};
 use md5::{Digest, Md5};
@@ -25,6 +25,14 @@ pub struct Wanted {
 impl Wanted {
     /// MD5 alone.
     pub const MD5: Self = Self { md5: true, sha1: false, sha256: false };
+    const SHA1: Self = Self { md5: false, sha1: true, sha256: false };
+    const SHA256: Self = Self { md5: false, sha1: false, sha256: true };
+
+    /// Each of them alone.
+    fn each(self) -> impl Iterator<Item = Self> {
+        let all = [(self.md5, Self::MD5), (self.sha1, Self::SHA1), (self.sha256, Self::SHA256)];
+        all.into_iter().filter(|(wanted, _)| *wanted).map(|(_, alone)| alone)
+    }
 }
 
 /// Digests in lower-case hexadecimal, and how many bytes they cover.
@@ -42,11 +50,18 @@ pub struct Digests {
 
 /// Computes digests of what it is given, in order.
 pub struct Digester {
+    bytes: u64,
+    threads: Vec<Thread>,
+}
+
+/// One that computes one digest.
+struct Thread {
     queue: mpsc::Sender<Job>,
     /// What the thread will tell, or why there is none.
     outcome: io::Result<oneshot::Receiver<io::Result<Digests>>>,
 }
 
+#[derive(Clone)]
 enum Job {
     Piece(Piece),
     /// A stretch of a file that holds its bytes already.
@@ -62,8 +77,50 @@ const QUEUE: usize = 16;
 const READ_BYTES: usize = 128 << 10;
 
 impl Digester {
-    /// Starts the thread. It ends when this is dropped. When none can be started, [`finish`](Self::finish) says so.
+    /// Starts a thread for each digest. They end when this is dropped. When one cannot be started, [`finish`](Self::finish) says so.
     pub fn start(wanted: Wanted) -> Self {
+        Self { bytes: 0, threads: wanted.each().map(Thread::start).collect() }
+    }
+
+    /// Adds a piece; waits while a thread is busy with earlier ones.
+    pub async fn update(&mut self, piece: Piece) {
+        self.bytes += piece.len();
+        self.tell(Job::Piece(piece)).await;
+    }
+
+    /// Adds a stretch of a file; waits while a thread is busy with earlier ones.
+    pub(crate) async fn update_stretch(&mut self, file: Arc<File>, range: Range<u64>) {
+        self.bytes += range.end - range.start;
+        self.tell(Job::Stretch(file, range)).await;
+    }
+
+    async fn tell(&self, job: Job) {
+        for thread in &self.threads {
+            // A thread ends early only on an error, which `finish` reports.
+            let _ = thread.queue.send(job.clone()).await;
+        }
+    }
+
+    /// The digests of everything.
+    ///
+    /// # Errors
+    /// When a stretch could not be read, or a thread not be started.
+    pub async fn finish(self) -> io::Result<Digests> {
+        let mut all = Digests { bytes: self.bytes, ..Digests::default() };
+        // All of them end, before one is waited for.
+        let outcomes: Vec<_> = self.threads.into_iter().map(|thread| thread.outcome).collect();
+        for outcome in outcomes {
+            let one = outcome?.await.unwrap_or_else(|_| Err(io::Error::other("the hashing thread died")))?;
+            all.md5 = all.md5.or(one.md5);
+            all.sha1 = all.sha1.or(one.sha1);
+            all.sha256 = all.sha256.or(one.sha256);
+        }
+        Ok(all)
+    }
+}
+
+impl Thread {
+    fn start(wanted: Wanted) -> Self {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let (done, outcome) = oneshot::channel();
         let started = start_thread("digests", move || {
@@ -71,27 +128,6 @@ impl Digester {
             drop(done.send(digests));
         });
         Self { queue, outcome: started.map(|_| outcome) }
-    }
-
-    /// Adds a piece; waits while the thread is busy with earlier ones.
-    pub async fn update(&mut self, piece: Piece) {
-        // The thread ends early only on an error, which `finish` reports.
-        let _ = self.queue.send(Job::Piece(piece)).await;
-    }
-
-    /// Adds a stretch of a file; waits while the thread is busy with earlier ones.
-    pub(crate) async fn update_stretch(&mut self, file: Arc<File>, range: Range<u64>) {
-        let _ = self.queue.send(Job::Stretch(file, range)).await;
-    }
-
-    /// The digests of everything.
-    ///
-    /// # Errors
-    /// When a stretch could not be read.
-    pub async fn finish(self) -> io::Result<Digests> {
-        let Self { queue, outcome } = self;
-        drop(queue);
-        outcome?.await.unwrap_or_else(|_| Err(io::Error::other("the hashing thread died")))
     }
 }
 
@@ -105,7 +141,6 @@ fn digests(
         md5: wanted.md5.then(Md5::new),
         sha1: wanted.sha1.then(Sha1::new),
         sha256: wanted.sha256.then(Sha256::new),
-        bytes: 0,
     };
     while let Some(job) = jobs.blocking_recv() {
         match job {
@@ -121,12 +156,10 @@ struct Hashes {
     md5: Option<Md5>,
     sha1: Option<Sha1>,
     sha256: Option<Sha256>,
-    bytes: u64,
 }
 
 impl Hashes {
     fn update(&mut self, data: &[u8]) {
-        self.bytes += data.len() as u64;
         if let Some(md5) = &mut self.md5 {
             md5.update(data);
         }
@@ -139,26 +172,13 @@ impl Hashes {
     }
 
     fn zeros(&mut self, length: u64, given_up: &dyn Fn() -> bool) {
-        if self.idle() {
-            self.bytes += length;
-            return;
-        }
         let hole = Piece::Hole(length);
         for part in hole.parts().take_while(|_| !given_up()) {
             self.update(part);
         }
     }
 
-    /// Nothing but a count is wanted.
-    fn idle(&self) -> bool {
-        self.md5.is_none() && self.sha1.is_none() && self.sha256.is_none()
-    }
-
     fn stretch(&mut self, file: &File, range: Range<u64>, given_up: &dyn Fn() -> bool) -> io::Result<()> {
-        if self.idle() {
-            self.bytes += range.end - range.start;
-            return Ok(());
-        }
         let mut buffer = vec![0; READ_BYTES];
         let mut position = range.start;
         while position < range.end && !given_up() {
@@ -171,9 +191,9 @@ impl Hashes {
     }
 
     fn finish(self) -> Digests {
-        let Self { md5, sha1, sha256, bytes } = self;
+        let Self { md5, sha1, sha256 } = self;
         Digests {
-            bytes,
+            bytes: 0,
             md5: md5.map(|md5| hex(&md5.finalize())),
             sha1: sha1.map(|sha1| hex(&sha1.finalize())),
             sha256: sha256.map(|sha256| hex(&sha256.finalize())),

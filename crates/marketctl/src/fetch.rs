@@ -5,7 +5,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use market_core::backend::Context;
 use market_core::error::{Error, ErrorKind};
 use market_core::line::one_line;
-use market_core::transfer::{Digester, Digests, Options, Piece, Sink, Source, SparseFile, Wanted, shown, unnamed_file};
+use market_core::transfer::{
+    Digester, Digests, Options, Piece, Sink, Source, SparseFile, Wanted, run_on_thread, shown, unnamed_file,
+};
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -50,8 +52,8 @@ pub(crate) async fn looking<T: Send + 'static>(
     context: &Context,
     look: impl FnOnce(&Image) -> Result<T, image_check::Error> + Send + 'static,
 ) -> Result<T, Error> {
-    let looked = tokio::task::spawn_blocking(move || look(&image));
-    let lost = |_| Error::new(ErrorKind::Failed, "the image", "the looking thread died");
+    let looked = run_on_thread("image-check", move || look(&image));
+    let lost = |error: std::io::Error| Error::io("the image", &error);
     context.stop.or(async { looked.await.map_err(lost)?.map_err(unreadable) }).await
 }
 

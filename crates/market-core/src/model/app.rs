@@ -136,4 +136,10 @@ impl MarketplaceApp {
             template: element.template()?,
         })
     }
+
+    /// The SHA-256 of the bytes, as stored, in the template of an app that a catalogue or an operator has given one.
+    pub fn sha256(&self) -> Option<&str> {
+        let recorded = self.template.text("SHA256").ok().flatten().map(str::trim);
+        recorded.filter(|recorded| !recorded.is_empty())
+    }
 }

@@ -3,16 +3,16 @@
 use crate::backend::{Context, StorageBackend};
 use crate::error::{Error, ErrorKind};
 use crate::model::{AppType, Marketplace, MarketplaceApp};
-use market_transfer::{Piece, Sink, Source, Transfer, Transferred, Wanted};
+use market_transfer::{Digests, Piece, Sink, Source, Transfer, Transferred, Wanted};
 
 /// What an app was found to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Its bytes have the recorded MD5.
+    /// Its bytes have the recorded checksums.
     Intact,
-    /// Its bytes have another MD5.
+    /// Its bytes have another checksum.
     Corrupt,
-    /// It was read, and no MD5 was recorded to compare with.
+    /// It was read, and no checksum was recorded to compare with.
     Unrecorded,
     /// There are no bytes.
     Missing,
@@ -45,8 +45,22 @@ pub struct Audited {
     pub verdict: Verdict,
     /// The bytes that were read.
     pub bytes: u64,
-    /// Their MD5, when all of them were.
-    pub md5: Option<String>,
+    /// Their checksums, when all of them were.
+    pub digests: Digests,
+}
+
+impl Audited {
+    /// The checksums of a record, with what was found: `("MD5", found, recorded)`.
+    pub fn compared<'a>(&'a self, app: &'a MarketplaceApp) -> impl Iterator<Item = (&'static str, &'a str, &'a str)> {
+        let md5 = Some(app.md5.trim()).filter(|recorded| !recorded.is_empty());
+        let both = [("MD5", &self.digests.md5, md5), ("SHA-256", &self.digests.sha256, app.sha256())];
+        both.into_iter().filter_map(|(name, found, recorded)| Some((name, found.as_deref()?, recorded?)))
+    }
+
+    /// Those that differ.
+    pub fn differing<'a>(&'a self, app: &'a MarketplaceApp) -> impl Iterator<Item = (&'static str, &'a str, &'a str)> {
+        self.compared(app).filter(|(_, found, recorded)| !recorded.eq_ignore_ascii_case(found))
+    }
 }
 
 /// The apps of a marketplace that have bytes in it.
@@ -62,7 +76,7 @@ pub fn apps_of<'a>(marketplace: &Marketplace, apps: &'a [MarketplaceApp]) -> Vec
 /// # Errors
 /// Only when it was told to stop: what is wrong with the app is its [`Verdict`].
 pub async fn audit<B: StorageBackend>(backend: &B, app: &MarketplaceApp, context: &Context) -> Result<Audited, Error> {
-    let nothing = |verdict| Audited { verdict, bytes: 0, md5: None };
+    let nothing = |verdict| Audited { verdict, bytes: 0, digests: Digests::default() };
     let read = async {
         match backend.stored(app.id, app.source.as_str()).await? {
             Some(mut source) => read(&mut source).await.map(Some),
@@ -72,13 +86,13 @@ pub async fn audit<B: StorageBackend>(backend: &B, app: &MarketplaceApp, context
     match context.stop.or(read).await {
         Ok(None) => Ok(nothing(Verdict::Missing)),
         Ok(Some(read)) => {
-            let md5 = read.digests.md5.unwrap_or_default();
-            let verdict = match app.md5.trim() {
-                "" => Verdict::Unrecorded,
-                recorded if recorded.eq_ignore_ascii_case(&md5) => Verdict::Intact,
-                _ => Verdict::Corrupt,
-            };
-            Ok(Audited { verdict, bytes: read.bytes, md5: Some(md5) })
+            let mut audited = Audited { verdict: Verdict::Intact, bytes: read.bytes, digests: read.digests };
+            if audited.compared(app).next().is_none() {
+                audited.verdict = Verdict::Unrecorded;
+            } else if audited.differing(app).next().is_some() {
+                audited.verdict = Verdict::Corrupt;
+            }
+            Ok(audited)
         }
         Err(error) if error.kind == ErrorKind::Cancelled => Err(error),
         Err(error) if error.kind == ErrorKind::Absent => Ok(nothing(Verdict::Missing)),
@@ -87,8 +101,11 @@ pub async fn audit<B: StorageBackend>(backend: &B, app: &MarketplaceApp, context
 }
 
 async fn read(source: &mut Source) -> Result<Transferred, Error> {
-    source.transfer(&mut Nowhere, Transfer::hashed(Wanted::MD5)).await
+    source.transfer(&mut Nowhere, Transfer::hashed(READ)).await
 }
+
+/// What records hold.
+const READ: Wanted = Wanted { md5: true, sha1: false, sha256: true };
 
 /// Takes bytes and keeps none.
 struct Nowhere;

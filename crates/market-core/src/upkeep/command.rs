@@ -123,7 +123,7 @@ impl Work {
                  --json            JSON instead of a table\n"
             ),
             Self::Audit => format!(
-                "{name} audit - reads stored apps again and compares them with their recorded MD5\n\n\
+                "{name} audit - reads stored apps again and compares them with their recorded MD5 and SHA-256\n\n\
                  Usage: {name} audit MARKET --apps FILE [--limit RATE] [--json]\n\n{files}\n\
                  --apps FILE   the output of \"onemarketapp list -x\"\n\
                  --limit RATE  the most bytes a second: 500k, 10M\n\
@@ -320,10 +320,12 @@ async fn run_audit<B: StorageBackend>(
 
 fn audit_row(app: &MarketplaceApp, audited: &Audited) -> String {
     let size = MiB::containing(audited.bytes).to_string();
-    let detail = match (&audited.verdict, &audited.md5) {
-        (Verdict::Corrupt, Some(found)) => format!("  MD5 {found}, recorded {}", one_line(&app.md5)),
-        (Verdict::Unreadable(error), _) => format!("  {}", one_line(&error.to_string())),
-        _ => String::new(),
+    let detail = match &audited.verdict {
+        Verdict::Unreadable(error) => format!("  {}", one_line(&error.to_string())),
+        _ => audited
+            .differing(app)
+            .map(|(name, found, recorded)| format!("  {name} {found}, recorded {}", one_line(recorded)))
+            .collect(),
     };
     let name = one_line(&app.name);
     format!("{:>7}  {:<10}  {size:>12}  {name}{detail}\n", app.id, audited.verdict.word())
@@ -335,8 +337,10 @@ fn audit_json(app: &MarketplaceApp, audited: &Audited) -> Value {
         "name": app.name,
         "verdict": audited.verdict.word().to_ascii_lowercase(),
         "bytes": audited.bytes,
-        "md5": audited.md5,
+        "md5": audited.digests.md5,
         "recorded_md5": app.md5,
+        "sha256": audited.digests.sha256,
+        "recorded_sha256": app.sha256(),
         "error": match &audited.verdict { Verdict::Unreadable(error) => Some(error.to_string()), _ => None },
     })
 }

@@ -12,6 +12,7 @@ use crate::cli::AppTask;
 use market_core::backend::Context;
 use market_core::error::{Error, ErrorKind};
 use market_core::shim::print;
+use market_core::transfer::run_on_thread;
 use rustix::fs::{Mode, OFlags};
 use std::io::Read;
 use std::path::Path;
@@ -38,8 +39,8 @@ async fn apart<T: Send + 'static>(
     context: &Context,
     read: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
-    let reading = tokio::task::spawn_blocking(read);
-    let lost = |_| Error::new(ErrorKind::Failed, "the entries", "the reading thread died");
+    let reading = run_on_thread("entries", read);
+    let lost = |error: std::io::Error| Error::io("the entries", &error);
     context.stop.or(async { reading.await.map_err(lost)? }).await
 }
 

@@ -10,7 +10,7 @@ use market_core::error::{Error, ErrorKind};
 use market_core::line::one_line;
 use market_core::qemu_img::{Conversion, qemu_img};
 use market_core::shim::print;
-use market_core::transfer::{FileSink, Source, SparseFile, Staged, Transfer, Wanted};
+use market_core::transfer::{FileSink, Source, SparseFile, Staged, Transfer, Wanted, run_on_thread};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
@@ -79,10 +79,8 @@ async fn on_thread<T: Send + 'static>(
     context: &Context,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<T, Error> {
-    let done = tokio::task::spawn_blocking(work);
-    let lost = |_| io::Error::other("the writing thread died");
-    let done = async { done.await.map_err(lost).and_then(|done| done) };
-    context.stop.or(async { done.await.map_err(|error| Error::io(subject, &error)) }).await
+    let done = run_on_thread("prepare", work);
+    context.stop.or(async { done.await.flatten().map_err(|error| Error::io(subject, &error)) }).await
 }
 
 struct Copy<'a> {
