@@ -27,7 +27,7 @@ const ARM_OS: [(&str, &str); 4] = [
 /// The template; `None` when the appliance has none, or what it has is no JSON object.
 pub(crate) fn of(object: &Object<'_>, app: &App<'_>) -> Option<Vec<u8>> {
     let given = object.get("opennebula_template")?;
-    let Some(written) = unquoted(given) else { return None };
+    let written = unquoted(given);
     let Some(template) = Json::parse_str(&written).and_then(Json::object) else {
         if given.raw() != "null" && given.raw() != "\"\"" {
             app.complaints
@@ -71,13 +71,10 @@ pub(crate) fn of(object: &Object<'_>, app: &App<'_>) -> Option<Vec<u8>> {
 }
 
 /// The JSON of a template: an object, or the text of one, or the text of that text.
-fn unquoted(given: Json<'_>) -> Option<Cow<'_, str>> {
-    let Some(text) = given.text() else { return Some(Cow::Borrowed(given.raw())) };
-    let inner = Json::parse_str(&text).and_then(|json| if json.object().is_none() { json.text() } else { None });
-    match inner.map(Cow::into_owned) {
-        Some(inner) => Some(Cow::Owned(inner)),
-        None => Some(text),
-    }
+fn unquoted(given: Json<'_>) -> Cow<'_, str> {
+    let Some(text) = given.text() else { return Cow::Borrowed(given.raw()) };
+    let inner = Json::parse_str(&text).filter(|json| json.object().is_none()).and_then(Json::text).map(Cow::into_owned);
+    inner.map_or(text, Cow::Owned)
 }
 
 fn requirements(theirs: Option<&str>, app: &App<'_>) -> String {
