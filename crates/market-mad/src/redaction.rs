@@ -132,7 +132,7 @@ impl Redaction {
     /// Each element is visited once, however deep it stands.
     fn hide_elements(&mut self, root: Node<'_, '_>) {
         let mut open = vec![(root, Place::Outside, false)];
-        while let Some((node, place, secret)) = open.pop() {
+        while let (Some((node, place, secret)), false) = (open.pop(), self.too_much) {
             let name = node.tag_name().name();
             let value: String = node.children().filter(Node::is_text).filter_map(|text| text.text()).collect();
             let secret = secret || is_secret(name);
