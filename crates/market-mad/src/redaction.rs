@@ -247,10 +247,10 @@ impl Redaction {
         }
         let unwrapped = view.unwrapped();
         for alignment in 0..4 {
-            self.mark_in_base64(&unwrapped.decoded(alignment), text, marks);
+            self.mark_in_base64(&unwrapped.decoded_base64(alignment), text, marks);
         }
         for alignment in 0..2 {
-            let compact = unwrapped.from_hex(alignment).compact();
+            let compact = unwrapped.decoded_hex(alignment).compact();
             self.values.find(&compact.bytes, |found| marks[compact.origin(found)].fill(true));
         }
         if self.large_dump {
