@@ -753,6 +753,23 @@ fn values_of_templates_are_in_no_line_however_they_are_written() {
 }
 
 #[test]
+fn a_key_that_comes_piece_by_piece_is_known_by_its_second_piece() {
+    let key = "wJalrXUtnFEMI7MDENGbPxRfiCYEXAMPLEKEYabc";
+    let location = installation(&format!(
+        "printf %s {key} | fold -w 9 | while read -r line || [ -n \"$line\" ]; do echo \"INFO: $line\" >&2; done; echo 'INFO: the end' >&2"
+    ));
+    let mut oned = start(&location, "");
+    let dump = Dump { market: vec![("ADMIN_KEY".into(), key.into())], ..foreign(30) };
+    oned.printed("MONITOR", 107, &dump.monitor());
+    let (lines, _) = oned.end();
+    for part in key.as_bytes().chunks(9).skip(1) {
+        let part = std::str::from_utf8(part).unwrap();
+        assert!(!lines.iter().any(|line| line.contains(part)), "{part}: {lines:?}");
+    }
+    assert!(lines.contains(&"LOG I 107 the end".to_owned()), "{lines:?}");
+}
+
+#[test]
 fn thousands_of_nested_elements_cost_no_time() {
     let location = installation("echo secret-text >&2; exit 1");
     let mut oned = start(&location, "");
