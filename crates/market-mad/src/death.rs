@@ -62,7 +62,10 @@ impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Exit(exit) => write!(f, "exit code: {}", exit.code),
-            Self::Killed(death) => write!(f, "{}", Name(death.signal)),
+            Self::Killed(death) => match Signal::try_from(death.signal) {
+                Ok(signal) => write!(f, "{signal}"),
+                Err(_) => write!(f, "signal {}", death.signal),
+            },
         }
     }
 }
@@ -84,12 +87,15 @@ impl fmt::Display for Death {
     /// As in "was killed by SIGKILL".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let core = if self.dumped_core { ", core dumped" } else { "" };
-        write!(f, "killed by {}{core}", Name(self.signal))?;
+        match Signal::try_from(self.signal) {
+            Ok(signal) => write!(f, "killed by {signal} (signal {}){core}", self.signal)?,
+            Err(_) => write!(f, "killed by signal {}{core}", self.signal)?,
+        }
         let cause = match Signal::try_from(self.signal) {
             Ok(Signal::SIGKILL) if self.out_of_memory => {
-                "most likely because memory ran out: the kernel has killed a process for that meanwhile, see dmesg"
+                "most likely out of memory, because the kernel has killed a process for that meanwhile: see dmesg"
             }
-            Ok(Signal::SIGKILL) => "by somebody, by a service manager, or because memory ran out, see dmesg",
+            Ok(Signal::SIGKILL) => "by somebody, by a service manager, or out of memory: see dmesg",
             Ok(Signal::SIGTERM | Signal::SIGINT | Signal::SIGHUP | Signal::SIGQUIT) => "somebody wanted its end",
             Ok(
                 Signal::SIGSEGV | Signal::SIGBUS | Signal::SIGILL | Signal::SIGFPE | Signal::SIGABRT | Signal::SIGTRAP,
@@ -101,18 +107,6 @@ impl fmt::Display for Death {
             _ => return Ok(()),
         };
         write!(f, ": {cause}")
-    }
-}
-
-/// A signal by its name.
-struct Name(i32);
-
-impl fmt::Display for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match Signal::try_from(self.0) {
-            Ok(signal) => f.write_str(signal.as_str()),
-            Err(_) => write!(f, "signal {}", self.0),
-        }
     }
 }
 
@@ -140,16 +134,16 @@ mod tests {
             assert!(killed(signal, false).starts_with("killed by SIG") == (signal <= 31), "{}", killed(signal, false));
         }
         assert_eq!(killed(40, false), "killed by signal 40");
-        assert_eq!(killed(0x80 | 11, false), "killed by SIGSEGV, core dumped: a fault in it");
-        assert!(killed(9, true).contains("most likely because memory ran out"));
-        assert!(killed(9, false).contains("by somebody"));
+        assert_eq!(killed(0x80 | 11, false), "killed by SIGSEGV (signal 11), core dumped: a fault in it");
+        assert!(killed(9, true).contains("most likely out of memory"));
+        assert!(killed(9, false).contains("by somebody, by a service manager, or out of memory"));
     }
 
     #[test]
     fn a_shell_that_reports_a_killed_command_is_understood() {
         let text = killed(137 << 8, true);
         assert!(
-            text.starts_with("exit code 137 (so a shell reports a command that was killed by SIGKILL: most"),
+            text.starts_with("exit code 137 (so a shell reports a command that was killed by SIGKILL (signal 9): most"),
             "{text}"
         );
         for code in [1, 127, 128, 168, 255] {

@@ -279,6 +279,9 @@ const MOST_LINE_BYTES: usize = 4 << 10;
 /// Of a line that was cut, so many bytes at the end are not shown: they may be the beginning of a key, which cannot be told any more.
 const CUT_BYTES: usize = 256;
 
+/// How much of the log lines before is looked at again with the next: a key that is wrapped over several is known by its second line.
+const MOST_BEFORE_BYTES: usize = 256;
+
 /// How many lines of one executable go to the log.
 const MOST_LOG_LINES: usize = 500;
 
@@ -291,6 +294,8 @@ struct Words<'a> {
     splitter: Splitter,
     /// Log lines that have come together: a key may be wrapped over several.
     together: Vec<(Level, String)>,
+    /// The end of those that came before them.
+    before: String,
     log_lines: usize,
     left_out: u64,
     plain: Vec<String>,
@@ -307,6 +312,7 @@ impl<'a> Words<'a> {
             around,
             splitter: Splitter::new(MOST_LINE_BYTES),
             together: Vec::new(),
+            before: String::new(),
             log_lines: 0,
             left_out: 0,
             plain: Vec::new(),
@@ -367,11 +373,17 @@ impl<'a> Words<'a> {
 
     fn log_together(&mut self) {
         let lines = std::mem::take(&mut self.together);
-        let shown = self.shown(lines.iter().map(|(_, text)| text.as_str()));
-        for ((level, _), text) in lines.iter().zip(shown) {
-            let repeated = *level == Level::Info && self.around.said.is_some_and(|said| said.again(&text));
+        if lines.is_empty() {
+            return;
+        }
+        let texts: Vec<_> = self.before.split('\n').chain(lines.iter().map(|(_, text)| text.as_str())).collect();
+        let shown = self.shown(texts.iter().copied());
+        let all = texts.join("\n");
+        self.before = all[all.ceil_char_boundary(all.len().saturating_sub(MOST_BEFORE_BYTES))..].to_owned();
+        for ((level, _), text) in lines.iter().zip(&shown[shown.len() - lines.len()..]) {
+            let repeated = *level == Level::Info && self.around.said.is_some_and(|said| said.again(text));
             let level = if repeated { Level::Debug } else { *level };
-            self.around.output.log(level, Some(self.around.id), &text);
+            self.around.output.log(level, Some(self.around.id), text);
         }
     }
 

@@ -1,6 +1,6 @@
 //! Which action may start next: a slow marketplace does not hold up the others, and an app has one action at a time.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 /// What an action is about: of one subject one action runs at a time, in the order they came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -39,18 +39,28 @@ pub(crate) struct Queue<T> {
     ready: HashMap<i64, Ready<T>>,
     /// The actions behind another one of their subject.
     behind: HashMap<Subject, Line<T>>,
-    /// Subjects with an action that is ready or runs.
-    taken: HashSet<Subject>,
+    /// Subjects with an action that is ready, and where it stands, or that runs.
+    taken: HashMap<Subject, Option<Place>>,
+    /// How many actions have become ready.
+    count: u64,
     running: HashMap<i64, Running>,
     all_running: Running,
 }
 
 type Line<T> = VecDeque<(Ticket, T)>;
 
-/// The actions of a marketplace that may start.
+/// Where a ready action stands.
+#[derive(Clone, Copy)]
+struct Place {
+    market: i64,
+    length: Length,
+    number: u64,
+}
+
+/// The actions of a marketplace that may start, by their numbers.
 struct Ready<T> {
-    short: Line<T>,
-    long: Line<T>,
+    short: BTreeMap<u64, (Ticket, T)>,
+    long: BTreeMap<u64, (Ticket, T)>,
 }
 
 /// How many actions run.
@@ -75,10 +85,10 @@ impl Running {
 
 impl<T> Ready<T> {
     fn new() -> Self {
-        Self { short: VecDeque::new(), long: VecDeque::new() }
+        Self { short: BTreeMap::new(), long: BTreeMap::new() }
     }
 
-    fn of(&mut self, length: Length) -> &mut Line<T> {
+    fn of(&mut self, length: Length) -> &mut BTreeMap<u64, (Ticket, T)> {
         match length {
             Length::Short => &mut self.short,
             Length::Long => &mut self.long,
@@ -107,7 +117,8 @@ impl<T> Queue<T> {
             turn: VecDeque::new(),
             ready: HashMap::new(),
             behind: HashMap::new(),
-            taken: HashSet::new(),
+            taken: HashMap::new(),
+            count: 0,
             running: HashMap::new(),
             all_running: Running::default(),
         }
@@ -115,10 +126,10 @@ impl<T> Queue<T> {
 
     /// An action has come.
     pub(crate) fn push(&mut self, ticket: Ticket, action: T) {
-        if self.taken.insert(ticket.subject) {
-            self.make_ready(ticket, action);
-        } else {
+        if self.taken.contains_key(&ticket.subject) {
             self.behind.entry(ticket.subject).or_default().push_back((ticket, action));
+        } else {
+            self.make_ready(ticket, action);
         }
     }
 
@@ -127,7 +138,10 @@ impl<T> Queue<T> {
         if ready.is_empty() {
             self.turn.push_back(ticket.market);
         }
-        ready.of(ticket.length).push_back((ticket, action));
+        let place = Place { market: ticket.market, length: ticket.length, number: self.count };
+        ready.of(ticket.length).insert(place.number, (ticket, action));
+        self.taken.insert(ticket.subject, Some(place));
+        self.count += 1;
     }
 
     /// The next action that may start; it holds a slot until [`finish`](Self::finish). Short ones go first.
@@ -145,7 +159,8 @@ impl<T> Queue<T> {
         let place = self.turn.iter().position(may_start)?;
         let market = self.turn.remove(place)?;
         let ready = self.ready.get_mut(&market)?;
-        let started = ready.of(length).pop_front()?;
+        let (_, started) = ready.of(length).pop_first()?;
+        self.taken.insert(started.0.subject, None);
         // It comes round again while it has actions.
         if ready.is_empty() {
             self.ready.remove(&market);
@@ -204,7 +219,7 @@ impl<T> Queue<T> {
 
     /// Whether an action about the subject waits or runs.
     pub(crate) fn has(&self, subject: Subject) -> bool {
-        self.taken.contains(&subject)
+        self.taken.contains_key(&subject)
     }
 
     /// Takes out all actions that wait behind another one of their subject.
@@ -232,16 +247,12 @@ impl<T> Queue<T> {
     }
 
     fn take_ready(&mut self, subject: Subject, meant: impl Fn(&T) -> bool) -> Option<T> {
-        if !self.taken.contains(&subject) {
+        let Place { market, length, number } = (*self.taken.get(&subject)?)?;
+        let ready = self.ready.get_mut(&market)?;
+        if !ready.of(length).get(&number).is_some_and(|(_, action)| meant(action)) {
             return None;
         }
-        let is_meant = |(ticket, action): &(Ticket, T)| ticket.subject == subject && meant(action);
-        let (market, length, at) = self.ready.iter().find_map(|(market, ready)| {
-            let place = |length, line: &Line<T>| line.iter().position(is_meant).map(|at| (*market, length, at));
-            place(Length::Short, &ready.short).or_else(|| place(Length::Long, &ready.long))
-        })?;
-        let ready = self.ready.get_mut(&market)?;
-        let taken = ready.of(length).remove(at);
+        let taken = ready.of(length).remove(&number);
         if ready.is_empty() {
             self.ready.remove(&market);
             self.turn.retain(|other| *other != market);
@@ -252,7 +263,7 @@ impl<T> Queue<T> {
     /// Takes out all that wait.
     pub(crate) fn take_all(&mut self) -> Vec<T> {
         self.turn.clear();
-        let ready = self.ready.drain().flat_map(|(_, ready)| ready.short.into_iter().chain(ready.long));
+        let ready = self.ready.drain().flat_map(|(_, ready)| ready.short.into_values().chain(ready.long.into_values()));
         let mut all: Vec<_> = ready.map(|(_, action)| action).collect();
         all.extend(self.behind.drain().flat_map(|(_, actions)| actions).map(|(_, action)| action));
         all

@@ -132,7 +132,7 @@ impl Redaction {
     /// Each element is visited once, however deep it stands.
     fn hide_elements(&mut self, root: Node<'_, '_>) {
         let mut open = vec![(root, Place::Outside, false)];
-        while let Some((node, place, secret)) = open.pop() {
+        while let (Some((node, place, secret)), false) = (open.pop(), self.too_much) {
             let name = node.tag_name().name();
             let value: String = node.children().filter(Node::is_text).filter_map(|text| text.text()).collect();
             let secret = secret || is_secret(name);
@@ -247,10 +247,10 @@ impl Redaction {
         }
         let unwrapped = view.unwrapped();
         for alignment in 0..4 {
-            self.mark_in_base64(&unwrapped.decoded(alignment), text, marks);
+            self.mark_in_base64(&unwrapped.decoded_base64(alignment), text, marks);
         }
         for alignment in 0..2 {
-            let compact = unwrapped.from_hex(alignment).compact();
+            let compact = unwrapped.decoded_hex(alignment).compact();
             self.values.find(&compact.bytes, |found| marks[compact.origin(found)].fill(true));
         }
         if self.large_dump {

@@ -409,6 +409,41 @@ fn a_closed_standard_error_is_no_matter_and_debugging_has_a_log_file() {
     assert!(location.path().join("var/one_market.log").exists());
 }
 
+/// What is written to an `oned` that started it by a shell which runs this first.
+fn output_behind(location: &OneLocation, shell: &str, messages: &str) -> String {
+    let mut child = Command::new("/bin/sh");
+    child.args(["-c", &format!("{shell}; exec \"$0\" \"$@\""), ONE_MARKET, ""]).env("ONE_LOCATION", location.path());
+    let mut child = child.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(messages.as_bytes()).unwrap();
+    String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
+}
+
+#[test]
+fn a_system_that_has_no_more_descriptors_makes_an_action_fail_and_nothing_end() {
+    let location = installation("true");
+    let messages = format!("INIT\nMONITOR  107 {}\nDELETE  30 {}\n", foreign(30).monitor(), foreign(30).delete());
+    let output = output_behind(&location, "ulimit -n 12", &messages);
+    assert!(output.starts_with("INIT SUCCESS - -\n"), "{output}");
+    for failure in [
+        "MONITOR FAILURE 107 market/foreign/monitor cannot be run",
+        "DELETE FAILURE 30 market/foreign/delete cannot be run",
+    ] {
+        assert!(output.contains(failure), "{output}");
+    }
+}
+
+#[test]
+fn what_executables_make_is_not_for_others_to_write_whatever_the_mask_was() {
+    let location = installation("touch made");
+    let defaultrc = location.path().join("etc/defaultrc");
+    fs::write(defaultrc, "ONE_MAD_DEBUG=1\n").unwrap();
+    output_behind(&location, "umask 0", &format!("INIT\nMONITOR  107 {}\n", foreign(30).monitor()));
+    for file in ["made", "one_market.log"] {
+        let mode = location.path().join("var").join(file).metadata().unwrap().mode();
+        assert_eq!(mode & 0o022, 0, "{file}: {mode:o}");
+    }
+}
+
 #[test]
 fn wrong_arguments_are_left_out_and_told_of() {
     let location = installation("true");
@@ -715,6 +750,23 @@ fn values_of_templates_are_in_no_line_however_they_are_written() {
             .step_by(50)
             .any(|part| all.contains(std::str::from_utf8(part).unwrap()))
     );
+}
+
+#[test]
+fn a_key_that_comes_piece_by_piece_is_known_by_its_second_piece() {
+    let key = "wJalrXUtnFEMI7MDENGbPxRfiCYEXAMPLEKEYabc";
+    let location = installation(&format!(
+        "printf %s {key} | fold -w 9 | while read -r line || [ -n \"$line\" ]; do echo \"INFO: $line\" >&2; done; echo 'INFO: the end' >&2"
+    ));
+    let mut oned = start(&location, "");
+    let dump = Dump { market: vec![("ADMIN_KEY".into(), key.into())], ..foreign(30) };
+    oned.printed("MONITOR", 107, &dump.monitor());
+    let (lines, _) = oned.end();
+    for part in key.as_bytes().chunks(9).skip(1) {
+        let part = std::str::from_utf8(part).unwrap();
+        assert!(!lines.iter().any(|line| line.contains(part)), "{part}: {lines:?}");
+    }
+    assert!(lines.contains(&"LOG I 107 the end".to_owned()), "{lines:?}");
 }
 
 #[test]

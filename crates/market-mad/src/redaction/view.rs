@@ -80,7 +80,7 @@ impl View {
     }
 
     /// Every run of base64 as bytes, when groups of four begin at this place of it (0 to 3). Between two runs is a zero.
-    pub(super) fn decoded(&self, alignment: usize) -> Self {
+    pub(super) fn decoded_base64(&self, alignment: usize) -> Self {
         let mut decoded = Self::like(self);
         let mut at = 0;
         while at < self.bytes.len() {
@@ -107,7 +107,7 @@ impl View {
     }
 
     /// Every run of hexadecimal digits as bytes, when pairs begin at this place of it (0 or 1). Between two runs is a zero.
-    pub(super) fn from_hex(&self, alignment: usize) -> Self {
+    pub(super) fn decoded_hex(&self, alignment: usize) -> Self {
         let mut decoded = Self::like(self);
         let mut at = 0;
         while at < self.bytes.len() {
