@@ -29,13 +29,14 @@ pub(crate) async fn copy(copying: &Copying<'_>, source: &mut Source) -> Result<C
     let (format, wanted) = copying.check(source.subject(), &transferred)?;
     // Only a local file may hold zeros that are no holes yet: from elsewhere they have come as such.
     let dig = sparse && source.file().is_some();
-    let finished = run_on_thread("sync", move || {
+    let synced = run_on_thread("sync", move || {
         if dig {
             file.dig_holes()?;
         }
         file.finish()
     });
-    written(finished.await, &path)?;
+    // A signal does not wait for the disk.
+    context.stop.or(written(synced, &path)).await?;
     let (whole, format) = match wanted {
         Some(wanted) => (convert(copying, &staged, format, wanted).await?, wanted),
         None => (staged, format),
@@ -56,8 +57,8 @@ fn make_directory(path: &Path) -> io::Result<()> {
     path.ancestors().skip(1).take(missing).try_for_each(|parent| File::open(parent)?.sync_all())
 }
 
-fn written(outcome: io::Result<io::Result<()>>, path: &str) -> Result<(), Error> {
-    outcome.flatten().map_err(|error| Error::io(path, &error))
+async fn written(synced: impl Future<Output = io::Result<io::Result<()>>>, path: &str) -> Result<(), Error> {
+    synced.await.flatten().map_err(|error| Error::io(path, &error))
 }
 
 /// The same image in another format, compared with what it was made from. That holds no reference to another file: it was refused.
@@ -75,7 +76,8 @@ async fn convert(copying: &Copying<'_>, staged: &Staged, from: &str, to: &str) -
         _ => error,
     })?;
     let (file, path) = (target.open()?, target.path().display().to_string());
-    self::written(run_on_thread("sync", move || file.sync_all()).await, &path)?;
+    let synced = run_on_thread("sync", move || file.sync_all());
+    copying.context.stop.or(self::written(synced, &path)).await?;
     copying.context.log.info(format_args!("converted from {from} to {to}"));
     Ok(target)
 }

@@ -16,7 +16,7 @@ pub use restricted::Directories;
 use market_core::action::{CopyAction, ExportAction};
 use market_core::backend::Context;
 use market_core::error::Error;
-use market_core::shim::{Call, Program, check_id, print};
+use market_core::shim::{Call, Program, answer_to, check_id, print};
 
 /// The two actions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +50,7 @@ pub async fn act(call: Call<Action>, mut context: Context) -> Result<(), Error> 
         Action::Copy => {
             let action = CopyAction::decode(&call.dump)?;
             check_id(call.id, action.image.id)?;
+            answer_to()?;
             if let Some(helpers) = &mut context.options.helpers {
                 helpers.dump = Some(call.dump.into());
             }

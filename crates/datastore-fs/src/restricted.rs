@@ -91,7 +91,13 @@ impl Directories {
         let subject = || format!("PATH {}", shown(&path.to_string_lossy()));
         let fail = |errno: Errno| Error::io(subject(), &errno.into());
         // Only found, not opened: opening some devices does something already.
-        let found = find(path).map_err(fail)?;
+        let found = find(path).map_err(|errno| match errno {
+            Errno::LOOP => {
+                let cause = "leads through too many links, or through one of /proc, which no directory restricts";
+                Error::new(ErrorKind::Denied, subject(), cause).remedy("give the path of the file itself")
+            }
+            errno => fail(errno),
+        })?;
         let link = format!("/proc/self/fd/{}", found.as_raw_fd());
         let resolved = std::fs::read_link(&link).map_err(|error| Error::io(subject(), &error))?;
         let stat = fstat(&found).map_err(fail)?;

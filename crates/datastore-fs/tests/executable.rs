@@ -266,6 +266,20 @@ fn an_image_is_never_open_to_others_whatever_the_umask_is() {
 }
 
 #[test]
+fn limits_of_the_caller_are_errors_and_leave_nothing() {
+    let datastore = Datastore::new();
+    let server = HttpServer::start(|_, _| Reply::bytes(noise(4, 3_000_000)));
+    for source in [datastore.file("image", &noise(4, 3_000_000)), server.url("/image")] {
+        let mut command = Command::new("sh");
+        command.args(["-c", "ulimit -f 1000; exec \"$0\" cp 7", EXECUTABLE]);
+        let output = run(&mut command, datastore.dump(&source).copy());
+        let line = failure(&output, 8);
+        assert!(line.contains("too large"), "{line}");
+        assert_eq!(datastore.stored(), Vec::<PathBuf>::new());
+    }
+}
+
+#[test]
 fn opennebulas_own_directories_and_the_home_are_restricted_and_an_unset_home_restricts_nothing() {
     let datastore = Datastore::new();
     let location = datastore.path("one");
@@ -440,6 +454,14 @@ fn a_copy_whose_answer_is_lost_or_whose_id_is_wrong_leaves_nothing() {
     assert!(line.contains("is about id 7, the call about id 8"), "{line}");
     let line = failure(&call(&["cp", "7", "8"], &dump), 2);
     assert!(line.contains("too many arguments"), "{line}");
+    // Standard output that is closed, or only open for reading.
+    for stdout in [">&-", "1</dev/null"] {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("exec \"$0\" cp 7 {stdout}"), EXECUTABLE]);
+        let line = failure(&run(&mut command, &dump), 1);
+        assert!(line.contains("standard output"), "{line}");
+        assert_eq!(datastore.stored(), Vec::<PathBuf>::new());
+    }
     let full = fs::File::options().write(true).open("/dev/full").unwrap();
     let mut command = Command::new(EXECUTABLE);
     let mut child =

@@ -4,7 +4,7 @@
 use market_core::error::{Error, ErrorKind};
 use market_core::model::MiB;
 use market_core::stop::Stop;
-use market_core::transfer::{Staged, ZEROS};
+use market_core::transfer::{Staged, ZEROS, shown};
 use std::cell::Cell;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
@@ -100,7 +100,7 @@ struct Unpacking<'a> {
 
 impl Unpacking<'_> {
     fn refuse(&self, entry: &str, cause: &str) -> Error {
-        let entry = market_core::line::one_line(entry);
+        let entry = shown(entry);
         Error::new(ErrorKind::Denied, self.subject, format!("the entry \"{entry}\" of the archive {cause}"))
     }
 
@@ -109,7 +109,7 @@ impl Unpacking<'_> {
     }
 
     fn failed(&self, entry: &str, error: &io::Error) -> Error {
-        let entry = market_core::line::one_line(entry);
+        let entry = shown(entry);
         Error::io(format!("{}, entry \"{entry}\"", self.subject), error)
     }
 

@@ -21,7 +21,7 @@ use drv_action::DrvAction;
 use market_core::backend::Context;
 use market_core::error::{Error, ErrorKind};
 use market_core::model::MiB;
-use market_core::shim::{end, print, run_until_stopped};
+use market_core::shim::{answer_to, end, print, run_until_stopped};
 use market_core::transfer::{
     Content, ErrorKind as TransferErrorKind, FileSink, Location, Options, Packing, Source, SparseFile, Staged,
     Transfer, Transferred, Wanted, run_on_thread, shown,
@@ -89,7 +89,10 @@ struct Download<'a> {
 impl Download<'_> {
     async fn deliver(&self, source: &mut Source) -> Result<(), Error> {
         let mut sink = match &self.arguments.target {
-            Target::StandardOutput => StandardOutput::open(&std::io::stdout())?,
+            Target::StandardOutput => {
+                answer_to()?;
+                StandardOutput::open(&std::io::stdout())?
+            }
             Target::Path(path) => match Place::of(path)? {
                 Place::Special(file) => StandardOutput::open(&file)?,
                 Place::File(path) => return self.to_file(source, &path).await,
@@ -122,23 +125,33 @@ impl Download<'_> {
         let transferred = self.context.stop.or(source.transfer(&mut sink, self.how)).await?;
         self.check(source, &transferred)?;
         let format = self.archive(source, &transferred);
+        self.finish(file, path).await?;
+        let finished = match format {
+            Some(format) => self.unpack(format, staged, source.subject(), path).await?,
+            None => staged,
+        };
+        match self.context.stop.reason() {
+            Some(reason) => Err(reason.into()),
+            None => Ok(finished.replace(path)?),
+        }
+    }
+
+    /// Puts a file on the disk; a signal does not wait for that.
+    async fn finish(&self, mut file: SparseFile, path: &Path) -> Result<(), Error> {
+        let finished = run_on_thread("sync", move || file.finish());
+        let fail = |error| Error::io(shown(&path.to_string_lossy()), &error);
+        self.context.stop.or(async { finished.await.flatten().map_err(fail) }).await
+    }
+
+    /// Makes a directory of an archive, beside its place.
+    async fn unpack(&self, format: &'static str, file: Staged, subject: &str, path: &Path) -> Result<Staged, Error> {
         let (stop, most_bytes) = (self.context.stop.clone(), self.most_unpacked);
-        let (place, name) = (path.to_owned(), source.subject().to_owned());
-        let finished = run_on_thread("unpack", move || {
-            file.finish().map_err(|error| Error::io(&subject, &error))?;
-            let finished = match format {
-                Some(format) => {
-                    let archive = Archive { format, file: staged, subject: &name, most_bytes, stop: &stop };
-                    archive.extract(&place)?
-                }
-                None => staged,
-            };
-            match stop.reason() {
-                Some(reason) => Err(reason.into()),
-                None => finished.replace(&place).map_err(Error::from),
-            }
+        let (place, name) = (path.to_owned(), subject.to_owned());
+        let unpacked = run_on_thread("unpack", move || {
+            Archive { format, file, subject: &name, most_bytes, stop: &stop }.extract(&place)
         });
-        finished.await.map_err(|error| Error::io(shown(&path.to_string_lossy()), &error))?
+        // It hears itself of what asks to stop, and removes what it has made.
+        unpacked.await.map_err(|error| Error::io(subject, &error))?
     }
 
     /// The kind of archive that what came is to be unpacked from, if it is.
@@ -174,12 +187,8 @@ impl Download<'_> {
             }
             Ok(())
         };
-        let written = written.await;
-        let finished = match written {
-            Ok(()) => {
-                let finished = run_on_thread("sync", move || file.finish()).await;
-                finished.flatten().map_err(|error| fail(&error))
-            }
+        let finished = match written.await {
+            Ok(()) => self.finish(file, path).await,
             Err(error) => Err(error),
         };
         if finished.is_err() {

@@ -468,11 +468,12 @@ fn an_archive_is_on_the_disk_before_it_has_its_name() {
     }
     good(&output);
     let text = fs::read_to_string(&trace).unwrap();
-    let lines: Vec<_> = text.lines().filter(|line| line.ends_with("= 0")).collect();
+    let lines: Vec<_> =
+        text.lines().filter(|line| line.ends_with("= 0") || line.ends_with("<unfinished ...>")).collect();
     let synced = |end: &str| {
         lines
             .iter()
-            .position(|line| line.contains("sync(") && line.contains(&format!("{end}>")))
+            .rposition(|line| line.contains("sync(") && line.contains(&format!("{end}>")))
             .unwrap_or_else(|| panic!("{end} was not synced: {text}"))
     };
     let renamed = lines.iter().position(|line| line.contains("rename")).unwrap();
@@ -481,6 +482,19 @@ fn an_archive_is_on_the_disk_before_it_has_its_name() {
     assert!(synced("/one") < renamed && synced("/inner/two") < renamed, "{text}");
     let place = format!("{}>", scratch.path().display());
     assert!(lines[renamed..].iter().any(|line| line.contains("sync(") && line.contains(&place)), "{text}");
+}
+
+#[test]
+fn a_standard_output_that_is_closed_or_only_read_is_a_failure() {
+    let scratch = TempDir::new().unwrap();
+    let from = scratch.path().join("image");
+    fs::write(&from, "hello").unwrap();
+    for stdout in [">&-", "1</dev/null"] {
+        let script = format!("exec \"$0\" \"$1\" - {stdout}");
+        let output = Command::new("sh").args(["-c", &script, EXECUTABLE]).arg(&from).output().unwrap();
+        let line = failure(&output, 255);
+        assert!(line.contains("output"), "{line}");
+    }
 }
 
 #[test]
@@ -559,7 +573,7 @@ fn what_is_recognised_as_no_image_is_not_stored_as_one() {
 fn a_driver_message_may_be_wrapped_anywhere_and_end_in_a_nul() {
     let server = S3Server::start();
     server.create_bucket("apps");
-    server.put("apps", "marketapp-30", b"bytes");
+    server.put("apps", "marketapp-30", b"\0bytes");
     let dump = Dump { market: server.market("apps", &[]), ..Dump::default() };
     let mut xml = market_core::encoding::decode(dump.copy().as_bytes()).unwrap();
     xml.extend_from_slice(b"\n\0");
@@ -567,5 +581,5 @@ fn a_driver_message_may_be_wrapped_anywhere_and_end_in_a_nul() {
     let wrapped: Vec<_> = text.as_bytes().chunks(40).map(|line| std::str::from_utf8(line).unwrap()).collect();
     let output =
         downloader(&["s3://apps/marketapp-30", "-"]).env("DRV_ACTION", wrapped.join("\n") + "\n").output().unwrap();
-    assert_eq!(good(&output), b"bytes");
+    assert_eq!(good(&output), b"\0bytes");
 }

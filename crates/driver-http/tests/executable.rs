@@ -673,3 +673,26 @@ fn a_staging_directory_that_others_could_read_or_that_is_a_link_is_refused() {
     assert!(line.contains("is no directory of ours"), "{line}");
     assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
 }
+
+#[test]
+fn a_stranger_who_has_taken_the_name_of_the_staging_directory_is_not_in_the_way() {
+    if !rustix::process::geteuid().is_root() {
+        return require::missing("a directory of another user can only be made by root");
+    }
+    let market = Market::new();
+    let taken = market.public().join(".market-staging");
+    fs::create_dir(&taken).unwrap();
+    std::os::unix::fs::chown(&taken, Some(65_534), Some(65_534)).unwrap();
+    let bytes = noise(14, 1_000);
+    for _ in 0..2 {
+        let answered = call("import", &market.import_of(&bytes).import());
+        assert!(answered.status.success(), "{}", String::from_utf8_lossy(&answered.stderr));
+    }
+    let entries = fs::read_dir(market.public()).unwrap().map(|entry| entry.unwrap());
+    let names: Vec<_> = entries.map(|entry| entry.file_name().into_string().unwrap()).collect();
+    let staging: Vec<_> = names.iter().filter(|name| name.starts_with(".market-staging-")).collect();
+    assert_eq!((names.len(), staging.len()), (4, 1), "one directory of ours, and two apps: {names:?}");
+    let ours = market.public().join(staging[0]);
+    assert_eq!((ours.metadata().unwrap().mode() & 0o7777, fs::read_dir(&ours).unwrap().count()), (0o700, 0));
+    assert_eq!(fs::read_dir(&taken).unwrap().count(), 0);
+}

@@ -259,3 +259,30 @@ fn a_signal_leaves_nothing_of_a_copy() {
     assert!(output.status.code() == Some(2) && said.contains("SIGTERM"), "{said}");
     assert_eq!(names(&place), ["big.raw"]);
 }
+
+#[test]
+fn a_copy_that_qemu_img_has_damaged_or_complained_about_is_not_made() {
+    let Some(place) = Workshop::open(64) else { return };
+    let raw = raw(&place, &Guest::debian());
+    let real = market_testkit::require::program("qemu-img", "qemu-utils").expect("the workshop has used it");
+    let bin = place.path("bin");
+    fs::create_dir(&bin).unwrap();
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    for (damage, told) in [
+        ("printf damage | dd of=\"$last\" bs=1 seek=400000 conv=notrunc 2>/dev/null", "is not what it read"),
+        ("echo 'Failed to flush the L2 table cache' >&2", "Failed to flush"),
+    ] {
+        let script = format!(
+            "#!/bin/sh\nfor last; do :; done\n[ \"$1\" = convert ] || exec {0} \"$@\"\n{0} \"$@\" || exit 1\n{damage}\nexit 0\n",
+            real.display()
+        );
+        fs::write(bin.join("qemu-img"), script).unwrap();
+        fs::set_permissions(bin.join("qemu-img"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let target = place.path("ready.qcow2");
+        let mut command = Command::new(EXECUTABLE);
+        let output = command.args(["image", "prepare"]).args([&raw, &target]).env("PATH", &path).output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        assert!(line(&output).contains(told), "{}", line(&output));
+        assert_eq!(names(&place), ["bin", "disk.raw"]);
+    }
+}
