@@ -13,8 +13,11 @@ use std::time::Duration;
 use suite::{Attributes, app_bytes, delete, dump, image, import_with};
 use tempfile::TempDir;
 
+/// The bytes of an import, and what it has said.
+type Import = (Vec<u8>, Result<ImportedApp, Error>);
+
 /// Both imports, of other bytes each; which bytes are there, and what each has said.
-fn race(market: &Attributes, round: u64) -> (Vec<u8>, Vec<(Vec<u8>, Result<ImportedApp, Error>)>) {
+fn race(market: &Attributes, round: u64) -> (Vec<u8>, Vec<Import>) {
     let directory = TempDir::new().unwrap();
     let outcomes = std::thread::scope(|scope| {
         let run = |seed: u64| {
