@@ -13,8 +13,8 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method};
 use market_core::backend::Published;
 use market_core::error::{Error, ErrorKind};
-use market_core::transfer::ErrorKind as FailureKind;
 use market_core::transfer::s3::Failure;
+use market_core::transfer::{Digester, ErrorKind as FailureKind, Source, Wanted};
 use std::fmt::Write as _;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -184,8 +184,8 @@ impl Upload {
             let found = self.bucket.retried(|| find_once(&self.bucket, &self.key)).await;
             let missing = match found {
                 Ok(Some(found)) if !self.is_ours(&found, etag) => return self.exists(),
-                Ok(Some(found)) if found.bytes.is_some_and(|bytes| bytes != self.bytes()) => {
-                    return self.withdraw(&found).await;
+                Ok(Some(Found { bytes: Some(bytes), .. })) if bytes != self.bytes() => {
+                    return self.withdraw(format!("the service made {bytes} bytes of {}", self.bytes())).await;
                 }
                 Ok(Some(_)) => false,
                 Ok(None) => true,
@@ -199,11 +199,13 @@ impl Upload {
             };
             if begun.elapsed() >= patience || self.terms.stop.reason().is_some() {
                 if missing {
-                    return Published::Unknown(
-                        self.error(Failure::garbled("the service does not find what it has just stored")),
-                    );
+                    let cause = "the service does not find what it has just stored";
+                    return Published::Unknown(self.error(Failure::garbled(cause)));
                 }
-                return Published::At(source.to_owned());
+                return match rivals {
+                    Rivals::CannotBeSeen => self.read_back(source).await,
+                    _ => Published::At(source.to_owned()),
+                };
             }
             if rivals == Rivals::Some && !told {
                 told = true;
@@ -217,9 +219,30 @@ impl Upload {
         }
     }
 
+    /// Reads the object, where it cannot be seen whether another import stores one at the same time: its mark and its bytes may be
+    /// of two.
+    async fn read_back(&self, source: &str) -> Published {
+        let read = async {
+            let mut stream = Source::open(source, &self.terms.options).await?;
+            let mut digester = Digester::start(Wanted::MD5);
+            while let Some(piece) = stream.next().await? {
+                digester.update(piece).await;
+            }
+            digester.finish().await.map_err(|error| Error::io("the digest", &error))
+        };
+        // Who is told to stop does not wait for what is there.
+        match self.terms.stop.or(read).await {
+            Ok(digests) if self.md5.is_some() && digests.md5 != self.md5 => {
+                self.withdraw("the service holds other bytes than were sent".to_owned()).await
+            }
+            Ok(_) => Published::At(source.to_owned()),
+            Err(error) if error.kind == ErrorKind::Cancelled => Published::At(source.to_owned()),
+            Err(error) => Published::Unknown(error),
+        }
+    }
+
     /// Removes an object that is this upload's and not what was sent.
-    async fn withdraw(&self, found: &Found) -> Published {
-        let cause = format!("the service made {} bytes of {}", found.bytes.unwrap_or_default(), self.bytes());
+    async fn withdraw(&self, cause: String) -> Published {
         let error = Error::new(ErrorKind::Mismatch, self.bucket.subject(&self.key), cause);
         match remove_object(&self.bucket, &self.key).await {
             Ok(_) => Published::NotPublished(error.remedy("it was removed again")),

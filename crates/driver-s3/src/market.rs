@@ -220,6 +220,7 @@ impl StorageBackend for S3Market {
             part_bytes: self.part_bytes,
             most_parts: self.most_parts,
             headers: self.headers.clone(),
+            options: self.options.clone(),
             stop: self.stop.clone(),
             log: self.log.clone(),
         };
@@ -234,7 +235,8 @@ impl StorageBackend for S3Market {
         staged.0.finish().await
     }
 
-    async fn seal(&self, staged: &mut Staged, _: &Digests) -> Result<Proof, Error> {
+    async fn seal(&self, staged: &mut Staged, digests: &Digests) -> Result<Proof, Error> {
+        staged.0.md5.clone_from(&digests.md5);
         staged.0.prove().await.map(Proof::Bytes)
     }
 

@@ -16,7 +16,7 @@ use market_core::error::{Error, ErrorKind};
 use market_core::log::Log;
 use market_core::stop::Stop;
 use market_core::transfer::s3::{Bucket, Failure, Payload};
-use market_core::transfer::{Piece, ZEROS, random_name};
+use market_core::transfer::{Options, Piece, ZEROS, random_name};
 use std::cell::Cell;
 use std::sync::Arc;
 use tokio::task::JoinSet;
@@ -38,6 +38,8 @@ pub(crate) struct Terms {
     pub(crate) most_parts: Option<u64>,
     /// What new objects are sent with.
     pub(crate) headers: HeaderMap,
+    /// How the object is read back.
+    pub(crate) options: Options,
     pub(crate) stop: Stop,
     pub(crate) log: Log,
 }
@@ -56,6 +58,8 @@ pub(crate) struct Upload {
     pub(crate) key: String,
     pub(crate) way: Way,
     pub(crate) mark: String,
+    /// The MD5 of all that was sent, once it is known.
+    pub(crate) md5: Option<String>,
     pub(crate) terms: Terms,
     sizes: PartSizes,
     /// From which part on it must be known how many the service allows.
@@ -99,6 +103,7 @@ impl Upload {
             key,
             way,
             mark,
+            md5: None,
             terms,
             sizes,
             asks_at,
