@@ -28,6 +28,9 @@ const RIVAL_ALIVE: Duration = Duration::from_secs(15 * 60);
 /// How long is looked where other uploads cannot be seen.
 const BLIND_PATIENCE: Duration = Duration::from_secs(3);
 
+/// How long a service may take to answer when somebody waits for this process to end.
+const HASTE: Duration = Duration::from_millis(700);
+
 /// The pause between two looks.
 const PAUSE: Duration = Duration::from_millis(300);
 
@@ -51,6 +54,26 @@ enum Rivals {
 impl Upload {
     /// Makes what was sent an object, unless there is one of its key.
     pub(crate) async fn complete(&self, source: &str) -> Published {
+        self.in_time(self.look_and_complete(source)).await
+    }
+
+    /// Who is told to end waits a moment for what cannot be interrupted, and no longer for a service that does not answer.
+    async fn in_time(&self, step: impl Future<Output = Published>) -> Published {
+        let hurry = async {
+            let _ = self.terms.stop.requested().await;
+            sleep(HASTE).await;
+        };
+        tokio::select! {
+            biased;
+            outcome = step => outcome,
+            () = hurry => {
+                let cause = "the service had not answered when this process was told to end";
+                Published::Unknown(Error::new(ErrorKind::Cancelled, self.bucket.subject(&self.key), cause))
+            }
+        }
+    }
+
+    async fn look_and_complete(&self, source: &str) -> Published {
         match self.bucket.retried(|| find_once(&self.bucket, &self.key)).await {
             Ok(None) => self.ask_to_complete(source).await,
             Ok(Some(found)) if self.is_ours(&found, None) => self.confirm(source, None).await,
@@ -134,6 +157,10 @@ impl Upload {
     /// Finds out what became of a completion whose answer was lost. While the upload is still there it may yet be under way: it
     /// is asked for again after some time.
     pub(crate) async fn resolve(&self, source: &str, backoff: Duration) -> Published {
+        self.in_time(self.find_out(source, backoff)).await
+    }
+
+    async fn find_out(&self, source: &str, backoff: Duration) -> Published {
         if let Completion::Unknown(asked) = self.completion.get() {
             self.completion.set(Completion::Unknown(asked + 1));
             sleep(backoff * 2_u32.saturating_pow(asked)).await;

@@ -114,31 +114,30 @@ async fn create_once(bucket: &Bucket, key: &str, headers: &HeaderMap) -> Result<
 }
 
 /// Finds out how many parts the service allows of an upload, by sending a last one of an upload that is given up again.
-pub(crate) async fn most_parts(bucket: &Bucket, key: &str, log: &Log) -> Result<u64, Failure> {
-    let plain = HeaderMap::new();
-    let id = bucket.retried(|| create_once(bucket, key, &plain)).await?;
-    let payload = Payload::of(vec![Bytes::from_static(b"?")]).await;
-    let mut outcome = Ok(MOST_PARTS);
-    for limit in LIMITS {
-        let number = limit.to_string();
-        let query = [("partNumber", number.as_str()), ("uploadId", &id)];
-        match bucket.retried(|| bucket.put(key, &query, HeaderMap::new(), &payload)).await {
-            Ok(_) => {
-                outcome = Ok(limit);
-                break;
-            }
-            // When none of them is taken, it is not for its number.
-            Err(refused) if refused.is_certain() && refused.kind == FailureKind::Failed => {}
-            Err(failure) => {
-                outcome = Err(failure);
-                break;
-            }
-        }
-    }
-    if let Err(left) = abort(bucket, key, &id, false, None).await {
+pub(crate) async fn most_parts(bucket: &Bucket, key: &str, stop: &Stop, log: &Log) -> Result<u64, Error> {
+    let created = create(bucket, key, &HeaderMap::new(), stop, log).await?;
+    let id = created.map_err(|failure| error(bucket, key, failure))?;
+    let most =
+        stop.or(async { try_limits(bucket, key, &id).await.map_err(|failure| error(bucket, key, failure)) }).await;
+    if let Err(left) = abort(bucket, key, &id, most.is_err(), Some(stop)).await {
         log.warn(format_args!("an upload is left ({left}); gc finds it"));
     }
-    outcome
+    most
+}
+
+async fn try_limits(bucket: &Bucket, key: &str, id: &str) -> Result<u64, Failure> {
+    let payload = Payload::of(vec![Bytes::from_static(b"?")]).await;
+    for limit in LIMITS {
+        let number = limit.to_string();
+        let query = [("partNumber", number.as_str()), ("uploadId", id)];
+        match bucket.retried(|| bucket.put(key, &query, HeaderMap::new(), &payload)).await {
+            Ok(_) => return Ok(limit),
+            Err(refused) if refused.is_certain() && refused.kind == FailureKind::Failed => {}
+            Err(failure) => return Err(failure),
+        }
+    }
+    // When none of them is taken, it is not for its number.
+    Ok(MOST_PARTS)
 }
 
 /// Gives up the uploads of a key that were begun since, but the known one.

@@ -143,11 +143,8 @@ impl Upload {
 
     async fn ask_for_limit(&mut self) -> Result<u64, Error> {
         self.asks_at = None;
-        let most = self.terms.stop.or(async {
-            let most = most_parts(&self.bucket, &self.key, &self.terms.log).await;
-            most.map_err(|failure| self.error(failure))
-        });
-        let most = most.await?;
+        let Terms { stop, log, .. } = &self.terms;
+        let most = most_parts(&self.bucket, &self.key, stop, log).await?;
         if most < self.sizes.most() {
             self.terms.log.info(format_args!("the service allows {most} parts of an upload"));
         }
@@ -272,8 +269,12 @@ impl Upload {
             // The service has told the MD5 of each part.
             Way::Parts { listed: false, .. } => Ok(self.bytes()),
             Way::Parts { id, listed: true } => {
-                let listed = listing::parts(&self.bucket, &self.key, id).await;
-                self.compare(&listed.map_err(|failure| self.error(failure))?)?;
+                // Until it is completed, it can still be given up.
+                let listed = self.terms.stop.or(async {
+                    let listed = listing::parts(&self.bucket, &self.key, id).await;
+                    listed.map_err(|failure| self.error(failure))
+                });
+                self.compare(&listed.await?)?;
                 Ok(self.bytes())
             }
         }
@@ -331,7 +332,7 @@ async fn begin_parts(
     let Terms { stop, log, .. } = terms;
     let created = match create(bucket, key, headers, stop, log).await? {
         Err(failure) if failure.code == "NoSuchBucket" => {
-            create_bucket(bucket, log).await?;
+            stop.or(create_bucket(bucket, log)).await?;
             create(bucket, key, headers, stop, log).await?
         }
         created => created,
