@@ -64,8 +64,7 @@ pub(crate) async fn must_be_free(bucket: &Bucket, key: &str) -> Result<(), Error
             let error = Error::new(ErrorKind::Exists, bucket.subject(key), "already exists; nothing was replaced");
             Err(error.remedy("remove it if no app has it (see gc), or choose another APP_PREFIX"))
         }
-        // It would be made at the wrong place.
-        Err(failure) if failure.code == "NoSuchBucket" && !bucket.access().names_bucket(bucket.name()) => Ok(()),
+        Err(failure) if is_to_be_made(bucket, &failure) => Ok(()),
         Err(failure) => Err(error(bucket, key, failure)),
     }
 }
@@ -197,6 +196,11 @@ pub(crate) fn marked(mark: &str, more: &HeaderMap) -> Result<HeaderMap, Error> {
     let mark = HeaderValue::from_str(mark).map_err(|error| Error::new(ErrorKind::Failed, MARK, error.to_string()))?;
     headers.insert(MARK, mark);
     Ok(headers)
+}
+
+/// Whether there is no bucket yet. Where the endpoint names it already, it is only looked for at the wrong place.
+pub(crate) fn is_to_be_made(bucket: &Bucket, failure: &Failure) -> bool {
+    failure.code == "NoSuchBucket" && !bucket.access().names_bucket(bucket.name())
 }
 
 pub(crate) fn is_gone(failure: &Failure) -> bool {

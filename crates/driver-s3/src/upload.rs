@@ -8,7 +8,7 @@ use crate::completion::Completion;
 use crate::listing;
 use crate::market::error;
 use crate::parts::PartSizes;
-use crate::unfinished::{abort, create, create_bucket, is_gone, lists_no_parts, marked, most_parts};
+use crate::unfinished::{abort, create, create_bucket, is_gone, is_to_be_made, lists_no_parts, marked, most_parts};
 use bytes::Bytes;
 use http::HeaderMap;
 use market_core::backend::Length;
@@ -331,7 +331,7 @@ async fn begin_parts(
 ) -> Result<Option<(String, bool)>, Error> {
     let Terms { stop, log, .. } = terms;
     let created = match create(bucket, key, headers, stop, log).await? {
-        Err(failure) if failure.code == "NoSuchBucket" => {
+        Err(failure) if is_to_be_made(bucket, &failure) => {
             stop.or(create_bucket(bucket, log)).await?;
             create(bucket, key, headers, stop, log).await?
         }
