@@ -62,7 +62,7 @@ fn an_app_is_fetched_with_the_keys_of_its_marketplace_and_verified() {
         (&source, [("ENDPOINT", "s3.local")], 4, "attribute ENDPOINT: is no http:// or https:// URL"),
         (&source, [("REGION", "a/b")], 4, "attribute REGION: is empty, or holds"),
         ("s3://apps/none-30", [("X", "")], 6, "s3://apps/none-30 at 127.0.0.1"),
-        ("s3://none/none-30", [("X", "")], 4, "404 NoSuch"),
+        ("s3://none/none-30", [("X", "")], 4, "404 NoSuchBucket: there is no such bucket"),
         ("s3://apps//x", [("X", "")], 4, "is a key that cannot be used"),
         ("s3://a%2Fb/x", [("X", "")], 4, "is not the name of a bucket"),
     ] {

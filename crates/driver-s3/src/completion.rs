@@ -13,8 +13,8 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method};
 use market_core::backend::Published;
 use market_core::error::{Error, ErrorKind};
-use market_core::transfer::ErrorKind as FailureKind;
 use market_core::transfer::s3::Failure;
+use market_core::transfer::{Digester, ErrorKind as FailureKind, Source, Wanted};
 use std::fmt::Write as _;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -27,6 +27,9 @@ const RIVAL_ALIVE: Duration = Duration::from_secs(15 * 60);
 
 /// How long is looked where other uploads cannot be seen.
 const BLIND_PATIENCE: Duration = Duration::from_secs(3);
+
+/// How long a service may take to answer when somebody waits for this process to end.
+const HASTE: Duration = Duration::from_millis(700);
 
 /// The pause between two looks.
 const PAUSE: Duration = Duration::from_millis(300);
@@ -51,6 +54,26 @@ enum Rivals {
 impl Upload {
     /// Makes what was sent an object, unless there is one of its key.
     pub(crate) async fn complete(&self, source: &str) -> Published {
+        self.in_time(self.look_and_complete(source)).await
+    }
+
+    /// Who is told to end waits a moment for what cannot be interrupted, and no longer for a service that does not answer.
+    async fn in_time(&self, step: impl Future<Output = Published>) -> Published {
+        let hurry = async {
+            let _ = self.terms.stop.requested().await;
+            sleep(HASTE).await;
+        };
+        tokio::select! {
+            biased;
+            outcome = step => outcome,
+            () = hurry => {
+                let cause = "the service had not answered when this process was told to end";
+                Published::Unknown(Error::new(ErrorKind::Cancelled, self.bucket.subject(&self.key), cause))
+            }
+        }
+    }
+
+    async fn look_and_complete(&self, source: &str) -> Published {
         match self.bucket.retried(|| find_once(&self.bucket, &self.key)).await {
             Ok(None) => self.ask_to_complete(source).await,
             Ok(Some(found)) if self.is_ours(&found, None) => self.confirm(source, None).await,
@@ -134,6 +157,10 @@ impl Upload {
     /// Finds out what became of a completion whose answer was lost. While the upload is still there it may yet be under way: it
     /// is asked for again after some time.
     pub(crate) async fn resolve(&self, source: &str, backoff: Duration) -> Published {
+        self.in_time(self.find_out(source, backoff)).await
+    }
+
+    async fn find_out(&self, source: &str, backoff: Duration) -> Published {
         if let Completion::Unknown(asked) = self.completion.get() {
             self.completion.set(Completion::Unknown(asked + 1));
             sleep(backoff * 2_u32.saturating_pow(asked)).await;
@@ -184,8 +211,8 @@ impl Upload {
             let found = self.bucket.retried(|| find_once(&self.bucket, &self.key)).await;
             let missing = match found {
                 Ok(Some(found)) if !self.is_ours(&found, etag) => return self.exists(),
-                Ok(Some(found)) if found.bytes.is_some_and(|bytes| bytes != self.bytes()) => {
-                    return self.withdraw(&found).await;
+                Ok(Some(Found { bytes: Some(bytes), .. })) if bytes != self.bytes() => {
+                    return self.withdraw(format!("the service made {bytes} bytes of {}", self.bytes())).await;
                 }
                 Ok(Some(_)) => false,
                 Ok(None) => true,
@@ -199,11 +226,13 @@ impl Upload {
             };
             if begun.elapsed() >= patience || self.terms.stop.reason().is_some() {
                 if missing {
-                    return Published::Unknown(
-                        self.error(Failure::garbled("the service does not find what it has just stored")),
-                    );
+                    let cause = "the service does not find what it has just stored";
+                    return Published::Unknown(self.error(Failure::garbled(cause)));
                 }
-                return Published::At(source.to_owned());
+                return match rivals {
+                    Rivals::CannotBeSeen => self.read_back(source).await,
+                    _ => Published::At(source.to_owned()),
+                };
             }
             if rivals == Rivals::Some && !told {
                 told = true;
@@ -217,9 +246,30 @@ impl Upload {
         }
     }
 
+    /// Reads the object, where it cannot be seen whether another import stores one at the same time: its mark and its bytes may be
+    /// of two.
+    async fn read_back(&self, source: &str) -> Published {
+        let read = async {
+            let mut stream = Source::open(source, &self.terms.options).await?;
+            let mut digester = Digester::start(Wanted::MD5);
+            while let Some(piece) = stream.next().await? {
+                digester.update(piece).await;
+            }
+            digester.finish().await.map_err(|error| Error::io("the digest", &error))
+        };
+        // Who is told to stop does not wait for what is there.
+        match self.terms.stop.or(read).await {
+            Ok(digests) if self.md5.is_some() && digests.md5 != self.md5 => {
+                self.withdraw("the service holds other bytes than were sent".to_owned()).await
+            }
+            Ok(_) => Published::At(source.to_owned()),
+            Err(error) if error.kind == ErrorKind::Cancelled => Published::At(source.to_owned()),
+            Err(error) => Published::Unknown(error),
+        }
+    }
+
     /// Removes an object that is this upload's and not what was sent.
-    async fn withdraw(&self, found: &Found) -> Published {
-        let cause = format!("the service made {} bytes of {}", found.bytes.unwrap_or_default(), self.bytes());
+    async fn withdraw(&self, cause: String) -> Published {
         let error = Error::new(ErrorKind::Mismatch, self.bucket.subject(&self.key), cause);
         match remove_object(&self.bucket, &self.key).await {
             Ok(_) => Published::NotPublished(error.remedy("it was removed again")),

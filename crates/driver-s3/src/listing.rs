@@ -17,7 +17,10 @@ use tokio::time::Instant;
 /// Lists that go on without saying anything new are given up.
 const MOST_EMPTY_PAGES: u32 = 20;
 const MOST_PAGES: usize = 100_000;
-const MOST_UPLOADS: usize = 100_000;
+const MOST_UPLOADS: usize = 20_000;
+
+/// Nothing that a list names is longer: keys have a thousand characters at most, encoded ones three times as many.
+const LONGEST_TEXT: usize = 8 << 10;
 
 /// How long a list may take, all pages of it.
 const LIST_PATIENCE: Duration = Duration::from_secs(3_600);
@@ -216,7 +219,11 @@ impl<'a> Page<'a> {
 
     fn text(&self, node: Node<'_, 'a>, name: &str) -> Result<String, Failure> {
         let lacking = || Failure::garbled(format!("the service's list lacks {name}"));
-        self.find(node, name).map(str::to_owned).ok_or_else(lacking)
+        let text = self.find(node, name).ok_or_else(lacking)?;
+        if text.len() > LONGEST_TEXT {
+            return Err(Failure::garbled(format!("{name} in the service's list is too long")));
+        }
+        Ok(text.to_owned())
     }
 
     fn key(&self, node: Node<'_, 'a>, name: &str) -> Result<String, Failure> {

@@ -81,7 +81,7 @@ impl MarketBackend for S3Market {
 
     async fn monitor(&self) -> Result<MonitorReport, Error> {
         let used = match self.used_bytes().await {
-            Err(failure) if failure.code == "NoSuchBucket" => {
+            Err(failure) if unfinished::is_to_be_made(&self.bucket, &failure) => {
                 let name = self.bucket.name();
                 self.log.info(format_args!("there is no bucket {name} yet: the first import makes it"));
                 0
@@ -205,7 +205,7 @@ impl StorageBackend for S3Market {
     async fn available_bytes(&self) -> Result<Option<u64>, Error> {
         let used = match self.used_bytes().await {
             Ok(used) => used,
-            Err(failure) if failure.code == "NoSuchBucket" => 0,
+            Err(failure) if unfinished::is_to_be_made(&self.bucket, &failure) => 0,
             Err(failure) => return Err(error(&self.bucket, "", failure)),
         };
         Ok(Some(self.total.bytes().saturating_sub(used)))
@@ -220,6 +220,7 @@ impl StorageBackend for S3Market {
             part_bytes: self.part_bytes,
             most_parts: self.most_parts,
             headers: self.headers.clone(),
+            options: self.options.clone(),
             stop: self.stop.clone(),
             log: self.log.clone(),
         };
@@ -234,7 +235,8 @@ impl StorageBackend for S3Market {
         staged.0.finish().await
     }
 
-    async fn seal(&self, staged: &mut Staged, _: &Digests) -> Result<Proof, Error> {
+    async fn seal(&self, staged: &mut Staged, digests: &Digests) -> Result<Proof, Error> {
+        staged.0.md5.clone_from(&digests.md5);
         staged.0.prove().await.map(Proof::Bytes)
     }
 

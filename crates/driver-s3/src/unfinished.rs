@@ -64,8 +64,7 @@ pub(crate) async fn must_be_free(bucket: &Bucket, key: &str) -> Result<(), Error
             let error = Error::new(ErrorKind::Exists, bucket.subject(key), "already exists; nothing was replaced");
             Err(error.remedy("remove it if no app has it (see gc), or choose another APP_PREFIX"))
         }
-        // It would be made at the wrong place.
-        Err(failure) if failure.code == "NoSuchBucket" && !bucket.access().names_bucket(bucket.name()) => Ok(()),
+        Err(failure) if is_to_be_made(bucket, &failure) => Ok(()),
         Err(failure) => Err(error(bucket, key, failure)),
     }
 }
@@ -114,31 +113,30 @@ async fn create_once(bucket: &Bucket, key: &str, headers: &HeaderMap) -> Result<
 }
 
 /// Finds out how many parts the service allows of an upload, by sending a last one of an upload that is given up again.
-pub(crate) async fn most_parts(bucket: &Bucket, key: &str, log: &Log) -> Result<u64, Failure> {
-    let plain = HeaderMap::new();
-    let id = bucket.retried(|| create_once(bucket, key, &plain)).await?;
-    let payload = Payload::of(vec![Bytes::from_static(b"?")]).await;
-    let mut outcome = Ok(MOST_PARTS);
-    for limit in LIMITS {
-        let number = limit.to_string();
-        let query = [("partNumber", number.as_str()), ("uploadId", &id)];
-        match bucket.retried(|| bucket.put(key, &query, HeaderMap::new(), &payload)).await {
-            Ok(_) => {
-                outcome = Ok(limit);
-                break;
-            }
-            // When none of them is taken, it is not for its number.
-            Err(refused) if refused.is_certain() && refused.kind == FailureKind::Failed => {}
-            Err(failure) => {
-                outcome = Err(failure);
-                break;
-            }
-        }
-    }
-    if let Err(left) = abort(bucket, key, &id, false, None).await {
+pub(crate) async fn most_parts(bucket: &Bucket, key: &str, stop: &Stop, log: &Log) -> Result<u64, Error> {
+    let created = create(bucket, key, &HeaderMap::new(), stop, log).await?;
+    let id = created.map_err(|failure| error(bucket, key, failure))?;
+    let most =
+        stop.or(async { try_limits(bucket, key, &id).await.map_err(|failure| error(bucket, key, failure)) }).await;
+    if let Err(left) = abort(bucket, key, &id, most.is_err(), Some(stop)).await {
         log.warn(format_args!("an upload is left ({left}); gc finds it"));
     }
-    outcome
+    most
+}
+
+async fn try_limits(bucket: &Bucket, key: &str, id: &str) -> Result<u64, Failure> {
+    let payload = Payload::of(vec![Bytes::from_static(b"?")]).await;
+    for limit in LIMITS {
+        let number = limit.to_string();
+        let query = [("partNumber", number.as_str()), ("uploadId", id)];
+        match bucket.retried(|| bucket.put(key, &query, HeaderMap::new(), &payload)).await {
+            Ok(_) => return Ok(limit),
+            Err(refused) if refused.is_certain() && refused.kind == FailureKind::Failed => {}
+            Err(failure) => return Err(failure),
+        }
+    }
+    // When none of them is taken, it is not for its number.
+    Ok(MOST_PARTS)
 }
 
 /// Gives up the uploads of a key that were begun since, but the known one.
@@ -198,6 +196,11 @@ pub(crate) fn marked(mark: &str, more: &HeaderMap) -> Result<HeaderMap, Error> {
     let mark = HeaderValue::from_str(mark).map_err(|error| Error::new(ErrorKind::Failed, MARK, error.to_string()))?;
     headers.insert(MARK, mark);
     Ok(headers)
+}
+
+/// Whether there is no bucket yet. Where the endpoint names it already, it is only looked for at the wrong place.
+pub(crate) fn is_to_be_made(bucket: &Bucket, failure: &Failure) -> bool {
+    failure.code == "NoSuchBucket" && !bucket.access().names_bucket(bucket.name())
 }
 
 pub(crate) fn is_gone(failure: &Failure) -> bool {

@@ -8,7 +8,7 @@ use crate::completion::Completion;
 use crate::listing;
 use crate::market::error;
 use crate::parts::PartSizes;
-use crate::unfinished::{abort, create, create_bucket, is_gone, lists_no_parts, marked, most_parts};
+use crate::unfinished::{abort, create, create_bucket, is_gone, is_to_be_made, lists_no_parts, marked, most_parts};
 use bytes::Bytes;
 use http::HeaderMap;
 use market_core::backend::Length;
@@ -16,7 +16,7 @@ use market_core::error::{Error, ErrorKind};
 use market_core::log::Log;
 use market_core::stop::Stop;
 use market_core::transfer::s3::{Bucket, Failure, Payload};
-use market_core::transfer::{Piece, ZEROS, random_name};
+use market_core::transfer::{Options, Piece, ZEROS, random_name};
 use std::cell::Cell;
 use std::sync::Arc;
 use tokio::task::JoinSet;
@@ -38,6 +38,8 @@ pub(crate) struct Terms {
     pub(crate) most_parts: Option<u64>,
     /// What new objects are sent with.
     pub(crate) headers: HeaderMap,
+    /// How the object is read back.
+    pub(crate) options: Options,
     pub(crate) stop: Stop,
     pub(crate) log: Log,
 }
@@ -56,6 +58,8 @@ pub(crate) struct Upload {
     pub(crate) key: String,
     pub(crate) way: Way,
     pub(crate) mark: String,
+    /// The MD5 of all that was sent, once it is known.
+    pub(crate) md5: Option<String>,
     pub(crate) terms: Terms,
     sizes: PartSizes,
     /// From which part on it must be known how many the service allows.
@@ -99,6 +103,7 @@ impl Upload {
             key,
             way,
             mark,
+            md5: None,
             terms,
             sizes,
             asks_at,
@@ -138,11 +143,8 @@ impl Upload {
 
     async fn ask_for_limit(&mut self) -> Result<u64, Error> {
         self.asks_at = None;
-        let most = self.terms.stop.or(async {
-            let most = most_parts(&self.bucket, &self.key, &self.terms.log).await;
-            most.map_err(|failure| self.error(failure))
-        });
-        let most = most.await?;
+        let Terms { stop, log, .. } = &self.terms;
+        let most = most_parts(&self.bucket, &self.key, stop, log).await?;
         if most < self.sizes.most() {
             self.terms.log.info(format_args!("the service allows {most} parts of an upload"));
         }
@@ -267,8 +269,12 @@ impl Upload {
             // The service has told the MD5 of each part.
             Way::Parts { listed: false, .. } => Ok(self.bytes()),
             Way::Parts { id, listed: true } => {
-                let listed = listing::parts(&self.bucket, &self.key, id).await;
-                self.compare(&listed.map_err(|failure| self.error(failure))?)?;
+                // Until it is completed, it can still be given up.
+                let listed = self.terms.stop.or(async {
+                    let listed = listing::parts(&self.bucket, &self.key, id).await;
+                    listed.map_err(|failure| self.error(failure))
+                });
+                self.compare(&listed.await?)?;
                 Ok(self.bytes())
             }
         }
@@ -325,8 +331,8 @@ async fn begin_parts(
 ) -> Result<Option<(String, bool)>, Error> {
     let Terms { stop, log, .. } = terms;
     let created = match create(bucket, key, headers, stop, log).await? {
-        Err(failure) if failure.code == "NoSuchBucket" => {
-            create_bucket(bucket, log).await?;
+        Err(failure) if is_to_be_made(bucket, &failure) => {
+            stop.or(create_bucket(bucket, log)).await?;
             create(bucket, key, headers, stop, log).await?
         }
         created => created,

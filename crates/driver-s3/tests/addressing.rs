@@ -40,7 +40,11 @@ fn asked(server: &S3Server, pathwise: &S3Server, place: &Place<'_>) {
     };
     let source = "s3://apps/marketapp-30";
     let delete = Dump { app_source: source.to_owned(), ..plain.clone() }.delete();
-    for output in [call(&["delete", "-"], delete), call(&["import", "-"], plain.import())] {
+    for output in [
+        call(&["delete", "-"], delete),
+        call(&["import", "-"], plain.import()),
+        call(&["monitor", "-"], plain.monitor()),
+    ] {
         let line = failure(&output, *code);
         assert!(line.contains(expected), "{more:?}: {line}");
         assert!(line.contains("; ") && line.contains("s3://apps/"), "an advice: {line}");

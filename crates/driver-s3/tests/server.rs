@@ -185,6 +185,7 @@ fn a_list_that_lies_is_no_report() {
             "lacks NextContinuationToken",
         ),
         ("<ListBucketResult><IsTruncated>true</IsTruncated><NextContinuationToken>COUNT</NextContinuationToken></ListBucketResult>".to_owned(), "goes on for ever"),
+        (page("").replace("marketapp-1", &"k".repeat(9_000)), "Key in the service's list is too long"),
         (page("").replace("<Size>1", "<Size>-1"), "Size in the service's list is no number"),
     ] {
         let server =

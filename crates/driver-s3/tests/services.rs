@@ -377,9 +377,30 @@ fn an_object_that_is_shorter_than_what_was_sent_is_removed_again() {
 }
 
 #[test]
+fn an_object_is_read_back_where_other_imports_cannot_be_seen() {
+    // The bytes of another import, with the mark of this one.
+    let place = std::sync::Arc::new(std::sync::OnceLock::<std::path::PathBuf>::new());
+    let told = std::sync::Arc::clone(&place);
+    let server = server(move |seen| {
+        (seen.what() == "list uploads").then(|| {
+            fs::write(told.get().unwrap(), b"other").unwrap();
+            Fate::Refused(501, "NotImplemented", None)
+        })
+    });
+    place.set(server.path("apps", "marketapp-30")).unwrap();
+    let directory = TempDir::new().unwrap();
+    let path = image(directory.path(), b"bytes");
+    let line = failure(&import(&dump(server.market("apps", &[]), &path, "")), 9);
+    assert!(line.contains("holds other bytes than were sent; it was removed again"), "{line}");
+    assert_eq!((server.uploads(), server.keys("apps").len()), (0, 0));
+}
+
+#[test]
 fn a_service_that_is_silent_does_not_hold_up_the_end() {
     // It accepts and never answers, at the first request of an import that makes something.
-    for what in ["head", "create upload"] {
+    for (what, code, seconds) in
+        [("head", 12, 2), ("create upload", 12, 3), ("list parts", 12, 20), ("complete", 12, 20)]
+    {
         let hold = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
         let held = std::sync::Arc::clone(&hold);
         let server = S3Server::start_with(move |seen, _| {
@@ -400,7 +421,8 @@ fn a_service_that_is_silent_does_not_hold_up_the_end() {
         let output = child.wait_with_output().unwrap();
         let took = begun.elapsed();
         hold.store(false, Ordering::SeqCst);
-        assert!(failure(&output, 12).contains("SIGTERM"));
-        assert!(took < std::time::Duration::from_secs(3), "{what}: {took:?}");
+        let line = failure(&output, code);
+        assert!(line.contains("SIGTERM") || line.contains("was told to end"), "{line}");
+        assert!(took < std::time::Duration::from_secs(seconds), "{what}: {took:?}");
     }
 }
