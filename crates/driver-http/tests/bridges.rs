@@ -212,7 +212,7 @@ fn a_wrong_directory_over_there_is_told_by_bridge_and_attribute() {
     let Some(hosts) = Hosts::start() else { return };
     let mut dump = hosts.dump("plain");
     let file = hosts.path("file");
-    fs::write(&file, b"x").unwrap();
+    fs::write(&file, b"\0").unwrap();
     for (path, expected) in [("/nonexistent", "does not exist"), (file.to_str().unwrap(), "is no directory")] {
         dump.market[1].1 = path.to_owned();
         for action in ["monitor", "import"] {
@@ -226,7 +226,7 @@ fn a_wrong_directory_over_there_is_told_by_bridge_and_attribute() {
     let staging = hosts.path("public").join(".market-staging");
     fs::create_dir(&staging).unwrap();
     fs::set_permissions(&staging, fs::Permissions::from_mode(0o755)).unwrap();
-    let line = failure(&hosts.call("import", &hosts.import_of("plain", b"bytes").import()), 1);
+    let line = failure(&hosts.call("import", &hosts.import_of("plain", &noise(5, 600)).import()), 1);
     assert!(line.contains("could be read by others: give it mode 0700"), "{line}");
 }
 

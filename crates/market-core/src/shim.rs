@@ -391,10 +391,7 @@ impl Preview {
                 "<MARKETPLACE><ID>-1</ID><NAME>default</NAME><MARKET_MAD>{mad}</MARKET_MAD><TEMPLATE/></MARKETPLACE>"
             )
             .into_bytes(),
-            Some(word) if word == "-" => read_stdin()?,
-            Some(word) if Path::new(word).exists() => {
-                std::fs::read(word).map_err(|error| Error::io(word.to_string_lossy(), &error))?
-            }
+            Some(word) if word == "-" || Path::new(word).exists() => upkeep::read_file(Path::new(word))?.0,
             Some(word) => word.as_bytes().to_vec(),
         };
         read_marketplace(&text).map_err(|error| Error::new(ErrorKind::Usage, "the marketplace", error.to_string()))

@@ -10,7 +10,7 @@ use std::fmt;
 pub(super) const HIDDEN: &str = "<hidden>";
 
 /// Attributes of OpenNebula and of these drivers that say where something is or what it is like, in the order of their bytes.
-const HARMLESS: [&str; 122] = [
+const HARMLESS: [&str; 125] = [
     "ALLOW_ORPHANS",
     "APP_NAME_PREFIX",
     "APP_PREFIX",
@@ -100,11 +100,13 @@ const HARMLESS: [&str; 122] = [
     "QCOW2_STANDALONE",
     "READX_LENGTH",
     "READ_LENGTH",
+    "REDIRECT_TO_HTTP",
     "REGION",
     "REGTIME",
     "RESTRICTED_DIRS",
     "SAFE_DIRS",
     "SCHED_REQUIREMENTS",
+    "SERVER_SIDE_ENCRYPTION",
     "SHA1",
     "SHA256",
     "SHARED",
@@ -116,6 +118,7 @@ const HARMLESS: [&str; 122] = [
     "SOURCE",
     "STAGING_DIR",
     "STATE",
+    "STORAGE_CLASS",
     "SUNSTONE",
     "TAGS",
     "TLS_CA",

@@ -182,8 +182,8 @@ pub(crate) async fn run<B: StorageBackend>(task: Task, mut context: Context) -> 
     }
 }
 
-/// A file's bytes, and how long ago it was written.
-fn read_file(path: &Path) -> Result<(Vec<u8>, Duration), Error> {
+/// The bytes of a file that a person has named, or of standard input, and how long ago it was written. It may be a pipe.
+pub(crate) fn read_file(path: &Path) -> Result<(Vec<u8>, Duration), Error> {
     if path.as_os_str() == "-" {
         return Ok((read_stdin()?, Duration::ZERO));
     }

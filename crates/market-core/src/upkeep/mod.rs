@@ -1,5 +1,5 @@
 //! What an operator does to a marketplace now and then, over any storage backend: [`gc`] finds what interruptions have left and what
-//! belongs to no app, [`audit`] reads stored apps again and compares them with their recorded MD5.
+//! belongs to no app, [`audit`] reads stored apps again and compares them with their recorded checksums.
 //!
 //! Every driver's executable has them as commands (`market-http gc`, `market-http audit`), with `--help` of their own.
 
@@ -7,4 +7,4 @@ pub mod audit;
 mod command;
 pub mod gc;
 
-pub(crate) use command::{Work, run};
+pub(crate) use command::{Work, read_file, run};
