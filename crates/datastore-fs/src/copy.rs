@@ -17,8 +17,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// How long it may take to remove what has failed.
-pub(crate) const TIDYING: Duration = Duration::from_secs(10);
+/// How long it may take to remove an image of which nobody will know.
+const TIDYING: Duration = Duration::from_secs(10);
 
 /// An image that is about to be copied.
 pub(crate) struct Copying<'a> {

@@ -1,9 +1,9 @@
 //! A copy into a directory of a bridge, and the description of an image there: what is fetched goes through this host to the bridge's
 //! STAGING_DIR, is hashed there, and moved into place.
 
-use crate::copy::{Copied, Copying, TIDYING};
+use crate::copy::{Copied, Copying};
 use market_core::backend::Context;
-use market_core::bridges::{Bridge, Failures, Upload, hosts_off, in_turn};
+use market_core::bridges::{Bridge, Failures, Upload, hosts_off, in_turn, tidying_time};
 use market_core::container::HEAD_BYTES;
 use market_core::error::{Error, ErrorKind};
 use market_core::transfer::ssh::Host;
@@ -56,10 +56,11 @@ async fn tidy(copying: &Copying<'_>, upload: Upload, placed: Option<&Bridge>) {
         Ok(Err(error)) => log.warn(format_args!("{what} may be left behind: {error}")),
         Err(_) => log.warn(format_args!("{what} may be left behind: removing it took too long")),
     };
-    report(timeout(TIDYING, upload.discard()).await, &staged);
+    let limit = tidying_time(copying.context);
+    report(timeout(limit, upload.discard()).await, &staged);
     let Some(placed) = placed else { return };
     for name in [format!(".market-{}.part", copying.name), copying.name.clone()] {
-        let removed = timeout(TIDYING, placed.remove(&name)).await.map(|removed| removed.map(drop));
+        let removed = timeout(limit, placed.remove(&name)).await.map(|removed| removed.map(drop));
         report(removed, &format!("{} on {}", placed.path(&name), placed.host));
     }
 }

@@ -11,8 +11,10 @@ use market_testkit::shell::{Fate, Shell};
 use market_testkit::sshd::{Kind, Sshd};
 use market_testkit::{md5_hex, noise};
 use std::fs;
+use std::io::Write;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::Instant;
 use tempfile::TempDir;
 
 struct Datastore {
@@ -270,4 +272,36 @@ fn a_bridge_that_answers_without_end_is_not_listened_to() {
     export.image_source = path.to_str().unwrap().into();
     let read = "[ \"$1\" != -G ] || exit 0; case \"$*\" in *md5sum*) exec yes x ;; *) exec yes 'market-transfer 5 1 1 1' ;; esac";
     failure(&call("export", &export.export(), &ssh("ssh", read)), 9);
+}
+
+#[test]
+fn a_bridge_that_is_at_work_for_ever_does_not_hold_up_a_signal() {
+    let datastore = Datastore::new();
+    let (path, asked, ssh) = (datastore.path("image"), datastore.path("asked"), datastore.path("ssh"));
+    fs::write(&path, noise(9, 1_000)).unwrap();
+    let script = format!("[ \"$1\" != -G ] || exit 0; : >{}; while sleep 0.01; do echo working; done", asked.display());
+    fs::write(&ssh, script).unwrap();
+    let dump = datastore.dump(path.to_str().unwrap(), &[]).copy();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_datastore-fs"));
+    let slow = format!("sh {}", ssh.display());
+    let mut child = command
+        .args(["cp", "7"])
+        .env("SSH", slow)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(dump.as_bytes()).unwrap();
+    let start = Instant::now();
+    while !asked.exists() {
+        assert!(start.elapsed().as_secs() < 60, "the bridge was not asked");
+        std::thread::yield_now();
+    }
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let start = Instant::now();
+    let output = child.wait_with_output().unwrap();
+    assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
+    assert_eq!(output.status.code(), Some(12), "{}", stderr(&output));
 }

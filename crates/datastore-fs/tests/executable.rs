@@ -244,6 +244,29 @@ fn ssh_to_this_machine_is_no_way_around_the_restricted_directories() {
 }
 
 #[test]
+fn a_driver_message_may_be_wrapped_anywhere_and_end_in_a_nul() {
+    let datastore = Datastore::new();
+    let dump = datastore.dump(&datastore.file("image", b"\0bytes")).copy();
+    let lines: Vec<_> = dump.as_bytes().chunks(40).map(|line| std::str::from_utf8(line).unwrap()).collect();
+    copied(&call(&["cp", "7"], &(lines.join("\n") + "\n\0")));
+}
+
+#[test]
+fn a_packed_image_may_not_become_much_larger_than_its_declared_size() {
+    let Some(gzip) = program("gzip", "gzip") else { return };
+    let datastore = Datastore::new();
+    let image = datastore.file("image", &vec![0; 64 << 20]);
+    assert!(Command::new(gzip).arg(&image).status().unwrap().success());
+    for (size, attribute, code) in [(64, "", 0), (10, "", 9), (0, "", 0), (10, "64", 0), (64, "63", 9)] {
+        let mut dump = Dump { image_size: size, ..datastore.dump(&format!("{image}.gz")) };
+        dump.datastore.extend(owned(&[("MAX_UNPACKED_MB", attribute)]).into_iter().filter(|_| !attribute.is_empty()));
+        let output = call(&["cp", "7"], &dump.copy());
+        assert_eq!(output.status.code(), Some(code), "{size} {attribute}: {output:?}");
+    }
+    assert_eq!(datastore.stored().len(), 3);
+}
+
+#[test]
 fn what_is_no_file_is_not_even_opened() {
     let datastore = Datastore::new();
     let pipe = datastore.path("images/pipe");
@@ -353,6 +376,10 @@ fn what_cannot_become_an_image_is_refused_by_name() {
     tar[257..262].copy_from_slice(b"ustar");
     let tar = datastore.file("tar", &tar);
     let backing = datastore.file("backing", &qcow2_with_backing("/etc/shadow"));
+    let page = datastore.file("page", b"<!DOCTYPE html><title>Log in</title>");
+    let text = datastore.file("text", b"no such image\n");
+    let lz4 = datastore.file("lz4", b"\x04\x22\x4d\x18 and more");
+    let parallels = datastore.file("parallels", b"WithoutFreeSpace\x02\0\0\0");
     let long = "a".repeat(300);
     for (source, attribute, value, code, expected) in [
         (raw.as_str(), "BRIDGE_LIST", "-host", 4, "attribute BRIDGE_LIST"),
@@ -361,6 +388,10 @@ fn what_cannot_become_an_image_is_refused_by_name() {
         (&raw, "SPARSE", "perhaps", 4, "attribute SPARSE: expected yes or no"),
         (&gzip, "X", "", 9, "is no whole gzip stream"),
         (&tar, "X", "", 11, "is a tar archive"),
+        (&page, "X", "", 9, "is an HTML or XML document, not an image"),
+        (&text, "X", "", 9, "is a text, not an image"),
+        (&lz4, "X", "", 11, "not unpacked here: lz4"),
+        (&parallels, "X", "", 11, "in the format of Parallels"),
         (&backing, "X", "", 11, "needs the backing file \"/etc/shadow\""),
         ("s3://bucket/key", "X", "", 4, "ACCESS_KEY_ID: missing"),
         ("s3://bucket", "X", "", 4, "is not s3://bucket/key"),

@@ -162,14 +162,19 @@ pub fn read_dump<T>(base64: &[u8], root: &'static str, read: impl FnOnce(Node<'_
     if base64.len() > MAX_DUMP_BYTES {
         return Err(DumpError::TooLarge);
     }
-    let mut bytes = encoding::decode(base64)?;
-    // Some encoders take the end of the text along; the stock drivers' parser passes over it.
-    bytes.truncate(bytes.trim_ascii_end().len());
-    while bytes.pop_if(|last| *last == 0).is_some() {}
+    // Some take the end of a text along, encoded or behind it; the stock drivers' parser passes over it.
+    let mut bytes = encoding::decode(without_end(base64))?;
+    bytes.truncate(without_end(&bytes).len());
     if bytes.is_empty() {
         return Err(DumpError::Empty);
     }
     read_xml(bytes, root, |node| Ok(read(node)))
+}
+
+/// A text without blanks and NUL bytes at its end.
+fn without_end(text: &[u8]) -> &[u8] {
+    let last = text.iter().rposition(|byte| *byte != 0 && !byte.is_ascii_whitespace());
+    &text[..last.map_or(0, |last| last + 1)]
 }
 
 /// Parses a document and hands its root element to `read`.

@@ -73,13 +73,13 @@ impl Bridge {
     pub async fn run(&self, script: &str, arguments: &[&str]) -> Result<Vec<String>, Error> {
         let mut process = self.start(script, arguments)?;
         process.close_input();
-        let lines = self.lines(&mut process, MOST_ANSWER_BYTES).await?;
+        let lines = self.lines(&mut process, MOST_ANSWER_BYTES, MOST_BEATS).await?;
         self.end(&mut process).await?;
         Ok(lines)
     }
 
     /// The lines of an answer of at most so many bytes. A bridge may have any mind to say more, and never to end.
-    async fn lines(&self, process: &mut Process, most_bytes: usize) -> Result<Vec<String>, Error> {
+    async fn lines(&self, process: &mut Process, most_bytes: usize, most_beats: usize) -> Result<Vec<String>, Error> {
         let (mut lines, mut bytes, mut beats) = (Vec::new(), 0, 0);
         while let Some(line) = process.read_line().await.map_err(|error| self.broken(&error))? {
             if line == WORKING {
@@ -89,7 +89,7 @@ impl Bridge {
                 bytes += line.len() + size_of::<String>();
                 lines.push(line);
             }
-            if bytes > most_bytes || beats > MOST_BEATS {
+            if bytes > most_bytes || beats > most_beats {
                 return Err(self.endless());
             }
         }
@@ -101,9 +101,14 @@ impl Bridge {
     /// # Errors
     /// As [`run`](Self::run), and when it answers more or less.
     pub async fn ask(&self, script: &str, arguments: &[&str]) -> Result<String, Error> {
+        self.ask_in_time(script, arguments, MOST_BEATS).await
+    }
+
+    /// As [`ask`](Self::ask), of a script that says so often at most that it is at work.
+    async fn ask_in_time(&self, script: &str, arguments: &[&str], most_beats: usize) -> Result<String, Error> {
         let mut process = self.start(script, arguments)?;
         process.close_input();
-        let lines = self.lines(&mut process, MOST_WORD_BYTES).await?;
+        let lines = self.lines(&mut process, MOST_WORD_BYTES, most_beats).await?;
         self.end(&mut process).await?;
         match <[String; 1]>::try_from(lines) {
             Ok([word]) => Ok(word),
@@ -128,7 +133,7 @@ impl Bridge {
     }
 
     async fn removed(&self, arguments: &[&str]) -> Result<bool, Error> {
-        match self.ask(include_str!("scripts/remove.sh"), arguments).await?.as_str() {
+        match self.ask_in_time(include_str!("scripts/remove.sh"), arguments, 0).await?.as_str() {
             "removed" => Ok(true),
             "absent" => Ok(false),
             other => Err(self.strange(other)),

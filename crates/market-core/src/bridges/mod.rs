@@ -9,6 +9,7 @@ mod upload;
 pub use bridge::Bridge;
 pub use upload::Upload;
 
+use crate::backend::Context;
 use crate::error::{Error, ErrorKind};
 use crate::log::Log;
 use market_transfer::Process;
@@ -21,6 +22,12 @@ use tokio::process::Command;
 /// system; closed to everybody but its owner, because web servers serve dot files too. Where somebody else has taken the name, the
 /// directory has a further part that nobody could guess: `.market-staging-<random>`.
 pub const STAGING: &str = ".market-staging";
+
+/// How long it may take to remove from a bridge what has failed: ten seconds, and one for an action that was asked to stop. What is
+/// left then is removed with what killed actions leave.
+pub fn tidying_time(context: &Context) -> Duration {
+    Duration::from_secs(if context.stop.reason().is_some() { 1 } else { 10 })
+}
 
 /// More hosts than any OpenNebula has.
 const MOST_HOSTS: usize = 100_000;

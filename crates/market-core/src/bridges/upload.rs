@@ -1,15 +1,11 @@
 //! A file under way to a bridge.
 
 use super::bridge::{Bridge, MOST_BEATS, WORKING};
-use super::{Failures, STAGING};
+use super::{Failures, STAGING, tidying_time};
 use crate::backend::Context;
 use crate::error::{Error, ErrorKind};
 use crate::model::MiB;
 use market_transfer::{Piece, Process};
-use std::time::Duration;
-
-/// How long it may take to remove what an upload that failed may have begun.
-const TIDYING: Duration = Duration::from_secs(10);
 
 /// Blocks and their size, as bytes.
 fn product(text: &str) -> Option<u64> {
@@ -46,7 +42,7 @@ impl Upload {
             };
             // It may have begun there all the same, unless the bridge itself could say why not.
             if !matches!(error.kind, ErrorKind::Full | ErrorKind::Config | ErrorKind::Denied) {
-                let _ = tokio::time::timeout(TIDYING, bridge.remove_staged(&name)).await;
+                let _ = tokio::time::timeout(tidying_time(context), bridge.remove_staged(&name)).await;
             }
             if error.kind == ErrorKind::Cancelled {
                 return Err(error);
