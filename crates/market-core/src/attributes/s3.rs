@@ -109,7 +109,7 @@ pub fn remedy(failure: &Failure, bucket: &Bucket) -> Option<String> {
             return Some("set ENDPOINT to the one of that region".to_owned());
         }
         Reason::Region(Some(region)) if access.endpoint.is_some() => {
-            return Some(format!("set REGION=\"{region}\", and ENDPOINT to the one of that region"));
+            return Some(format!("set REGION=\"{region}\", and ENDPOINT if that region has another one"));
         }
         Reason::Region(Some(region)) => return Some(format!("set REGION=\"{region}\"")),
         Reason::Region(None) => "correct REGION or ENDPOINT",
