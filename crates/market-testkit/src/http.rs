@@ -11,8 +11,9 @@
 //! ```
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -54,8 +55,8 @@ pub struct Reply {
 #[derive(Clone, Debug)]
 enum Body {
     Bytes(Arc<[u8]>),
-    /// A file from an offset on.
-    File(PathBuf, u64),
+    /// A file from an offset on. It is open from the beginning: whoever removes it meanwhile takes nothing from the reply.
+    File(Arc<File>, u64),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -82,11 +83,11 @@ impl Reply {
 
     /// 200 with a file's bytes; 404 when there is none.
     pub fn file(path: impl Into<PathBuf>) -> Self {
-        let path = path.into();
-        if !path.is_file() {
-            return Self::status(404);
+        let file = File::open(path.into()).ok().filter(|file| file.metadata().is_ok_and(|metadata| metadata.is_file()));
+        match file {
+            Some(file) => Self { body: Body::File(Arc::new(file), 0), ..Self::bytes([]) },
+            None => Self::status(404),
         }
-        Self { body: Body::File(path, 0), ..Self::bytes([]) }
     }
 
     /// Another status, without a body.
@@ -109,7 +110,7 @@ impl Reply {
             self.status = 206;
             self.body = match self.body {
                 Body::Bytes(bytes) => Body::Bytes(bytes[usize::try_from(start).unwrap()..].into()),
-                Body::File(path, _) => Body::File(path, start),
+                Body::File(file, _) => Body::File(file, start),
             };
             self = self.header("Content-Range", format!("bytes {start}-{}/{total}", total - 1));
         }
@@ -161,7 +162,7 @@ impl Reply {
     fn length(&self) -> u64 {
         match &self.body {
             Body::Bytes(bytes) => bytes.len() as u64,
-            Body::File(path, offset) => path.metadata().map_or(0, |metadata| metadata.len()) - offset,
+            Body::File(file, offset) => file.metadata().map_or(0, |metadata| metadata.len()) - offset,
         }
     }
 }
@@ -287,10 +288,18 @@ fn send(reply: &Reply, limit: u64, mut out: &TcpStream) -> io::Result<()> {
             if limit == u64::MAX { out.write_all(b"0\r\n\r\n") } else { Ok(()) }
         }
         Body::Bytes(bytes) => out.write_all(&bytes[..usize::try_from(limit).unwrap_or(usize::MAX).min(bytes.len())]),
-        Body::File(path, offset) => {
-            let mut file = File::open(path)?;
-            file.seek(SeekFrom::Start(*offset))?;
-            io::copy(&mut file.take(limit), &mut out).map(drop)
+        Body::File(file, offset) => {
+            let (mut at, end) = (*offset, offset.saturating_add(limit));
+            let mut buffer = vec![0; 64 << 10];
+            loop {
+                let most = usize::try_from(end - at).unwrap_or(usize::MAX).min(buffer.len());
+                let count = file.read_at(&mut buffer[..most], at)?;
+                if count == 0 {
+                    return Ok(());
+                }
+                out.write_all(&buffer[..count])?;
+                at += count as u64;
+            }
         }
     }
 }
