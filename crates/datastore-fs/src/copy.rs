@@ -6,7 +6,7 @@ use crate::{Directories, FsConfig, config, here, there};
 use market_core::action::CopyAction;
 use market_core::backend::Context;
 use market_core::bridges::Bridge;
-use market_core::container::{Container, HEAD_BYTES, refuse_references};
+use market_core::container::{Container, HEAD_BYTES, refuse_other_content, refuse_references};
 use market_core::error::{Error, ErrorKind};
 use market_core::model::DatastoreType;
 use market_core::report::CopiedImage;
@@ -108,33 +108,15 @@ impl Copying<'_> {
     /// Refuses what cannot become an image of this datastore; the format otherwise.
     pub(crate) fn check_format(&self, head: &[u8], subject: &str) -> Result<&'static str, Error> {
         let container = Container::sniff(head);
-        if self.action.datastore.datastore_type != DatastoreType::File {
-            self.check_content(Content::sniff(head), container.format, subject)?;
+        // A file datastore holds any file, and what is not to be unpacked may be packed in any way.
+        let foreign = matches!(Content::sniff(head), Content::Packed(Packing::Foreign(_)));
+        let as_it_is = self.action.datastore.datastore_type == DatastoreType::File
+            || foreign && !self.config.decompresses(self.action);
+        if !as_it_is {
+            refuse_other_content(head, subject)?;
         }
         refuse_references(&container, subject, "")?;
         Ok(container.format)
-    }
-
-    /// Refuses what is recognised as something else than the image that it would be taken for.
-    fn check_content(&self, content: Content, format: &str, subject: &str) -> Result<(), Error> {
-        let unsupported = |cause: String| Err(Error::new(ErrorKind::Unsupported, subject, cause));
-        match content {
-            Content::Packed(Packing::Archive(format)) => unsupported(format!("is a {format} archive, not an image")),
-            Content::Packed(Packing::Foreign(name)) if self.config.decompresses(self.action) => {
-                let refused = unsupported(format!("is packed in a format that is not unpacked here: {name}"));
-                refused.map_err(|error| error.remedy("unpack it first"))
-            }
-            Content::ForeignImage(name) => {
-                let refused = unsupported(format!("is an image in the format of {name}, which is not understood"));
-                refused.map_err(|error| error.remedy("convert it to qcow2 or raw first"))
-            }
-            Content::Markup | Content::Text if format == "raw" => {
-                let what = if content == Content::Markup { "an HTML or XML document" } else { "a text" };
-                let error = Error::new(ErrorKind::Mismatch, subject, format!("is {what}, not an image"));
-                Err(error.remedy("nothing was kept; see what the source answers"))
-            }
-            _ => Ok(()),
-        }
     }
 
     /// What came, looked at as a whole: the format that it has, and the one that it must be converted to.

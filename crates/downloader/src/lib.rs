@@ -19,6 +19,7 @@ pub use arguments::{Arguments, Request, Target};
 use archive::Archive;
 use drv_action::DrvAction;
 use market_core::backend::Context;
+use market_core::container::refuse_other_content;
 use market_core::error::{Error, ErrorKind};
 use market_core::model::MiB;
 use market_core::shim::{answer_to, end, print, run_until_stopped};
@@ -252,19 +253,13 @@ impl Place {
 
 /// Refuses what is recognised, and would be stored as something that it is not.
 fn check_content(arguments: &Arguments, action: &DrvAction, source: &Source, head: &[u8]) -> Result<(), Error> {
-    let unsupported = |cause: String| Error::new(ErrorKind::Unsupported, source.subject(), cause);
     match Content::sniff(head) {
-        Content::Packed(Packing::Foreign(name)) if arguments.unpack && source.may_be_packed() => {
-            let error = unsupported(format!("is packed in a format that is not unpacked here: {name}"));
-            Err(error.remedy("unpack it first, or take it as it is with --nodecomp"))
+        Content::Packed(Packing::Foreign(_)) if arguments.unpack && source.may_be_packed() => {
+            let refused = refuse_other_content(head, source.subject());
+            refused.map_err(|error| error.remedy("unpack it first, or take it as it is with --nodecomp"))
         }
-        Content::ForeignImage(name) if action.is_for_image() => {
-            Err(unsupported(format!("is an image in the format of {name}, which is not understood")))
-        }
-        content @ (Content::Markup | Content::Text) if action.is_for_image() => {
-            let what = if content == Content::Markup { "an HTML or XML document" } else { "a text" };
-            Err(Error::new(ErrorKind::Mismatch, source.subject(), format!("is {what}, not an image")))
-        }
+        Content::Packed(_) => Ok(()),
+        _ if action.is_for_image() => refuse_other_content(head, source.subject()),
         _ => Ok(()),
     }
 }
