@@ -128,6 +128,8 @@ fn distrust(reason: &CertificateError) -> String {
             "is one for another name"
         }
         CertificateError::UnknownIssuer => "is signed by nobody who is trusted here",
+        // Most of all, that an authority shows its own certificate; the library has no variant for it.
+        CertificateError::Other(_) => "is none that a trusted authority gives to a server: is it self-signed?",
         other => return format!("the server's certificate cannot be trusted: {other}"),
     };
     format!("the server's certificate {cause}")
