@@ -1,5 +1,6 @@
 //! Bytes to be stored, with the digests that a service compares them with.
 
+use crate::run_on_thread;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
@@ -22,8 +23,8 @@ impl Payload {
     pub async fn of(pieces: Vec<Bytes>) -> Self {
         let pieces = PutPayload::from_iter(pieces);
         let kept = pieces.clone();
-        let hashed = tokio::task::spawn_blocking(move || Self::hashed(pieces)).await;
-        // The thread only ends early when the process does.
+        let hashed = run_on_thread("digests", move || Self::hashed(pieces)).await;
+        // Without a thread it is done here.
         hashed.unwrap_or_else(|_| Self::hashed(kept))
     }
 
