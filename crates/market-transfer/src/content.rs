@@ -17,7 +17,8 @@ pub enum Content {
     ForeignImage(&'static str),
     /// An HTML or XML document: what servers send with status 200 in place of what is not there.
     Markup,
-    /// Text: no control characters but those of lines, valid UTF-8. A disk never begins so.
+    /// Text of several words, or JSON: no control characters but those of lines, valid UTF-8. A disk never begins so. One word alone
+    /// is not told from other bytes.
     Text,
     /// Anything else, nothing among it.
     Other,
@@ -42,9 +43,9 @@ impl Content {
             return Self::ForeignImage(format);
         }
         match Self::text(head) {
-            None => Self::Other,
             Some(text) if is_markup(text) => Self::Markup,
-            Some(_) => Self::Text,
+            Some(text) if is_prose(text.trim()) => Self::Text,
+            _ => Self::Other,
         }
     }
 
@@ -66,6 +67,10 @@ impl Content {
 fn latin_markup(start: &[u8]) -> Option<&str> {
     let ascii = start.iter().position(|byte| !byte.is_ascii()).unwrap_or(start.len());
     std::str::from_utf8(&start[..ascii]).ok().filter(|text| is_markup(text))
+}
+
+fn is_prose(text: &str) -> bool {
+    text.contains(char::is_whitespace) || text.starts_with(['{', '['])
 }
 
 fn is_markup(text: &str) -> bool {
@@ -211,10 +216,10 @@ mod tests {
         {
             assert_eq!(Content::sniff(markup), Content::Markup, "{markup:?}");
         }
-        for text in [&b"Not found\n"[..], "é".repeat(3_000).as_bytes(), b"{\"error\": 1}"] {
+        for text in [&b"Not found\n"[..], "é ".repeat(3_000).as_bytes(), b"{\"error\":1}"] {
             assert_eq!(Content::sniff(text), Content::Text, "{text:?}");
         }
-        for other in [&b""[..], &[0; 512], b"text\0", &[0xff; 600], b"QFI\xfb\0\0\0\x03", b"MZ\x90\0"] {
+        for other in [&b""[..], &[0; 512], b"text", b"some text\0", &[0xff; 600], b"QFI\xfb\0\0\0\x03", b"MZ\x90\0"] {
             assert_eq!(Content::sniff(other), Content::Other, "{other:?}");
         }
     }
