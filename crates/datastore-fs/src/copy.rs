@@ -144,13 +144,12 @@ async fn open(
     if matches!(location, Location::S3 { .. }) {
         options.s3 = Some(config::s3_access(action)?);
     }
-    let directories = Directories::of(config)?;
     let Location::Path(local) = location else {
         // By ssh to this machine, any file could be read in spite of RESTRICTED_DIRS.
         options.ssh_elsewhere = true;
         return context.stop.or(Source::open(path, &options)).await;
     };
-    let (file, resolved) = directories.open(&local)?;
+    let (file, resolved) = Directories::of(config)?.open(&local)?;
     Ok(Source::from_file(file, &shown(&resolved.to_string_lossy()), &options)?)
 }
 

@@ -26,16 +26,19 @@ impl Expected {
                 value => Ok(value),
             }
         };
-        let mut md5 = Vec::new();
+        let (mut md5, mut sha256) = (Vec::new(), checksum("SHA256", 64)?);
         md5.extend(checksum("MD5", 32)?.map(|value| ("MD5", value)));
+        let of_app = checksum("FROM_APP_MD5", 32)?;
         if built {
             context.log.debug("the image is built on the fly: FROM_APP_MD5 does not count");
         } else if config.verify_app_md5.unwrap_or(true) {
-            md5.extend(checksum("FROM_APP_MD5", 32)?.map(|value| ("FROM_APP_MD5", value)));
+            md5.extend(of_app.map(|value| ("FROM_APP_MD5", value)));
         } else {
-            context.log.warn("VERIFY_APP_MD5 is off: what comes is not compared with the app's MD5");
+            context.log.warn("VERIFY_APP_MD5 is off: what comes is not compared with the app's MD5 and SHA256");
+            // An image of an app has it from the app.
+            sha256 = sha256.filter(|_| of_app.is_none());
         }
-        Ok(Self { md5, sha1: checksum("SHA1", 40)?, sha256: checksum("SHA256", 64)? })
+        Ok(Self { md5, sha1: checksum("SHA1", 40)?, sha256 })
     }
 
     pub(crate) fn wanted(&self) -> Wanted {
@@ -54,7 +57,7 @@ impl Expected {
                 let error = Error::new(ErrorKind::Mismatch, subject, cause);
                 return Err(error.remedy(match name {
                     "FROM_APP_MD5" => "nothing was kept; check the app, or set VERIFY_APP_MD5=\"no\" in the datastore if it is known to be good",
-                    "SHA256" => "nothing was kept; check the source, and SHA256 in the app's APPTEMPLATE64 when it is an app",
+                    "SHA256" => "nothing was kept; check the source; where an app has it in its APPTEMPLATE64 and is known to be good, set VERIFY_APP_MD5=\"no\" in the datastore",
                     _ => "nothing was kept; check the source",
                 }));
             }

@@ -152,7 +152,7 @@ pub(crate) fn said(ended: &Ended, location: &str, dump: Option<&[u8]>, recipe: &
         Recipe::Told { told, .. } => secrets.and_assignments(told),
         _ => secrets,
     };
-    shown_line(&secrets.hide(&ended.cause()))
+    shown_line(&secrets.hide(&ended.last_words()))
 }
 
 /// Runs a command to its end within a time; what it writes is not wanted.

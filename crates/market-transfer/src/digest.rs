@@ -82,6 +82,14 @@ impl Digester {
         Self { bytes: 0, threads: wanted.each().map(Thread::start).collect() }
     }
 
+    /// Why a thread could not be started: then nothing needs to be added.
+    pub(crate) fn started(&mut self) -> io::Result<()> {
+        match self.threads.iter().position(|thread| thread.outcome.is_err()) {
+            Some(at) => self.threads.swap_remove(at).outcome.map(drop),
+            None => Ok(()),
+        }
+    }
+
     /// Adds a piece; waits while a thread is busy with earlier ones.
     pub async fn update(&mut self, piece: Piece) {
         self.bytes += piece.len();

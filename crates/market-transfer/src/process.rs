@@ -44,8 +44,13 @@ impl Ended {
     /// Its last words: the last line of standard error that is not blank, or else its exit status. URLs are as they may be shown;
     /// what else it may have been told in confidence is for [`Secrets`](crate::Secrets) to hide.
     pub fn cause(&self) -> String {
+        hide_urls(&self.last_words())
+    }
+
+    /// The same as it was said: not to be shown.
+    pub(crate) fn last_words(&self) -> String {
         let last = self.stderr.split(['\n', '\r']).map(str::trim).rfind(|line| !line.is_empty());
-        last.map_or_else(|| format!("ended with {}", self.status), hide_urls)
+        last.map_or_else(|| format!("ended with {}", self.status), str::to_owned)
     }
 }
 

@@ -84,7 +84,9 @@ impl Secrets {
             push(value);
             let decoded = form_urlencoded::parse(value.as_bytes()).next().map(|(name, _)| name);
             let encoded: String = form_urlencoded::byte_serialize(value.as_bytes()).collect();
-            for other in [decoded.as_deref().unwrap_or_default(), &encoded, &STANDARD.encode(value)] {
+            let in_path = encoded.replace('+', "%20");
+            let (lower, base64) = (lower_case_escapes(&in_path), STANDARD.encode(value));
+            for other in [decoded.as_deref().unwrap_or_default(), &encoded, &in_path, &lower, &base64] {
                 if other != value {
                     push(other);
                 }
@@ -95,7 +97,8 @@ impl Secrets {
     /// A line without any of it, and with every URL as it may be shown.
     pub fn hide(&self, line: &str) -> String {
         let end = (0..=LONGEST_LINE.min(line.len())).rev().find(|&at| line.is_char_boundary(at)).unwrap_or_default();
-        let mut shown = self.without_message(&hide_urls(&line[..end]));
+        // The values first: one with a quote in it would end a URL too early.
+        let mut shown = self.without_message(&line[..end]);
         let mut values: Vec<&String> = self.values.iter().filter(|value| shown.contains(value.as_str())).collect();
         // What is a part of another one goes with it.
         values.sort_unstable_by_key(|value| std::cmp::Reverse(value.len()));
@@ -103,7 +106,7 @@ impl Secrets {
         for value in values {
             shown = without(&shown, value);
         }
-        shown
+        hide_urls(&shown)
     }
 
     /// A line without pieces of the driver message itself.
@@ -149,6 +152,17 @@ pub(crate) fn hide_urls(text: &str) -> String {
     shown_text + rest
 }
 
+/// `%2F` as `%2f`.
+fn lower_case_escapes(encoded: &str) -> String {
+    let mut digits = 0;
+    let lower = |c: char| {
+        let escaped = digits > 0;
+        digits = if c == '%' { 2_u8 } else { digits.saturating_sub(1) };
+        if escaped { c.to_ascii_lowercase() } else { c }
+    };
+    encoded.chars().map(lower).collect()
+}
+
 /// The five entities of XML, undone.
 fn unescaped(text: &str) -> Cow<'_, str> {
     if !text.contains('&') {
@@ -175,6 +189,12 @@ mod tests {
     }
 
     #[test]
+    fn a_password_that_would_end_a_url_is_hidden_as_a_whole() {
+        let secrets = Secrets::of_url("tape://u:pa\"ss1234@host/x");
+        assert_eq!(secrets.hide("cannot read tape://u:pa\"ss1234@host/x").matches("1234").count(), 0);
+    }
+
+    #[test]
     fn values_of_the_message_are_hidden_in_every_spelling() {
         let xml = "<D><A><![CDATA[p&ss w<rd]]></A><B>it&amp;s&lt;me</B><IMAGE>7</IMAGE><C>abc</C><P>one/one-7</P></D>";
         let dump = STANDARD.encode(xml);
@@ -182,7 +202,8 @@ mod tests {
         for (said, shown) in [
             ("key p&ss w is wrong".to_owned(), "key <hidden> is wrong"),
             ("key=it&s<me".to_owned(), "key=<hidden>"),
-            ("it%26s%3Cme".to_owned(), "<hidden>"),
+            ("it%26s%3Cme it%26s%3cme".to_owned(), "<hidden> <hidden>"),
+            ("key p%26ss%20w".to_owned(), "key <hidden>"),
             (format!("x {}", STANDARD.encode("it&s<me")), "x <hidden>"),
             ("abc in abcd".to_owned(), "<hidden> in abcd"),
             ("no image one/one-7 of 7".to_owned(), "no image one/one-7 of 7"),

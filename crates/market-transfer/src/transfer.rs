@@ -87,6 +87,7 @@ impl Source {
     /// Those of the source as in [`next`](Self::next), and those of the sink.
     pub async fn transfer<S: Sink>(&mut self, sink: &mut S, how: Transfer) -> Result<Transferred, S::Error> {
         let mut digester = Digester::start(how.wanted);
+        digester.started().map_err(|error| self.copy_error(&error))?;
         let mut writer = Writer::new(sink, how.max_bytes, Allowance::of(self))?;
         writer.allowance.check_length(self, &how)?;
         match how.unpack {
