@@ -9,6 +9,9 @@ use url::form_urlencoded;
 /// What stands in place of what is not shown.
 const HIDDEN: &str = "<hidden>";
 
+/// Stands for it while URLs are looked for: no text of others means it, and it ends no URL.
+const MARK: &str = "\u{e000}";
+
 /// A line that is longer is cut before it is looked at.
 const LONGEST_LINE: usize = 1_024;
 
@@ -106,21 +109,21 @@ impl Secrets {
         for value in values {
             shown = without(&shown, value);
         }
-        hide_urls(&shown)
+        hide_urls(&shown).replace(MARK, HIDDEN)
     }
 
     /// A line without pieces of the driver message itself.
     fn without_message(&self, line: &str) -> String {
         let is_other = |c: char| !(c.is_ascii_alphanumeric() || "+/=".contains(c));
         let pieces = line.split(is_other).filter(|piece| piece.len() >= 16 && self.dump.contains(*piece));
-        pieces.fold(line.to_owned(), |line, piece| line.replace(piece, HIDDEN))
+        pieces.fold(line.to_owned(), |line, piece| line.replace(piece, MARK))
     }
 }
 
 /// A text without a value; a short one is only hidden where it is a word.
 fn without(text: &str, value: &str) -> String {
     if value.len() >= DISTINCT {
-        return text.replace(value, HIDDEN);
+        return text.replace(value, MARK);
     }
     let mut rest = text;
     let mut shown = String::with_capacity(text.len());
@@ -129,7 +132,7 @@ fn without(text: &str, value: &str) -> String {
         let word = !shown.ends_with(char::is_alphanumeric) || !before.is_empty();
         let word = word && !before.ends_with(char::is_alphanumeric) && !after.starts_with(char::is_alphanumeric);
         shown.push_str(before);
-        shown.push_str(if word { HIDDEN } else { value });
+        shown.push_str(if word { MARK } else { value });
         rest = after;
     }
     shown + rest
