@@ -17,7 +17,7 @@ use market_core::transfer::s3::Failure;
 use market_core::transfer::{Digester, ErrorKind as FailureKind, Source, Wanted};
 use std::fmt::Write as _;
 use std::time::Duration;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 /// How long other uploads of the key are waited for.
 const RIVAL_PATIENCE: Duration = Duration::from_secs(30);
@@ -28,8 +28,18 @@ const RIVAL_ALIVE: Duration = Duration::from_secs(15 * 60);
 /// How long is looked where other uploads cannot be seen.
 const BLIND_PATIENCE: Duration = Duration::from_secs(3);
 
-/// How long a service may take to answer when somebody waits for this process to end.
-const HASTE: Duration = Duration::from_millis(700);
+/// How long a service may take to complete when somebody waits for this process to end: it completes large objects in seconds, and
+/// what is not waited for may be left.
+const COMPLETION_HASTE: Duration = Duration::from_secs(6);
+
+/// How long it may take then until it is known what became of it, all questions together.
+const OUTCOME_HASTE: Duration = Duration::from_secs(8);
+
+/// How long a look at the object may take then; the next one goes over another connection.
+const LOOK_HASTE: Duration = Duration::from_millis(1_500);
+
+/// What is said of a service that is not waited for any longer.
+const TOLD_TO_END: &str = "the service had not answered when this process was told to end";
 
 /// The pause between two looks.
 const PAUSE: Duration = Duration::from_millis(300);
@@ -54,31 +64,51 @@ enum Rivals {
 impl Upload {
     /// Makes what was sent an object, unless there is one of its key.
     pub(crate) async fn complete(&self, source: &str) -> Published {
-        self.in_time(self.look_and_complete(source)).await
+        self.in_time(COMPLETION_HASTE, self.look_and_complete(source)).await
     }
 
-    /// Who is told to end waits a moment for what cannot be interrupted, and no longer for a service that does not answer.
-    async fn in_time(&self, step: impl Future<Output = Published>) -> Published {
+    /// Who is told to end waits for what cannot be interrupted, but not for a service that does not answer: until so long after it
+    /// was told.
+    async fn in_time(&self, haste: Duration, step: impl Future<Output = Published>) -> Published {
         let hurry = async {
             let _ = self.terms.stop.requested().await;
-            sleep(HASTE).await;
+            let stopped = self.stopped.get().unwrap_or_else(Instant::now);
+            self.stopped.set(Some(stopped));
+            sleep_until(stopped + haste).await;
         };
         tokio::select! {
             biased;
             outcome = step => outcome,
             () = hurry => {
-                let cause = "the service had not answered when this process was told to end";
-                Published::Unknown(Error::new(ErrorKind::Cancelled, self.bucket.subject(&self.key), cause))
+                Published::Unknown(Error::new(ErrorKind::Cancelled, self.bucket.subject(&self.key), TOLD_TO_END))
             }
         }
     }
 
     async fn look_and_complete(&self, source: &str) -> Published {
-        match self.bucket.retried(|| find_once(&self.bucket, &self.key)).await {
+        // Until the service is asked to complete, nothing has to be waited for.
+        let looked = self.terms.stop.or(async {
+            let found = self.bucket.retried(|| find_once(&self.bucket, &self.key)).await;
+            found.map_err(|failure| self.error(failure))
+        });
+        match looked.await {
             Ok(None) => self.ask_to_complete(source).await,
             Ok(Some(found)) if self.is_ours(&found, None) => self.confirm(source, None).await,
             Ok(Some(_)) => self.exists(),
-            Err(failure) => Published::NotPublished(self.error(failure)),
+            Err(error) => Published::NotPublished(error),
+        }
+    }
+
+    /// Looks once for the object; not for long when somebody waits for this process to end.
+    async fn look(&self) -> Result<Option<Found>, Failure> {
+        let hurry = async {
+            let _ = self.terms.stop.requested().await;
+            sleep(LOOK_HASTE).await;
+        };
+        tokio::select! {
+            biased;
+            found = find_once(&self.bucket, &self.key) => found,
+            () = hurry => Err(Failure::unsettled(TOLD_TO_END)),
         }
     }
 
@@ -117,7 +147,7 @@ impl Upload {
             return Published::Unknown(self.error(failure));
         }
         // Refused: because the key is taken, or the upload is gone; perhaps as an earlier answer was lost.
-        match find_once(&self.bucket, &self.key).await {
+        match self.look().await {
             Ok(Some(found)) if self.is_ours(&found, None) => self.confirm(source, None).await,
             Ok(Some(_)) => self.exists(),
             Ok(None) => Published::NotPublished(self.error(failure)),
@@ -157,15 +187,18 @@ impl Upload {
     /// Finds out what became of a completion whose answer was lost. While the upload is still there it may yet be under way: it
     /// is asked for again after some time.
     pub(crate) async fn resolve(&self, source: &str, backoff: Duration) -> Published {
-        self.in_time(self.find_out(source, backoff)).await
+        self.in_time(OUTCOME_HASTE, self.find_out(source, backoff)).await
     }
 
     async fn find_out(&self, source: &str, backoff: Duration) -> Published {
         if let Completion::Unknown(asked) = self.completion.get() {
             self.completion.set(Completion::Unknown(asked + 1));
-            sleep(backoff * 2_u32.saturating_pow(asked)).await;
+            tokio::select! {
+                _ = self.terms.stop.requested() => {}
+                () = sleep(backoff * 2_u32.saturating_pow(asked)) => {}
+            }
         }
-        match find_once(&self.bucket, &self.key).await {
+        match self.look().await {
             Ok(Some(found)) => return self.settle(self.judge(source, &found).await),
             Ok(None) => {}
             Err(failure) => return Published::Unknown(self.error(failure)),
@@ -176,7 +209,7 @@ impl Upload {
             Err(failure) if lists_no_parts(&failure) => self.ask_to_complete(source).await,
             Err(failure) if !is_gone(&failure) => Published::Unknown(self.error(failure)),
             // It may have been completed between the two questions.
-            Err(failure) => match find_once(&self.bucket, &self.key).await {
+            Err(failure) => match self.look().await {
                 Ok(Some(found)) => self.settle(self.judge(source, &found).await),
                 Ok(None) => self.settle(Published::NotPublished(self.error(failure))),
                 Err(failure) => Published::Unknown(self.error(failure)),
@@ -208,7 +241,7 @@ impl Upload {
         loop {
             // In this order: an upload that is gone by then has become the object that is found, or never will.
             let rivals = self.rivals().await;
-            let found = self.bucket.retried(|| find_once(&self.bucket, &self.key)).await;
+            let found = self.bucket.retried(|| self.look()).await;
             let missing = match found {
                 Ok(Some(found)) if !self.is_ours(&found, etag) => return self.exists(),
                 Ok(Some(Found { bytes: Some(bytes), .. })) if bytes != self.bytes() => {

@@ -57,15 +57,17 @@ impl PartSizes {
     }
 
     /// From which part on it must be known whether the service allows more than [`SURE_PARTS`]; an object of this many bytes, when
-    /// that is known.
+    /// that is known or expected. What will have to be known is known best at once: parts that must hold what is left after many
+    /// small ones are large.
     pub(crate) fn asks_at(&self, bytes: Option<u64>) -> Option<u64> {
         if self.most <= SURE_PARTS {
             return None;
         }
-        if !self.even {
-            return Some(even_parts(SURE_PARTS));
+        let sure = if self.even { SURE_PARTS } else { even_parts(SURE_PARTS) };
+        if bytes.is_some_and(|bytes| bytes.div_ceil(self.first_bytes) > sure) {
+            return Some(0);
         }
-        bytes.filter(|bytes| bytes.div_ceil(self.first_bytes) > SURE_PARTS).map(|_| 0)
+        (!self.even).then_some(sure)
     }
 
     /// The size of the part with this number, the first being 0; `None` when there is none.
@@ -159,6 +161,12 @@ mod tests {
             assert_eq!(limited.bytes(499), sizes.bytes(499));
             assert!(cut(limited, 2 << 40).unwrap().0 <= 1_000);
         }
+        // What is expected to need more is asked for at once, and cut into parts that do not grow.
+        for (hint, asks_at) in [(0, 500), (4_000 * MIB, 500), (4_000 * MIB + 1, 0), (80 << 30, 0), (u64::MAX, 0)] {
+            let sizes = PartSizes::new(Length::Hint(hint), None, MOST_PARTS);
+            assert_eq!(sizes.asks_at(Some(hint)), Some(asks_at), "{hint}");
+        }
+        assert_eq!(cut(PartSizes::new(Length::Hint(80 << 30), None, SURE_PARTS), 80 << 30).unwrap().1, 164 * MIB);
         let known = |length| PartSizes::new(Length::Exact(length), None, MOST_PARTS).asks_at(Some(length));
         assert_eq!((known(8_000 * MIB), known(8_000 * MIB + 1)), (None, Some(0)));
     }

@@ -69,11 +69,13 @@ pub(crate) async fn must_be_free(bucket: &Bucket, key: &str) -> Result<(), Error
     }
 }
 
-/// Begins an upload. Where an answer was lost there may be another one, whose id nobody knows: it is given up.
+/// Begins an upload. Where an answer was lost there may be another one, whose id nobody knows: it is given up. `own` are the other
+/// uploads of this import to that key.
 pub(crate) async fn create(
     bucket: &Bucket,
     key: &str,
     headers: &HeaderMap,
+    own: &[&str],
     stop: &Stop,
     log: &Log,
 ) -> Result<Result<String, Failure>, Error> {
@@ -87,7 +89,7 @@ pub(crate) async fn create(
     let created = tokio::select! {
         biased;
         reason = stop.requested() => {
-            let strays = tokio::time::timeout(BEGINNING_HASTE, abort_strays(bucket, key, "", began)).await;
+            let strays = tokio::time::timeout(BEGINNING_HASTE, abort_strays(bucket, key, own, began)).await;
             if !matches!(strays, Ok(Ok(()))) {
                 log.warn("an upload may be left, as it was just being begun; gc finds it");
             }
@@ -96,8 +98,8 @@ pub(crate) async fn create(
         created = bucket.retried(request) => created,
     };
     if lost.get() {
-        let known = created.as_deref().unwrap_or_default();
-        if let Err(left) = abort_strays(bucket, key, known, began).await {
+        let known: Vec<&str> = own.iter().copied().chain(created.as_deref()).collect();
+        if let Err(left) = abort_strays(bucket, key, &known, began).await {
             log.warn(format_args!("an upload may be left, as answers were lost ({left}); gc finds it"));
         }
     }
@@ -112,39 +114,66 @@ async fn create_once(bucket: &Bucket, key: &str, headers: &HeaderMap) -> Result<
     id.map(str::to_owned).ok_or_else(|| Failure::garbled("the service has begun an upload and does not name it"))
 }
 
-/// Finds out how many parts the service allows of an upload, by sending a last one of an upload that is given up again.
-pub(crate) async fn most_parts(bucket: &Bucket, key: &str, stop: &Stop, log: &Log) -> Result<u64, Error> {
-    let created = create(bucket, key, &HeaderMap::new(), stop, log).await?;
-    let id = created.map_err(|failure| error(bucket, key, failure))?;
-    let most =
-        stop.or(async { try_limits(bucket, key, &id).await.map_err(|failure| error(bucket, key, failure)) }).await;
-    if let Err(left) = abort(bucket, key, &id, most.is_err(), Some(stop)).await {
-        log.warn(format_args!("an upload is left ({left}); gc finds it"));
+/// Finds out how many parts the service allows of an upload, by sending a last one of an upload that is given up again. `own` is the
+/// upload that asks. What cannot be found out is taken for as many as S3 allows.
+///
+/// # Errors
+/// Only when this process is told to end.
+pub(crate) async fn most_parts(
+    bucket: &Bucket,
+    key: &str,
+    headers: &HeaderMap,
+    own: &str,
+    stop: &Stop,
+    log: &Log,
+) -> Result<u64, Error> {
+    if bucket.access().is_aws() {
+        return Ok(MOST_PARTS);
     }
-    most
+    let tried = match create(bucket, key, headers, &[own], stop, log).await? {
+        Ok(id) => {
+            let tried = stop.or(async { Ok::<_, Error>(try_limits(bucket, key, &id).await) }).await;
+            let late = !matches!(tried, Ok(Ok(_)));
+            if let Err(left) = abort(bucket, key, &id, late, Some(stop)).await {
+                log.warn(format_args!("an upload is left ({left}); gc finds it"));
+            }
+            tried?
+        }
+        Err(failure) => Err(failure),
+    };
+    Ok(tried.unwrap_or_else(|failure| {
+        log.warn(format_args!(
+            "how many parts the service allows could not be found out ({failure}): {MOST_PARTS} are assumed; MAX_PARTS says it"
+        ));
+        MOST_PARTS
+    }))
 }
 
 async fn try_limits(bucket: &Bucket, key: &str, id: &str) -> Result<u64, Failure> {
     let payload = Payload::of(vec![Bytes::from_static(b"?")]).await;
+    let mut refusal = Failure::garbled("no number of a part was tried");
     for limit in LIMITS {
         let number = limit.to_string();
         let query = [("partNumber", number.as_str()), ("uploadId", id)];
         match bucket.retried(|| bucket.put(key, &query, HeaderMap::new(), &payload)).await {
             Ok(_) => return Ok(limit),
-            Err(refused) if refused.is_certain() && refused.kind == FailureKind::Failed => {}
+            // It may be for its number.
+            Err(refused) if refused.is_certain() && matches!(refused.kind, FailureKind::Failed | FailureKind::Full) => {
+                refusal = refused;
+            }
             Err(failure) => return Err(failure),
         }
     }
     // When none of them is taken, it is not for its number.
-    Ok(MOST_PARTS)
+    Err(refusal)
 }
 
-/// Gives up the uploads of a key that were begun since, but the known one.
-async fn abort_strays(bucket: &Bucket, key: &str, known: &str, began: Instant) -> Result<(), Error> {
+/// Gives up the uploads of a key that were begun since, but the known ones.
+async fn abort_strays(bucket: &Bucket, key: &str, known: &[&str], began: Instant) -> Result<(), Error> {
     let uploads = listing::uploads_to(bucket, key).await.map_err(|failure| error(bucket, key, failure))?;
     // Services tell whole seconds.
     let since = began.elapsed() + Duration::from_secs(2);
-    for upload in uploads.into_iter().filter(|upload| upload.id != known && upload.age <= since) {
+    for upload in uploads.into_iter().filter(|upload| !known.contains(&upload.id.as_str()) && upload.age <= since) {
         // One that has parts is another import's.
         match listing::parts(bucket, key, &upload.id).await {
             Ok(parts) if parts.is_empty() => drop(abort(bucket, key, &upload.id, false, None).await?),

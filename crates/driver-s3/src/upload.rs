@@ -20,6 +20,7 @@ use market_core::transfer::{Options, Piece, ZEROS, random_name};
 use std::cell::Cell;
 use std::sync::Arc;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 /// What the parts that are filled or under way may take together; a part that is larger takes what it takes, alone.
 const IN_FLIGHT_BYTES: u64 = 64 << 20;
@@ -73,6 +74,8 @@ pub(crate) struct Upload {
     in_flight: u64,
     pub(crate) sent: Vec<Sent>,
     pub(crate) completion: Cell<Completion>,
+    /// When it was seen, at its completion, that this process is to end.
+    pub(crate) stopped: Cell<Option<Instant>>,
 }
 
 /// A part that the service has taken.
@@ -97,7 +100,9 @@ impl Upload {
             return Err(too_large_for_one_request(&bucket, &key));
         }
         let sizes = PartSizes::new(length, terms.part_bytes, terms.most_parts.unwrap_or(u64::MAX));
-        let asks_at = sizes.asks_at(exact).filter(|_| matches!(way, Way::Parts { .. }) && terms.most_parts.is_none());
+        let expected = if let Length::Hint(bytes) = length { Some(bytes) } else { exact };
+        let asks_at =
+            sizes.asks_at(expected).filter(|_| matches!(way, Way::Parts { .. }) && terms.most_parts.is_none());
         let mut upload = Self {
             bucket,
             key,
@@ -114,6 +119,7 @@ impl Upload {
             in_flight: 0,
             sent: Vec::new(),
             completion: Cell::new(Completion::NotAsked),
+            stopped: Cell::new(None),
         };
         match upload.plan(length, exact).await {
             Ok(()) => Ok(upload),
@@ -143,8 +149,9 @@ impl Upload {
 
     async fn ask_for_limit(&mut self) -> Result<u64, Error> {
         self.asks_at = None;
-        let Terms { stop, log, .. } = &self.terms;
-        let most = most_parts(&self.bucket, &self.key, stop, log).await?;
+        let Terms { headers, stop, log, .. } = &self.terms;
+        let own = if let Way::Parts { id, .. } = &self.way { id.as_str() } else { "" };
+        let most = most_parts(&self.bucket, &self.key, headers, own, stop, log).await?;
         if most < self.sizes.most() {
             self.terms.log.info(format_args!("the service allows {most} parts of an upload"));
         }
@@ -330,10 +337,10 @@ async fn begin_parts(
     terms: &Terms,
 ) -> Result<Option<(String, bool)>, Error> {
     let Terms { stop, log, .. } = terms;
-    let created = match create(bucket, key, headers, stop, log).await? {
+    let created = match create(bucket, key, headers, &[], stop, log).await? {
         Err(failure) if is_to_be_made(bucket, &failure) => {
             stop.or(create_bucket(bucket, log)).await?;
-            create(bucket, key, headers, stop, log).await?
+            create(bucket, key, headers, &[], stop, log).await?
         }
         created => created,
     };

@@ -12,8 +12,9 @@ use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 use suite::{EXECUTABLE, PART, call, delete, dump, image, import, succeeded, wait_until};
 use tempfile::TempDir;
 
@@ -315,6 +316,37 @@ fn a_completion_that_stays_unknown_is_left_to_gc_and_said() {
     let log = context.log.lines().join("\n");
     assert!(log.contains("may be completed at this moment"), "{log}");
     assert_eq!((server.uploads(), server.keys("apps").len()), (1, 0));
+}
+
+#[test]
+fn what_is_completed_when_a_signal_comes_is_waited_for_and_its_outcome_found_out() {
+    // It takes a service two seconds, or its answer is lost.
+    for (fate, seconds) in [(Fate::Whole, 2), (Fate::Lost, 0)] {
+        let hold = Arc::new(AtomicBool::new(false));
+        let (held, lost) = (Arc::clone(&hold), fate.clone());
+        let server = S3Server::start_with(move |seen, _| {
+            if seen.what() != "complete" {
+                return Fate::Whole;
+            }
+            held.store(true, Ordering::SeqCst);
+            while held.load(Ordering::SeqCst) {
+                std::thread::park_timeout(Duration::from_millis(20));
+            }
+            lost.clone()
+        });
+        server.create_bucket("apps");
+        let directory = TempDir::new().unwrap();
+        let child = suite::started(&dump(server.market("apps", &[]), &image(directory.path(), b"bytes"), ""));
+        wait_until("it is asked to complete", || hold.load(Ordering::SeqCst));
+        suite::signal(&child, rustix::process::Signal::TERM);
+        let begun = Instant::now();
+        wait_until("the service is busy", || begun.elapsed() >= Duration::from_secs(seconds));
+        hold.store(false, Ordering::SeqCst);
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(answer(&output, "SOURCE"), "s3://apps/marketapp-30", "{fate:?}");
+        assert_eq!(server.object("apps", "marketapp-30").unwrap(), b"bytes");
+        assert_eq!(server.uploads(), 0);
+    }
 }
 
 #[test]

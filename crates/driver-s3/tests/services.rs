@@ -11,6 +11,7 @@ use market_testkit::http::{HttpServer, Reply};
 use market_testkit::s3::{self, Fate, S3Server, Seen};
 use market_testkit::{block_on, md5_hex, noise};
 use std::fs::{self, File};
+use std::process::Output;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use suite::{PART, app_bytes, call, command, delete, dump, image, import, market_file, succeeded};
 use tempfile::TempDir;
@@ -192,6 +193,51 @@ fn a_limit_on_parts_is_learnt_before_they_are_cut() {
     let market = server.market("apps", &[("READ_LENGTH", PART.0), ("MAX_PARTS", "2")]);
     answer(&import(&dump(market, &path, "")), "SOURCE");
     assert!(server.object("apps", "marketapp-30").unwrap() == bytes && asked(&server, "part").len() == 2);
+}
+
+/// An import of 8,001 MiB to a server that allows 1,000 parts, and stores none; what becomes of the upload that asks for the limit.
+fn asking_for_the_limit(answer: impl Fn() -> Option<Fate> + Send + Sync + 'static) -> (S3Server, Output) {
+    let begun = AtomicUsize::new(0);
+    let server = server(move |seen| match seen.what() {
+        "create upload" if !seen.headers.contains_key("x-amz-server-side-encryption") => {
+            Some(said(403, "AccessDenied", "not without encryption"))
+        }
+        "create upload" if begun.fetch_add(1, Ordering::SeqCst) == 1 => answer(),
+        "part" if seen.headers["content-length"] != "1" => Some(said(403, "AccessDenied", "enough")),
+        "part" if !seen.query.contains("partNumber=1000") || seen.query.contains("partNumber=10000") => {
+            Some(said(400, "InvalidArgument", "Part number must be an integer between 1 and 1000, inclusive"))
+        }
+        _ => None,
+    });
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("image");
+    File::create(&path).unwrap().set_len(8_001 << 20).unwrap();
+    let more = [("TOTAL_MB", "1000000"), ("SERVER_SIDE_ENCRYPTION", "AES256")];
+    let output = import(&dump(server.market("apps", &more), path.to_str().unwrap(), ""));
+    assert!(failure(&output, 5).contains("enough"), "{}", stderr(&output));
+    assert_eq!(server.uploads(), 0);
+    (server, output)
+}
+
+#[test]
+fn an_import_that_asks_for_the_limit_on_parts_keeps_its_own_upload() {
+    // What was not done may have been: other uploads of that moment are looked for.
+    let (server, output) = asking_for_the_limit(|| Some(Fate::Refused(503, "SlowDown", Some(0))));
+    assert!(stderr(&output).contains("the service allows 1000 parts"), "{}", stderr(&output));
+    let seen = server.seen();
+    let first = seen.iter().position(|seen| seen.what() == "part" && seen.headers["content-length"] != "1").unwrap();
+    let id = |seen: &Seen| seen.query.split('&').find(|pair| pair.starts_with("uploadId=")).unwrap().to_owned();
+    let own = id(&seen[first]);
+    let given_up = seen.iter().position(|seen| seen.what() == "abort" && id(seen) == own).unwrap();
+    assert!(given_up > first, "the upload was given up before its first part was sent");
+}
+
+#[test]
+fn a_limit_on_parts_that_cannot_be_found_out_does_not_prevent_an_import() {
+    let (server, output) = asking_for_the_limit(|| Some(said(403, "AccessDenied", "one upload at a time")));
+    assert!(stderr(&output).contains("one upload at a time)): 10000 are assumed"), "{}", stderr(&output));
+    let first = asked(&server, "part").remove(0);
+    assert_eq!(first.headers["content-length"], (8 << 20).to_string());
 }
 
 #[test]

@@ -100,7 +100,10 @@ const WITHOUT_BUCKET: &str = "check ENDPOINT: it is the service's URL, without t
 pub fn remedy(failure: &Failure, bucket: &Bucket) -> Option<String> {
     let access = bucket.access();
     let hosts = access.is_virtual_host(bucket.name());
+    // Without an endpoint the region alone says where the service is.
+    let regional = access.endpoint.is_none();
     let text = match &failure.reason {
+        Reason::UnknownKey if regional => "check ACCESS_KEY_ID, and whether REGION is one that it belongs to",
         Reason::UnknownKey => "check ACCESS_KEY_ID, and whether ENDPOINT is the service that it belongs to",
         Reason::Signature => "check SECRET_ACCESS_KEY and REGION",
         Reason::Expired => "renew ACCESS_KEY_ID, SECRET_ACCESS_KEY and SESSION_TOKEN",
@@ -112,6 +115,7 @@ pub fn remedy(failure: &Failure, bucket: &Bucket) -> Option<String> {
             return Some(format!("set REGION=\"{region}\", and ENDPOINT if that region has another one"));
         }
         Reason::Region(Some(region)) => return Some(format!("set REGION=\"{region}\"")),
+        Reason::Region(None) if regional => "correct REGION",
         Reason::Region(None) => "correct REGION or ENDPOINT",
         Reason::OtherHost | Reason::NoConnection if hosts && access.names_bucket(bucket.name()) => WITHOUT_BUCKET,
         Reason::NoBucket if access.names_bucket(bucket.name()) => WITHOUT_BUCKET,
@@ -119,6 +123,7 @@ pub fn remedy(failure: &Failure, bucket: &Bucket) -> Option<String> {
         Reason::OtherHost if hosts => {
             "set FORCE_PATH_STYLE=\"YES\" if the certificate is for ENDPOINT's host, or use a host that it is for"
         }
+        Reason::OtherHost if regional => "check REGION, and what answers in the place of AWS",
         Reason::OtherHost => "use a host name in ENDPOINT that the certificate is for",
         Reason::NoConnection if hosts => {
             "try again once it answers, or check ENDPOINT; set FORCE_PATH_STYLE=\"YES\" where buckets have no hosts"
@@ -127,6 +132,7 @@ pub fn remedy(failure: &Failure, bucket: &Bucket) -> Option<String> {
             "check what these keys may do with the bucket, and its limits; set FORCE_PATH_STYLE=\"YES\" where buckets have no hosts"
         }
         Reason::Forbidden => "check what these keys may do with the bucket, and its limits",
+        Reason::NoBucket if regional => "check BUCKET and REGION; importing an app makes the bucket",
         Reason::NoBucket => "check BUCKET and ENDPOINT; importing an app makes the bucket",
         Reason::BucketInEndpoint | Reason::NoVirtualHosts | Reason::OtherBucket => WITHOUT_BUCKET,
         Reason::Expiry => "renew that certificate, or set the clock of this machine",
@@ -135,6 +141,7 @@ pub fn remedy(failure: &Failure, bucket: &Bucket) -> Option<String> {
         _ => match failure.kind {
             FailureKind::Changed => "try again",
             FailureKind::Full => "free some space, or have the limit raised",
+            FailureKind::Unreachable if regional => "check REGION, or try again once it answers",
             FailureKind::Unreachable => "try again once it answers, or check ENDPOINT",
             _ => return None,
         },
@@ -150,6 +157,20 @@ mod tests {
     fn access(more: &str) -> Result<Access, Error> {
         let text = format!("ACCESS_KEY_ID=id\nSECRET_ACCESS_KEY=hunter2\nBUCKET=apps\nREGION=here\n{more}");
         from_template::<S3Attributes>(&Template::parse(text.as_bytes()).unwrap()).unwrap().access()
+    }
+
+    #[test]
+    fn where_no_endpoint_is_given_the_region_is_to_be_checked() {
+        for (more, expected) in [("", "REGION"), ("ENDPOINT=\"http://s3.local\"", "ENDPOINT")] {
+            let bucket = Bucket::open(&access(more).unwrap(), "apps", &market_transfer::Options::default()).unwrap();
+            for reason in [Reason::NoConnection, Reason::NoBucket, Reason::Region(None), Reason::UnknownKey] {
+                let mut failure = Failure::garbled("");
+                failure.reason = reason;
+                let text = remedy(&failure, &bucket).unwrap();
+                assert!(text.contains(expected), "{failure:?}: {text}");
+                assert!(!more.is_empty() || !text.contains("ENDPOINT"), "{failure:?}: {text}");
+            }
+        }
     }
 
     #[test]

@@ -84,12 +84,14 @@ impl Access {
         !self.is_aws() && self.service().is_ok_and(|url| !self.stands_in_path(&url, bucket))
     }
 
-    /// Whether the endpoint that was given names the bucket already: in front of its host, or at the end of its path.
+    /// Whether the endpoint that was given names the bucket already: in front of its host, where the bucket will stand a second
+    /// time, or at the end of its path.
     pub fn names_bucket(&self, bucket: &str) -> bool {
         self.endpoint.is_some()
             && self.service().is_ok_and(|url| {
                 let host = url.host_str().and_then(|host| host.strip_prefix(bucket));
-                host.is_some_and(|rest| rest.starts_with('.'))
+                let in_host = host.is_some_and(|rest| rest.starts_with('.'));
+                in_host && !self.stands_in_path(&url, bucket)
                     || url.path().trim_end_matches('/').rsplit('/').next() == Some(encode(bucket).as_str())
             })
     }
@@ -252,15 +254,18 @@ mod tests {
 
     #[test]
     fn an_endpoint_that_names_the_bucket_and_a_host_that_must_be_served_are_known() {
-        for (endpoint, named, host) in [
-            ("http://s3.local", false, true),
-            ("http://s3.local/apps/", true, true),
-            ("http://s3.local/gate", false, true),
-            ("http://apps.s3.local", true, true),
-            ("http://127.0.0.1/apps", true, false),
-            ("", false, false),
+        for (endpoint, path_style, named, host) in [
+            ("http://s3.local", false, false, true),
+            ("http://s3.local/apps/", false, true, true),
+            ("http://s3.local/apps/", true, true, false),
+            ("http://s3.local/gate", false, false, true),
+            ("http://apps.s3.local", false, true, true),
+            // A host of that name may be the service's.
+            ("http://apps.s3.local", true, false, false),
+            ("http://127.0.0.1/apps", false, true, false),
+            ("", false, false, false),
         ] {
-            let access = access(endpoint, "eu-west-1", false);
+            let access = access(endpoint, "eu-west-1", path_style);
             assert_eq!((access.names_bucket("apps"), access.is_virtual_host("apps")), (named, host), "{endpoint}");
         }
     }
