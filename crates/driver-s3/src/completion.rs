@@ -304,7 +304,7 @@ impl Upload {
     /// Removes an object that is this upload's and not what was sent.
     async fn withdraw(&self, cause: String) -> Published {
         let error = Error::new(ErrorKind::Mismatch, self.bucket.subject(&self.key), cause);
-        match remove_object(&self.bucket, &self.key).await {
+        match remove_object(&self.bucket, &self.key, &self.terms.log).await {
             Ok(_) => Published::NotPublished(error.remedy("it was removed again")),
             Err(left) => Published::Unknown(error.remedy(format!("it could not be removed again ({left})"))),
         }

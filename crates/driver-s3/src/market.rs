@@ -18,7 +18,7 @@ use market_core::model::{AppId, MiB};
 use market_core::report::MonitorReport;
 use market_core::stop::Stop;
 use market_core::template::{Rules, Writer};
-use market_core::transfer::s3::{Bucket, Failure};
+use market_core::transfer::s3::{Bucket, Failure, Reason};
 use market_core::transfer::{Digests, ErrorKind as FailureKind, Options, Piece, Source, shown};
 use std::sync::Arc;
 
@@ -254,7 +254,7 @@ impl StorageBackend for S3Market {
 
     async fn delete(&self, app: AppId, source: &str) -> Result<Deleted, Error> {
         let (bucket, key) = self.named(app, source)?;
-        remove_object(&*self.bucket_of(&bucket)?, &key).await
+        remove_object(&*self.bucket_of(&bucket)?, &key, &self.log).await
     }
 
     async fn stored(&self, app: AppId, source: &str) -> Result<Option<Source>, Error> {
@@ -318,7 +318,7 @@ impl StorageBackend for S3Market {
         };
         self.keys.app(key).ok_or_else(refused)?;
         match upload {
-            None => remove_object(&self.bucket, key).await,
+            None => remove_object(&self.bucket, key, &self.log).await,
             Some(id) => {
                 let was_there = unfinished::abort(&self.bucket, key, id, false, None).await?;
                 Ok(if was_there { Deleted::Removed } else { Deleted::Absent })
@@ -337,23 +337,30 @@ fn split_staged_key(key: &str) -> Option<(&str, &str)> {
 }
 
 /// Removes an object. A service says nothing of whether there was one, so it is looked for before and after.
-pub(crate) async fn remove_object(bucket: &Bucket, key: &str) -> Result<Deleted, Error> {
+pub(crate) async fn remove_object(bucket: &Bucket, key: &str, log: &Log) -> Result<Deleted, Error> {
     let fail = |failure| error(bucket, key, failure);
     if unfinished::find(bucket, key).await.map_err(fail)?.is_none() {
         return Ok(Deleted::Absent);
     }
     let delete = || bucket.send(Method::DELETE, key, &[], HeaderMap::new(), Bytes::new());
-    match bucket.retried(delete).await {
+    let accepted = match bucket.retried(delete).await {
         // Some say so when an earlier answer was lost; what is true is looked for.
-        Err(failure) if failure.status == Some(404) => {}
-        deleted => drop(deleted.map_err(fail)?),
-    }
+        Err(failure) if failure.status == Some(404) => false,
+        deleted => deleted.map(|_| true).map_err(fail)?,
+    };
     let gone = || async {
         match unfinished::find_once(bucket, key).await? {
             None => Ok(()),
             Some(_) => Err(Failure::unsettled("the service says that it has deleted the object, and still has it")),
         }
     };
-    bucket.retried(gone).await.map_err(fail)?;
+    match bucket.retried(gone).await {
+        // It was found before, and is not any more: this is the place.
+        Err(failure) if accepted && failure.reason == Reason::StillListed => {
+            let subject = bucket.subject(key);
+            log.warn(format_args!("{subject} was deleted and is not found any more; the service still lists it"));
+        }
+        gone => gone.map_err(fail)?,
+    }
     Ok(Deleted::Removed)
 }

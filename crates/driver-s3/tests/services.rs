@@ -3,8 +3,9 @@
 
 mod suite;
 
-use market_core::backend::StorageBackend;
+use market_core::backend::{Deleted, StorageBackend};
 use market_core::model::AppId;
+use market_core::transfer::Piece;
 use market_testkit::driver::{answer, failure, stderr};
 use market_testkit::dump::Dump;
 use market_testkit::http::{HttpServer, Reply};
@@ -400,6 +401,76 @@ fn a_deletion_that_the_service_does_not_do_is_a_failure() {
         StorageBackend::delete(&market, AppId(30), "s3://apps/marketapp-30").await.unwrap_err()
     });
     assert!(error.cause.contains("says that it has deleted the object, and still has it"), "{error}");
+}
+
+#[test]
+fn an_object_that_is_not_found_any_more_is_deleted_although_a_list_lags_behind() {
+    let deleted = AtomicUsize::new(0);
+    let server = server(move |seen| match seen.what() {
+        "delete" => {
+            deleted.fetch_add(1, Ordering::SeqCst);
+            Some(Fate::Says(204, String::new()))
+        }
+        "head" if deleted.load(Ordering::SeqCst) > 0 => Some(Fate::Says(404, String::new())),
+        _ => None,
+    });
+    server.put("apps", "marketapp-30", b"bytes");
+    let (market, context) = (server.market("apps", &[]), suite::impatient());
+    let outcome = block_on(async {
+        let market = suite::open(&market, &context).await;
+        StorageBackend::delete(&market, AppId(30), "s3://apps/marketapp-30").await
+    });
+    assert_eq!(outcome.unwrap(), Deleted::Removed);
+    let log = context.log.lines().join("\n");
+    assert!(log.contains("WARN") && log.contains("the service still lists it"), "{log}");
+}
+
+#[test]
+fn an_export_is_read_from_its_start_again_where_a_service_proves_nothing() {
+    type Resumed = fn(Reply) -> Reply;
+    let (bytes, at) = (noise(6, 300_000), 200_000);
+    let cases: [(u16, Resumed, Option<&str>); 6] = [
+        (200, |whole| whole.header("ETag", "\"a\""), None),
+        (206, |rest| rest, None),
+        (206, |rest| rest.header("ETag", "W/\"a\""), None),
+        (206, |rest| rest.header("ETag", "\"a\""), None),
+        (206, |rest| rest.header("ETag", "\"b\""), Some("changed between two requests")),
+        (412, |refusal| refusal, Some("changed between two requests")),
+    ];
+    for (nth, (status, resumed, expected)) in cases.into_iter().enumerate() {
+        let body = bytes.clone();
+        let server = HttpServer::start(move |request, nth| match request.range_start() {
+            Some(start) if status == 206 => {
+                let rest = body[usize::try_from(start).unwrap()..].to_vec();
+                let range = format!("bytes {start}-{}/{}", body.len() - 1, body.len());
+                resumed(Reply::bytes(rest).into_partial().header("Content-Range", range))
+            }
+            Some(_) if status == 412 => resumed(Reply::status(412)),
+            Some(_) => resumed(Reply::bytes(body.clone())),
+            None => {
+                let whole = Reply::bytes(body.clone()).header("ETag", "\"a\"");
+                if nth == 0 { whole.cut_after(at) } else { whole }
+            }
+        });
+        let market = s3::market(&server.url(""), "here", "apps", &[]);
+        let read = block_on(async {
+            let market = suite::open(&market, &suite::impatient()).await;
+            let mut source = StorageBackend::stored(&market, AppId(30), "s3://apps/marketapp-30").await?.unwrap();
+            let mut read = Vec::new();
+            while let Some(piece) = source.next().await? {
+                match piece {
+                    Piece::Data(data) => read.extend_from_slice(&data),
+                    Piece::Hole(length) => read.resize(read.len() + usize::try_from(length).unwrap(), 0),
+                }
+            }
+            Ok::<_, market_core::error::Error>(read)
+        });
+        match (read, expected) {
+            (Ok(read), None) => assert!(read == bytes, "case {nth}: other bytes"),
+            (Err(error), Some(expected)) => assert!(error.cause.contains(expected), "case {nth}: {error}"),
+            (read, _) => panic!("case {nth}: {:?}", read.map(|read| read.len())),
+        }
+    }
 }
 
 #[test]

@@ -50,6 +50,8 @@ pub enum Reason {
     NoVirtualHosts,
     /// Another bucket answers than the one that was asked for.
     OtherBucket,
+    /// The bucket lists an object that it does not find: lists may lag behind.
+    StillListed,
     /// What answers is no S3 service.
     NotS3,
     /// There is no connection.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use object_store::path::Path;
-use object_store::{GetOptions, GetRange, ObjectStore};
+use object_store::{GetOptions, GetRange, GetResult, ObjectStore};
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -40,34 +40,69 @@ impl S3Origin {
         }
     }
 
+    async fn get(&self, options: GetOptions) -> Result<GetResult, Failure> {
+        self.bucket.store().get_opts(&self.path, options).await.map_err(Failure::from)
+    }
+
+    /// What follows an offset, when it is proven to be of the same object. `None` when nothing is proven: not every service knows
+    /// ranges and conditions. Then the object is read from its start, and what was delivered already is compared.
+    async fn rest(&self, at: u64, etag: &str) -> Result<Option<GetResult>, Attempt> {
+        let (range, if_match) = (Some(GetRange::Offset(at)), Some(etag.to_owned()));
+        match self.get(GetOptions { range, if_match, ..GetOptions::default() }).await {
+            Ok(result) if result.meta.e_tag.as_deref() == Some(etag) => Ok(Some(result)),
+            Ok(result) if strong(&result).is_some() => Err(self.changed()),
+            Ok(_) => Ok(None),
+            Err(failure) if failure.status == Some(412) => Err(self.changed()),
+            // An answer that is not the range which was asked for.
+            Err(failure) if failure.status.is_none() && !failure.again => Ok(None),
+            Err(failure) => Err(self.failed(failure).await),
+        }
+    }
+
+    fn opened(&mut self, result: GetResult) -> Opened {
+        let opened = Opened { start: result.range.start, total: Some(result.meta.size) };
+        self.stream = Some(result.into_stream());
+        opened
+    }
+
+    fn changed(&self) -> Attempt {
+        Error::new(ErrorKind::Changed, &self.subject, "changed between two requests").into()
+    }
+
+    async fn failed(&self, failure: Failure) -> Attempt {
+        if failure.status == Some(404) { self.missing(failure).await } else { self.attempt(failure) }
+    }
+
     fn attempt(&self, failure: Failure) -> Attempt {
         let (again, pause) = (failure.again, failure.pause);
         Attempt { error: failure.about(&self.subject), again, pause }
     }
 }
 
+/// The ETag, unless it may be the same for two objects.
+fn strong(result: &GetResult) -> Option<String> {
+    result.meta.e_tag.clone().filter(|etag| !etag.starts_with("W/"))
+}
+
 impl Origin for S3Origin {
     async fn open(&mut self, at: u64) -> Result<Opened, Attempt> {
         self.stream = None;
-        let resumed = self.etag.clone().filter(|_| at > 0);
-        let range = resumed.is_some().then_some(GetRange::Offset(at));
-        let options = GetOptions { range, if_match: resumed.clone(), ..GetOptions::default() };
-        let changed = || Attempt::from(Error::new(ErrorKind::Changed, &self.subject, "changed between two requests"));
-        let result = match self.bucket.store().get_opts(&self.path, options).await.map_err(Failure::from) {
-            Ok(result) => result,
-            Err(failure) if failure.status == Some(412) => return Err(changed()),
-            Err(failure) if failure.status == Some(404) => return Err(self.missing(failure).await),
-            Err(failure) => return Err(self.attempt(failure)),
-        };
-        // A service may know no conditions.
-        if resumed.is_some() && result.meta.e_tag != resumed {
-            return Err(changed());
+        let known = self.etag.clone().filter(|_| at > 0);
+        if let Some(etag) = &known
+            && let Some(rest) = self.rest(at, etag).await?
+        {
+            return Ok(self.opened(rest));
         }
-        // A weak one may be the same for two objects.
-        self.etag = result.meta.e_tag.clone().filter(|etag| !etag.starts_with("W/"));
-        let opened = Opened { start: result.range.start, total: Some(result.meta.size) };
-        self.stream = Some(result.into_stream());
-        Ok(opened)
+        let result = match self.get(GetOptions::default()).await {
+            Ok(result) => result,
+            Err(failure) => return Err(self.failed(failure).await),
+        };
+        let etag = strong(&result);
+        if known.is_some() && etag.is_some() && etag != known {
+            return Err(self.changed());
+        }
+        self.etag = etag;
+        Ok(self.opened(result))
     }
 
     async fn chunk(&mut self) -> Result<Option<Bytes>, Attempt> {

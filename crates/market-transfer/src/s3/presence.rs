@@ -42,7 +42,8 @@ impl Bucket {
         }
         let listed = root.children().filter(|node| node.tag_name().name() == "Contents");
         if listed.into_iter().any(|entry| child(entry, "Key").as_deref() == Some(key)) {
-            return Err(Failure::unsettled("the service lists the object and does not find it"));
+            let unsettled = Failure::unsettled("the service lists the object and does not find it");
+            return Err(Failure { reason: Reason::StillListed, ..unsettled });
         }
         Ok(())
     }
