@@ -103,14 +103,16 @@ const LONGEST_TIMEOUT: u64 = 10 * 365 * 86_400;
 /// How many wrong arguments are told of.
 const MOST_WRONG: usize = 20;
 
-/// The words of all arguments. A list goes on behind a comma, blanks or not.
+/// The words of all arguments. A list goes on behind a comma, blanks or not; an option ends it.
 fn words(arguments: impl IntoIterator<Item = impl Into<OsString>>) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
     for argument in arguments {
         let argument: OsString = argument.into();
         for word in argument.to_string_lossy().split_whitespace() {
             match words.last_mut() {
-                Some(last) if last.ends_with(',') || word.starts_with(',') => last.push_str(word),
+                Some(last) if (last.ends_with(',') || word.starts_with(',')) && !word.starts_with('-') => {
+                    last.push_str(word);
+                }
                 _ => words.push(word.to_owned()),
             }
         }
@@ -157,6 +159,7 @@ mod tests {
         let several = ["-t3", "-m", "http, s3", "--timeout", "60", "--proxy=http://proxy:3128"];
         assert_eq!(right(&several), one);
         assert_eq!(one.timeout, Some(Duration::from_secs(60)));
+        assert_eq!(right(&["-m http, s3, -t 3", "-w 60 -p http://proxy:3128"]), one, "a comma too many");
     }
 
     #[test]
