@@ -66,19 +66,21 @@ struct Ready<T> {
 /// How many actions run.
 #[derive(Clone, Copy, Default)]
 struct Running {
-    short: usize,
-    long: usize,
+    deletes: usize,
+    monitors: usize,
+    imports: usize,
 }
 
 impl Running {
     fn all(self) -> usize {
-        self.short + self.long
+        self.deletes + self.monitors + self.imports
     }
 
-    fn of(&mut self, length: Length) -> &mut usize {
-        match length {
-            Length::Short => &mut self.short,
-            Length::Long => &mut self.long,
+    fn of(&mut self, ticket: Ticket) -> &mut usize {
+        match (ticket.length, ticket.subject) {
+            (Length::Long, _) => &mut self.imports,
+            (Length::Short, Subject::App(_)) => &mut self.deletes,
+            (Length::Short, Subject::Market(_)) => &mut self.monitors,
         }
     }
 }
@@ -95,11 +97,12 @@ impl<T> Ready<T> {
         }
     }
 
-    fn has(&self, length: Length) -> bool {
-        match length {
-            Length::Short => !self.short.is_empty(),
-            Length::Long => !self.long.is_empty(),
-        }
+    fn first(&self, length: Length) -> Option<Ticket> {
+        let first = match length {
+            Length::Short => self.short.first_key_value(),
+            Length::Long => self.long.first_key_value(),
+        };
+        first.map(|(_, (ticket, _))| *ticket)
     }
 
     fn is_empty(&self) -> bool {
@@ -154,7 +157,8 @@ impl<T> Queue<T> {
             return None;
         }
         let may_start = |market: &i64| {
-            self.ready.get(market).is_some_and(|ready| ready.has(length)) && self.may_start(*market, length)
+            let first = self.ready.get(market).and_then(|ready| ready.first(length));
+            first.is_some_and(|ticket| self.may_start(ticket))
         };
         let place = self.turn.iter().position(may_start)?;
         let market = self.turn.remove(place)?;
@@ -167,33 +171,38 @@ impl<T> Queue<T> {
         } else {
             self.turn.push_back(market);
         }
-        *self.running.entry(market).or_default().of(length) += 1;
-        *self.all_running.of(length) += 1;
+        *self.running.entry(market).or_default().of(started.0) += 1;
+        *self.all_running.of(started.0) += 1;
         Some(started)
     }
 
     /// Marketplaces of which nothing runs keep their slots; so does a short action among imports: of its own marketplace, and of all.
-    fn may_start(&self, market: i64, length: Length) -> bool {
-        let running = self.running.get(&market).copied().unwrap_or_default();
+    /// A delete does not wait for a slow monitor either.
+    fn may_start(&self, ticket: Ticket) -> bool {
+        let running = self.running.get(&ticket.market).copied().unwrap_or_default();
         let free = self.slots - self.all_running.all();
-        match length {
-            Length::Short => free > if running.short == 0 { 0 } else { self.reserved },
+        let is_delete = matches!(ticket.subject, Subject::App(_));
+        match ticket.length {
+            Length::Short => {
+                let before = running.deletes + if is_delete { 0 } else { running.monitors };
+                free > if before == 0 { 0 } else { self.reserved }
+            }
             Length::Long if self.slots == 1 => free > 0,
             Length::Long => {
-                let leaves_one = self.all_running.long + 1 < self.slots;
+                let leaves_one = self.all_running.imports + 1 < self.slots;
                 let of_share = self.slots - self.reserved - 1;
                 leaves_one
                     && (running.all() == 0 && free > 0
-                        || free > self.reserved && (running.long == 0 || running.long < of_share))
+                        || free > self.reserved && (running.imports == 0 || running.imports < of_share))
             }
         }
     }
 
     /// An action has ended.
     pub(crate) fn finish(&mut self, ticket: Ticket) {
-        *self.all_running.of(ticket.length) -= 1;
+        *self.all_running.of(ticket) -= 1;
         if let Some(running) = self.running.get_mut(&ticket.market) {
-            *running.of(ticket.length) -= 1;
+            *running.of(ticket) -= 1;
             if running.all() == 0 {
                 self.running.remove(&ticket.market);
             }
@@ -297,6 +306,27 @@ mod tests {
         queue.push(app(2, 1_000), 1_000);
         queue.push(app(2, 1_001), 1_001);
         assert_eq!(start_all(&mut queue), [1_000], "one of each other marketplace");
+    }
+
+    #[test]
+    fn a_delete_waits_neither_for_imports_nor_for_the_monitor_of_its_marketplace() {
+        for slots in [3, 4, 5, 15] {
+            let mut queue = Queue::new(slots);
+            let monitor = Ticket { market: 1, subject: Subject::Market(1), length: Length::Short };
+            queue.push(monitor, 300);
+            assert_eq!(start_all(&mut queue), [300]);
+            for id in 0..100 {
+                queue.push(import(1, id), id);
+            }
+            start_all(&mut queue);
+            queue.push(app(1, 200), 200);
+            queue.push(app(1, 201), 201);
+            assert_eq!(start_all(&mut queue).first(), Some(&200), "{slots}");
+            queue.finish(monitor);
+            queue.push(monitor, 301);
+            queue.finish(app(1, 200));
+            assert_eq!(start_all(&mut queue).first(), Some(&201), "{slots}");
+        }
     }
 
     #[test]
