@@ -1,5 +1,6 @@
-//! Whether an executable takes its dump on standard input. What takes it as an argument would take the word `-` for a dump, and do
-//! whatever that makes it do; so the executable itself has to say it, and a file beside it is not enough.
+//! Whether an executable takes its dump on standard input: it says so itself, or a file beside it says so of all. What takes it as
+//! an argument would take the word `-` for a dump, and do whatever that makes it do. The stock drivers are such scripts, and may have
+//! been put back beside the file; so it is not believed of a script that is not seen to read standard input.
 
 use market_core::action::DUMP_ON_STDIN;
 use std::collections::HashMap;
@@ -9,7 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-/// The file beside its executables by which a driver of scripts may say it too. It speaks for what was there when it was made.
+/// The file beside its executables by which a driver may say it too.
 const MARKER: &str = ".dump-on-stdin";
 
 /// No executable is larger; what stands behind is not looked at.
@@ -54,8 +55,9 @@ struct Identity {
 enum Kind {
     /// Its bytes say that it takes dumps on standard input.
     Declares,
-    /// A script that reads standard input.
-    ReadsStandardInput,
+    /// A script that reads standard input, or no script: nothing speaks against it.
+    MayRead,
+    /// A script that is not seen to read standard input, or what cannot be read.
     Other,
 }
 
@@ -66,8 +68,10 @@ impl Declarations {
         let Some(metadata) = metadata else { return Way::Argument { contradicts_marker: false } };
         let identity = Identity::of(&metadata);
         let known = self.known().get(executable).filter(|(before, _)| *before == identity).map(|(_, kind)| *kind);
-        let kind = known.unwrap_or_else(|| Kind::of(executable).unwrap_or(Kind::Other));
-        if known.is_none() {
+        let read = known.map_or_else(|| Kind::of(executable), Ok);
+        let kind = *read.as_ref().unwrap_or(&Kind::Other);
+        // What could not be read may be readable the next time.
+        if known.is_none() && read.is_ok() {
             let mut all = self.known();
             if all.len() >= MOST_KNOWN {
                 all.clear();
@@ -77,13 +81,11 @@ impl Declarations {
         if kind == Kind::Declares {
             return Way::StandardInput;
         }
-        let marker = executable.with_file_name(MARKER).metadata().ok();
-        // Whatever was put here later, the file does not speak for it: a rename changes the second of the times.
-        let speaks_for_it = marker.as_ref().is_some_and(|marker| identity.changed <= Identity::of(marker).modified);
-        if kind == Kind::ReadsStandardInput && speaks_for_it {
+        let has_marker = executable.with_file_name(MARKER).exists();
+        if kind == Kind::MayRead && has_marker {
             Way::StandardInput
         } else {
-            Way::Argument { contradicts_marker: marker.is_some() && known.is_none() }
+            Way::Argument { contradicts_marker: has_marker && known.is_none() }
         }
     }
 
@@ -109,28 +111,70 @@ impl Kind {
         let mut file = File::open(executable)?.take(MOST_BYTES);
         let sought = memchr::memmem::Finder::new(DUMP_ON_STDIN);
         let mut window = Vec::new();
-        let mut script = None;
+        let mut may_read = None;
         loop {
             let read = file.by_ref().take(BUFFER_BYTES as u64).read_to_end(&mut window)?;
             if sought.find(&window).is_some() {
                 return Ok(Self::Declares);
             }
             // A script is as a whole in the first piece, or is not looked at.
-            let text = || (window.len() < MOST_SCRIPT_BYTES).then(|| reads_stdin(&String::from_utf8_lossy(&window)));
-            script = script.or_else(|| Some(window.starts_with(b"#!") && text() == Some(true)));
+            may_read = may_read.or_else(|| {
+                let is_short = window.len() < MOST_SCRIPT_BYTES;
+                Some(!window.starts_with(b"#!") || is_short && script_reads_stdin(&String::from_utf8_lossy(&window)))
+            });
             if read == 0 {
                 break;
             }
             window.drain(..window.len().saturating_sub(DUMP_ON_STDIN.len()));
         }
-        Ok(if script == Some(true) { Self::ReadsStandardInput } else { Self::Other })
+        Ok(if may_read == Some(true) { Self::MayRead } else { Self::Other })
     }
+}
+
+/// Whether a script reads its own standard input, or becomes a program that is no script and gets all of its arguments.
+fn script_reads_stdin(script: &str) -> bool {
+    reads_stdin(script) || script.lines().filter_map(becomes).any(|program| !is_script(program))
+}
+
+/// The program that a line of a shell becomes, with nothing but what the script was given.
+fn becomes(line: &str) -> Option<&Path> {
+    let words: Vec<_> = line.split_whitespace().collect();
+    match words[..] {
+        ["exec", program, "\"$@\""] => {
+            Some(Path::new(program.trim_matches(['"', '\'']))).filter(|path| path.is_absolute())
+        }
+        _ => None,
+    }
+}
+
+/// What cannot be looked at may be one.
+fn is_script(program: &Path) -> bool {
+    let mut begin = [0; 2];
+    let is_file = program.metadata().is_ok_and(|metadata| metadata.is_file());
+    let mut read = || File::open(program)?.read_exact(&mut begin);
+    !is_file || read().is_err() || begin == *b"#!"
 }
 
 /// Whether a script reads its own standard input, as far as that can be seen: a name of that in a language of scripts, or a command of
 /// a shell that reads it when it is given no file.
 fn reads_stdin(script: &str) -> bool {
-    const NAMES: [&str; 6] = ["sys.stdin", "stdin.read", "stdin.buffer", "<stdin>", "/dev/stdin", "process.stdin"];
+    const NAMES: [&str; 15] = [
+        "sys.stdin",
+        "stdin.read",
+        "stdin.buffer",
+        "stdin.gets",
+        "stdin.each",
+        "<stdin>",
+        "/dev/stdin",
+        "/dev/fd/0",
+        "process.stdin",
+        "php://stdin",
+        "argf.read",
+        "fileinput.input",
+        "readfilesync(0",
+        "open(0)",
+        "os.read(0",
+    ];
     script.lines().map(str::trim).filter(|line| !line.starts_with('#')).any(|line| {
         let lower = line.to_ascii_lowercase();
         NAMES.iter().any(|name| lower.contains(name))
@@ -176,6 +220,21 @@ mod tests {
         ] {
             assert!(!reads_stdin(script), "{script}");
         }
+    }
+
+    #[test]
+    fn a_script_that_becomes_a_program_is_what_the_program_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let [program, script] = ["program", "script"].map(|name| directory.path().join(name));
+        fs::write(&program, "\u{7f}ELF").unwrap();
+        fs::write(&script, "#!/bin/sh\necho \"$1\"").unwrap();
+        let wrapper = |program: &Path| format!("#!/bin/sh\nexport X=1\nexec {} \"$@\"\n", program.display());
+        assert!(script_reads_stdin(&wrapper(&program)));
+        for other in [script.as_path(), &directory.path().join("missing"), directory.path(), Path::new("program")] {
+            assert!(!script_reads_stdin(&wrapper(other)), "{other:?}");
+        }
+        let interpreter = format!("exec {} {} \"$@\"", program.display(), script.display());
+        assert!(!script_reads_stdin(&interpreter), "what the script does is not known");
     }
 
     #[test]

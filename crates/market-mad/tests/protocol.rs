@@ -78,7 +78,7 @@ fn a_driver_that_says_so_gets_the_dump_on_standard_input() {
 }
 
 #[test]
-fn a_marker_speaks_for_scripts_that_read_standard_input_and_were_there_before_it() {
+fn a_marker_speaks_for_all_but_scripts_that_do_not_read_standard_input() {
     let location = installation("echo \"$1 $2\"; cat");
     let marker = location.remotes().join("market/foreign/.dump-on-stdin");
     fs::write(&marker, "").unwrap();
@@ -86,20 +86,24 @@ fn a_marker_speaks_for_scripts_that_read_standard_input_and_were_there_before_it
     let dump = foreign(30).monitor();
     assert_eq!(oned.printed("MONITOR", 107, &dump), format!("- 107\n{dump}"));
 
-    // The way back to the stock files is a rename, and the times of a file stay.
+    // Whoever installs or copies it changes its times.
     let monitor = location.remotes().join("market/foreign/monitor");
-    let newer = |file: &Path| loop {
-        fs::rename(file, file.with_extension("stock")).unwrap();
-        fs::rename(file.with_extension("stock"), file).unwrap();
-        let times = (file.metadata().unwrap(), marker.metadata().unwrap());
-        if (times.0.ctime(), times.0.ctime_nsec()) > (times.1.mtime(), times.1.mtime_nsec()) {
-            break;
-        }
-    };
-    newer(&monitor);
-    assert_eq!(oned.printed("MONITOR", 108, &dump), format!("{dump} 108\n"));
+    fs::rename(&monitor, monitor.with_extension("new")).unwrap();
+    fs::rename(monitor.with_extension("new"), &monitor).unwrap();
+    assert_eq!(oned.printed("MONITOR", 108, &dump), format!("- 108\n{dump}"));
+
+    // What is compiled is not looked into: with `cat` as the driver, `-` is standard input.
+    let cat = ["/bin/cat", "/usr/bin/cat"].into_iter().find(|cat| Path::new(cat).is_file()).unwrap();
+    fs::remove_file(&monitor).unwrap();
+    fs::copy(cat, &monitor).unwrap();
+    let failure = oned.failure("MONITOR", 109, &dump);
+    assert!(failure.contains("109"), "of its two arguments the second is no file: {failure}");
+    assert_eq!(logs(&oned, "although there is a .dump-on-stdin beside it"), 0);
+
+    location.script("market/foreign/monitor", "echo \"$1 $2\"");
+    assert_eq!(oned.printed("MONITOR", 110, &dump), format!("{dump} 110\n"));
     assert_eq!(logs(&oned, "although there is a .dump-on-stdin beside it"), 1);
-    oned.printed("MONITOR", 109, &dump);
+    oned.printed("MONITOR", 111, &dump);
     assert_eq!(logs(&oned, "although there is a .dump-on-stdin beside it"), 1, "said once");
 }
 
