@@ -5,11 +5,12 @@ use crate::splitter::{Line, Splitter};
 use crate::words::Action;
 use market_core::action::{DATASTORE, DumpError, MARKET, MAX_DUMP_BYTES, read_dump};
 use market_core::encoding::encode;
-use market_core::roxmltree::Node;
+use market_core::roxmltree::{Document, Node};
 use market_core::template::xml_element;
 use rustix::event::{PollFd, PollFlags, poll};
 use std::io;
 use std::ops::Range;
+use std::sync::Arc;
 use tokio::sync::mpsc;
 
 /// The longest line that is kept: the largest dump, and the words before it.
@@ -55,11 +56,11 @@ pub(crate) struct Request {
     pub(crate) app_type: Option<i64>,
     /// Whether it says where the app is.
     pub(crate) has_source: bool,
-    pub(crate) redaction: Redaction,
-    pub(crate) body: Body,
+    pub(crate) body: Arc<Body>,
 }
 
 /// What a driver is told.
+#[derive(Clone)]
 pub(crate) enum Body {
     /// The dump as it came.
     Dump(Vec<u8>),
@@ -68,6 +69,7 @@ pub(crate) enum Body {
 }
 
 /// The message of an import before its first step.
+#[derive(Clone)]
 pub(crate) struct ImportBody {
     pub(crate) ds_mad: String,
     xml: String,
@@ -91,6 +93,17 @@ impl ImportBody {
     }
 }
 
+impl Body {
+    /// What must not be shown of it. It takes many times the memory of the message, so it is made when the action starts.
+    pub(crate) fn redaction(&self) -> Redaction {
+        let redaction = match self {
+            Self::Dump(dump) => read_dump(dump, MARKET, Redaction::of).ok(),
+            Self::Import(import) => Document::parse(&import.xml).ok().map(|xml| Redaction::of(xml.root_element())),
+        };
+        redaction.unwrap_or_else(Redaction::of_anything)
+    }
+}
+
 impl std::fmt::Debug for Request {
     /// Neither the dump nor the keys in it.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -101,11 +114,11 @@ impl std::fmt::Debug for Request {
 impl Request {
     /// How much memory it takes, roughly.
     pub(crate) fn bytes(&self) -> usize {
-        let body = match &self.body {
+        let body = match &*self.body {
             Body::Dump(dump) => dump.len(),
             Body::Import(import) => import.xml.len(),
         };
-        size_of::<Self>() + self.market_mad.len() + body + self.redaction.bytes()
+        size_of::<Self>() + self.market_mad.len() + body
     }
 }
 
@@ -195,7 +208,6 @@ struct Parts {
     market_mad: String,
     app_type: Option<i64>,
     has_source: bool,
-    redaction: Redaction,
     import: Option<ImportBody>,
 }
 
@@ -210,7 +222,6 @@ impl Parts {
             market_mad: market_mad.clone().unwrap_or_default(),
             app_type,
             has_source: text(["MARKETPLACEAPP", "SOURCE"]).is_some_and(|source| !source.is_empty()),
-            redaction: Redaction::of(root),
             import: None,
         };
         // Of one without bytes no more is needed, and an import of it must not be answered.
@@ -229,10 +240,10 @@ impl Parts {
     }
 
     fn request(self, action: Action, id: i64, dump: &[u8]) -> Request {
-        let Self { market, market_mad, app_type, has_source, redaction, import } = self;
+        let Self { market, market_mad, app_type, has_source, import } = self;
         // A type without bytes needs no message: nothing will be run.
-        let body = import.map_or_else(|| Body::Dump(dump.to_vec()), Body::Import);
-        Request { action, id, market, market_mad, app_type, has_source, redaction, body }
+        let body = Arc::new(import.map_or_else(|| Body::Dump(dump.to_vec()), Body::Import));
+        Request { action, id, market, market_mad, app_type, has_source, body }
     }
 }
 
@@ -335,11 +346,24 @@ mod tests {
     }
 
     #[test]
+    fn a_message_that_waits_takes_no_more_than_its_own_bytes() {
+        let dump = Dump { market_apps: (0..7_600).collect(), ..Dump::default() };
+        let secret = [("SECRET_ACCESS_KEY", "swordfish")];
+        let dump = Dump { market: Dump::of_market(&secret).market, ..dump };
+        let line = format!("DELETE 7 {}", dump.delete());
+        let delete = request(&line);
+        assert!(delete.bytes() < line.len() + 1_000, "{} of {}", delete.bytes(), line.len());
+        assert_eq!(delete.body.redaction().apply("swordfish"), "<hidden>");
+        let import = request(&format!("IMPORT 7 {}", Dump::of_market(&secret).import()));
+        assert_eq!(import.body.redaction().apply("swordfish"), "<hidden>");
+    }
+
+    #[test]
     fn an_import_goes_to_the_datastore_and_then_to_the_driver() {
         let dump = Dump { image_source: "/images/a&b".into(), ..Dump::of_market(&[("X", "</MARKETPLACE>")]) };
         // As it comes from oned: without what the export tells.
         let import = request(&format!("IMPORT  30  {}", dump.import()));
-        let Body::Import(body) = import.body else { panic!("an import") };
+        let Body::Import(body) = &*import.body else { panic!("an import") };
         assert_eq!(body.ds_mad, "fs");
         let export = market_core::action::ExportAction::decode(&body.for_export()).unwrap();
         assert_eq!(export.image.source.as_str(), "/images/a&b");

@@ -1,12 +1,14 @@
 //! Keeping keys out of what drivers write to standard error: a shell driver that traces itself prints its whole dump.
 //!
 //! Nobody knows what a key is called, so every value of a template is hidden that does not belong to an attribute known as
-//! harmless. Values are cut into pieces, and a text is searched for these: as it stands, and with its escapes and base64 undone,
-//! whatever quotes and line breaks stand in between. Both take time in proportion to the bytes that are looked at. What
-//! cannot be looked for is not shown either.
+//! harmless. What is a secret by its name, or looks like a key, is hidden by its parts too; of anything else a part is an ordinary
+//! word or path, so it is hidden as a whole. A text is searched as it stands, and with its escapes and base64 undone, whatever
+//! quotes and line breaks stand in between. Both take time in proportion to the bytes that are looked at. What cannot be looked
+//! for is not shown either.
 
 mod pieces;
 mod view;
+mod wholes;
 
 use market_core::encoding;
 use market_core::line::secrets_of_urls;
@@ -16,22 +18,28 @@ use pieces::Pieces;
 use std::borrow::Cow;
 use std::ops::Range;
 use view::{View, sextet};
+use wholes::Wholes;
 
 const HIDDEN: &str = "<hidden>";
 
-/// A longer value is known by all of its parts of so many bytes.
+/// A longer secret is known by all of its parts of so many bytes.
 const LONGEST_PIECE: usize = 12;
 
 /// A shorter value is in too many words to be hidden wherever it stands.
 const SHORTEST_PIECE: usize = 4;
 
+/// A value of so many bytes may be a key.
+const SHORTEST_KEY: usize = 16;
+
 /// The dump is known by parts of so many bytes, one in every four bytes: so base64 of eleven bytes of it is noticed.
 const DUMP_PIECE: usize = 8;
 const DUMP_STEP: usize = 4;
 
-/// The parts of a larger dump are not kept; then every long run of base64 counts as a part of it.
+/// The parts of a larger dump are not kept; then every long run of base64 counts as a part of it. A path is such a run too, so a run
+/// with several of its separators must be longer: in base64 of ASCII they are next to never seen.
 const MOST_DUMP_BYTES: usize = 512 << 10;
 const LONG_RUN: usize = 24;
+const LONG_PATH: usize = 64;
 
 /// More pieces of values than any template makes. With more of them no line is shown.
 const MOST_PIECES: usize = 256 << 10;
@@ -43,9 +51,12 @@ const MOST_SHORT: usize = 256;
 const MOST_LAYERS: usize = 2;
 
 /// What must not be shown of one message.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub(crate) struct Redaction {
+    /// Parts of secrets.
     values: Pieces,
+    /// What is hidden where it stands as a whole.
+    wholes: Wholes,
     short: Vec<Short>,
     dump: Pieces,
     /// There is a dump whose parts are not kept.
@@ -55,7 +66,7 @@ pub(crate) struct Redaction {
 }
 
 /// A value that is too short for a piece.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 struct Short {
     value: Vec<u8>,
     /// Its attribute says that it is a secret: a line that holds it is not shown. Otherwise the word is not.
@@ -103,9 +114,9 @@ impl Redaction {
         redaction
     }
 
-    /// How much memory it takes, roughly.
-    pub(crate) fn bytes(&self) -> usize {
-        self.values.bytes() + self.dump.bytes()
+    /// Of a message that cannot be read.
+    pub(crate) fn of_anything() -> Self {
+        Self { too_much: true, ..Self::default() }
     }
 
     /// Whether no line can be shown.
@@ -123,7 +134,7 @@ impl Redaction {
 
     /// A variable in the environment of the executables.
     pub(crate) fn hide_variable(&mut self, name: &str, value: &str) {
-        if is_secret(name) {
+        if is_secret(name) && !is_path(name, value) {
             self.hide(value, true);
         }
         self.hide_secrets_of_urls(value);
@@ -185,8 +196,13 @@ impl Redaction {
                 None if is_user && !logs_in => self.hide(secret, false),
                 _ if is_user => {}
                 _ => {
-                    let pairs = secret.split(['&', ';', '#']);
-                    pairs.for_each(|pair| self.hide(pair.split_once('=').map_or(pair, |(_, value)| value), false));
+                    for pair in secret.split(['&', ';', '#']) {
+                        let (name, value) = pair.split_once('=').unwrap_or(("", pair));
+                        // In a line all of a query is hidden; this is about the value elsewhere.
+                        if !is_harmless(name) {
+                            self.hide(value, is_secret(name) && value.len() >= SHORTEST_PIECE);
+                        }
+                    }
                 }
             }
         }
@@ -206,23 +222,41 @@ impl Redaction {
             self.hide_bytes(&view.compact().bytes, secret);
         }
         // Lines are printed one by one; and a secret may be a list of several.
-        let ends = |c: char| if secret { c.is_whitespace() || c == ',' } else { c == '\n' };
+        let ends_word = |c: char| c.is_whitespace() || c == ',';
+        let ends = |c: char| if secret { ends_word(c) } else { c == '\n' };
         for part in value.split(ends).filter(|part| part.len() < value.len() && part.trim().len() >= SHORTEST_PIECE) {
             self.hide_bytes(&View::of(part).compact().bytes, secret);
+        }
+        if !secret {
+            value.split(ends_word).filter(|word| looks_like_key(word)).for_each(|key| self.hide_parts(key));
+        }
+    }
+
+    /// Hides a key that nobody called one: a driver may print a part of it.
+    fn hide_parts(&mut self, key: &str) {
+        self.hide_bytes(&View::of(key).compact().bytes, true);
+        if let Some(view) = View::of(key).unescaped() {
+            self.hide_bytes(&view.compact().bytes, true);
         }
     }
 
     fn hide_bytes(&mut self, value: &[u8], secret: bool) {
-        if value.len() >= SHORTEST_PIECE {
-            value.windows(value.len().min(LONGEST_PIECE)).for_each(|piece| self.values.insert(piece));
-        } else if !value.is_empty() && (secret || !says_nothing(value)) {
-            let short = Short { value: value.to_vec(), secret };
-            if !self.short.contains(&short) {
-                self.short.push(short);
+        // A zero stands between two runs of base64 that a text is searched in.
+        for value in value.split(|byte| *byte == 0).filter(|value| !says_nothing(value, secret)) {
+            if value.len() < SHORTEST_PIECE {
+                let short = Short { value: value.to_vec(), secret };
+                if !self.short.contains(&short) {
+                    self.short.push(short);
+                }
+            } else if secret {
+                value.windows(value.len().min(LONGEST_PIECE)).for_each(|piece| self.values.insert(piece));
+            } else {
+                self.wholes.insert(value);
             }
-        }
-        if self.values.len() > MOST_PIECES || self.short.len() > MOST_SHORT {
-            *self = Self { too_much: true, ..Self::default() };
+            if self.values.len() + self.wholes.len() > MOST_PIECES || self.short.len() > MOST_SHORT {
+                *self = Self::of_anything();
+                return;
+            }
         }
     }
 
@@ -250,14 +284,12 @@ impl Redaction {
             self.mark_in_base64(&unwrapped.decoded_base64(alignment), text, marks);
         }
         for alignment in 0..2 {
-            let compact = unwrapped.decoded_hex(alignment).compact();
-            self.values.find(&compact.bytes, |found| marks[compact.origin(found)].fill(true));
+            self.mark_values(&unwrapped.decoded_hex(alignment).compact(), false, |found| marks[found].fill(true));
         }
         if self.large_dump {
-            for run in runs_of_base64(text).filter(|run| run.len() >= LONG_RUN) {
-                let is_checksum = text[run.clone()].bytes().all(|byte| byte.is_ascii_hexdigit());
-                marks[run].fill(!is_checksum);
-            }
+            runs_of_base64(text)
+                .filter(|run| is_part_of_dump(&text.as_bytes()[run.clone()]))
+                .for_each(|run| marks[run].fill(true));
         }
     }
 
@@ -270,13 +302,18 @@ impl Redaction {
                 let found = at..at + value.len();
                 if *secret {
                     marks[line_around(text, view.origin(found))].fill(true);
-                } else if is_word(&view.bytes, &found) {
+                } else if view.is_word(&found) {
                     marks[view.origin(found)].fill(true);
                 }
             }
         }
-        let compact = view.compact();
-        self.values.find(&compact.bytes, |found| marks[compact.origin(found)].fill(true));
+        self.mark_values(&view.compact(), true, |found| marks[found].fill(true));
+    }
+
+    /// Tells where in the first text values are. `in_words`: what is hidden as a whole is not in the middle of a word.
+    fn mark_values(&self, compact: &View, in_words: bool, mut mark: impl FnMut(Range<usize>)) {
+        self.values.find(&compact.bytes, |found| mark(compact.origin(found)));
+        self.wholes.find(compact, in_words, |found| mark(compact.origin(found)));
     }
 
     fn mark_in_base64(&self, decoded: &View, text: &str, marks: &mut [bool]) {
@@ -286,11 +323,9 @@ impl Redaction {
             }
         };
         self.dump.find(&decoded.bytes, |found| mark(decoded.origin(found)));
-        let compact = decoded.compact();
-        self.values.find(&compact.bytes, |found| mark(compact.origin(found)));
+        self.mark_values(&decoded.compact(), false, &mut mark);
         if let Some(unescaped) = decoded.unescaped() {
-            let compact = unescaped.compact();
-            self.values.find(&compact.bytes, |found| mark(compact.origin(found)));
+            self.mark_values(&unescaped.compact(), false, &mut mark);
         }
     }
 }
@@ -300,15 +335,38 @@ fn holds_base64(name: &str) -> bool {
     name.ends_with("64")
 }
 
-/// Values that are in every second line and tell nobody anything: switches and small numbers.
-fn says_nothing(value: &[u8]) -> bool {
-    let switches = ["yes", "no", "on", "off"];
-    value.iter().all(u8::is_ascii_digit) || switches.iter().any(|word| value.eq_ignore_ascii_case(word.as_bytes()))
+/// Values that are in every second line and tell nobody anything: switches, and small numbers unless they are secrets.
+fn says_nothing(value: &[u8], secret: bool) -> bool {
+    const SWITCHES: [&str; 12] =
+        ["yes", "no", "on", "off", "true", "false", "none", "null", "auto", "default", "enabled", "disabled"];
+    let is_switch = || SWITCHES.iter().any(|word| value.eq_ignore_ascii_case(word.as_bytes()));
+    let is_small = || value.len() < SHORTEST_PIECE && value.iter().all(u8::is_ascii_digit);
+    value.is_empty() || !secret && (is_small() || is_switch())
 }
 
-fn is_word(text: &[u8], found: &Range<usize>) -> bool {
-    let is_part = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
-    !is_part(found.start.checked_sub(1).and_then(|at| text.get(at))) && !is_part(text.get(found.end))
+/// Whether a word may be a key, whatever its attribute is called: long, and of letters and digits; with a `/` in it, of all that base64
+/// is made of, which a path seldom is.
+fn looks_like_key(word: &str) -> bool {
+    let has = |is: fn(&u8) -> bool| word.as_bytes().iter().any(is);
+    let mixed = has(u8::is_ascii_alphabetic) && has(u8::is_ascii_digit);
+    let is_base64 = || {
+        let all = word.bytes().all(is_base64) && !word.starts_with('/');
+        all && has(u8::is_ascii_uppercase) && has(u8::is_ascii_lowercase)
+    };
+    word.len() >= SHORTEST_KEY && mixed && (!word.contains('/') || is_base64())
+}
+
+/// Whether a variable that is a secret by its name says where one is. `ONE_AUTH` always does; a key may begin with a `/` too.
+fn is_path(name: &str, value: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"/._-".contains(&byte);
+    value.starts_with('/') && (name == "ONE_AUTH" || value[1..].contains('/') && value.bytes().all(is_plain))
+}
+
+/// Whether a run of base64 may be of a dump whose parts are not known.
+fn is_part_of_dump(run: &[u8]) -> bool {
+    let is_path = run.iter().filter(|byte| b"/-_".contains(byte)).count() >= 2;
+    let is_checksum = || run.iter().all(u8::is_ascii_hexdigit);
+    run.len() >= if is_path { LONG_PATH } else { LONG_RUN } && !is_checksum()
 }
 
 /// The whole line or lines that a part of a text is in.
@@ -472,7 +530,7 @@ mod tests {
     fn what_is_too_much_to_be_looked_for_hides_every_line() {
         let many: String = (0..300_000).map(|number| format!("<K>value-{number:09}</K>")).collect();
         let redaction = of(&format!("<M><TEMPLATE>{many}</TEMPLATE></M>"));
-        assert!(redaction.hides_all() && redaction.bytes() == 0);
+        assert!(redaction.hides_all());
         assert_eq!(redaction.apply("any\nline"), "<hidden>\n<hidden>");
         let large = "0123456789".repeat(60_000);
         assert!(with(&[("X", &large)]).hides_all());
@@ -522,7 +580,85 @@ mod tests {
         assert!(before.elapsed() < Duration::from_secs(20), "{:?}", before.elapsed());
     }
 
+    #[test]
+    fn values_that_nobody_calls_a_secret_leave_ordinary_words_and_paths_alone() {
+        let redaction = with(&[
+            ("BACKUP_DIR", "/var/lib/one/backups"),
+            ("HELP", "https://www.example.com/x"),
+            ("CACHE", "none"),
+            ("CONVERT", "true"),
+            ("INVENTED", "admin"),
+            ("SOURCE", "lxd://images/x?size=2048&filesystem=ext4&format=raw"),
+            ("IMPORT_SOURCE", "rbd://h/p/i?CEPH_USER=libvirt&CEPH_KEY=ceph-key"),
+        ]);
+        let text = "oneadmin: https://www.example.org /var/lib/one/remotes none true ext4 raw 2048 libvirt backups";
+        assert_eq!(redaction.apply(text), text);
+        let text = "admin: https://www.example.com/x '/var/lib/one/backups' ceph-key-1 %2fvar%2flib%2fone%2fbackups%20";
+        assert_eq!(redaction.apply(text), "<hidden>: <hidden> '<hidden>' <hidden>-1 <hidden>%20");
+        let wrapped = "see /var/lib/\none/back\nups and /var/lib/one/backups2";
+        assert_eq!(redaction.apply(wrapped), "see <hidden>\n<hidden>\n<hidden> and /var/lib/one/backups2");
+        let in_base64 = encode(b"see /var/lib/one/backups there");
+        assert_eq!(redaction.apply(&in_base64), HIDDEN);
+    }
+
+    #[test]
+    fn what_looks_like_a_key_is_hidden_by_its_parts_whatever_it_is_called() {
+        let [hex, base64] = ["0123456789abcdef0123456789abcdef", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"];
+        let redaction = with(&[("INVENTED", hex), ("OTHER", &format!("me {base64}, none"))]);
+        assert_eq!(redaction.apply("x89abcdef0123x lrXUtnFEMI/K7MDEN... me"), "x<hidden>x <hidden>... me");
+    }
+
+    #[test]
+    fn of_a_dump_that_is_not_kept_long_runs_are_hidden_and_paths_are_not() {
+        let xml = format!("<M><PASSWORD>hunter2</PASSWORD><NAME>{}</NAME></M>", "x".repeat(MOST_DUMP_BYTES));
+        let redaction = of(&xml);
+        let shown = "/var/lib/one/datastores/100/5f2b51ca2fdc 5f2b51ca-2fdc-5baa-31ec-02e002f69aec";
+        assert_eq!(redaction.apply(shown), shown);
+        for width in [24, 60, 76] {
+            assert_eq!(redaction.apply(&encode(xml.as_bytes())[..width]), HIDDEN);
+        }
+    }
+
+    #[test]
+    fn where_a_secret_is_is_none() {
+        let mut redaction = Redaction::default();
+        redaction.hide_variable("ONE_AUTH", "/var/lib/one/.one/one_auth");
+        redaction.hide_variable("PROXY_AUTH_FILE", "/etc/one/proxy.auth");
+        redaction.hide_variable("AWS_SECRET_ACCESS_KEY", "/Jalr/UtnFEMI");
+        let text = "/var/lib/one/remotes /etc/one/proxy.auth";
+        assert_eq!(redaction.apply(&format!("{text} /Jalr/UtnFEMI")), format!("{text} <hidden>"));
+    }
+
+    #[test]
+    fn zeros_in_values_are_between_two_of_them() {
+        for name in ["FOO64", "KEY64"] {
+            let redaction = with(&[(name, &encode(b"swordfish\0"))]);
+            for (line, shown) in [("73776f726466697368", HIDDEN), ("0a73776f726466697368", "0a<hidden>")] {
+                assert_eq!(redaction.apply(line), shown, "{name}");
+            }
+        }
+    }
+
     proptest! {
+        #[test]
+        fn no_value_and_no_line_ends_it(
+            value in prop::collection::vec(prop::sample::select(vec![0, b'a', b'7', b'/', b' ', b'%', 0xc3, 0xa9]), 0..24),
+            name in "(FOO64|KEY64|FOO|KEY)",
+            noise in "[a0/ =%\\PC]{0,9}",
+        ) {
+            let plain = String::from_utf8_lossy(&value).replace('\0', "");
+            let ends_in_zero = encode(&[value.as_slice(), &[0]].concat());
+            let redaction = with(&[(&name, if name.ends_with("64") { &ends_in_zero } else { &plain })]);
+            let hex: String = value.iter().map(|byte| format!("{byte:02x}")).collect();
+            let percent: String = value.iter().map(|byte| format!("%{byte:02x}")).collect();
+            for form in [plain, hex, percent, encode(&value), encode(encode(&value).as_bytes())] {
+                for line in [form.clone(), format!("{noise}{form}"), format!("{form}{noise}"), format!("{noise}{form} {form}")] {
+                    let shown = redaction.apply(&line).into_owned();
+                    prop_assert_eq!(shown.lines().count(), line.lines().count());
+                }
+            }
+        }
+
         #[test]
         fn no_text_breaks_it_and_no_value_stays(text in "\\PC{0,80}", value in "[!-~]{4,40}", before in "[a-z ]{0,9}") {
             let redaction = with(&[("SECRET", &value.replace("]]>", "x"))]);

@@ -17,8 +17,9 @@ use market_core::template::Template;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 /// How much a `monitor` may report: as much as a dump may hold.
 const MOST_REPORT_BYTES: usize = 64 << 20;
@@ -76,7 +77,7 @@ impl Workshop {
         imported: Option<Imported>,
     ) -> Done {
         let (action, id) = (request.action, request.id);
-        let mut redaction = request.redaction;
+        let mut redaction = redaction_of(&request.body).await;
         for (name, value) in &self.variables {
             redaction.hide_variable(name, value);
         }
@@ -88,7 +89,7 @@ impl Workshop {
                 "one_market: the templates hold more values than are looked for: no line of a driver is shown",
             );
         }
-        let done = match (self.market_driver(&request.market_mad), request.body) {
+        let done = match (self.market_driver(&request.market_mad), Arc::unwrap_or_clone(request.body)) {
             (Err(cause), _) => Err(cause),
             (Ok(driver), Body::Import(body)) => run.import(&driver, &request.market_mad, &body).await,
             (Ok(driver), Body::Dump(dump)) if action == Action::Monitor => {
@@ -104,6 +105,19 @@ impl Workshop {
         }
         done.unwrap_or_else(|cause| Done { answer: failure(action, id, &cause), source: None })
     }
+}
+
+/// What must not be shown of a message. It is made on another thread, because that may take a while for a large one; when no
+/// thread is to be had, here.
+async fn redaction_of(body: &Arc<Body>) -> Redaction {
+    let (sender, redaction) = oneshot::channel();
+    let shared = Arc::clone(body);
+    let _ = std::thread::Builder::new().spawn(move || {
+        let redaction = shared.redaction();
+        drop(shared);
+        let _ = sender.send(redaction);
+    });
+    redaction.await.unwrap_or_else(|_| body.redaction())
 }
 
 /// An import that a delete has found at work.
@@ -228,8 +242,8 @@ impl Run<'_> {
         let way = self.workshop.declarations.way(&executable);
         if way == (Way::Argument { contradicts_marker: true }) {
             let text = format!(
-                "one_market: {name} gets its message as an argument, although there is a .dump-on-stdin beside it: it does not \
-                 hold the word {DUMP_ON_STDIN}"
+                "one_market: {name} gets its message as an argument, although there is a .dump-on-stdin beside it: it is \
+                 not seen to read standard input, and does not hold the word {DUMP_ON_STDIN}"
             );
             self.log(Level::Warn, &text);
         }

@@ -35,24 +35,19 @@ impl Pieces {
         self.keys.len()
     }
 
-    /// How much memory they take, roughly.
-    pub(super) fn bytes(&self) -> usize {
-        self.keys.capacity() * 17 + self.begins.capacity() * 5
+    /// Whether this is one of them.
+    pub(super) fn has(&self, piece: &[u8]) -> bool {
+        self.lengths.get(piece.len()) == Some(&true) && self.keys.contains(&key(piece))
     }
 
-    /// Tells of the longest piece at every place of a text: a bounded number of look-ups for each of its bytes.
+    /// Tells of the pieces at every place of a text: a bounded number of look-ups for each of its bytes.
     pub(super) fn find(&self, text: &[u8], mut each: impl FnMut(Range<usize>)) {
         for (at, begin) in text.array_windows().enumerate() {
             if self.begins.contains(&u32::from_le_bytes(*begin)) {
-                let is_here = |length: &usize| {
-                    self.lengths[*length]
-                        && text.get(at..at + length).is_some_and(|part| self.keys.contains(&key(part)))
-                };
                 (SHORTEST_PIECE..=LONGEST_PIECE)
-                    .rev()
-                    .find(is_here)
-                    .into_iter()
-                    .for_each(|length| each(at..at + length));
+                    .map(|length| at..at + length)
+                    .filter(|range| text.get(range.clone()).is_some_and(|part| self.has(part)))
+                    .for_each(&mut each);
             }
         }
     }

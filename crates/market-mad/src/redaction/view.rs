@@ -23,7 +23,19 @@ impl View {
 
     /// The part of the first text that a part of this one stands for.
     pub(super) fn origin(&self, part: Range<usize>) -> Range<usize> {
-        self.from[part.start]..self.to[part.end - 1]
+        let (start, end) = (self.from[part.start], self.to[part.end - 1]);
+        start..end.max(start)
+    }
+
+    /// Whether a part is not in the middle of a word.
+    pub(super) fn is_word(&self, part: &Range<usize>) -> bool {
+        self.is_edge(part.start) && self.is_edge(part.end)
+    }
+
+    /// Whether no word goes on from the byte before this place to the one behind it. What was dropped in between ends a word too.
+    pub(super) fn is_edge(&self, at: usize) -> bool {
+        let is_part = |at: usize| self.bytes.get(at).is_some_and(u8::is_ascii_alphanumeric);
+        !at.checked_sub(1).is_some_and(|before| is_part(before) && is_part(at) && self.to[before] >= self.from[at])
     }
 
     /// Adds a byte that stands for a part of another view.
@@ -90,10 +102,16 @@ impl View {
                 self.decode_group(group..(group + 4).min(at + run), &mut decoded);
                 group += 4;
             }
-            decoded.push(0, self, at..at + 1);
+            self.separate(at + run, &mut decoded);
             at += run + 1;
         }
         decoded
+    }
+
+    /// The zero behind a run: it stands for what ends the run, at the end of a text for the last byte.
+    fn separate(&self, end: usize, decoded: &mut Self) {
+        let at = end.min(self.bytes.len() - 1);
+        decoded.push(0, self, at..at + 1);
     }
 
     fn decode_group(&self, group: Range<usize>, decoded: &mut Self) {
@@ -119,7 +137,7 @@ impl View {
                 let byte = number(pair, 16).and_then(|byte| u8::try_from(byte).ok()).unwrap_or(0);
                 decoded.push(byte, self, first..first + 2);
             }
-            decoded.push(0, self, at..at + 1);
+            self.separate(at + run, &mut decoded);
             at += run + 1;
         }
         decoded
