@@ -175,11 +175,23 @@ fn reads_stdin(script: &str) -> bool {
         "open(0)",
         "os.read(0",
     ];
-    script.lines().map(str::trim).filter(|line| !line.starts_with('#')).any(|line| {
+    let lines = || script.lines().map(str::trim).filter(|line| !line.starts_with('#'));
+    // What stands in a block with an input of its own reads that.
+    let gives_input =
+        |line: &str| line.contains('<') && ["}", "done", "fi", ")"].iter().any(|end| line.starts_with(end));
+    let has_blocks = lines().any(gives_input);
+    lines().any(|line| {
         let lower = line.to_ascii_lowercase();
         NAMES.iter().any(|name| lower.contains(name))
+            || !has_blocks && reads_lines(line)
             || line.split([';', '&', '(', ')', '`', '{', '}']).any(begins_by_reading)
     })
+}
+
+/// Whether a line of a shell is a command that reads lines into variables.
+fn reads_lines(line: &str) -> bool {
+    let command = line.split_whitespace().find(|word| !word.contains('='));
+    !line.contains(['<', '|']) && command.is_some_and(|command| ["read", "mapfile", "readarray"].contains(&command))
 }
 
 /// Whether the first command of a pipeline reads what the script was given.
@@ -206,6 +218,8 @@ mod tests {
             "xml = Base64.decode64(STDIN.read)",
             "import sys\nsys.stdin.read()",
             "while read -r line; do :; done < /dev/stdin",
+            "IFS= read -r dump",
+            "mapfile -t lines",
         ] {
             assert!(reads_stdin(script), "{script}");
         }
@@ -216,6 +230,8 @@ mod tests {
             "# cat\ndf -P | tail -n 1 | wc -l",
             "xml = decode(ARGV[0]); Open3.capture3('x', :stdin_data => '')",
             "cat /etc/motd",
+            "{\nread -r a\nread -r b\n} < <(decode $1)",
+            "read -r a b <<< \"$1\"",
             "subprocess.run(x, stdin=subprocess.DEVNULL)",
         ] {
             assert!(!reads_stdin(script), "{script}");

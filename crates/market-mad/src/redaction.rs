@@ -228,21 +228,30 @@ impl Redaction {
             self.hide_bytes(&View::of(part).compact().bytes, secret);
         }
         if !secret {
-            value.split(ends_word).filter(|word| looks_like_key(word)).for_each(|key| self.hide_parts(key));
+            // Names of hosts have dots, and so have tokens, whose parts are long.
+            let words = value.split(ends_word);
+            let words = words.flat_map(|word| word.split(if word.contains('/') { '\0' } else { '.' }));
+            words.filter(|word| looks_like_key(word)).for_each(|key| self.hide_parts(key));
         }
     }
 
     /// Hides a key that nobody called one: a driver may print a part of it.
     fn hide_parts(&mut self, key: &str) {
-        self.hide_bytes(&View::of(key).compact().bytes, true);
-        if let Some(view) = View::of(key).unescaped() {
-            self.hide_bytes(&view.compact().bytes, true);
+        let view = View::of(key);
+        for view in view.unescaped().iter().chain([&view]) {
+            let compact = view.compact().bytes;
+            if compact.len() >= LONGEST_PIECE {
+                self.hide_bytes(&compact, true);
+            }
         }
     }
 
     fn hide_bytes(&mut self, value: &[u8], secret: bool) {
-        // A zero stands between two runs of base64 that a text is searched in.
-        for value in value.split(|byte| *byte == 0).filter(|value| !says_nothing(value, secret)) {
+        // A zero stands between two runs of base64 that a text is searched in. Of what is not text the crumbs between two are left out.
+        let parts = || value.split(|byte| *byte == 0).filter(|part| !part.is_empty());
+        let is_one = parts().nth(1).is_none();
+        let long_enough = |part: &&[u8]| is_one || part.len() >= SHORTEST_PIECE;
+        for value in parts().filter(long_enough).filter(|value| !says_nothing(value, secret)) {
             if value.len() < SHORTEST_PIECE {
                 let short = Short { value: value.to_vec(), secret };
                 if !self.short.contains(&short) {
@@ -588,10 +597,12 @@ mod tests {
             ("CACHE", "none"),
             ("CONVERT", "true"),
             ("INVENTED", "admin"),
+            ("HOST", "storage01.internal.example.com"),
             ("SOURCE", "lxd://images/x?size=2048&filesystem=ext4&format=raw"),
             ("IMPORT_SOURCE", "rbd://h/p/i?CEPH_USER=libvirt&CEPH_KEY=ceph-key"),
         ]);
-        let text = "oneadmin: https://www.example.org /var/lib/one/remotes none true ext4 raw 2048 libvirt backups";
+        let text = "oneadmin: https://www.example.org /var/lib/one/remotes none true ext4 raw 2048 libvirt backups \
+                    storage02.internal.example.com";
         assert_eq!(redaction.apply(text), text);
         let text = "admin: https://www.example.com/x '/var/lib/one/backups' ceph-key-1 %2fvar%2flib%2fone%2fbackups%20";
         assert_eq!(redaction.apply(text), "<hidden>: <hidden> '<hidden>' <hidden>-1 <hidden>%20");
@@ -627,6 +638,16 @@ mod tests {
         redaction.hide_variable("AWS_SECRET_ACCESS_KEY", "/Jalr/UtnFEMI");
         let text = "/var/lib/one/remotes /etc/one/proxy.auth";
         assert_eq!(redaction.apply(&format!("{text} /Jalr/UtnFEMI")), format!("{text} <hidden>"));
+    }
+
+    #[test]
+    fn what_is_not_text_hides_no_line() {
+        let bytes: Vec<u8> = (0..=255).flat_map(|byte| [byte, 0, byte, b'x', 0]).collect();
+        for name in ["ICON64", "KEY64"] {
+            let redaction = with(&[(name, &encode(&bytes)), ("QUOTES", "\"\"\"\"\"\"\"\"\"\"\"\"\"\"a1")]);
+            let text = "any line is shown: ax 0x1, beta1";
+            assert_eq!(redaction.apply(text), text, "{name}");
+        }
     }
 
     #[test]
