@@ -265,7 +265,9 @@ async fn publish<B: StorageBackend>(
         context.log.warn(format_args!("the outcome of publishing is unknown ({error}); asking the store"));
         outcome = backend.resolve(staged).await;
         if matches!(outcome, Published::Unknown(_)) {
-            tokio::time::sleep(RESOLVE_PAUSE).await;
+            // Whoever is told to stop has no time for pauses.
+            let pause = async { Ok::<_, Error>(tokio::time::sleep(RESOLVE_PAUSE).await) };
+            let _ = context.stop.or(pause).await;
         }
     }
     match outcome {
