@@ -266,7 +266,10 @@ async fn publish<B: StorageBackend>(
         outcome = backend.resolve(staged).await;
         if matches!(outcome, Published::Unknown(_)) {
             // Whoever is told to stop has no time for pauses.
-            let pause = async { Ok::<_, Error>(tokio::time::sleep(RESOLVE_PAUSE).await) };
+            let pause = async {
+                tokio::time::sleep(RESOLVE_PAUSE).await;
+                Ok::<(), Error>(())
+            };
             let _ = context.stop.or(pause).await;
         }
     }
