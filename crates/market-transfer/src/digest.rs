@@ -68,7 +68,7 @@ enum Job {
     Stretch(Arc<File>, Range<u64>),
 }
 
-/// Jobs that may wait for the thread. Pieces are in memory, 4 MiB of them. Stretches are in the system's cache, at most 256 MiB of
+/// Jobs that may wait for the thread. Pieces are in memory, 4 MiB of them. Stretches are in the system's cache, at most 1 GiB of
 /// them, where they should still be when their turn comes: a copy is several times faster than its digest, and should be on its
 /// way to the disk long before that is done.
 const QUEUE: usize = 16;

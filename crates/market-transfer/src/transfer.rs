@@ -17,6 +17,10 @@ pub const HEAD_BYTES: usize = 64 << 10;
 /// within a second on a slow disk when somebody wants to stop.
 const STRETCH_BYTES: u64 = 16 << 20;
 
+/// What was copied is handed to the digests in stretches of this size: as many of them may wait as let the copy run to its end, and
+/// its way to the disk begin, long before the digests are done.
+const HASHED_BYTES: u64 = 64 << 20;
+
 /// What was written piece by piece is read back in stretches of this size.
 const READ_BACK_BYTES: u64 = 16 << 20;
 
@@ -138,26 +142,33 @@ impl Source {
         stored: &Arc<File>,
         digester: &mut Digester,
     ) -> Result<(), S::Error> {
+        let mut hashed = writer.written;
         while writer.left > 0 {
             match self.extent(self.stride(STRETCH_BYTES).min(writer.left))? {
                 None | Some(Extent::End) => break,
                 Some(Extent::Hole(length)) => {
                     let length = length.min(writer.left);
+                    digester.update_stretch(Arc::clone(stored), hashed..writer.written).await;
                     digester.update(Piece::Hole(length)).await;
                     writer.write(Piece::Hole(length)).await?;
+                    hashed = writer.written;
                     self.skip(length, 0).await;
                 }
                 Some(Extent::Data(range)) => {
-                    let (length, start) = (range.end - range.start, writer.written);
+                    let length = range.end - range.start;
                     let Some(file) = self.file() else { break };
                     writer.copy_range(file, range).await?;
-                    digester.update_stretch(Arc::clone(stored), start..writer.written).await;
+                    if writer.written - hashed >= HASHED_BYTES {
+                        digester.update_stretch(Arc::clone(stored), hashed..writer.written).await;
+                        hashed = writer.written;
+                    }
                     self.skip(length, length).await;
                     // The sink may not have waited for anything: others get their turn here.
                     tokio::task::yield_now().await;
                 }
             }
         }
+        digester.update_stretch(Arc::clone(stored), hashed..writer.written).await;
         Ok(())
     }
 
