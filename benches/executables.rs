@@ -1,8 +1,8 @@
 //! The executables as whole processes: `cargo bench --bench executables [-- MIB WORD...]`.
 //!
-//! Each command runs in turn with the one it is compared with; printed are medians of wall time, CPU time and peak memory, and
-//! the median of the wall ratios, pair by pair. MIB is the size of the images (1,024 when not given); words choose the rows
-//! whose names hold them.
+//! Each command runs in turn with the one it is compared with; printed are medians of wall time,
+//! CPU time and peak memory, and the median of the wall ratios, pair by pair. MIB is the size of
+//! the images (1,024 when not given); words choose the rows whose names hold them.
 
 use market_testkit::driver::built;
 use market_testkit::dump::Dump;
@@ -24,7 +24,8 @@ const ROUNDS: usize = 5;
 const ROUNDS_SHORT: usize = 31;
 
 fn main() -> Outcome<()> {
-    let mib: u64 = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(1_024);
+    let mib: u64 =
+        std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(1_024);
     let scratch = tempfile::tempdir()?;
     let bench = Bench::new(scratch.path(), mib)?;
     let mut out = io::stdout().lock();
@@ -33,7 +34,8 @@ fn main() -> Outcome<()> {
         "{:34} {:>8} {:>8} {:>8}  {:24} {:>8} {:>6}",
         "", "wall s", "CPU s", "MiB", "beside", "wall s", "ratio"
     )?;
-    let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| argument.parse::<u64>().is_err()).collect();
+    let wanted: Vec<String> =
+        std::env::args().skip(1).filter(|argument| argument.parse::<u64>().is_err()).collect();
     let wanted: Vec<_> = wanted.iter().filter(|word| !word.starts_with("--")).collect();
     for row in bench.rows()? {
         if !wanted.is_empty() && !wanted.iter().any(|word| row.name.contains(word.as_str())) {
@@ -59,8 +61,8 @@ struct Row {
     rounds: usize,
     /// Directories that are emptied before each run.
     scratch: Vec<PathBuf>,
-    /// As many bytes are written and removed again before each run: a virtual machine's host takes memory back from it while it
-    /// rests, and who writes first would pay for that.
+    /// As many bytes are written and removed again before each run: a virtual machine's host takes
+    /// memory back from it while it rests, and who writes first would pay for that.
     warm_bytes: u64,
 }
 
@@ -107,8 +109,10 @@ impl Bench {
             let name = tool.split(' ').next().unwrap_or_default();
             let packed = File::create(path("images").join(name))?;
             // One that is missing here is left out below.
-            let _ =
-                Command::new("sh").args(["-c", &format!("{tool} '{}'", digits.display())]).stdout(packed).status()?;
+            let _ = Command::new("sh")
+                .args(["-c", &format!("{tool} '{}'", digits.display())])
+                .stdout(packed)
+                .status()?;
         }
         let server = HttpServer::directory(path("images"));
         let s3 = S3Server::start_in(directory, |_, _| Fate::Whole);
@@ -129,17 +133,20 @@ impl Bench {
     }
 
     fn rows(&self) -> Outcome<Vec<Row>> {
-        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        let words =
+            |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
         let fetched = self.datastore.join("fetched");
         let market = built("market-http").display().to_string();
         let datastore = built("datastore-fs").display().to_string();
         let public = self.public.to_str().unwrap_or_default();
         let plain = Dump::of_market(&[("BASE_URL", "http://127.0.0.1/"), ("PUBLIC_DIR", public)]);
-        let delete = Dump { app_source: format!("http://127.0.0.1/{}", "0".repeat(32)), ..plain.clone() };
+        let delete =
+            Dump { app_source: format!("http://127.0.0.1/{}", "0".repeat(32)), ..plain.clone() };
         let import = |source: &str, path: &Path| -> Outcome<Dump> {
             Ok(Dump { import_source: source.to_owned(), md5: md5_file(path)?, ..plain.clone() })
         };
-        let (random, sparse) = (self.random.to_str().unwrap_or_default(), self.sparse.to_str().unwrap_or_default());
+        let (random, sparse) =
+            (self.random.to_str().unwrap_or_default(), self.sparse.to_str().unwrap_or_default());
         let url = self.server.url("/random");
         let copy = Dump {
             image_path: url.clone(),
@@ -150,8 +157,20 @@ impl Bench {
         let md5sum = |path: &str| words(&["md5sum", path]);
         let copied = format!("cp {random} {public}/copy && sync {public}/copy");
         let cases = [
-            ("monitor", words(&[&market, "monitor", "-"]), plain.monitor(), "true", words(&["true"])),
-            ("delete (absent)", words(&[&market, "delete", "-"]), delete.delete(), "true", words(&["true"])),
+            (
+                "monitor",
+                words(&[&market, "monitor", "-"]),
+                plain.monitor(),
+                "true",
+                words(&["true"]),
+            ),
+            (
+                "delete (absent)",
+                words(&[&market, "delete", "-"]),
+                delete.delete(),
+                "true",
+                words(&["true"]),
+            ),
             (
                 "import, random, local",
                 words(&[&market, "import", "-"]),
@@ -180,7 +199,13 @@ impl Bench {
                 "md5sum",
                 md5sum(random),
             ),
-            ("cp of an http:// app", words(&[&datastore, "cp", "7"]), copy.copy(), "md5sum", md5sum(random)),
+            (
+                "cp of an http:// app",
+                words(&[&datastore, "cp", "7"]),
+                copy.copy(),
+                "md5sum",
+                md5sum(random),
+            ),
             (
                 "cp of an http:// app",
                 words(&[&datastore, "cp", "7"]),
@@ -205,7 +230,8 @@ impl Bench {
             let with_ssh = words(&["env", &format!("SSH={ssh}"), &market, "import", "-"]);
             let mut bridged = import(random, &self.random)?;
             bridged.market.push(("BRIDGE_LIST".to_owned(), "bridge".to_owned()));
-            let stock = format!("cat {random} | {ssh} bridge dd of={public}/copy bs=64k conv=sparse");
+            let stock =
+                format!("cat {random} | {ssh} bridge dd of={public}/copy bs=64k conv=sparse");
             cases.push((
                 "import, random, to a bridge",
                 with_ssh.clone(),
@@ -265,7 +291,8 @@ impl Bench {
     }
 }
 
-/// A row's name, its command and standard input, what it is measured beside, and that one's command.
+/// A row's name, its command and standard input, what it is measured beside, and that one's
+/// command.
 type Case = (&'static str, Vec<String>, String, &'static str, Vec<String>);
 
 impl Bench {
@@ -275,15 +302,29 @@ impl Bench {
             (built("market-s3").display().to_string(), built("datastore-fs").display().to_string());
         let shell = |script: String| vec!["sh".to_owned(), "-c".to_owned(), script];
         let random = self.random.to_str().unwrap_or_default();
-        let plain = Dump { market: self.s3.market("apps", &[]), md5: md5_file(&self.random)?, ..Dump::default() };
+        let plain = Dump {
+            market: self.s3.market("apps", &[]),
+            md5: md5_file(&self.random)?,
+            ..Dump::default()
+        };
         let gone = self.directory.join("dump-s3-delete");
-        fs::write(&gone, Dump { app_source: "s3://apps/marketapp-30".to_owned(), ..plain.clone() }.delete())?;
+        fs::write(
+            &gone,
+            Dump { app_source: "s3://apps/marketapp-30".to_owned(), ..plain.clone() }.delete(),
+        )?;
         let import = |source: &str, name: &str| -> Outcome<Vec<String>> {
             let path = self.directory.join(name);
             fs::write(&path, Dump { import_source: source.to_owned(), ..plain.clone() }.import())?;
-            Ok(shell(format!("{market} import - <{} && {market} delete - <{}", path.display(), gone.display())))
+            Ok(shell(format!(
+                "{market} import - <{} && {market} delete - <{}",
+                path.display(),
+                gone.display()
+            )))
         };
-        let (local, remote) = (import(random, "dump-s3-local")?, import(&self.server.url("/random"), "dump-s3-http")?);
+        let (local, remote) = (
+            import(random, "dump-s3-local")?,
+            import(&self.server.url("/random"), "dump-s3-http")?,
+        );
         // What the copies are made of.
         std::os::unix::fs::symlink(random, self.s3.path("apps", "marketapp-31"))?;
         let copy = Dump {
@@ -301,7 +342,13 @@ impl Bench {
         ));
         let mut cases = vec![
             ("monitor, S3", monitor, plain.monitor(), "true", vec!["true".to_owned()]),
-            ("import, random, http://, to S3", remote, String::new(), "the same, local", local.clone()),
+            (
+                "import, random, http://, to S3",
+                remote,
+                String::new(),
+                "the same, local",
+                local.clone(),
+            ),
             (
                 "cp of an s3:// app",
                 vec![datastore, "cp".to_owned(), "7".to_owned()],
@@ -330,7 +377,13 @@ s3.delete_object(Bucket='apps', Key='boto3')
             let script = self.directory.join("boto3-upload.py");
             fs::write(&script, boto3)?;
             let theirs = shell(format!("python3 {} && md5sum {random}", script.display()));
-            cases.push(("import, random, local, to S3", local, String::new(), "boto3 && md5sum", theirs));
+            cases.push((
+                "import, random, local, to S3",
+                local,
+                String::new(),
+                "boto3 && md5sum",
+                theirs,
+            ));
         }
         Ok(cases)
     }

@@ -1,7 +1,7 @@
 //! `marketctl image` on images of some size: `cargo bench --bench image_check`.
 //!
-//! Printed are medians over some runs of wall time and peak memory, and the median of the ratios of wall times to the command that is
-//! run beside it. Needs mkfs.ext4, sgdisk and qemu-img.
+//! Printed are medians over some runs of wall time and peak memory, and the median of the ratios of
+//! wall times to the command that is run beside it. Needs mkfs.ext4, sgdisk and qemu-img.
 
 use market_testkit::driver::built;
 use market_testkit::guest::{Division, Guest, Tools};
@@ -35,7 +35,11 @@ fn main() -> Outcome<()> {
     }
     tools.convert(Path::new(&raw), Path::new(&full), &["-O", "qcow2"]);
     let rows: [(&str, [&str; 4], &[&str]); 4] = [
-        ("check, 100 GiB sparse", [&marketctl, "image", "check", &sparse], &["qemu-img", "check", "-q", &sparse]),
+        (
+            "check, 100 GiB sparse",
+            [&marketctl, "image", "check", &sparse],
+            &["qemu-img", "check", "-q", &sparse],
+        ),
         ("check, 100 GiB, 1 of data", [&marketctl, "image", "check", &full], &["cat", &full]),
         ("info, 100 GiB, 1 of data", [&marketctl, "image", "info", &full], &["md5sum", &full]),
         ("info, the same", [&marketctl, "image", "info", &full], &["sha256sum", &full]),

@@ -1,7 +1,8 @@
 //! Parse speed: `cargo bench --bench template`.
 //!
-//! Prints the median CPU time of eleven runs for the two inputs that docs/benchmarks.md compares with the core's C++ parser,
-//! and for the four inputs that take quadratic time there, each at one size and at four times that size.
+//! Prints the median CPU time of eleven runs for the two inputs that docs/benchmarks.md compares
+//! with the core's C++ parser, and for the four inputs that take quadratic time there, each at one
+//! size and at four times that size.
 
 use market_core::template::Template;
 use std::fmt::Write as _;
@@ -12,12 +13,23 @@ const RUNS: usize = 11;
 fn main() -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{:44} {:>9} {:>10} {:>9}", "input", "MB", "CPU ms", "MB/s")?;
-    for (name, text) in [("monitor report, APP lines", monitor_report()), ("VM templates", vm_templates())] {
+    for (name, text) in
+        [("monitor report, APP lines", monitor_report()), ("VM templates", vm_templates())]
+    {
         let seconds = median(&text);
         let megabytes = text.len() as f64 / 1e6;
-        writeln!(out, "{name:44} {megabytes:9.2} {:10.3} {:9.0}", seconds * 1e3, megabytes / seconds)?;
+        writeln!(
+            out,
+            "{name:44} {megabytes:9.2} {:10.3} {:9.0}",
+            seconds * 1e3,
+            megabytes / seconds
+        )?;
     }
-    writeln!(out, "\n{:44} {:>10} {:>10} {:>9}", "quadratic upstream", "CPU ms", "x4: ms", "ratio")?;
+    writeln!(
+        out,
+        "\n{:44} {:>10} {:>10} {:>9}",
+        "quadratic upstream", "CPU ms", "x4: ms", "ratio"
+    )?;
     for (name, make) in HARD {
         let (small, large) = (median(&make(50_000)), median(&make(200_000)));
         writeln!(out, "{name:44} {:10.3} {:10.3} {:9.1}", small * 1e3, large * 1e3, large / small)?;
@@ -30,8 +42,12 @@ type Make = fn(usize) -> Vec<u8>;
 const HARD: [(&str, Make); 4] = [
     ("A= and n commas", |n| [b"A=".as_slice(), &b",".repeat(n)].concat()),
     ("n # at the end without a newline", |n| b"#".repeat(n)),
-    ("n attributes on one line", |n| (0..n).map(|i| format!("A{i}=1 ")).collect::<String>().into_bytes()),
-    ("n escaped quotes in one value", |n| [b"A=\"".as_slice(), &b"\\\"".repeat(n), b"\"\n"].concat()),
+    ("n attributes on one line", |n| {
+        (0..n).map(|i| format!("A{i}=1 ")).collect::<String>().into_bytes()
+    }),
+    ("n escaped quotes in one value", |n| {
+        [b"A=\"".as_slice(), &b"\\\"".repeat(n), b"\"\n"].concat()
+    }),
 ];
 
 /// Median CPU seconds of a parse from memory, the template's memory included.
@@ -75,7 +91,8 @@ fn monitor_report() -> Vec<u8> {
     text.into_bytes()
 }
 
-/// 10 MB of 135,384 attributes as users write them: singles, vectors over several lines, comments, scripts.
+/// 10 MB of 135,384 attributes as users write them: singles, vectors over several lines, comments,
+/// scripts.
 fn vm_templates() -> Vec<u8> {
     let mut text = String::new();
     for vm in 0..11_282 {

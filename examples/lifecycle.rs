@@ -1,9 +1,10 @@
-//! An app's whole life, with real images and the real executables: create a marketplace, import, monitor, export back, verify,
-//! delete. `./demo.sh` builds the executables and runs this.
+//! An app's whole life, with real images and the real executables: create a marketplace, import,
+//! monitor, export back, verify, delete. `./demo.sh` builds the executables and runs this.
 //!
-//! The executables are called as `oned` and `one_market` call them: the dump in base64, on the command line for the market
-//! driver and on standard input for the datastore driver. A small web server on a free loopback port publishes the marketplace, or
-//! an S3 server in this process holds it.
+//! The executables are called as `oned` and `one_market` call them: the dump in base64, on the
+//! command line for the market driver and on standard input for the datastore driver. A small web
+//! server on a free loopback port publishes the marketplace, or an S3 server in this process holds
+//! it.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use market_core::action::ImportInfo;
@@ -88,7 +89,8 @@ impl Backend {
 impl Options {
     fn parse() -> Outcome<Option<Self>> {
         let beside = std::env::current_exe()?.parent().and_then(Path::parent).map(Path::to_owned);
-        let mut options = Self { backend: Backend::Http, keep: false, executables: beside.unwrap_or_default() };
+        let mut options =
+            Self { backend: Backend::Http, keep: false, executables: beside.unwrap_or_default() };
         let mut parser = lexopt::Parser::from_env();
         while let Some(argument) = parser.next()? {
             match argument {
@@ -153,9 +155,10 @@ impl Market {
     /// The attributes of its template.
     fn attributes(&self) -> Vec<(String, String)> {
         match self {
-            Self::Http { public, server } => {
-                owned(&[("BASE_URL", &server.url("/")), ("PUBLIC_DIR", public.to_str().unwrap_or_default())])
-            }
+            Self::Http { public, server } => owned(&[
+                ("BASE_URL", &server.url("/")),
+                ("PUBLIC_DIR", public.to_str().unwrap_or_default()),
+            ]),
             Self::S3(server) => server.market(BUCKET, &[]),
         }
     }
@@ -164,7 +167,8 @@ impl Market {
     fn objects(&self) -> Outcome<usize> {
         match self {
             Self::Http { public, .. } => {
-                let staging = std::fs::read_dir(public.join(".market-staging")).into_iter().flatten();
+                let staging =
+                    std::fs::read_dir(public.join(".market-staging")).into_iter().flatten();
                 let entries = std::fs::read_dir(public)?.chain(staging).filter_map(Result::ok);
                 Ok(entries.filter(|entry| entry.path().is_file()).count())
             }
@@ -173,17 +177,20 @@ impl Market {
     }
 }
 
-/// How many steps a run has: three of the marketplace, five of each of the two apps, three of the public marketplace.
+/// How many steps a run has: three of the marketplace, five of each of the two apps, three of the
+/// public marketplace.
 const STEPS: u64 = 16;
 
 impl Lifecycle {
     fn new(options: &Options, scratch: &Path) -> Outcome<Self> {
         let executable = |name: &str| {
             let path = options.executables.join(name);
-            let missing = || format!("{} is missing; build it with: cargo build --release", path.display());
+            let missing =
+                || format!("{} is missing; build it with: cargo build --release", path.display());
             if path.is_file() { Ok(path) } else { Err(missing()) }
         };
-        let directory = |name: &str| std::fs::create_dir(scratch.join(name)).map(|()| scratch.join(name));
+        let directory =
+            |name: &str| std::fs::create_dir(scratch.join(name)).map(|()| scratch.join(name));
         Ok(Self {
             driver: executable(options.backend.executable())?,
             market_one: executable("market-one")?,
@@ -201,7 +208,7 @@ impl Lifecycle {
         self.step("Make a qcow2 image and a sparse raw one", || {
             image::qcow2(&qcow2, 256 << 20, 640)?;
             image::sparse_raw(&raw, 512 << 20, 2 << 20)?;
-            Ok(format!("{}; {}; {}", shown(&qcow2)?, shown(&raw)?, qemu_check(&qcow2)?))
+            Ok(format!("{}; {}; {}", redacted(&qcow2)?, redacted(&raw)?, qemu_check(&qcow2)?))
         })?;
         self.step("Create a marketplace and monitor it", || self.monitor())?;
         for (app, path, format) in [(41, &qcow2, "qcow2"), (42, &raw, "raw")] {
@@ -214,7 +221,8 @@ impl Lifecycle {
         Ok(())
     }
 
-    /// An app of a public marketplace, whose catalogue is our own here: discovered, fetched, compared.
+    /// An app of a public marketplace, whose catalogue is our own here: discovered, fetched,
+    /// compared.
     fn discover(&self, original: &Path) -> Outcome<()> {
         let md5 = md5_file(original)?;
         let entry = json!({
@@ -229,13 +237,16 @@ impl Lifecycle {
             "/appliance" => Reply::bytes(catalogue.clone()),
             "/image.qcow2" => Reply::file(image.clone()),
             // As the public server does it.
-            path if path.ends_with("/download/0") => Reply::status(302).header("Location", "/image.qcow2"),
+            path if path.ends_with("/download/0") => {
+                Reply::status(302).header("Location", "/image.qcow2")
+            }
             _ => Reply::status(404),
         });
         let public = Dump::of_market(&[("ENDPOINT", &server.url("/"))]);
         let mut source = String::new();
         self.step("Public marketplace: discover its apps", || {
-            let answer = run(Command::new(&self.market_one).args(["monitor", &public.monitor(), "107"]))?;
+            let answer =
+                run(Command::new(&self.market_one).args(["monitor", &public.monitor(), "107"]))?;
             let (_, apps) = MonitorReport::read(answer.as_bytes())?;
             let app = apps.first().ok_or("no app was discovered")?;
             expect("MD5", &app.md5, &md5)?;
@@ -245,17 +256,22 @@ impl Lifecycle {
         let mut copy = PathBuf::new();
         self.step("Public marketplace: export the app into a datastore (cp)", || {
             let image = owned(&[("FROM_APP", "43"), ("FROM_APP_MD5", &md5)]);
-            copy = self.copy(&Dump { image_path: source.clone(), image, ..public.clone() }, "qcow2")?;
-            shown(&copy)
+            copy =
+                self.copy(&Dump { image_path: source.clone(), image, ..public.clone() }, "qcow2")?;
+            redacted(&copy)
         })?;
         self.step("Public marketplace: compare with the original", || self.compare(&copy, original))
     }
 
     /// Copies an app into the datastore; where it is then.
     fn copy(&self, request: &Dump, format: &str) -> Outcome<PathBuf> {
-        let request = Dump { base_path: self.datastore.to_str().unwrap_or_default().to_owned(), ..request.clone() };
+        let request = Dump {
+            base_path: self.datastore.to_str().unwrap_or_default().to_owned(),
+            ..request.clone()
+        };
         let answer = run_on_stdin(&self.datastore_fs, &["cp", "7"], &request.copy())?;
-        let (path, copied_format) = answer.trim().split_once(' ').ok_or("cp did not answer with two words")?;
+        let (path, copied_format) =
+            answer.trim().split_once(' ').ok_or("cp did not answer with two words")?;
         expect("format", copied_format, format)?;
         Ok(PathBuf::from(path))
     }
@@ -271,7 +287,8 @@ impl Lifecycle {
         let mut dump = Dump { app, image_size: size_mib(original)?, ..self.marketplace() };
         dump.image_source = original.to_str().unwrap_or_default().to_owned();
         self.step(&format!("App {app}: describe the image (datastore export)"), || {
-            let answer = run_on_stdin(&self.datastore_fs, &["export", &app.to_string()], &dump.export())?;
+            let answer =
+                run_on_stdin(&self.datastore_fs, &["export", &app.to_string()], &dump.export())?;
             let info = ImportInfo::read(&answer)?;
             expect("format", &info.format, format)?;
             dump.import_source = info.source.as_str().to_owned();
@@ -281,7 +298,8 @@ impl Lifecycle {
         })?;
         let mut source = String::new();
         self.step(&format!("App {app}: import it into the marketplace"), || {
-            let answer = run(Command::new(&self.driver).args(["import", &dump.import(), &app.to_string()]))?;
+            let answer =
+                run(Command::new(&self.driver).args(["import", &dump.import(), &app.to_string()]))?;
             let answer = Template::parse(answer.as_bytes())?;
             expect("MD5", answer.text("MD5")?.unwrap_or_default(), &dump.md5)?;
             source = answer.text("SOURCE")?.unwrap_or_default().to_owned();
@@ -290,10 +308,13 @@ impl Lifecycle {
         let mut copy = PathBuf::new();
         self.step(&format!("App {app}: export it into a datastore (cp)"), || {
             let image = owned(&[("FROM_APP", &app.to_string()), ("FROM_APP_MD5", &dump.md5)]);
-            copy = self.copy(&Dump { image_path: source.clone(), image, ..dump.clone() }, format)?;
-            shown(&copy)
+            copy =
+                self.copy(&Dump { image_path: source.clone(), image, ..dump.clone() }, format)?;
+            redacted(&copy)
         })?;
-        self.step(&format!("App {app}: compare with the original"), || self.compare(&copy, original))?;
+        self.step(&format!("App {app}: compare with the original"), || {
+            self.compare(&copy, original)
+        })?;
         self.step(&format!("App {app}: delete it"), || {
             dump.app_source = source.clone();
             run(Command::new(&self.driver).args(["delete", &dump.delete(), &app.to_string()]))?;
@@ -321,7 +342,11 @@ impl Lifecycle {
     }
 
     fn monitor(&self) -> Outcome<String> {
-        let answer = run(Command::new(&self.driver).args(["monitor", &self.marketplace().monitor(), "107"]))?;
+        let answer = run(Command::new(&self.driver).args([
+            "monitor",
+            &self.marketplace().monitor(),
+            "107",
+        ]))?;
         let (space, _) = MonitorReport::read(answer.as_bytes())?;
         Ok(format!("used {}, free {}, total {}", space.used, space.free, space.total))
     }
@@ -346,8 +371,12 @@ fn run(command: &mut Command) -> Outcome<String> {
 
 fn run_on_stdin(program: &Path, arguments: &[&str], dump: &str) -> Outcome<String> {
     let mut command = Command::new(program);
-    let mut child =
-        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let mut child = command
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
     child.stdin.take().ok_or("no pipe")?.write_all(dump.as_bytes())?;
     answer(&command, child.wait_with_output()?)
 }
@@ -356,21 +385,31 @@ fn answer(command: &Command, output: std::process::Output) -> Outcome<String> {
     if output.status.success() {
         return Ok(String::from_utf8(output.stdout)?);
     }
-    let name = Path::new(command.get_program()).file_name().unwrap_or_default().to_string_lossy().into_owned();
-    Err(format!("{name}: {}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim()).into())
+    let name = Path::new(command.get_program())
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    Err(format!("{name}: {}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim())
+        .into())
 }
 
 fn expect(what: &str, found: &str, expected: &str) -> Outcome<()> {
-    if found == expected { Ok(()) } else { Err(format!("{what}: {found} instead of {expected}").into()) }
+    if found == expected {
+        Ok(())
+    } else {
+        Err(format!("{what}: {found} instead of {expected}").into())
+    }
 }
 
 fn size_mib(path: &Path) -> Outcome<i64> {
     Ok(MiB::containing(path.metadata()?.len()).0)
 }
 
-fn shown(path: &Path) -> Outcome<String> {
+fn redacted(path: &Path) -> Outcome<String> {
     use std::os::unix::fs::MetadataExt;
-    let (name, metadata) = (path.file_name().unwrap_or_default().to_string_lossy(), path.metadata()?);
+    let (name, metadata) =
+        (path.file_name().unwrap_or_default().to_string_lossy(), path.metadata()?);
     Ok(format!(
         "{name} {} MiB, {} MiB on disk",
         metadata.len().div_ceil(1 << 20),
@@ -386,7 +425,10 @@ fn qemu_check(path: &Path) -> Outcome<String> {
         }
         Err(error) => Err(error.into()),
         Ok(output) if output.status.success() => Ok("qemu-img check agrees".to_owned()),
-        Ok(output) => Err(format!("qemu-img check: {}", String::from_utf8_lossy(&output.stderr).trim()).into()),
+        Ok(output) => {
+            Err(format!("qemu-img check: {}", String::from_utf8_lossy(&output.stderr).trim())
+                .into())
+        }
     }
 }
 

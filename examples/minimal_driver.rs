@@ -1,11 +1,13 @@
-//! A complete market driver in one file: apps are files in a directory that the datastores can read, SOURCE is their path.
+//! A complete market driver in one file: apps are files in a directory that the datastores can
+//! read, SOURCE is their path.
 //!
-//! This is all that a third party writes. The message, the configuration, the transfer, the digests, the comparison, the order
-//! of the steps, signals, log lines and exit codes are the core's. docs/write-a-driver.md goes through it step by step.
+//! This is all that a third party writes. The message, the configuration, the transfer, the
+//! digests, the comparison, the order of the steps, signals, log lines and exit codes are the
+//! core's. docs/write-a-driver.md goes through it step by step.
 
 use market_core::backend::{
-    Context, Create, Deleted, Guarantees, Length, MarketBackend, ObjectState, Proof, ProofKind, Published, Staging,
-    StorageBackend, StoredObject,
+    Capabilities, Context, Create, Deleted, Length, MarketBackend, ObjectState, Proof, ProofKind,
+    Published, Staging, StorageBackend, StoredObject,
 };
 use market_core::error::{Error, ErrorKind};
 use market_core::model::{AppId, MiB};
@@ -32,7 +34,7 @@ struct DirectoryMarket {
     options: Options,
 }
 
-struct Staged {
+struct Upload {
     part: PathBuf,
     app: PathBuf,
     file: SparseFile,
@@ -50,25 +52,28 @@ impl MarketBackend for DirectoryMarket {
     const VERSION: &'static str = "1.0.0";
     const ABOUT: &'static str = "A marketplace in a directory that every datastore can read.";
 
-    async fn open(config: Config, context: &Context) -> Result<Self, Error> {
+    async fn connect(config: Config, context: &Context) -> Result<Self, Error> {
         if !config.directory.is_dir() {
-            return Err(Error::config("DIRECTORY", format!("{} is no directory", config.directory.display())));
+            return Err(Error::config(
+                "DIRECTORY",
+                format!("{} is no directory", config.directory.display()),
+            ));
         }
         Ok(Self { directory: config.directory, options: context.options.clone() })
     }
 
     async fn monitor(&self) -> Result<MonitorReport, Error> {
         let mut used = 0;
-        self.objects(&mut |object| used += object.bytes).await?;
+        self.list(&mut |object| used += object.bytes).await?;
         Ok(MonitorReport::of_space(MiB::containing(used), MiB(1_048_576), MiB(1_048_576)))
     }
 }
 
 impl StorageBackend for DirectoryMarket {
-    type Staged = Staged;
+    type Upload = Upload;
 
-    fn guarantees(&self) -> Guarantees {
-        Guarantees {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
             staging: Staging::Invisible,
             create: Create::Atomic,
             proof: ProofKind::Size,
@@ -78,30 +83,35 @@ impl StorageBackend for DirectoryMarket {
         }
     }
 
-    async fn stage(&self, app: AppId, _: Length, _: Option<u64>) -> Result<Staged, Error> {
+    async fn stage(&self, app: AppId, _: Length, _: Option<u64>) -> Result<Upload, Error> {
         let nanoseconds = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_nanos();
         let name = format!("{app}-{nanoseconds}-{}", std::process::id());
         let (part, app) = (self.directory.join(format!(".{name}")), self.directory.join(&name));
-        let file = File::options().read(true).write(true).create_new(true).open(&part).map_err(at(&part))?;
-        Ok(Staged { part, app, file: SparseFile::new(file, true) })
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&part)
+            .map_err(at(&part))?;
+        Ok(Upload { part, app, file: SparseFile::new(file, true) })
     }
 
-    async fn write(&self, staged: &mut Staged, piece: Piece) -> Result<(), Error> {
+    async fn write(&self, staged: &mut Upload, piece: Piece) -> Result<(), Error> {
         staged.file.write(&piece).map_err(at(&staged.part))
     }
 
-    async fn seal(&self, staged: &mut Staged, _: &Digests) -> Result<Proof, Error> {
+    async fn seal(&self, staged: &mut Upload, _: &Digests) -> Result<Proof, Error> {
         staged.file.finish().map_err(at(&staged.part))?;
         Ok(Proof::Bytes(staged.file.file().metadata().map_err(at(&staged.part))?.len()))
     }
 
-    async fn publish(&self, staged: &mut Staged) -> Published {
+    async fn publish(&self, staged: &mut Upload) -> Published {
         // A link, unlike a rename, never replaces a file of that name.
         if let Err(error) = fs::hard_link(&staged.part, &staged.app) {
             return Published::NotPublished(at(&staged.app)(error));
         }
-        // The app is there now, and counts once the directory is on the disk; its first name, should it stay, is found by
-        // `objects`.
+        // The app is there now, and counts once the directory is on the disk; its first name,
+        // should it stay, is found by `objects`.
         let _ = fs::remove_file(&staged.part);
         match File::open(&self.directory).and_then(|directory| directory.sync_all()) {
             Ok(()) => Published::At(staged.app.display().to_string()),
@@ -112,7 +122,7 @@ impl StorageBackend for DirectoryMarket {
         }
     }
 
-    async fn discard(&self, staged: Staged) -> Result<(), Error> {
+    async fn discard(&self, staged: Upload) -> Result<(), Error> {
         remove(&staged.part).map(drop)
     }
 
@@ -120,7 +130,7 @@ impl StorageBackend for DirectoryMarket {
         remove(&self.path_of(source)?)
     }
 
-    async fn stored(&self, _: AppId, source: &str) -> Result<Option<Source>, Error> {
+    async fn open(&self, _: AppId, source: &str) -> Result<Option<Source>, Error> {
         let path = self.path_of(source)?;
         if !path.exists() {
             return Ok(None);
@@ -128,21 +138,26 @@ impl StorageBackend for DirectoryMarket {
         Ok(Some(Source::open_path(&path, &self.options)?))
     }
 
-    fn key_of(&self, source: &str) -> Option<String> {
+    fn locate(&self, source: &str) -> Option<String> {
         let path = Path::new(source);
         let name = path.file_name()?.to_str().filter(|name| app_of(name).is_some())?;
         (path.parent() == Some(&self.directory)).then(|| name.to_owned())
     }
 
-    async fn objects(&self, sink: &mut dyn FnMut(StoredObject)) -> Result<(), Error> {
+    async fn list(&self, sink: &mut dyn FnMut(StoredObject)) -> Result<(), Error> {
         for entry in fs::read_dir(&self.directory).map_err(at(&self.directory))? {
             let entry = entry.map_err(at(&self.directory))?;
             let Ok(key) = entry.file_name().into_string() else { continue };
             // Other files are not ours, and one of ours may be gone by now.
             let Some(app) = app_of(key.trim_start_matches('.')) else { continue };
             let Ok(metadata) = entry.metadata() else { continue };
-            let state = if key.starts_with('.') { ObjectState::Staged } else { ObjectState::Published };
-            let age = metadata.modified().ok().and_then(|written| written.elapsed().ok()).unwrap_or_default();
+            let state =
+                if key.starts_with('.') { ObjectState::Staged } else { ObjectState::Published };
+            let age = metadata
+                .modified()
+                .ok()
+                .and_then(|written| written.elapsed().ok())
+                .unwrap_or_default();
             let (place, bytes) = (String::new(), metadata.len());
             sink(StoredObject { key, place, state, app: Some(app), bytes, age, busy: false });
         }
@@ -157,7 +172,7 @@ impl StorageBackend for DirectoryMarket {
 impl DirectoryMarket {
     /// The file of a SOURCE. Nothing else is touched.
     fn path_of(&self, source: &str) -> Result<PathBuf, Error> {
-        let key = self.key_of(source).map(|key| self.directory.join(key));
+        let key = self.locate(source).map(|key| self.directory.join(key));
         key.ok_or_else(|| Error::new(ErrorKind::Denied, source, "is no app of this marketplace"))
     }
 }

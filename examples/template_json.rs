@@ -1,6 +1,6 @@
-//! Embedding the template parser: reads JSON lines `{"id","input_b64"}` on standard input, writes one JSON line a template:
-//! `{"id","rc","error","attrs","warnings"}`. `rc` and the columns in `error` are those of OpenNebula's own parser; strings that
-//! are not UTF-8 appear as `KEY_b64`.
+//! Embedding the template parser: reads JSON lines `{"id","input_b64"}` on standard input, writes
+//! one JSON line a template: `{"id","rc","error","attrs","warnings"}`. `rc` and the columns in
+//! `error` are those of OpenNebula's own parser; strings that are not UTF-8 appear as `KEY_b64`.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -30,9 +30,13 @@ fn run(input: impl BufRead, mut output: impl Write) -> std::io::Result<()> {
             continue;
         }
         let wrong = |what: &str| std::io::Error::other(format!("line {}: {what}", number + 1));
-        let request: Json = serde_json::from_slice(&line).map_err(|error| wrong(&error.to_string()))?;
-        let encoded = request["input_b64"].as_str().ok_or_else(|| wrong("input_b64 is missing or is no string"))?;
-        let text = STANDARD.decode(encoded).map_err(|error| wrong(&format!("input_b64: {error}")))?;
+        let request: Json =
+            serde_json::from_slice(&line).map_err(|error| wrong(&error.to_string()))?;
+        let encoded = request["input_b64"]
+            .as_str()
+            .ok_or_else(|| wrong("input_b64 is missing or is no string"))?;
+        let text =
+            STANDARD.decode(encoded).map_err(|error| wrong(&format!("input_b64: {error}")))?;
         serde_json::to_writer(&mut output, &answer(&request["id"], &text))?;
         output.write_all(b"\n")?;
     }
@@ -45,8 +49,10 @@ fn answer(id: &Json, text: &[u8]) -> Json {
         Err(failure) => (1, failure.error.as_logged_by_oned(), failure.partial),
     };
     let warnings: Vec<_> = lint(text).iter().map(ToString::to_string).collect();
-    let attributes: Vec<_> =
-        template.iter().map(|attribute| attribute_json(attribute.name(), attribute.value())).collect();
+    let attributes: Vec<_> = template
+        .iter()
+        .map(|attribute| attribute_json(attribute.name(), attribute.value()))
+        .collect();
     json!({ "id": id, "rc": rc, "error": error, "attrs": attributes, "warnings": warnings })
 }
 

@@ -1,6 +1,12 @@
-//! All of it as `oned` has it: `one_market` over its two pipes with the real executables behind it (http, S3, the public marketplace,
-//! a foreign driver), and the download side through the datastore pair and the downloader.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
+//! All of it as `oned` has it: `one_market` over its two pipes with the real executables behind it
+//! (http, S3, the public marketplace, a foreign driver), and the download side through the
+//! datastore pair and the downloader.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed expectation is a failed test"
+)]
 
 use market_core::report::MonitorReport;
 use market_core::template::Template;
@@ -48,7 +54,9 @@ impl Cloud {
     fn new() -> Self {
         let location = OneLocation::new();
         let market = ["monitor", "import", "delete"];
-        for (mad, executable) in [("http", "market-http"), ("s3", "market-s3"), ("one", "market-one")] {
+        for (mad, executable) in
+            [("http", "market-http"), ("s3", "market-s3"), ("one", "market-one")]
+        {
             location.install(&format!("market/{mad}"), &market, &built(executable));
         }
         for action in market {
@@ -78,7 +86,13 @@ impl Cloud {
         let (mad, attributes) = match market {
             HTTP => {
                 let public = self.path("public");
-                ("http", owned(&[("BASE_URL", &self.web.url("/")), ("PUBLIC_DIR", public.to_str().unwrap())]))
+                (
+                    "http",
+                    owned(&[
+                        ("BASE_URL", &self.web.url("/")),
+                        ("PUBLIC_DIR", public.to_str().unwrap()),
+                    ]),
+                )
             }
             S3 => ("s3", self.store.market("apps", &[])),
             ONE => ("one", owned(&[("ENDPOINT", &self.catalogue.url("/"))])),
@@ -103,7 +117,8 @@ impl Cloud {
     }
 
     fn start(&self) -> Oned {
-        let mut oned = Oned::start(&built("one_market"), &self.location, "-t 15 -m http,s3,one,foreign");
+        let mut oned =
+            Oned::start(&built("one_market"), &self.location, "-t 15 -m http,s3,one,foreign");
         oned.init();
         oned
     }
@@ -153,7 +168,10 @@ fn apps_live_in_four_marketplaces_at_once() {
         assert_eq!(MonitorReport::read(report.as_bytes()).unwrap().1.len(), apps, "{report}");
     }
     let sources = stored.map(|(_, app)| source_of(&oned.printed_by("IMPORT", app)));
-    assert!(sources[0].starts_with(&cloud.web.url("/")) && sources[1] == "s3://apps/marketapp-2", "{sources:?}");
+    assert!(
+        sources[0].starts_with(&cloud.web.url("/")) && sources[1] == "s3://apps/marketapp-2",
+        "{sources:?}"
+    );
     assert!(fs::read(&sources[2]).unwrap() == cloud.image);
 
     // The way back: an image of each app, and the downloader that others call.
@@ -168,7 +186,8 @@ fn apps_live_in_four_marketplaces_at_once() {
         let path = String::from_utf8(output.stdout).unwrap();
         assert!(fs::read(path.strip_suffix(" raw\n").unwrap()).unwrap() == cloud.image);
         let mut downloader = Command::new(built("downloader"));
-        let output = downloader.args([source, "-"]).env("DRV_ACTION", dump.copy()).output().unwrap();
+        let output =
+            downloader.args([source, "-"]).env("DRV_ACTION", dump.copy()).output().unwrap();
         assert!(output.stdout == cloud.image, "{}", stderr(&output));
     }
     for ((market, app), source) in stored.into_iter().zip(sources) {
@@ -180,7 +199,10 @@ fn apps_live_in_four_marketplaces_at_once() {
     assert!(status.success());
     let answers = lines.iter().filter(|line| !line.starts_with("LOG "));
     assert_eq!(answers.count(), 1 + 4 + 3 + 3, "{lines:#?}");
-    assert!(!lines.iter().any(|line| line.contains(market_testkit::s3::SECRET_ACCESS_KEY)), "a key is shown");
+    assert!(
+        !lines.iter().any(|line| line.contains(market_testkit::s3::SECRET_ACCESS_KEY)),
+        "a key is shown"
+    );
 }
 
 #[test]

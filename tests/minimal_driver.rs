@@ -1,5 +1,11 @@
-//! The third party's driver of examples/minimal_driver.rs keeps the core's promises, as an executable.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
+//! The third party's driver of examples/minimal_driver.rs keeps the core's promises, as an
+//! executable.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed expectation is a failed test"
+)]
 
 use market_core::template::Template;
 use market_testkit::dump::Dump;

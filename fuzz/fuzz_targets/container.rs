@@ -1,4 +1,5 @@
-//! Any first bytes of an image are told apart without a panic, and a name in them never reaches a message unescaped.
+//! Any first bytes of an image are told apart without a panic, and a name in them never reaches a
+//! message unescaped.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,5 @@
-//! Any bytes as an image: every look at them ends in a report, without a panic, and what it prints is lines of text.
+//! Any bytes as an image: every look at them ends in a report, without a panic, and what it prints
+//! is lines of text.
 #![no_main]
 
 use image_check::{Image, Options};

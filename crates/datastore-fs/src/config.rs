@@ -9,7 +9,7 @@ use market_core::model::{Datastore, DatastoreType, ImageType};
 use market_core::template::serde::from_template;
 use market_core::transfer::s3::Access;
 use market_core::transfer::ssh::Host;
-use market_core::transfer::{Options, shown};
+use market_core::transfer::{Options, redacted};
 use serde::Deserialize;
 use std::fmt::Display;
 use std::path::PathBuf;
@@ -42,20 +42,30 @@ pub struct FsConfig {
 }
 
 fn own_options(defaults: &Options) -> Options {
-    Options { user_agent: concat!("datastore-fs/", env!("CARGO_PKG_VERSION")).to_owned(), ..defaults.clone() }
+    Options {
+        user_agent: concat!("datastore-fs/", env!("CARGO_PKG_VERSION")).to_owned(),
+        ..defaults.clone()
+    }
 }
 
 /// How bytes of a datastore's images are moved.
-pub(crate) fn options_of(datastore: &Datastore, defaults: &Options, log: &Log) -> Result<Options, Error> {
-    let transfer: TransferAttributes = from_template(&datastore.template)
-        .map_err(|error| wrong("datastore", "onedatastore", datastore.id, &datastore.name, &error))?;
+pub(crate) fn options_of(
+    datastore: &Datastore,
+    defaults: &Options,
+    log: &Log,
+) -> Result<Options, Error> {
+    let transfer: TransferAttributes = from_template(&datastore.template).map_err(|error| {
+        wrong("datastore", "onedatastore", datastore.id, &datastore.name, &error)
+    })?;
     transfer.apply(own_options(defaults), log)
 }
 
 /// The hosts that hold a datastore; none when it is on this one.
 pub(crate) fn bridges_of(datastore: &Datastore) -> Result<Vec<Host>, Error> {
     let list = datastore.template.text("BRIDGE_LIST");
-    let list = list.map_err(|error| wrong("datastore", "onedatastore", datastore.id, &datastore.name, &error))?;
+    let list = list.map_err(|error| {
+        wrong("datastore", "onedatastore", datastore.id, &datastore.name, &error)
+    })?;
     hosts(list.unwrap_or_default())
 }
 
@@ -70,14 +80,16 @@ pub(crate) fn s3_access(action: &CopyAction) -> Result<Access, Error> {
     let marketplace = action.marketplace.as_ref().ok_or_else(|| {
         let error = Error::new(
             ErrorKind::Unsupported,
-            format!("PATH {}", shown(action.image.path.as_str())),
+            format!("PATH {}", redacted(action.image.path.as_str())),
             "is no app's: only the marketplace of an app has the keys for S3",
         );
         error.remedy("import the image into an S3 marketplace, or fetch it by another URL")
     })?;
-    let of_marketplace =
-        |error: &dyn Display| wrong("marketplace", "onemarket", marketplace.id, &marketplace.name, error);
-    let attributes: S3Attributes = from_template(&marketplace.template).map_err(|error| of_marketplace(&error))?;
+    let of_marketplace = |error: &dyn Display| {
+        wrong("marketplace", "onemarket", marketplace.id, &marketplace.name, error)
+    };
+    let attributes: S3Attributes =
+        from_template(&marketplace.template).map_err(|error| of_marketplace(&error))?;
     attributes.access().map_err(|error| of_marketplace(&error))
 }
 
@@ -88,18 +100,25 @@ impl FsConfig {
     /// Names the attribute that is wrong, or that asks for what is not supported.
     pub fn of(action: &CopyAction) -> Result<Self, Error> {
         let datastore = &action.datastore;
-        let of_datastore =
-            |error: &dyn Display| wrong("datastore", "onedatastore", datastore.id, &datastore.name, error);
-        let mut config: Self = from_template(&datastore.template).map_err(|error| of_datastore(&error))?;
-        config.transfer = from_template(&datastore.template).map_err(|error| of_datastore(&error))?;
+        let of_datastore = |error: &dyn Display| {
+            wrong("datastore", "onedatastore", datastore.id, &datastore.name, error)
+        };
+        let mut config: Self =
+            from_template(&datastore.template).map_err(|error| of_datastore(&error))?;
+        config.transfer =
+            from_template(&datastore.template).map_err(|error| of_datastore(&error))?;
         if config.nfs_auto_enable {
             let cause = "mounting an NFS share before the copy is left to the stock driver";
             let error = Error::new(ErrorKind::Unsupported, "attribute NFS_AUTO_ENABLE", cause);
-            return Err(error.remedy("keep the stock driver for this datastore (see docs/datastore-fs.md)"));
+            return Err(
+                error.remedy("keep the stock driver for this datastore (see docs/datastore-fs.md)")
+            );
         }
         if let Some(marketplace) = &action.marketplace {
-            let of_marketplace: TransferAttributes = from_template(&marketplace.template)
-                .map_err(|error| wrong("marketplace", "onemarket", marketplace.id, &marketplace.name, &error))?;
+            let of_marketplace: TransferAttributes =
+                from_template(&marketplace.template).map_err(|error| {
+                    wrong("marketplace", "onemarket", marketplace.id, &marketplace.name, &error)
+                })?;
             config.transfer = config.transfer.or(of_marketplace);
         }
         Ok(config)
@@ -117,8 +136,14 @@ impl FsConfig {
 
     /// The format that an image of this format must be converted to, if it must.
     pub(crate) fn converts_to(&self, action: &CopyAction, format: &str) -> Option<&str> {
-        let off = action.image.image_type == ImageType::Cdrom || action.datastore.datastore_type == DatastoreType::File;
-        let wanted = self.driver.as_deref().map(str::trim).filter(|driver| matches!(*driver, "raw" | "qcow2"))?;
-        (self.convert.unwrap_or(true) && !off && format != wanted && format != "luks").then_some(wanted)
+        let off = action.image.image_type == ImageType::Cdrom
+            || action.datastore.datastore_type == DatastoreType::File;
+        let wanted = self
+            .driver
+            .as_deref()
+            .map(str::trim)
+            .filter(|driver| matches!(*driver, "raw" | "qcow2"))?;
+        (self.convert.unwrap_or(true) && !off && format != wanted && format != "luks")
+            .then_some(wanted)
     }
 }

@@ -1,8 +1,9 @@
-//! `cp`: fetches an image into the datastore. It gets its name when all of it is there, verified and on the disk.
+//! `cp`: fetches an image into the datastore. It gets its name when all of it is there, verified
+//! and on the disk.
 
 use crate::config::bridges_of;
 use crate::expected::Expected;
-use crate::{Directories, FsConfig, config, here, there};
+use crate::{Directories, FsConfig, bridge, config, local};
 use market_core::action::CopyAction;
 use market_core::backend::Context;
 use market_core::bridges::Bridge;
@@ -11,7 +12,7 @@ use market_core::error::{Error, ErrorKind};
 use market_core::model::DatastoreType;
 use market_core::report::CopiedImage;
 use market_core::transfer::{
-    Compression, Content, Location, Options, Packing, Source, Transferred, random_name, shown,
+    Compression, Content, Location, Options, Packing, Source, Transferred, random_name, redacted,
 };
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -62,9 +63,14 @@ impl Placed {
         match self.bridge {
             Some(bridge) => match timeout(TIDYING, bridge.remove(name)).await {
                 Ok(removed) => removed.map(drop),
-                Err(_) => Err(Error::new(ErrorKind::Unreachable, self.image.path, "removing it took too long")),
+                Err(_) => Err(Error::new(
+                    ErrorKind::Unreachable,
+                    self.image.path,
+                    "removing it took too long",
+                )),
             },
-            None => std::fs::remove_file(path).map_err(|error| Error::io(self.image.path.as_str(), &error)),
+            None => std::fs::remove_file(path)
+                .map_err(|error| Error::io(self.image.path.as_str(), &error)),
         }
     }
 }
@@ -84,19 +90,22 @@ pub async fn copy(action: &CopyAction, context: &Context) -> Result<Placed, Erro
     if !base.is_absolute() {
         return Err(Error::new(ErrorKind::Dump, "DATASTORE/BASE_PATH", "is not an absolute path"));
     }
-    let name = random_name::<16>().map_err(|error| Error::io("the system's random numbers", &error))?;
-    let copying = Copying { action, config: &config, context, options, expected, unpack, base, name };
+    let name =
+        random_name::<16>().map_err(|error| Error::io("the system's random numbers", &error))?;
+    let copying =
+        Copying { action, config: &config, context, options, expected, unpack, base, name };
     match unpack {
         Some(_) => source.allow_at_most(action.image.size.most_unpacked_bytes()),
         None => drop(copying.check_format(&head, source.subject())?),
     }
     let bridges = bridges_of(&action.datastore)?;
     let copied = if bridges.is_empty() {
-        here::copy(&copying, &mut source).await?
+        local::copy(&copying, &mut source).await?
     } else {
-        there::copy(&copying, &mut source, bridges).await?
+        bridge::copy(&copying, &mut source, bridges).await?
     };
-    let unpacked = unpack.map_or_else(String::new, |compression| format!(", unpacked from {}", compression.name()));
+    let unpacked = unpack
+        .map_or_else(String::new, |compression| format!(", unpacked from {}", compression.name()));
     context.log.info(format_args!("{} copied, {} bytes{unpacked}", source.subject(), copied.bytes));
     let directory = action.datastore.base_path.trim_end_matches('/');
     let format = if copied.format == "luks" { "raw".to_owned() } else { copied.format };
@@ -119,14 +128,16 @@ impl Copying<'_> {
         Ok(container.format)
     }
 
-    /// What came, looked at as a whole: the format that it has, and the one that it must be converted to.
+    /// What came, looked at as a whole: the format that it has, and the one that it must be
+    /// converted to.
     pub(crate) fn check(
         &self,
         subject: &str,
         transferred: &Transferred,
     ) -> Result<(&'static str, Option<&str>), Error> {
         self.expected.compare(subject, transferred)?;
-        // What it is was looked at before, as far as it could be; it is looked at again in what was stored.
+        // What it is was looked at before, as far as it could be; it is looked at again in what was
+        // stored.
         let format = self.check_format(&transferred.head, subject)?;
         Ok((format, self.config.converts_to(self.action, format)))
     }
@@ -150,13 +161,22 @@ async fn open(
         return context.stop.or(Source::open(path, &options)).await;
     };
     let (file, resolved) = Directories::of(config)?.open(&local)?;
-    Ok(Source::from_file(file, &shown(&resolved.to_string_lossy()), &options)?)
+    Ok(Source::from_file(file, &redacted(&resolved.to_string_lossy()), &options)?)
 }
 
 /// The format that the image is to be unpacked from on its way, if it is.
-fn compression(action: &CopyAction, config: &FsConfig, source: &Source, head: &[u8]) -> Option<Compression> {
+fn compression(
+    action: &CopyAction,
+    config: &FsConfig,
+    source: &Source,
+    head: &[u8],
+) -> Option<Compression> {
     match Packing::sniff(head)? {
-        Packing::Compressed(compression) if config.decompresses(action) && source.may_be_packed() => Some(compression),
+        Packing::Compressed(compression)
+            if config.decompresses(action) && source.may_be_packed() =>
+        {
+            Some(compression)
+        }
         _ => None,
     }
 }

@@ -4,7 +4,7 @@ use crate::FsConfig;
 use market_core::action::CopyAction;
 use market_core::backend::Context;
 use market_core::error::{Error, ErrorKind};
-use market_core::transfer::{Transferred, Wanted};
+use market_core::transfer::{DigestSet, Transferred};
 
 /// The checksums that the image must have.
 pub(crate) struct Expected {
@@ -15,12 +15,20 @@ pub(crate) struct Expected {
 
 impl Expected {
     /// `built`: the bytes are made while they are read, and no app was recorded with them.
-    pub(crate) fn of(action: &CopyAction, config: &FsConfig, built: bool, context: &Context) -> Result<Self, Error> {
+    pub(crate) fn of(
+        action: &CopyAction,
+        config: &FsConfig,
+        built: bool,
+        context: &Context,
+    ) -> Result<Self, Error> {
         let checksum = |name: &'static str, digits: usize| {
-            let value =
-                action.checksum(name).map_err(|error| Error::new(ErrorKind::Config, "the image", error.to_string()))?;
+            let value = action
+                .checksum(name)
+                .map_err(|error| Error::new(ErrorKind::Config, "the image", error.to_string()))?;
             match value {
-                Some(value) if value.len() != digits || !value.bytes().all(|b| b.is_ascii_hexdigit()) => {
+                Some(value)
+                    if value.len() != digits || !value.bytes().all(|b| b.is_ascii_hexdigit()) =>
+                {
                     Err(Error::config(name, format!("is not {digits} hexadecimal digits")))
                 }
                 value => Ok(value),
@@ -34,15 +42,21 @@ impl Expected {
         } else if config.verify_app_md5.unwrap_or(true) {
             md5.extend(of_app.map(|value| ("FROM_APP_MD5", value)));
         } else {
-            context.log.warn("VERIFY_APP_MD5 is off: what comes is not compared with the app's MD5 and SHA256");
+            context.log.warn(
+                "VERIFY_APP_MD5 is off: what comes is not compared with the app's MD5 and SHA256",
+            );
             // An image of an app has it from the app.
             sha256 = sha256.filter(|_| of_app.is_none());
         }
         Ok(Self { md5, sha1: checksum("SHA1", 40)?, sha256 })
     }
 
-    pub(crate) fn wanted(&self) -> Wanted {
-        Wanted { md5: !self.md5.is_empty(), sha1: self.sha1.is_some(), sha256: self.sha256.is_some() }
+    pub(crate) fn wanted(&self) -> DigestSet {
+        DigestSet {
+            md5: !self.md5.is_empty(),
+            sha1: self.sha1.is_some(),
+            sha256: self.sha256.is_some(),
+        }
     }
 
     pub(crate) fn compare(&self, subject: &str, transferred: &Transferred) -> Result<(), Error> {
@@ -53,7 +67,8 @@ impl Expected {
         for (name, declared, computed) in md5.chain(sha1).chain(sha256) {
             if computed.as_ref() != Some(declared) {
                 let computed = computed.as_deref().unwrap_or_default();
-                let cause = format!("what came has the checksum {computed}, {name} says {declared}");
+                let cause =
+                    format!("what came has the checksum {computed}, {name} says {declared}");
                 let error = Error::new(ErrorKind::Mismatch, subject, cause);
                 return Err(error.remedy(match name {
                     "FROM_APP_MD5" => "nothing was kept; check the app, or set VERIFY_APP_MD5=\"no\" in the datastore if it is known to be good",
@@ -63,7 +78,11 @@ impl Expected {
             }
         }
         if transferred.bytes == 0 {
-            return Err(Error::new(ErrorKind::Mismatch, subject, "holds no bytes: that is no image"));
+            return Err(Error::new(
+                ErrorKind::Mismatch,
+                subject,
+                "holds no bytes: that is no image",
+            ));
         }
         Ok(())
     }

@@ -1,22 +1,30 @@
 //! `export`: where an image's bytes are, and what they are.
 
+use crate::bridge;
 use crate::config::{bridges_of, options_of};
-use crate::there;
 use market_core::action::{ExportAction, ImportInfo};
 use market_core::backend::Context;
 use market_core::container::{Container, HEAD_BYTES, refuse_references};
 use market_core::error::{Error, ErrorKind};
 use market_core::model::SourceUrl;
-use market_core::transfer::{Digester, Location, Options, Source, Wanted, shown};
+use market_core::transfer::{DigestSet, Digester, Location, Options, Source, redacted};
 
 /// Describes an image for an import. `id` is the app's, by which one of several bridges is chosen.
 ///
 /// # Errors
 /// When the image is not where the datastore says, or cannot be read.
-pub async fn export(action: &ExportAction, id: Option<i64>, context: &Context) -> Result<ImportInfo, Error> {
+pub async fn export(
+    action: &ExportAction,
+    id: Option<i64>,
+    context: &Context,
+) -> Result<ImportInfo, Error> {
     let path = action.image.source.as_str();
     if !matches!(Location::parse(path)?, Location::Path(_)) || path.contains("://") {
-        return Err(Error::new(ErrorKind::Unsupported, format!("SOURCE {}", shown(path)), "is no local path"));
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("SOURCE {}", redacted(path)),
+            "is no local path",
+        ));
     }
     let bridges = bridges_of(&action.datastore)?;
     let options = options_of(&action.datastore, &context.options, &context.log)?;
@@ -24,10 +32,10 @@ pub async fn export(action: &ExportAction, id: Option<i64>, context: &Context) -
         let (md5, head) = describe(path, &options, context).await?;
         (path.to_owned(), md5, head)
     } else {
-        there::describe(path, id.unwrap_or(action.image.id), bridges, &options, context).await?
+        bridge::describe(path, id.unwrap_or(action.image.id), bridges, &options, context).await?
     };
     let container = Container::sniff(&head);
-    if let Err(error) = refuse_references(&container, &shown(&location), "") {
+    if let Err(error) = refuse_references(&container, &redacted(&location), "") {
         context.log.warn(format_args!("no marketplace of ours will take it: {error}"));
     }
     Ok(ImportInfo {
@@ -40,10 +48,14 @@ pub async fn export(action: &ExportAction, id: Option<i64>, context: &Context) -
 }
 
 /// The MD5 of a file of this host, and how it begins.
-async fn describe(path: &str, options: &Options, context: &Context) -> Result<(String, Vec<u8>), Error> {
+async fn describe(
+    path: &str,
+    options: &Options,
+    context: &Context,
+) -> Result<(String, Vec<u8>), Error> {
     let mut source = Source::open(path, options).await?;
     let head = context.stop.or(source.peek(HEAD_BYTES)).await?;
-    let mut digester = Digester::start(Wanted::MD5);
+    let mut digester = Digester::start(DigestSet::MD5);
     while let Some(piece) = context.stop.or(source.next()).await? {
         digester.update(piece).await;
     }

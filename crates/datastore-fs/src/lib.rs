@@ -1,12 +1,12 @@
 #![doc = include_str!("../README.md")]
 
+mod bridge;
 mod config;
 mod copy;
 mod expected;
 mod export;
-mod here;
+mod local;
 mod restricted;
-mod there;
 
 pub use config::FsConfig;
 pub use copy::{Placed, copy};
@@ -55,14 +55,17 @@ pub async fn act(call: Call<Action>, mut context: Context) -> Result<(), Error> 
                 helpers.dump = Some(call.dump.into());
             }
             let placed = copy(&action, &context).await?;
-            let printed = placed.image.write().map_err(Error::from).and_then(|line| print(line.as_bytes()));
+            let printed =
+                placed.image.write().map_err(Error::from).and_then(|line| print(line.as_bytes()));
             if printed.is_err() {
                 match placed.take_back().await {
-                    Ok(()) => context.log.warn("the answer could not be delivered: the copy was removed again"),
+                    Ok(()) => context
+                        .log
+                        .warn("the answer could not be delivered: the copy was removed again"),
                     Err(error) => {
-                        context
-                            .log
-                            .error(format_args!("the answer could not be delivered, and the copy stays: {error}"));
+                        context.log.error(format_args!(
+                            "the answer could not be delivered, and the copy stays: {error}"
+                        ));
                     }
                 }
             }

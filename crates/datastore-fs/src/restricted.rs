@@ -1,12 +1,14 @@
-//! Which local files may become images: without this, any user who may create images could read any file of the front-end.
+//! Which local files may become images: without this, any user who may create images could read any
+//! file of the front-end.
 //!
-//! What counts is the file that was opened, by the path that the kernel has for it, and not the words that asked for it. A safe directory
-//! counts as it is written: one that is a link, or lies behind one, may lead elsewhere tomorrow. A restricted one counts both
-//! as it is written and with its links resolved.
+//! What counts is the file that was opened, by the path that the kernel has for it, and not the
+//! words that asked for it. A safe directory counts as it is written: one that is a link, or lies
+//! behind one, may lead elsewhere tomorrow. A restricted one counts both as it is written and with
+//! its links resolved.
 
 use crate::FsConfig;
 use market_core::error::{Error, ErrorKind};
-use market_core::transfer::shown;
+use market_core::transfer::redacted;
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, open, openat2};
 use rustix::io::Errno;
 use std::fs::File;
@@ -30,32 +32,42 @@ pub struct Directories {
 }
 
 impl Directories {
-    /// From the template, and the directories of OpenNebula itself (`<var>`, `<etc>`, the home of its user), which are always
-    /// restricted.
+    /// From the template, and the directories of OpenNebula itself (`<var>`, `<etc>`, the home of
+    /// its user), which are always restricted.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] names an entry that is no absolute path: it would restrict nothing, in silence.
+    /// [`ErrorKind::Config`] names an entry that is no absolute path: it would restrict nothing, in
+    /// silence.
     pub fn of(config: &FsConfig) -> Result<Self, Error> {
-        let (var, etc) = match std::env::var_os("ONE_LOCATION").filter(|location| !location.is_empty()) {
+        let (var, etc) = match std::env::var_os("ONE_LOCATION")
+            .filter(|location| !location.is_empty())
+        {
             Some(location) => (Path::new(&location).join("var"), Path::new(&location).join("etc")),
             None => (PathBuf::from("/var/lib/one"), PathBuf::from("/etc/one")),
         };
         // Unset, or the root, it is nobody's home, and would restrict everything.
-        let home =
-            std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute() && home.parent().is_some());
+        let home = std::env::var_os("HOME")
+            .map(PathBuf::from)
+            .filter(|home| home.is_absolute() && home.parent().is_some());
         let mut restricted = entries("RESTRICTED_DIRS", config.restricted_dirs.as_deref())?;
         restricted.extend([var, etc].into_iter().chain(home));
         Ok(Self::new(restricted, entries("SAFE_DIRS", config.safe_dirs.as_deref())?))
     }
 
     /// From lists of directories.
-    pub fn new(restricted: impl IntoIterator<Item = PathBuf>, safe: impl IntoIterator<Item = PathBuf>) -> Self {
+    pub fn new(
+        restricted: impl IntoIterator<Item = PathBuf>,
+        safe: impl IntoIterator<Item = PathBuf>,
+    ) -> Self {
         let both = |entry: PathBuf| [entry.canonicalize().ok(), Some(entry)].into_iter().flatten();
-        Self { restricted: restricted.into_iter().flat_map(both).collect(), safe: safe.into_iter().collect() }
+        Self {
+            restricted: restricted.into_iter().flat_map(both).collect(),
+            safe: safe.into_iter().collect(),
+        }
     }
 
-    /// Refuses a path (with its links resolved) that lies under a restricted directory and under no safe one. Entries are whole
-    /// directories: `/tmp/f` does not cover `/tmp/fc`.
+    /// Refuses a path (with its links resolved) that lies under a restricted directory and under no
+    /// safe one. Entries are whole directories: `/tmp/f` does not cover `/tmp/fc`.
     ///
     /// # Errors
     /// [`ErrorKind::Denied`].
@@ -63,13 +75,16 @@ impl Directories {
         if self.is_safe(resolved) || !self.is_restricted(resolved) {
             return Ok(());
         }
-        let behind_link = |entry: &&PathBuf| entry.canonicalize().is_ok_and(|meant| resolved.starts_with(meant));
+        let behind_link =
+            |entry: &&PathBuf| entry.canonicalize().is_ok_and(|meant| resolved.starts_with(meant));
         let remedy = match self.safe.iter().find(behind_link) {
             Some(entry) => format!(
                 "{} of SAFE_DIRS leads there through a link; write the directory itself, if it is meant",
                 entry.display()
             ),
-            None => "move the file, or check RESTRICTED_DIRS and SAFE_DIRS of the datastore".to_owned(),
+            None => {
+                "move the file, or check RESTRICTED_DIRS and SAFE_DIRS of the datastore".to_owned()
+            }
         };
         Err(denied(resolved, "lies in a restricted directory and in no safe one").remedy(remedy))
     }
@@ -82,13 +97,13 @@ impl Directories {
         self.restricted.iter().any(|entry| resolved.starts_with(entry))
     }
 
-    /// Opens a file or a block device when it may be read, and tells where it really is. It is found once: what is put in its place
-    /// meanwhile is not what is read.
+    /// Opens a file or a block device when it may be read, and tells where it really is. It is
+    /// found once: what is put in its place meanwhile is not what is read.
     ///
     /// # Errors
     /// [`ErrorKind::Denied`] as [`check`](Self::check), and what the system reports.
     pub fn open(&self, path: &Path) -> Result<(File, PathBuf), Error> {
-        let subject = || format!("PATH {}", shown(&path.to_string_lossy()));
+        let subject = || format!("PATH {}", redacted(&path.to_string_lossy()));
         let fail = |errno: Errno| Error::io(subject(), &errno.into());
         // Only found, not opened: opening some devices does something already.
         let found = find(path).map_err(|errno| match errno {
@@ -105,22 +120,37 @@ impl Directories {
         self.check_names(&resolved, &stat)?;
         let kind = FileType::from_raw_mode(stat.st_mode);
         if !matches!(kind, FileType::RegularFile | FileType::BlockDevice) {
-            return Err(Error::new(ErrorKind::Unsupported, subject(), "is neither a file nor a block device"));
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                subject(),
+                "is neither a file nor a block device",
+            ));
         }
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = open(&link, flags, Mode::empty()).map_err(fail)?;
         Ok((file.into(), resolved))
     }
 
-    /// A file may have a second name, where it must not be read. One that everybody may read keeps no secret.
+    /// A file may have a second name, where it must not be read. One that everybody may read keeps
+    /// no secret.
     fn check_names(&self, resolved: &Path, stat: &Stat) -> Result<(), Error> {
         let file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
         if file && stat.st_nlink == 0 {
-            return Err(Error::new(ErrorKind::Absent, format!("PATH {}", resolved.display()), "was removed meanwhile"));
+            return Err(Error::new(
+                ErrorKind::Absent,
+                format!("PATH {}", resolved.display()),
+                "was removed meanwhile",
+            ));
         }
         let open_to_all = Mode::from_raw_mode(stat.st_mode).contains(Mode::ROTH);
-        if file && stat.st_nlink > 1 && !open_to_all && self.is_safe(resolved) && self.is_restricted(resolved) {
-            let error = denied(resolved, "has another name, which may lie in a restricted directory");
+        if file
+            && stat.st_nlink > 1
+            && !open_to_all
+            && self.is_safe(resolved)
+            && self.is_restricted(resolved)
+        {
+            let error =
+                denied(resolved, "has another name, which may lie in a restricted directory");
             return Err(error.remedy("copy the file, or make it readable for everybody"));
         }
         Ok(())
@@ -131,7 +161,8 @@ fn denied(resolved: &Path, cause: &str) -> Error {
     Error::new(ErrorKind::Denied, format!("PATH {}", resolved.display()), cause)
 }
 
-/// Finds a file without opening it. The links of /proc lead anywhere, without a path: they are not followed where the kernel can be told.
+/// Finds a file without opening it. The links of /proc lead anywhere, without a path: they are not
+/// followed where the kernel can be told.
 fn find(path: &Path) -> Result<OwnedFd, Errno> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     match openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS) {
@@ -141,19 +172,24 @@ fn find(path: &Path) -> Result<OwnedFd, Errno> {
     }
 }
 
-/// The entries of a list. The stock driver takes them for regular expressions, separated by blanks: what would be more than a path there,
-/// or separates in another way, must not become a path that does not exist.
+/// The entries of a list. The stock driver takes them for regular expressions, separated by blanks:
+/// what would be more than a path there, or separates in another way, must not become a path that
+/// does not exist.
 fn entries(name: &'static str, list: Option<&str>) -> Result<Vec<PathBuf>, Error> {
     let entry = |word: &str| {
         let path = Path::new(word);
         let plain = path.is_absolute()
             && !path.components().any(|component| component == Component::ParentDir)
-            && !word.contains([',', ';', ':', '*', '?', '[', ']', '(', ')', '{', '}', '|', '^', '$', '\\', '"', '\'']);
+            && !word.contains([
+                ',', ';', ':', '*', '?', '[', ']', '(', ')', '{', '}', '|', '^', '$', '\\', '"',
+                '\'',
+            ]);
         if plain {
             return Ok(path.to_owned());
         }
-        let cause = format!("\"{}\" is no absolute path of a directory", shown(word));
-        Err(Error::config(name, cause).remedy("separate directories by blanks; patterns are not understood"))
+        let cause = format!("\"{}\" is no absolute path of a directory", redacted(word));
+        Err(Error::config(name, cause)
+            .remedy("separate directories by blanks; patterns are not understood"))
     };
     list.unwrap_or_default().split_whitespace().map(entry).collect()
 }

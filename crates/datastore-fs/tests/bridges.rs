@@ -1,5 +1,10 @@
 //! A datastore on bridges, with a stand-in for `ssh` and with a real `sshd`.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed expectation is a failed test"
+)]
 
 use market_core::action::ImportInfo;
 use market_testkit::driver::{failure, run, stderr};
@@ -48,8 +53,11 @@ impl Datastore {
 
     fn dump(&self, source: &str, more: &[(&str, &str)]) -> Dump {
         let staging = self.path("staging dir");
-        let datastore =
-            [&[("BRIDGE_LIST", "bridge-1 one@bridge-2"), ("STAGING_DIR", staging.to_str().unwrap())], more].concat();
+        let datastore = [
+            &[("BRIDGE_LIST", "bridge-1 one@bridge-2"), ("STAGING_DIR", staging.to_str().unwrap())],
+            more,
+        ]
+        .concat();
         Dump {
             image_path: source.to_owned(),
             base_path: self.path("base").to_str().unwrap().to_owned(),
@@ -109,7 +117,8 @@ fn a_packed_image_is_unpacked_on_its_way_and_still_verified() {
     dump.image = owned(&[("MD5", &md5_hex(&packed))]);
     assert!(datastore.copied(&copy(&dump, &Shell::new(&[])), "raw") == bytes);
     // A staged file that is not what was sent.
-    let broken = Shell::new(&[]).with_program("md5sum", "cat >/dev/null; echo 0123456789abcdef0123456789abcdef -");
+    let broken = Shell::new(&[])
+        .with_program("md5sum", "cat >/dev/null; echo 0123456789abcdef0123456789abcdef -");
     assert!(failure(&copy(&dump, &broken), 9).contains("holds MD5 0123456789abcdef"));
     assert_eq!((datastore.stored().len(), datastore.staged().len()), (0, 0));
 }
@@ -133,7 +142,10 @@ fn the_next_bridge_is_taken_when_one_does_not_answer_or_is_off() {
     let mut only = wrong.clone();
     only.datastore.retain(|(_, value)| !value.contains("staging dir"));
     let line = failure(&copy(&only, &Shell::new(&[])), 4);
-    assert!(line.contains("STAGING_DIR /nonexistent/x on") && line.contains("does not exist"), "{line}");
+    assert!(
+        line.contains("STAGING_DIR /nonexistent/x on") && line.contains("does not exist"),
+        "{line}"
+    );
 }
 
 #[test]
@@ -142,7 +154,8 @@ fn a_connection_that_breaks_anywhere_leaves_nothing() {
     let path = datastore.path("image");
     fs::write(&path, noise(3, 500_000)).unwrap();
     let dump = datastore.dump(path.to_str().unwrap(), &[("IDLE_TIMEOUT", "2")]);
-    let fates = [Fate::Input(0), Fate::Input(200_000), Fate::Output(0), Fate::Output(8), Fate::Lost];
+    let fates =
+        [Fate::Input(0), Fate::Input(200_000), Fate::Output(0), Fate::Output(8), Fate::Lost];
     let uploads = fates.map(|fate| vec![fate]);
     let placings = fates.map(|fate| vec![Fate::Whole, fate]);
     let publishings = fates.map(|fate| vec![Fate::Whole, Fate::Whole, fate]);
@@ -171,7 +184,8 @@ fn what_is_wanted_in_another_format_is_converted_over_there() {
     fs::write(&path, noise(4, 1 << 20)).unwrap();
     let dump = datastore.dump(path.to_str().unwrap(), &[("DRIVER", "qcow2")]);
     assert!(datastore.copied(&copy(&dump, &Shell::new(&[])), "qcow2").starts_with(b"QFI\xfb"));
-    let broken = Shell::new(&[]).with_program("qemu-img", "echo 'qemu-img: No space left on device' >&2; exit 1");
+    let broken = Shell::new(&[])
+        .with_program("qemu-img", "echo 'qemu-img: No space left on device' >&2; exit 1");
     let line = failure(&copy(&dump, &broken), 8);
     assert!(line.contains("BASE_PATH") && line.contains("No space left on device"), "{line}");
     fs::write(&path, qcow2_with_backing("/etc/shadow")).unwrap();
@@ -185,21 +199,33 @@ fn export_asks_a_bridge_where_the_image_is() {
     let path = datastore.path("an 'image'; touch ran");
     let bytes = [&b"QFI\xfb\0\0\0\x03"[..], &[0; 96], &noise(5, 100_000)].concat();
     fs::write(&path, &bytes).unwrap();
-    let dump = Dump { image_source: path.to_str().unwrap().into(), image_size: 5, ..datastore.dump("", &[]) };
+    let dump = Dump {
+        image_source: path.to_str().unwrap().into(),
+        image_size: 5,
+        ..datastore.dump("", &[])
+    };
     let export = |shell: &Shell| call(&["export", "30"], &dump.export(), &shell.ssh());
     let output = export(&Shell::new(&[Fate::Refused, Fate::Refused]));
     assert!(output.status.success(), "{}", stderr(&output));
     let info = ImportInfo::read(&String::from_utf8(output.stdout).unwrap()).unwrap();
     assert_eq!(info.source.as_str(), format!("ssh://bridge-1:{}", path.display()));
-    assert_eq!((info.md5, info.format.as_str(), info.size.unwrap().0), (md5_hex(&bytes), "qcow2", 5));
+    assert_eq!(
+        (info.md5, info.format.as_str(), info.size.unwrap().0),
+        (md5_hex(&bytes), "qcow2", 5)
+    );
     fs::remove_file(&path).unwrap();
-    assert!(failure(&export(&Shell::new(&[])), 6).contains("No such file"), "of a file, not of a bridge");
+    assert!(
+        failure(&export(&Shell::new(&[])), 6).contains("No such file"),
+        "of a file, not of a bridge"
+    );
 }
 
 #[test]
 fn a_real_sshd_serves_the_pair() {
     let datastore = Datastore::new();
-    let Some(sshd) = Sshd::start(&[("bridge-1", Kind::Plain), ("bridge-2", Kind::Down)]) else { return };
+    let Some(sshd) = Sshd::start(&[("bridge-1", Kind::Plain), ("bridge-2", Kind::Down)]) else {
+        return;
+    };
     let path = datastore.path("image");
     let bytes = noise(6, 3_000_000);
     fs::write(&path, &bytes).unwrap();
@@ -215,7 +241,9 @@ fn a_real_sshd_serves_the_pair() {
 #[test]
 fn a_stranger_who_has_taken_the_name_of_the_staging_directory_is_not_in_the_way() {
     if !rustix::process::geteuid().is_root() {
-        return market_testkit::require::missing("a directory of another user can only be made by root");
+        return market_testkit::require::missing(
+            "a directory of another user can only be made by root",
+        );
     }
     let datastore = Datastore::new();
     let (taken, stranger) = (datastore.path("staging dir/.market-staging"), Some(65_534));
@@ -231,7 +259,8 @@ fn a_stranger_who_has_taken_the_name_of_the_staging_directory_is_not_in_the_way(
     let dump = datastore.dump(path.to_str().unwrap(), &[("DRIVER", "raw")]);
     assert!(datastore.copied(&copy(&dump, &Shell::new(&[])), "raw") == noise(7, 100_000));
     // What fails later leaves nothing there either.
-    let broken = Shell::new(&[]).with_program("md5sum", "cat >/dev/null; echo 0123456789abcdef0123456789abcdef -");
+    let broken = Shell::new(&[])
+        .with_program("md5sum", "cat >/dev/null; echo 0123456789abcdef0123456789abcdef -");
     failure(&copy(&dump, &broken), 9);
     let names = datastore.names("staging dir");
     assert_eq!(names.len(), 4, "{names:?}");
@@ -257,7 +286,12 @@ fn a_bridge_that_answers_without_end_is_not_listened_to() {
     // With room for no more than half a gigabyte.
     let call = |action: &str, dump: &str, ssh: &str| {
         let mut command = Command::new("sh");
-        command.args(["-c", "ulimit -v 500000; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_datastore-fs"), action]);
+        command.args([
+            "-c",
+            "ulimit -v 500000; exec \"$0\" \"$@\"",
+            env!("CARGO_BIN_EXE_datastore-fs"),
+            action,
+        ]);
         run(command.env("SSH", ssh), dump)
     };
     for words in ["working", "x", "ready"] {
@@ -277,9 +311,13 @@ fn a_bridge_that_answers_without_end_is_not_listened_to() {
 #[test]
 fn a_bridge_that_is_at_work_for_ever_does_not_hold_up_a_signal() {
     let datastore = Datastore::new();
-    let (path, asked, ssh) = (datastore.path("image"), datastore.path("asked"), datastore.path("ssh"));
+    let (path, asked, ssh) =
+        (datastore.path("image"), datastore.path("asked"), datastore.path("ssh"));
     fs::write(&path, noise(9, 1_000)).unwrap();
-    let script = format!("[ \"$1\" != -G ] || exit 0; : >{}; while sleep 0.01; do echo working; done", asked.display());
+    let script = format!(
+        "[ \"$1\" != -G ] || exit 0; : >{}; while sleep 0.01; do echo working; done",
+        asked.display()
+    );
     fs::write(&ssh, script).unwrap();
     let dump = datastore.dump(path.to_str().unwrap(), &[]).copy();
     let mut command = Command::new(env!("CARGO_BIN_EXE_datastore-fs"));

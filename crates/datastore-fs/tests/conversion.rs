@@ -1,5 +1,10 @@
 //! A conversion that fails, and does not say so by its exit code, on this host and on a bridge.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed expectation is a failed test"
+)]
 
 use market_testkit::driver::{failure, run, stderr};
 use market_testkit::dump::{Dump, owned};
@@ -20,13 +25,18 @@ struct Place {
 impl Place {
     /// With an image that has data, holes and zeros; none where images cannot be converted.
     fn open() -> Option<Self> {
-        let place = Self { directory: TempDir::new().unwrap(), qemu_img: program("qemu-img", "qemu-utils")? };
+        let place = Self {
+            directory: TempDir::new().unwrap(),
+            qemu_img: program("qemu-img", "qemu-utils")?,
+        };
         fs::create_dir(place.path("staging")).unwrap();
         let image = [noise(1, 1 << 20), vec![0; 1 << 20], noise(2, 300_000)].concat();
         fs::write(place.path("raw"), image).unwrap();
         let (raw, qcow2) = (place.path("raw"), place.path("qcow2"));
-        let made =
-            Command::new(&place.qemu_img).args(["convert", "-f", "raw", "-O", "qcow2"]).args([raw, qcow2]).status();
+        let made = Command::new(&place.qemu_img)
+            .args(["convert", "-f", "raw", "-O", "qcow2"])
+            .args([raw, qcow2])
+            .status();
         assert!(made.unwrap().success());
         Some(place)
     }
@@ -36,24 +46,34 @@ impl Place {
     }
 
     fn stored(&self) -> Vec<PathBuf> {
-        fs::read_dir(self.path("base")).into_iter().flatten().map(|entry| entry.unwrap().path()).collect()
+        fs::read_dir(self.path("base"))
+            .into_iter()
+            .flatten()
+            .map(|entry| entry.unwrap().path())
+            .collect()
     }
 
-    /// A directory with a `qemu-img` of this script, in which `$real` is the real one and `$last` the last argument.
+    /// A directory with a `qemu-img` of this script, in which `$real` is the real one and `$last`
+    /// the last argument.
     fn stand_in(&self, script: &str) -> PathBuf {
         let directory = self.path("bin");
         fs::create_dir_all(&directory).unwrap();
-        let text = format!("#!/bin/sh\nreal={}\nfor last; do :; done\n{script}\n", self.qemu_img.display());
+        let text = format!(
+            "#!/bin/sh\nreal={}\nfor last; do :; done\n{script}\n",
+            self.qemu_img.display()
+        );
         fs::write(directory.join("qemu-img"), text).unwrap();
         fs::set_permissions(directory.join("qemu-img"), fs::Permissions::from_mode(0o755)).unwrap();
         directory
     }
 
-    /// Copies an image into a datastore that wants another format; the search path begins with `bin`.
+    /// Copies an image into a datastore that wants another format; the search path begins with
+    /// `bin`.
     fn copy(&self, source: &str, wanted: &str, on_bridge: bool, bin: &Path) -> Output {
         let staging = self.path("staging");
         let bridges = [("BRIDGE_LIST", "bridge"), ("STAGING_DIR", staging.to_str().unwrap())];
-        let datastore = [&[("DRIVER", wanted)][..], if on_bridge { &bridges[..] } else { &[] }].concat();
+        let datastore =
+            [&[("DRIVER", wanted)][..], if on_bridge { &bridges[..] } else { &[] }].concat();
         let dump = Dump {
             image_path: self.path(source).to_str().unwrap().to_owned(),
             base_path: self.path("base").to_str().unwrap().to_owned(),
@@ -69,7 +89,9 @@ impl Place {
 
     /// Whether an image holds what the first one does, and its tables are whole.
     fn is_whole(&self, image: &Path, format: &str) -> bool {
-        let good = |arguments: &[&str]| Command::new(&self.qemu_img).args(arguments).output().unwrap().status.success();
+        let good = |arguments: &[&str]| {
+            Command::new(&self.qemu_img).args(arguments).output().unwrap().status.success()
+        };
         let (raw, image) = (self.path("raw"), image.to_str().unwrap());
         good(&["compare", "-q", "-f", "raw", "-F", format, raw.to_str().unwrap(), image])
             && (format == "raw" || good(&["check", "-q", "-f", "qcow2", image]))
@@ -79,8 +101,9 @@ impl Place {
 #[test]
 fn a_conversion_that_did_damage_or_complained_is_no_image_although_it_ended_well() {
     let Some(place) = Place::open() else { return };
-    let damage =
-        |what: &str| format!("[ \"$1\" = convert ] || exec $real \"$@\"\n$real \"$@\" || exit 1\n{what}\nexit 0");
+    let damage = |what: &str| {
+        format!("[ \"$1\" = convert ] || exec $real \"$@\"\n$real \"$@\" || exit 1\n{what}\nexit 0")
+    };
     let byte = "printf x | dd of=\"$last\" bs=1 seek=70000 conv=notrunc 2>/dev/null";
     for (source, wanted, script, told) in [
         ("qcow2", "raw", damage(byte), "is not what it read"),
@@ -101,7 +124,12 @@ fn a_conversion_that_did_damage_or_complained_is_no_image_although_it_ended_well
             damage("dd if=/dev/zero of=\"$last\" bs=65536 seek=1 count=2 conv=notrunc 2>/dev/null"),
             "qemu-img check",
         ),
-        ("raw", "qcow2", damage("echo 'Failed to flush the L2 table cache' >&2"), "Failed to flush the L2 table cache"),
+        (
+            "raw",
+            "qcow2",
+            damage("echo 'Failed to flush the L2 table cache' >&2"),
+            "Failed to flush the L2 table cache",
+        ),
         ("qcow2", "raw", damage("echo odd >&2"), "complained: odd"),
         ("raw", "qcow2", "exit 0".to_owned(), "qemu-img"),
     ] {
@@ -116,7 +144,8 @@ fn a_conversion_that_did_damage_or_complained_is_no_image_although_it_ended_well
     }
 }
 
-/// Fails the write or flush whose turn it is, counted in the file that `EIO_COUNT` names; `EIO_TURN` is its number.
+/// Fails the write or flush whose turn it is, counted in the file that `EIO_COUNT` names;
+/// `EIO_TURN` is its number.
 const FAILING_DISK: &str = r#"
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -168,7 +197,11 @@ fn a_disk_that_fails_at_any_write_or_flush_never_leaves_a_wrong_image() {
             let bin = place.stand_in(&preload);
             let output = place.copy(source, wanted, false, &bin);
             for image in place.stored() {
-                assert!(place.is_whole(&image, wanted), "write {turn} from {source} to {wanted}: {}", stderr(&output));
+                assert!(
+                    place.is_whole(&image, wanted),
+                    "write {turn} from {source} to {wanted}: {}",
+                    stderr(&output)
+                );
                 assert!(output.status.success(), "{}", stderr(&output));
                 fs::remove_file(image).unwrap();
             }

@@ -1,5 +1,10 @@
 //! `datastore-fs` as one_datastore and one_market call it.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed expectation is a failed test"
+)]
 
 use market_core::action::ImportInfo;
 use market_testkit::driver::{failure, run};
@@ -71,14 +76,21 @@ fn export_describes_the_image() {
     let datastore = Datastore::new();
     let path = datastore.path("image");
     qcow2(&path, 64 << 20, 10).unwrap();
-    let dump = Dump { image_source: path.to_str().unwrap().to_owned(), image_size: 64, ..Dump::default() };
+    let dump =
+        Dump { image_source: path.to_str().unwrap().to_owned(), image_size: 64, ..Dump::default() };
     let output = call(&["export", "30"], &dump.export());
     assert!(output.status.success(), "{output:?}");
     let info = ImportInfo::read(&String::from_utf8(output.stdout).unwrap()).unwrap();
     assert_eq!((info.source.as_str(), info.format.as_str()), (path.to_str().unwrap(), "qcow2"));
-    assert_eq!((info.md5, info.size.unwrap().0, info.dispose), (md5_hex(&fs::read(&path).unwrap()), 64, None));
+    assert_eq!(
+        (info.md5, info.size.unwrap().0, info.dispose),
+        (md5_hex(&fs::read(&path).unwrap()), 64, None)
+    );
     let gone = Dump { image_source: "/nonexistent/image".into(), ..dump.clone() };
-    assert_eq!(failure(&call(&["export", "30"], &gone.export()), 6), "/nonexistent/image: No such file or directory");
+    assert_eq!(
+        failure(&call(&["export", "30"], &gone.export()), 6),
+        "/nonexistent/image: No such file or directory"
+    );
     let remote = Dump { image_source: "rbd/image".into(), ..dump };
     failure(&call(&["export", "30"], &remote.export()), 4);
 }
@@ -93,7 +105,10 @@ fn a_local_image_is_copied_holes_kept_and_its_line_is_what_the_core_reads() {
     dump.image = owned(&[("MD5", &md5_hex(&bytes).to_uppercase())]);
     dump.base_path.push('/');
     let (copy, format) = copied(&call(&["cp", "7"], &dump.copy()));
-    assert_eq!((copy.parent().unwrap(), format.as_str()), (datastore.path("datastore").as_path(), "raw"));
+    assert_eq!(
+        (copy.parent().unwrap(), format.as_str()),
+        (datastore.path("datastore").as_path(), "raw")
+    );
     assert!(fs::read(&copy).unwrap() == bytes);
     assert!(copy.metadata().unwrap().blocks() <= path.metadata().unwrap().blocks() + 64);
     dump.datastore.push(("SPARSE".into(), "no".into()));
@@ -144,7 +159,8 @@ fn every_given_checksum_is_checked_and_a_malformed_one_is_no_none() {
         (vec![("MD5", String::new())], None),
     ] {
         let mut dump = Dump { datastore_type: 2, ..datastore.dump(&source) };
-        dump.image = attributes.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        dump.image =
+            attributes.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
         let output = call(&["cp", "7"], &dump.copy());
         assert_eq!(output.status.code(), Some(code.unwrap_or(0)), "{attributes:?}: {output:?}");
     }
@@ -169,7 +185,10 @@ fn restricted_directories_hold_through_links_and_prefixes_and_safe_ones_open() {
     for hidden in [&beside, &link, &directory_link.join("file"), &dots] {
         for form in [hidden.display().to_string(), format!("file://{}", hidden.display())] {
             let line = failure(&call(&["cp", "7"], &datastore.dump(&form).copy()), 5);
-            assert!(line.contains("restricted") && line.contains(beside.to_str().unwrap()), "{line}");
+            assert!(
+                line.contains("restricted") && line.contains(beside.to_str().unwrap()),
+                "{line}"
+            );
         }
     }
     assert_eq!(datastore.stored().len(), 2);
@@ -216,11 +235,23 @@ fn a_second_name_of_a_file_that_is_not_for_everybody_is_not_read() {
 fn a_list_of_directories_that_cannot_be_meant_so_restricts_nothing_in_silence() {
     let datastore = Datastore::new();
     let image = datastore.file("image", b"\0bytes");
-    for list in ["/var/lib/one,/etc", "/a;/b", "/a:/b", "/home/.*", "etc", "/(a|b)", "/a/../etc", "\"/etc\""] {
+    for list in [
+        "/var/lib/one,/etc",
+        "/a;/b",
+        "/a:/b",
+        "/home/.*",
+        "etc",
+        "/(a|b)",
+        "/a/../etc",
+        "\"/etc\"",
+    ] {
         for name in ["RESTRICTED_DIRS", "SAFE_DIRS"] {
             let dump = Dump { datastore: owned(&[(name, list)]), ..datastore.dump(&image) };
             let line = failure(&call(&["cp", "7"], &dump.copy()), 4);
-            assert!(line.contains(&format!("attribute {name}")) && line.contains("blanks"), "{line}");
+            assert!(
+                line.contains(&format!("attribute {name}")) && line.contains("blanks"),
+                "{line}"
+            );
         }
     }
 }
@@ -232,22 +263,29 @@ fn ssh_to_this_machine_is_no_way_around_the_restricted_directories() {
     let shell = Shell::new(&[]);
     for host in ["localhost", "one@127.0.0.1", "any.other.name"] {
         let dump = datastore.dump(&format!("ssh://{host}:{}", datastore.path("secret").display()));
-        let output = run(Command::new(EXECUTABLE).args(["cp", "7"]).env("SSH", shell.ssh()), dump.copy());
+        let output =
+            run(Command::new(EXECUTABLE).args(["cp", "7"]).env("SSH", shell.ssh()), dump.copy());
         let line = failure(&output, 5);
         assert!(line.contains("this machine itself"), "{line}");
     }
     // Another machine: one whose kernel was started at another time.
-    let elsewhere =
-        Shell::new(&[]).with_program("cat", "[ \"$1\" = /proc/sys/kernel/random/boot_id ] || exec /bin/cat \"$@\"");
+    let elsewhere = Shell::new(&[]).with_program(
+        "cat",
+        "[ \"$1\" = /proc/sys/kernel/random/boot_id ] || exec /bin/cat \"$@\"",
+    );
     let dump = datastore.dump(&format!("ssh://other:{}", datastore.file("image", b"\0bytes")));
-    copied(&run(Command::new(EXECUTABLE).args(["cp", "7"]).env("SSH", elsewhere.ssh()), dump.copy()));
+    copied(&run(
+        Command::new(EXECUTABLE).args(["cp", "7"]).env("SSH", elsewhere.ssh()),
+        dump.copy(),
+    ));
 }
 
 #[test]
 fn a_driver_message_may_be_wrapped_anywhere_and_end_in_a_nul() {
     let datastore = Datastore::new();
     let dump = datastore.dump(&datastore.file("image", b"\0bytes")).copy();
-    let lines: Vec<_> = dump.as_bytes().chunks(40).map(|line| std::str::from_utf8(line).unwrap()).collect();
+    let lines: Vec<_> =
+        dump.as_bytes().chunks(40).map(|line| std::str::from_utf8(line).unwrap()).collect();
     copied(&call(&["cp", "7"], &(lines.join("\n") + "\n\0")));
 }
 
@@ -257,9 +295,13 @@ fn a_packed_image_may_not_become_much_larger_than_its_declared_size() {
     let datastore = Datastore::new();
     let image = datastore.file("image", &vec![0; 64 << 20]);
     assert!(Command::new(gzip).arg(&image).status().unwrap().success());
-    for (size, attribute, code) in [(64, "", 0), (10, "", 9), (0, "", 0), (10, "64", 0), (64, "63", 9)] {
+    for (size, attribute, code) in
+        [(64, "", 0), (10, "", 9), (0, "", 0), (10, "64", 0), (64, "63", 9)]
+    {
         let mut dump = Dump { image_size: size, ..datastore.dump(&format!("{image}.gz")) };
-        dump.datastore.extend(owned(&[("MAX_UNPACKED_MB", attribute)]).into_iter().filter(|_| !attribute.is_empty()));
+        dump.datastore.extend(
+            owned(&[("MAX_UNPACKED_MB", attribute)]).into_iter().filter(|_| !attribute.is_empty()),
+        );
         let output = call(&["cp", "7"], &dump.copy());
         assert_eq!(output.status.code(), Some(code), "{size} {attribute}: {output:?}");
     }
@@ -356,7 +398,10 @@ fn a_packed_app_is_unpacked_and_verified_as_it_was_stored() {
             "image" => {
                 let (path, format) = copied(&output);
                 assert_eq!(
-                    (std::fs::read(path).unwrap() == std::fs::read(&content).unwrap(), format.as_str()),
+                    (
+                        std::fs::read(path).unwrap() == std::fs::read(&content).unwrap(),
+                        format.as_str()
+                    ),
                     (true, "raw")
                 );
             }
@@ -415,7 +460,10 @@ fn images_are_converted_to_the_format_that_the_datastore_wants() {
     let raw = datastore.file("raw", &noise(5, 3 << 20));
     let qcow2 = |from: &str, name: &str| {
         let path = datastore.path("images").join(name);
-        let made = Command::new("qemu-img").args(["convert", "-f", "raw", "-O", name, from]).arg(&path).status();
+        let made = Command::new("qemu-img")
+            .args(["convert", "-f", "raw", "-O", name, from])
+            .arg(&path)
+            .status();
         assert!(made.unwrap().success());
         path.to_str().unwrap().to_owned()
     };
@@ -432,10 +480,16 @@ fn images_are_converted_to_the_format_that_the_datastore_wants() {
         dump.datastore.push(("DRIVER".into(), driver.into()));
         let (copy, format) = copied(&call(&["cp", "7"], &dump.copy()));
         assert_eq!(format, expected);
-        let same = Command::new("qemu-img").args(["compare", "-f", "raw", "-F", expected, &raw]).arg(&copy).output();
+        let same = Command::new("qemu-img")
+            .args(["compare", "-f", "raw", "-F", expected, &raw])
+            .arg(&copy)
+            .output();
         assert!(same.unwrap().status.success());
         dump.datastore.push(("CONVERT".into(), "NO".into()));
-        assert!(fs::read(copied(&call(&["cp", "7"], &dump.copy())).0).unwrap() == fs::read(source).unwrap());
+        assert!(
+            fs::read(copied(&call(&["cp", "7"], &dump.copy())).0).unwrap()
+                == fs::read(source).unwrap()
+        );
     }
     for stored in datastore.stored() {
         fs::remove_file(stored).unwrap();
@@ -445,7 +499,8 @@ fn images_are_converted_to_the_format_that_the_datastore_wants() {
     broken.datastore.push(("DRIVER".into(), "raw".into()));
     let line = failure(&call(&["cp", "7"], &broken.copy()), 1);
     assert!(line.starts_with("qemu-img convert -f vhdx -O raw: "), "{line}");
-    let output = run(Command::new(EXECUTABLE).args(["cp", "7"]).env("PATH", "/nonexistent"), broken.copy());
+    let output =
+        run(Command::new(EXECUTABLE).args(["cp", "7"]).env("PATH", "/nonexistent"), broken.copy());
     let line = failure(&output, 11);
     assert!(line.contains("qemu-img is not installed") && line.contains("CONVERT"), "{line}");
     assert_eq!(datastore.stored(), Vec::<PathBuf>::new());
@@ -456,7 +511,8 @@ fn zeros_of_a_local_image_become_holes() {
     let datastore = Datastore::new();
     let mut bytes = vec![0; 8 << 20];
     bytes[5 << 20] = 1;
-    let (copy, _) = copied(&call(&["cp", "7"], &datastore.dump(&datastore.file("zeros", &bytes)).copy()));
+    let (copy, _) =
+        copied(&call(&["cp", "7"], &datastore.dump(&datastore.file("zeros", &bytes)).copy()));
     assert!(fs::read(&copy).unwrap() == bytes);
     assert!(copy.metadata().unwrap().blocks() * 512 <= 1 << 20);
 }
@@ -495,8 +551,13 @@ fn a_copy_whose_answer_is_lost_or_whose_id_is_wrong_leaves_nothing() {
     }
     let full = fs::File::options().write(true).open("/dev/full").unwrap();
     let mut command = Command::new(EXECUTABLE);
-    let mut child =
-        command.args(["cp", "7"]).stdin(Stdio::piped()).stdout(full).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = command
+        .args(["cp", "7"])
+        .stdin(Stdio::piped())
+        .stdout(full)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     child.stdin.take().unwrap().write_all(dump.as_bytes()).unwrap();
     assert_eq!(child.wait_with_output().unwrap().status.code(), Some(1));
     assert_eq!(datastore.stored(), Vec::<PathBuf>::new());
@@ -507,10 +568,25 @@ fn what_a_killed_copy_has_left_goes_with_the_next_one() {
     let datastore = Datastore::new();
     let server = HttpServer::start(|_, _| Reply::bytes(noise(4, 3_000_000)).stall_after(1_000_000));
     let mut command = Command::new(EXECUTABLE);
-    let mut child =
-        command.args(["cp", "7"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(datastore.dump(&server.url("/i")).copy().as_bytes()).unwrap();
-    let staged = || datastore.stored().iter().any(|path| path.metadata().is_ok_and(|metadata| metadata.len() > 0));
+    let mut child = command
+        .args(["cp", "7"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(datastore.dump(&server.url("/i")).copy().as_bytes())
+        .unwrap();
+    let staged = || {
+        datastore
+            .stored()
+            .iter()
+            .any(|path| path.metadata().is_ok_and(|metadata| metadata.len() > 0))
+    };
     let start = std::time::Instant::now();
     while !staged() {
         assert!(start.elapsed().as_secs() < 60, "nothing was staged");
@@ -530,9 +606,19 @@ fn a_stopped_copy_leaves_nothing() {
     let datastore = Datastore::new();
     let server = HttpServer::start(|_, _| Reply::bytes(noise(4, 3_000_000)).stall_after(1_000_000));
     let mut command = Command::new(EXECUTABLE);
-    let mut child =
-        command.args(["cp", "7"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(datastore.dump(&server.url("/i")).copy().as_bytes()).unwrap();
+    let mut child = command
+        .args(["cp", "7"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(datastore.dump(&server.url("/i")).copy().as_bytes())
+        .unwrap();
     let start = std::time::Instant::now();
     while !datastore.stored().iter().any(|path| path.to_str().unwrap().ends_with(".part")) {
         assert!(start.elapsed().as_secs() < 30, "nothing was staged");
@@ -541,7 +627,8 @@ fn a_stopped_copy_leaves_nothing() {
     let another = datastore.dump(&datastore.file("image", b"\0bytes"));
     copied(&call(&["cp", "7"], &another.copy()));
     assert_eq!(datastore.stored().len(), 3, "a copy at work is not touched by others");
-    let image = datastore.stored().into_iter().find(|path| !path.to_str().unwrap().contains("/.market-"));
+    let image =
+        datastore.stored().into_iter().find(|path| !path.to_str().unwrap().contains("/.market-"));
     fs::remove_file(image.unwrap()).unwrap();
     let pid = rustix::process::Pid::from_raw(child.id().try_into().unwrap()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();

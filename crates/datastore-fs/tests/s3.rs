@@ -1,5 +1,10 @@
 //! `datastore-fs cp` of apps in an S3 marketplace.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed expectation is a failed test"
+)]
 
 use market_testkit::driver::{failure, run, stderr};
 use market_testkit::dump::{Dump, owned};
@@ -47,19 +52,32 @@ fn an_app_is_fetched_with_the_keys_of_its_marketplace_and_verified() {
     let good = dump(&source, market(&[]), base.path(), &md5_hex(&bytes));
     assert!(copied(&copy(&good)) == bytes);
     // As web forms write it, and as the stock download side asks for path style.
-    for more in
-        [[("FORCE_PATH_STYLE", ""), ("AWS", "No")], [("ENDPOINT", &format!("{}/", server.endpoint())), ("AWS", "")]]
-    {
-        assert!(copied(&copy(&dump(&source, market(&more), base.path(), &md5_hex(&bytes)))) == bytes);
+    for more in [
+        [("FORCE_PATH_STYLE", ""), ("AWS", "No")],
+        [("ENDPOINT", &format!("{}/", server.endpoint())), ("AWS", "")],
+    ] {
+        assert!(
+            copied(&copy(&dump(&source, market(&more), base.path(), &md5_hex(&bytes)))) == bytes
+        );
     }
     let kept = fs::read_dir(base.path()).unwrap().count();
     let wrong = dump(&source, market(&[]), base.path(), &md5_hex(b"another"));
     assert!(failure(&copy(&wrong), 9).contains("FROM_APP_MD5 says"));
     for (source, more, code, expected) in [
-        (source.as_str(), [("SECRET_ACCESS_KEY", "hunter2")], 5, "403 SignatureDoesNotMatch: the secret key is wrong"),
+        (
+            source.as_str(),
+            [("SECRET_ACCESS_KEY", "hunter2")],
+            5,
+            "403 SignatureDoesNotMatch: the secret key is wrong",
+        ),
         (&source, [("ACCESS_KEY_ID", "hunter2")], 5, "the access key is unknown there"),
         (&source, [("ENDPOINT", "http://127.0.0.1:1")], 10, "onnection refused"),
-        (&source, [("ENDPOINT", "s3.local")], 4, "attribute ENDPOINT: is no http:// or https:// URL"),
+        (
+            &source,
+            [("ENDPOINT", "s3.local")],
+            4,
+            "attribute ENDPOINT: is no http:// or https:// URL",
+        ),
         (&source, [("REGION", "a/b")], 4, "attribute REGION: is empty, or holds"),
         ("s3://apps/none-30", [("X", "")], 6, "s3://apps/none-30 at 127.0.0.1"),
         ("s3://none/none-30", [("X", "")], 4, "404 NoSuchBucket: there is no such bucket"),

@@ -1,10 +1,11 @@
-//! A tar or zip archive, unpacked into a directory in its place. What an entry names must stay inside, and all of them together must
-//! not be more than what is allowed: a few bytes of an archive can stand for any number of them.
+//! A tar or zip archive, unpacked into a directory in its place. What an entry names must stay
+//! inside, and all of them together must not be more than what is allowed: a few bytes of an
+//! archive can stand for any number of them.
 
 use market_core::error::{Error, ErrorKind};
 use market_core::model::MiB;
 use market_core::stop::Stop;
-use market_core::transfer::{Staged, ZEROS, shown};
+use market_core::transfer::{StagedFile, ZEROS, redacted};
 use std::cell::Cell;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
@@ -12,8 +13,9 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 
-/// More files and directories than any appliance has: an archive of empty ones would fill a file system with them.
-const MOST_ENTRIES: usize = 100_000;
+/// More files and directories than any appliance has: an archive of empty ones would fill a file
+/// system with them.
+const MAX_ENTRIES: usize = 100_000;
 
 /// More directories in one another than any appliance has.
 const DEEPEST: usize = 128;
@@ -22,15 +24,15 @@ const DEEPEST: usize = 128;
 const STRETCH_BYTES: usize = 64 << 10;
 
 /// More than this before an entry's content is no header; a file in pieces has a long one.
-const MOST_HEADER_BYTES: u64 = 16 << 20;
+const MAX_HEADER_BYTES: u64 = 16 << 20;
 
 /// More than this is no table of contents of so many entries.
-const MOST_CONTENTS_BYTES: u64 = 64 << 20;
+const MAX_CONTENTS_BYTES: u64 = 64 << 20;
 
 /// An archive that is to be unpacked.
 pub(crate) struct Archive<'a> {
     pub(crate) format: &'a str,
-    pub(crate) file: Staged,
+    pub(crate) file: StagedFile,
     /// For messages.
     pub(crate) subject: &'a str,
     /// How many bytes all of its files together may have.
@@ -40,9 +42,12 @@ pub(crate) struct Archive<'a> {
 
 impl Archive<'_> {
     /// Unpacks it into a directory beside `place`, which is on the disk then.
-    pub(crate) fn extract(self, place: &Path) -> Result<Staged, Error> {
-        let beside = place.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let directory = Staged::directory(beside)?;
+    pub(crate) fn extract(self, place: &Path) -> Result<StagedFile, Error> {
+        let beside = place
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        let directory = StagedFile::directory(beside)?;
         let unpacking = Unpacking {
             target: directory.path(),
             subject: self.subject,
@@ -62,7 +67,8 @@ impl Archive<'_> {
     }
 }
 
-/// A file of which no more is read than is allowed at the moment: what describes entries is kept in memory.
+/// A file of which no more is read than is allowed at the moment: what describes entries is kept in
+/// memory.
 struct Metered {
     file: File,
     left: Rc<Cell<u64>>,
@@ -100,8 +106,12 @@ struct Unpacking<'a> {
 
 impl Unpacking<'_> {
     fn refuse(&self, entry: &str, cause: &str) -> Error {
-        let entry = shown(entry);
-        Error::new(ErrorKind::Denied, self.subject, format!("the entry \"{entry}\" of the archive {cause}"))
+        let entry = redacted(entry);
+        Error::new(
+            ErrorKind::Denied,
+            self.subject,
+            format!("the entry \"{entry}\" of the archive {cause}"),
+        )
     }
 
     fn broken(&self, error: &dyn std::fmt::Display) -> Error {
@@ -109,7 +119,7 @@ impl Unpacking<'_> {
     }
 
     fn failed(&self, entry: &str, error: &io::Error) -> Error {
-        let entry = shown(entry);
+        let entry = redacted(entry);
         Error::io(format!("{}, entry \"{entry}\"", self.subject), error)
     }
 
@@ -122,8 +132,11 @@ impl Unpacking<'_> {
     fn count(&self, entry: &str) -> Result<(), Error> {
         self.check_stop()?;
         self.made.set(self.made.get() + 1);
-        if self.made.get() > MOST_ENTRIES {
-            return Err(self.refuse(entry, &format!("is one of more than {MOST_ENTRIES} files and directories")));
+        if self.made.get() > MAX_ENTRIES {
+            return Err(self.refuse(
+                entry,
+                &format!("is one of more than {MAX_ENTRIES} files and directories"),
+            ));
         }
         Ok(())
     }
@@ -134,19 +147,22 @@ impl Unpacking<'_> {
             return Ok(());
         }
         let most = MiB::containing(self.most_bytes);
-        let error = self.refuse(entry, &format!("makes it larger than the {most} that may be unpacked"));
-        Err(error.remedy("if it is to be so large, set MAX_UNPACKED_MB in the datastore, or --max-unpacked"))
+        let error =
+            self.refuse(entry, &format!("makes it larger than the {most} that may be unpacked"));
+        Err(error.remedy(
+            "if it is to be so large, set MAX_UNPACKED_MB in the datastore, or --max-unpacked",
+        ))
     }
 
     fn tar(&self, file: File) -> Result<(), Error> {
         let allowed = Rc::new(Cell::new(0));
         let metered = Metered { file, left: Rc::clone(&allowed) };
         let mut archive = tar::Archive::new(BufReader::new(metered));
-        allowed.set(MOST_HEADER_BYTES);
+        allowed.set(MAX_HEADER_BYTES);
         let mut entries = archive.entries_with_seek().map_err(|error| self.broken(&error))?;
         loop {
             self.check_stop()?;
-            allowed.set(MOST_HEADER_BYTES);
+            allowed.set(MAX_HEADER_BYTES);
             let Some(entry) = entries.next() else { return Ok(()) };
             let mut entry = entry.map_err(|error| self.broken(&error))?;
             allowed.set(u64::MAX);
@@ -158,7 +174,9 @@ impl Unpacking<'_> {
                 }
                 return Err(self.refuse(&name, "is neither a file nor a directory"));
             }
-            let path = self.inside(Path::new(&name)).ok_or_else(|| self.refuse(&name, "leaves the directory"))?;
+            let path = self
+                .inside(Path::new(&name))
+                .ok_or_else(|| self.refuse(&name, "leaves the directory"))?;
             // Archives of the oldest kind know directories by their names only.
             if kind.is_dir() || name.ends_with('/') {
                 self.directory(&name, &path)?;
@@ -170,9 +188,10 @@ impl Unpacking<'_> {
     }
 
     fn zip(&self, file: File) -> Result<(), Error> {
-        let allowed = Rc::new(Cell::new(MOST_CONTENTS_BYTES));
+        let allowed = Rc::new(Cell::new(MAX_CONTENTS_BYTES));
         let metered = Metered { file, left: Rc::clone(&allowed) };
-        let mut archive = zip::ZipArchive::new(BufReader::new(metered)).map_err(|error| self.broken(&error))?;
+        let mut archive =
+            zip::ZipArchive::new(BufReader::new(metered)).map_err(|error| self.broken(&error))?;
         allowed.set(u64::MAX);
         for index in 0..archive.len() {
             let mut entry = archive.by_index(index).map_err(|error| self.broken(&error))?;
@@ -191,7 +210,8 @@ impl Unpacking<'_> {
         Ok(())
     }
 
-    /// Where an entry of this name goes; `None` when it would not be in the directory. No entry is a link, so names are places.
+    /// Where an entry of this name goes; `None` when it would not be in the directory. No entry is
+    /// a link, so names are places.
     fn inside(&self, name: &Path) -> Option<PathBuf> {
         let mut path = self.target.clone();
         for component in name.components() {
@@ -212,13 +232,23 @@ impl Unpacking<'_> {
         }
         for directory in missing.into_iter().rev() {
             self.count(entry)?;
-            DirBuilder::new().mode(0o755).create(directory).map_err(|error| self.failed(entry, &error))?;
+            DirBuilder::new()
+                .mode(0o755)
+                .create(directory)
+                .map_err(|error| self.failed(entry, &error))?;
         }
         Ok(())
     }
 
-    /// Writes an entry, holes for zeros, and puts it on the disk. Of two entries of one name the later one counts.
-    fn file(&self, name: &str, path: &Path, length: u64, content: &mut impl Read) -> Result<(), Error> {
+    /// Writes an entry, holes for zeros, and puts it on the disk. Of two entries of one name the
+    /// later one counts.
+    fn file(
+        &self,
+        name: &str,
+        path: &Path,
+        length: u64,
+        content: &mut impl Read,
+    ) -> Result<(), Error> {
         self.allow(name, length)?;
         if let Some(parent) = path.parent() {
             self.directory(name, parent)?;
@@ -228,10 +258,13 @@ impl Unpacking<'_> {
         if path.is_file() {
             fs::remove_file(path).map_err(fail)?;
         }
-        let mut file = File::options().write(true).create_new(true).mode(0o644).open(path).map_err(fail)?;
+        let mut file =
+            File::options().write(true).create_new(true).mode(0o644).open(path).map_err(fail)?;
         let written = self.write(name, &mut file, content)?;
         if written != length {
-            return Err(self.broken(&format!("it holds {written} of the {length} bytes of an entry")));
+            return Err(
+                self.broken(&format!("it holds {written} of the {length} bytes of an entry"))
+            );
         }
         file.set_len(written).and_then(|()| file.sync_all()).map_err(fail)
     }
@@ -256,7 +289,8 @@ impl Unpacking<'_> {
         }
     }
 
-    /// Puts the names of all files on the disk: the directories, each after those that it holds. The files are there already.
+    /// Puts the names of all files on the disk: the directories, each after those that it holds.
+    /// The files are there already.
     fn sync(&self) -> Result<(), Error> {
         let mut waiting = vec![(self.target.clone(), false)];
         while let Some((path, looked_into)) = waiting.pop() {

@@ -74,7 +74,8 @@ Keys for s3:// and attributes such as TLS_CA come from the driver message in the
 Exit code: 0, or 255 with one line on standard error.
 ";
 
-/// The options of the stock command by their long names; as `getopt` does, the beginning of one is enough.
+/// The options of the stock command by their long names; as `getopt` does, the beginning of one is
+/// enough.
 const OPTIONS: [(&str, char); 8] = [
     ("md5", 'm'),
     ("sha1", 's'),
@@ -86,7 +87,8 @@ const OPTIONS: [(&str, char); 8] = [
     ("version", 'V'),
 ];
 
-/// Those that it does not have: in full, so that no beginning means another one than it means there.
+/// Those that it does not have: in full, so that no beginning means another one than it means
+/// there.
 const OWN_OPTIONS: [(&str, char); 2] = [("sha256", 'S'), ("unpacked-limit", 'U')];
 
 impl Arguments {
@@ -120,37 +122,57 @@ impl Arguments {
                 'S' => sha256 = Some(checksum("--sha256", &value(&mut parser)?, 64)?),
                 'U' => {
                     let most = value(&mut parser)?.trim().parse().ok().filter(|most| *most > 0);
-                    max_unpacked = Some(MiB(most.ok_or_else(|| usage("--unpacked-limit needs a number of MiB"))?));
+                    max_unpacked = Some(MiB(
+                        most.ok_or_else(|| usage("--unpacked-limit needs a number of MiB"))?
+                    ));
                 }
                 'n' => unpack = false,
                 'l' => {
                     let rate = value(&mut parser)?.parse();
-                    limit = Some(
-                        rate.map_err(|error: market_core::transfer::RateError| usage(&format!("--limit {error}")))?,
-                    );
+                    limit = Some(rate.map_err(|error: market_core::transfer::RateError| {
+                        usage(&format!("--limit {error}"))
+                    })?);
                 }
                 'c' => {
                     let bytes = value(&mut parser)?.trim().parse();
-                    max_bytes = Some(bytes.map_err(|_| usage("--max-size needs a number of bytes"))?);
+                    max_bytes =
+                        Some(bytes.map_err(|_| usage("--max-size needs a number of bytes"))?);
                 }
                 'o' => retry = false,
                 'h' => return Ok(Request::Print(HELP.to_owned())),
-                'V' => return Ok(Request::Print(concat!("downloader ", env!("CARGO_PKG_VERSION"), "\n").to_owned())),
-                other => return Err(usage(&format!("there is no option -{}", other.escape_default()))),
+                'V' => {
+                    return Ok(Request::Print(
+                        concat!("downloader ", env!("CARGO_PKG_VERSION"), "\n").to_owned(),
+                    ));
+                }
+                other => {
+                    return Err(usage(&format!("there is no option -{}", other.escape_default())));
+                }
             }
         }
         if max_bytes.is_some() && (md5.is_some() || sha1.is_some() || sha256.is_some()) {
             return Err(usage("Hash check not supported for partial downloads"));
         }
-        let [source, target] =
-            <[OsString; 2]>::try_from(places).map_err(|_| usage("expected are two places: FROM and TO"))?;
+        let [source, target] = <[OsString; 2]>::try_from(places)
+            .map_err(|_| usage("expected are two places: FROM and TO"))?;
         let source = absolute(source.into_string().map_err(|_| usage("FROM is not UTF-8"))?)?;
         let target = match target {
             word if word == "-" => Target::StandardOutput,
             word if word.is_empty() => return Err(usage("TO is empty")),
             word => Target::Path(word.into()),
         };
-        let checked = Self { source, target, md5, sha1, sha256, unpack, limit, max_unpacked, max_bytes, retry };
+        let checked = Self {
+            source,
+            target,
+            md5,
+            sha1,
+            sha256,
+            unpack,
+            limit,
+            max_unpacked,
+            max_bytes,
+            retry,
+        };
         Ok(Request::Download(Box::new(checked)))
     }
 }
@@ -186,7 +208,8 @@ fn absolute(source: String) -> Result<String, Error> {
     if source.starts_with('/') || source.contains("://") {
         return Ok(source);
     }
-    let directory = std::env::current_dir().map_err(|error| Error::io("the working directory", &error))?;
+    let directory =
+        std::env::current_dir().map_err(|error| Error::io("the working directory", &error))?;
     let path = directory.join(source).into_os_string().into_string();
     path.map_err(|_| usage("FROM is not UTF-8"))
 }
@@ -210,7 +233,16 @@ mod tests {
     #[test]
     fn every_form_of_the_stock_command_line_is_understood() {
         let md5 = "D41D8CD98F00B204E9800998ECF8427E";
-        let full = parsed(&["--md5", md5, "--nodecomp", "--limit", "10M", "--noretry", "http://h/a", "/tmp/a"]);
+        let full = parsed(&[
+            "--md5",
+            md5,
+            "--nodecomp",
+            "--limit",
+            "10M",
+            "--noretry",
+            "http://h/a",
+            "/tmp/a",
+        ]);
         assert_eq!(full.md5.as_deref(), Some("d41d8cd98f00b204e9800998ecf8427e"));
         assert!(!full.unpack && !full.retry && full.limit.unwrap().bytes_per_second() == 10 << 20);
         assert_eq!(full.target, Target::Path("/tmp/a".into()));
@@ -226,8 +258,15 @@ mod tests {
         let head = parsed(&["-c", "65536", "/a", "-"]);
         assert_eq!((head.max_bytes, head.target), (Some(65_536), Target::StandardOutput));
         let own = parsed(&["--sha256", &"AB".repeat(32), "--unpacked-limit", "64", "/a", "-"]);
-        assert_eq!((own.sha256, own.max_unpacked.map(|most| most.0)), (Some("ab".repeat(32)), Some(64)));
-        assert_eq!(parsed(&["--max", "5", "/a", "-"]).max_bytes, Some(5), "no option of ours takes a beginning away");
+        assert_eq!(
+            (own.sha256, own.max_unpacked.map(|most| most.0)),
+            (Some("ab".repeat(32)), Some(64))
+        );
+        assert_eq!(
+            parsed(&["--max", "5", "/a", "-"]).max_bytes,
+            Some(5),
+            "no option of ours takes a beginning away"
+        );
         assert!(parsed(&["a", "-"]).source.starts_with('/'), "a relative path");
     }
 

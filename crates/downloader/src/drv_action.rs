@@ -1,4 +1,5 @@
-//! The driver message of the calling action, which callers leave in the environment: the keys for S3 are in it.
+//! The driver message of the calling action, which callers leave in the environment: the keys for
+//! S3 are in it.
 
 use market_core::action::{DATASTORE, read_dump};
 use market_core::attributes::{S3Attributes, TransferAttributes};
@@ -27,11 +28,17 @@ pub(crate) struct DrvAction {
 impl DrvAction {
     /// Reads the variable.
     pub(crate) fn of_environment() -> Self {
-        let dump: Option<Arc<[u8]>> =
-            std::env::var_os(VARIABLE).filter(|dump| !dump.is_empty()).map(|dump| dump.into_vec().into());
+        let dump: Option<Arc<[u8]>> = std::env::var_os(VARIABLE)
+            .filter(|dump| !dump.is_empty())
+            .map(|dump| dump.into_vec().into());
         let read = |dump: &Arc<[u8]>| {
             read_dump(dump, DATASTORE, |root| {
-                (template(root, "DATASTORE"), template(root, "MARKETPLACE"), size(root), for_image(root))
+                (
+                    template(root, "DATASTORE"),
+                    template(root, "MARKETPLACE"),
+                    size(root),
+                    for_image(root),
+                )
             })
         };
         let (datastore, marketplace, size, for_image) = match dump.as_ref().map(read) {
@@ -52,12 +59,12 @@ impl DrvAction {
         self.dump.clone()
     }
 
-    /// What the datastore says of transfers, and what the marketplace says where the datastore does not.
+    /// What the datastore says of transfers, and what the marketplace says where the datastore does
+    /// not.
     pub(crate) fn transfer(&self) -> Result<TransferAttributes, Error> {
         let read = |template: &Option<Template>, of: &str| match template {
-            Some(template) => {
-                from_template(template).map_err(|error| Error::new(ErrorKind::Config, of, error.to_string()))
-            }
+            Some(template) => from_template(template)
+                .map_err(|error| Error::new(ErrorKind::Config, of, error.to_string())),
             None => Ok(TransferAttributes::default()),
         };
         Ok(read(&self.datastore, "the datastore's template")?
@@ -68,16 +75,20 @@ impl DrvAction {
     pub(crate) fn s3_access(&self, subject: &str) -> Result<Access, Error> {
         let Some(template) = &self.marketplace else {
             let cause = match self.dump {
-                Some(_) => "DRV_ACTION is no message of a datastore with a marketplace, and so holds no keys for S3",
+                Some(_) => {
+                    "DRV_ACTION is no message of a datastore with a marketplace, and so holds no keys for S3"
+                }
                 None => "DRV_ACTION is missing from the environment: the keys for S3 are in it",
             };
             let error = Error::new(ErrorKind::Config, subject, cause);
-            return Err(
-                error.remedy("export DRV_ACTION with the base64 of the driver message that has the marketplace")
-            );
+            return Err(error.remedy(
+                "export DRV_ACTION with the base64 of the driver message that has the marketplace",
+            ));
         };
-        let wrong = |error: String| Error::new(ErrorKind::Config, "the marketplace's template", error);
-        let attributes: S3Attributes = from_template(template).map_err(|error| wrong(error.to_string()))?;
+        let wrong =
+            |error: String| Error::new(ErrorKind::Config, "the marketplace's template", error);
+        let attributes: S3Attributes =
+            from_template(template).map_err(|error| wrong(error.to_string()))?;
         attributes.access().map_err(|error| wrong(error.to_string()))
     }
 }

@@ -24,8 +24,8 @@ use market_core::error::{Error, ErrorKind};
 use market_core::model::MiB;
 use market_core::shim::{answer_to, end, print, run_until_stopped};
 use market_core::transfer::{
-    Content, ErrorKind as TransferErrorKind, FileSink, Location, Options, Packing, Source, SparseFile, Staged,
-    Transfer, Transferred, Wanted, run_on_thread, shown,
+    Content, DigestSet, ErrorKind as TransferErrorKind, FileSink, Location, Options, Packing,
+    Source, SparseFile, StagedFile, Transfer, Transferred, redacted, run_on_thread,
 };
 use standard_output::StandardOutput;
 use std::fs::File;
@@ -41,9 +41,9 @@ pub fn run() -> ExitCode {
         |_| FAILURE,
         || match Arguments::parse(std::env::args_os().skip(1))? {
             Request::Print(text) => print(text.as_bytes()),
-            Request::Download(arguments) => {
-                run_until_stopped("downloader", async |context| download(&arguments, &context).await)
-            }
+            Request::Download(arguments) => run_until_stopped("downloader", async |context| {
+                download(&arguments, &context).await
+            }),
         },
     )
 }
@@ -51,23 +51,30 @@ pub fn run() -> ExitCode {
 /// Fetches what the arguments say.
 ///
 /// # Errors
-/// Everything that stands in the way; then a file that was to be written is not there, or is what it was.
+/// Everything that stands in the way; then a file that was to be written is not there, or is what
+/// it was.
 pub async fn download(arguments: &Arguments, context: &Context) -> Result<(), Error> {
     let (options, action) = options(arguments, context)?;
     let most_unpacked = options.max_unpacked_bytes;
-    let most_unpacked = most_unpacked.unwrap_or(action.size.unwrap_or_default().most_unpacked_bytes());
+    let most_unpacked =
+        most_unpacked.unwrap_or(action.size.unwrap_or_default().most_unpacked_bytes());
     let mut source = context.stop.or(Source::open(&arguments.source, &options)).await?;
     let head = context.stop.or(source.peek(SNIFFED_BYTES)).await?;
     let unpack = match Packing::sniff(&head) {
-        Some(Packing::Compressed(compression)) if arguments.unpack && source.may_be_packed() => Some(compression),
+        Some(Packing::Compressed(compression)) if arguments.unpack && source.may_be_packed() => {
+            Some(compression)
+        }
         _ => None,
     };
     match unpack {
         Some(_) => source.allow_at_most(most_unpacked),
         None => check_content(arguments, &action, &source, &head)?,
     }
-    let wanted =
-        Wanted { md5: arguments.md5.is_some(), sha1: arguments.sha1.is_some(), sha256: arguments.sha256.is_some() };
+    let wanted = DigestSet {
+        md5: arguments.md5.is_some(),
+        sha1: arguments.sha1.is_some(),
+        sha256: arguments.sha256.is_some(),
+    };
     let how = Transfer { wanted, unpack, max_bytes: arguments.max_bytes };
     let download = Download { arguments, action, how, most_unpacked, context };
     let outcome = download.deliver(&mut source).await;
@@ -111,9 +118,10 @@ impl Download<'_> {
 
     /// Writes beside the place, and gives it its name in the end.
     async fn to_file(&self, source: &mut Source, path: &Path) -> Result<(), Error> {
-        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        Staged::sweep(directory);
-        let staged = match Staged::file(directory) {
+        let directory =
+            path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        StagedFile::sweep(directory);
+        let staged = match StagedFile::file(directory) {
             Ok(staged) => staged,
             Err(error) if error.kind == TransferErrorKind::Denied => {
                 return self.in_place(source, path, error.into()).await;
@@ -140,12 +148,18 @@ impl Download<'_> {
     /// Puts a file on the disk; a signal does not wait for that.
     async fn finish(&self, mut file: SparseFile, path: &Path) -> Result<(), Error> {
         let finished = run_on_thread("sync", move || file.finish());
-        let fail = |error| Error::io(shown(&path.to_string_lossy()), &error);
+        let fail = |error| Error::io(redacted(&path.to_string_lossy()), &error);
         self.context.stop.or(async { finished.await.flatten().map_err(fail) }).await
     }
 
     /// Makes a directory of an archive, beside its place.
-    async fn unpack(&self, format: &'static str, file: Staged, subject: &str, path: &Path) -> Result<Staged, Error> {
+    async fn unpack(
+        &self,
+        format: &'static str,
+        file: StagedFile,
+        subject: &str,
+        path: &Path,
+    ) -> Result<StagedFile, Error> {
         let (stop, most_bytes) = (self.context.stop.clone(), self.most_unpacked);
         let (place, name) = (path.to_owned(), subject.to_owned());
         let unpacked = run_on_thread("unpack", move || {
@@ -159,7 +173,9 @@ impl Download<'_> {
     fn archive(&self, source: &Source, transferred: &Transferred) -> Option<&'static str> {
         match Packing::sniff(&transferred.head) {
             Some(Packing::Archive(format))
-                if self.arguments.unpack && source.may_be_packed() && self.how.max_bytes.is_none() =>
+                if self.arguments.unpack
+                    && source.may_be_packed()
+                    && self.how.max_bytes.is_none() =>
             {
                 Some(format)
             }
@@ -167,15 +183,25 @@ impl Download<'_> {
         }
     }
 
-    /// Writes into a file that is there, where nothing may stand beside it; `refused` says so. What it held is lost with the first
-    /// byte, and after a failure it is empty: never a part of something.
-    async fn in_place(&self, source: &mut Source, path: &Path, refused: Error) -> Result<(), Error> {
-        let fail = |error: &std::io::Error| Error::io(shown(&path.to_string_lossy()), error);
+    /// Writes into a file that is there, where nothing may stand beside it; `refused` says so. What
+    /// it held is lost with the first byte, and after a failure it is empty: never a part of
+    /// something.
+    async fn in_place(
+        &self,
+        source: &mut Source,
+        path: &Path,
+        refused: Error,
+    ) -> Result<(), Error> {
+        let fail = |error: &std::io::Error| Error::io(redacted(&path.to_string_lossy()), error);
         let Ok(place) = File::options().write(true).read(true).open(path) else {
-            return Err(refused.remedy("the directory must be writable, or the file be there and writable"));
+            return Err(
+                refused.remedy("the directory must be writable, or the file be there and writable")
+            );
         };
         let subject = path.display().to_string();
-        self.context.log.info(format_args!("{subject} is written where it is: its directory cannot be written to"));
+        self.context.log.info(format_args!(
+            "{subject} is written where it is: its directory cannot be written to"
+        ));
         place.set_len(0).map_err(|error| fail(&error))?;
         let mut file = SparseFile::new(place.try_clone().map_err(|error| fail(&error))?, true);
         let mut sink = FileSink { file: &mut file, subject: &subject, durable: true };
@@ -184,7 +210,8 @@ impl Download<'_> {
             self.check(source, &transferred)?;
             if self.archive(source, &transferred).is_some() {
                 let cause = "is an archive, and no directory can be made in place of the file";
-                return Err(Error::new(ErrorKind::Unsupported, source.subject(), cause).remedy("see --nodecomp"));
+                return Err(Error::new(ErrorKind::Unsupported, source.subject(), cause)
+                    .remedy("see --nodecomp"));
             }
             Ok(())
         };
@@ -214,15 +241,16 @@ fn options(arguments: &Arguments, context: &Context) -> Result<(Options, DrvActi
         options.retries = 0;
     }
     options = action.transfer()?.apply(options, &context.log)?;
-    options.max_unpacked_bytes = arguments.max_unpacked.map(MiB::bytes).or(options.max_unpacked_bytes);
+    options.max_unpacked_bytes =
+        arguments.max_unpacked.map(MiB::bytes).or(options.max_unpacked_bytes);
     if let Some(helpers) = &mut options.helpers {
         helpers.dump = action.dump();
     }
     match Location::parse(&arguments.source)? {
-        Location::S3 { .. } => options.s3 = Some(action.s3_access(&shown(&arguments.source))?),
+        Location::S3 { .. } => options.s3 = Some(action.s3_access(&redacted(&arguments.source))?),
         Location::Other(scheme) if scheme == "onebex" && arguments.has_checksum() => {
             let cause = "Hash check not supported for interactive downloads";
-            return Err(Error::new(ErrorKind::Unsupported, shown(&arguments.source), cause));
+            return Err(Error::new(ErrorKind::Unsupported, redacted(&arguments.source), cause));
         }
         _ => {}
     }
@@ -239,24 +267,37 @@ enum Place {
 
 impl Place {
     fn of(path: &Path) -> Result<Self, Error> {
-        let fail = |error: &std::io::Error| Error::io(shown(&path.to_string_lossy()), error);
+        let fail = |error: &std::io::Error| Error::io(redacted(&path.to_string_lossy()), error);
         match path.metadata() {
-            Ok(metadata) if metadata.is_dir() => {
-                Err(Error::new(ErrorKind::Exists, shown(&path.to_string_lossy()), "is a directory"))
+            Ok(metadata) if metadata.is_dir() => Err(Error::new(
+                ErrorKind::Exists,
+                redacted(&path.to_string_lossy()),
+                "is a directory",
+            )),
+            Ok(metadata) if metadata.is_file() => {
+                Ok(Self::File(path.canonicalize().map_err(|error| fail(&error))?))
             }
-            Ok(metadata) if metadata.is_file() => Ok(Self::File(path.canonicalize().map_err(|error| fail(&error))?)),
-            Ok(_) => Ok(Self::Special(File::options().write(true).open(path).map_err(|error| fail(&error))?)),
+            Ok(_) => Ok(Self::Special(
+                File::options().write(true).open(path).map_err(|error| fail(&error))?,
+            )),
             Err(_) => Ok(Self::File(path.to_owned())),
         }
     }
 }
 
 /// Refuses what is recognised, and would be stored as something that it is not.
-fn check_content(arguments: &Arguments, action: &DrvAction, source: &Source, head: &[u8]) -> Result<(), Error> {
+fn check_content(
+    arguments: &Arguments,
+    action: &DrvAction,
+    source: &Source,
+    head: &[u8],
+) -> Result<(), Error> {
     match Content::sniff(head) {
         Content::Packed(Packing::Foreign(_)) if arguments.unpack && source.may_be_packed() => {
             let refused = refuse_other_content(head, source.subject());
-            refused.map_err(|error| error.remedy("unpack it first, or take it as it is with --nodecomp"))
+            refused.map_err(|error| {
+                error.remedy("unpack it first, or take it as it is with --nodecomp")
+            })
         }
         Content::Packed(_) => Ok(()),
         _ if action.is_for_image() => refuse_other_content(head, source.subject()),
@@ -276,7 +317,9 @@ fn compare(arguments: &Arguments, subject: &str, transferred: &Transferred) -> R
             && computed.as_ref() != Some(declared)
         {
             let computed = computed.as_deref().unwrap_or_default();
-            let cause = format!("Hash does not match: the {name} of what came is {computed}, {declared} was expected");
+            let cause = format!(
+                "Hash does not match: the {name} of what came is {computed}, {declared} was expected"
+            );
             return Err(Error::new(ErrorKind::Mismatch, subject, cause));
         }
     }

@@ -1,4 +1,5 @@
-//! Bytes to standard output, or into a device or pipe: a thread writes, so that a reader who takes his time holds up nothing else.
+//! Bytes to standard output, or into a device or pipe: a thread writes, so that a reader who takes
+//! his time holds up nothing else.
 
 use market_core::error::{Error, ErrorKind};
 use market_core::transfer::{Piece, Sink, start_thread};
@@ -65,7 +66,7 @@ impl Sink for StandardOutput {
         if sent { Ok(()) } else { self.end().await }
     }
 
-    async fn written(&mut self) -> Result<(), Error> {
+    async fn finish(&mut self) -> Result<(), Error> {
         self.end().await
     }
 }

@@ -1,5 +1,10 @@
 //! The downloader as datastore drivers call it.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed expectation is a failed test"
+)]
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -46,8 +51,10 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 }
 
 fn names(directory: &Path) -> Vec<String> {
-    let mut names: Vec<_> =
-        fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<_> = fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     names.sort();
     names
 }
@@ -62,11 +69,16 @@ fn bytes_go_to_standard_output_or_into_a_file() {
     });
     let (url, to) = (server.url("/app"), scratch.path().join("image"));
     assert!(good(&call(&["-m", &md5_hex(&bytes), &url, "-"])) == bytes);
-    assert!(good(&call(&["--md5", &md5_hex(&bytes).to_uppercase(), &url, to.to_str().unwrap()])).is_empty());
+    assert!(
+        good(&call(&["--md5", &md5_hex(&bytes).to_uppercase(), &url, to.to_str().unwrap()]))
+            .is_empty()
+    );
     assert!(fs::read(&to).unwrap() == bytes);
     assert!(good(&call(&[to.to_str().unwrap(), "-"])) == bytes);
     // As a relative path, and with file://.
-    assert!(good(&downloader(&["image", "-"]).current_dir(scratch.path()).output().unwrap()) == bytes);
+    assert!(
+        good(&downloader(&["image", "-"]).current_dir(scratch.path()).output().unwrap()) == bytes
+    );
     assert!(good(&call(&[&format!("file://{}", to.display()), "-"])) == bytes);
     assert_eq!(server.requests().len(), 2, "one request each");
 }
@@ -91,7 +103,8 @@ fn a_file_that_is_there_stays_until_the_new_one_is_whole() {
     for arguments in [&["-o"][..], &["-o", "-m", &wrong]] {
         for path in if arguments.len() > 1 { &["/whole"][..] } else { &["/cut", "/gone"] } {
             let url = server.url(path);
-            let arguments: Vec<_> = arguments.iter().copied().chain([url.as_str(), link.to_str().unwrap()]).collect();
+            let arguments: Vec<_> =
+                arguments.iter().copied().chain([url.as_str(), link.to_str().unwrap()]).collect();
             failure(&call(&arguments), 255);
             assert_eq!(fs::read(&to).unwrap(), b"old");
         }
@@ -108,7 +121,8 @@ fn both_checksums_count() {
     let from = scratch.path().join("image");
     fs::write(&from, "hello").unwrap();
     let from = from.to_str().unwrap();
-    let (md5, sha1) = ("5d41402abc4b2a76b9719d911017c592", "AAF4C61DDCC5E8A2DABEDE0F3B482CD9AEA9434D");
+    let (md5, sha1) =
+        ("5d41402abc4b2a76b9719d911017c592", "AAF4C61DDCC5E8A2DABEDE0F3B482CD9AEA9434D");
     assert_eq!(good(&call(&["-m", md5, "-s", sha1, from, "-"])), b"hello");
     let other = "0".repeat(40);
     for arguments in [["-m", md5, "-s", &other], ["-m", &other[..32], "-s", sha1]] {
@@ -130,7 +144,8 @@ fn compressed_streams_are_told_by_their_bytes_and_hashed_as_fetched() {
     let from = from.to_str().unwrap();
     assert!(good(&call(&["-m", &md5_hex(&packed), from, "-"])) == bytes);
     assert!(good(&call(&["-n", "-m", &md5_hex(&packed), from, "-"])) == packed);
-    // How the stock stat looks at images: the first bytes, unpacked, of a stream that is not read on.
+    // How the stock stat looks at images: the first bytes, unpacked, of a stream that is not read
+    // on.
     assert!(good(&call(&["-c", "65536", from, "-"])) == &bytes[..65_536]);
     assert!(good(&call(&["--nodecomp", "--max-size", "100", from, "-"])) == &packed[..100]);
     let to = scratch.path().join("head");
@@ -173,7 +188,11 @@ fn a_path_over_ssh_is_one_word_there() {
     fs::write(&path, "over ssh").unwrap();
     let shell = Shell::new(&[Fate::Whole]);
     let url = format!("ssh://one@bridge:{}", path.display());
-    let output = downloader(&[&url, "-"]).env("SSH", shell.ssh()).current_dir(scratch.path()).output().unwrap();
+    let output = downloader(&[&url, "-"])
+        .env("SSH", shell.ssh())
+        .current_dir(scratch.path())
+        .output()
+        .unwrap();
     assert_eq!(good(&output), b"over ssh");
     assert!(!scratch.path().join("ran").exists());
 }
@@ -209,7 +228,10 @@ fn objects_of_s3_need_the_keys_in_drv_action() {
 fn attributes_of_the_action_count_for_other_sources_too() {
     let server = HttpServer::start(|_, _| Reply::bytes(vec![0; 1_000]).stall_after(10));
     let dump = Dump { datastore: owned(&[("IDLE_TIMEOUT", "1")]), ..Dump::default() };
-    let output = downloader(&["-o", &server.url("/a"), "-"]).env("DRV_ACTION", dump.copy()).output().unwrap();
+    let output = downloader(&["-o", &server.url("/a"), "-"])
+        .env("DRV_ACTION", dump.copy())
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(255));
     assert!(stderr(&output).contains("silent"), "{}", stderr(&output));
 }
@@ -225,7 +247,10 @@ fn schemes_come_from_downloader_d_and_from_the_helpers_of_opennebula() {
     );
     let call = |arguments: &[&str]| {
         let mut command = downloader(arguments);
-        command.env("ONE_LOCATION", location.path()).env("DRV_ACTION", "dump").current_dir(location.path());
+        command
+            .env("ONE_LOCATION", location.path())
+            .env("DRV_ACTION", "dump")
+            .current_dir(location.path());
         command.output().unwrap()
     };
     let mine = call(&["mine://place/x?y", "-"]);
@@ -237,7 +262,9 @@ fn schemes_come_from_downloader_d_and_from_the_helpers_of_opennebula() {
     assert_eq!(good(&call(&["-c", "3", "restic://1/2", "-"])), b"bac");
     assert!(location.path().join("cleaned").exists(), "also when not all of it was wanted");
     let md5 = md5_hex(b"");
-    assert!(failure(&call(&["-m", &md5, "onebex://1:2", "-"]), 255).contains("interactive downloads"));
+    assert!(
+        failure(&call(&["-m", &md5, "onebex://1:2", "-"]), 255).contains("interactive downloads")
+    );
     assert!(failure(&call(&["unknown://x", "-"]), 255).contains("downloader.d/unknown"));
 }
 
@@ -250,16 +277,17 @@ fn archives_become_directories_and_nothing_leaves_them() {
         build(&mut builder);
         builder.into_inner().unwrap()
     };
-    let add = |builder: &mut tar::Builder<Vec<u8>>, name: &str, kind: tar::EntryType, link: &str| {
-        let mut header = tar::Header::new_gnu();
-        header.as_gnu_mut().unwrap().name[..name.len()].copy_from_slice(name.as_bytes());
-        header.as_gnu_mut().unwrap().linkname[..link.len()].copy_from_slice(link.as_bytes());
-        header.set_entry_type(kind);
-        header.set_mode(0o4755);
-        header.set_size(if kind.is_file() { 5 } else { 0 });
-        header.set_cksum();
-        builder.append(&header, if kind.is_file() { &b"hello"[..] } else { b"" }).unwrap();
-    };
+    let add =
+        |builder: &mut tar::Builder<Vec<u8>>, name: &str, kind: tar::EntryType, link: &str| {
+            let mut header = tar::Header::new_gnu();
+            header.as_gnu_mut().unwrap().name[..name.len()].copy_from_slice(name.as_bytes());
+            header.as_gnu_mut().unwrap().linkname[..link.len()].copy_from_slice(link.as_bytes());
+            header.set_entry_type(kind);
+            header.set_mode(0o4755);
+            header.set_size(if kind.is_file() { 5 } else { 0 });
+            header.set_cksum();
+            builder.append(&header, if kind.is_file() { &b"hello"[..] } else { b"" }).unwrap();
+        };
     let file = tar::EntryType::Regular;
     let good_tar = archive(&|builder| {
         add(builder, "disks/", tar::EntryType::Directory, "");
@@ -299,7 +327,8 @@ fn archives_become_directories_and_nothing_leaves_them() {
     let link = archive(&|builder| add(builder, "link", tar::EntryType::Symlink, "/etc"));
     let device = archive(&|builder| add(builder, "device", tar::EntryType::Char, ""));
     let cut = &good_tar[..700];
-    for bytes in [&escaping_zip[..], &escaping, &link, &device, cut, &b"PK\x03\x04 no archive"[..]] {
+    for bytes in [&escaping_zip[..], &escaping, &link, &device, cut, &b"PK\x03\x04 no archive"[..]]
+    {
         failure(&fetch(bytes, &[]), 255);
         assert_eq!(names(scratch.path()), ["from"]);
     }
@@ -309,8 +338,11 @@ fn archives_become_directories_and_nothing_leaves_them() {
 fn a_reader_who_goes_and_a_signal_end_it_and_nothing_stays() {
     let scratch = TempDir::new().unwrap();
     let server = HttpServer::start(|_, _| Reply::bytes(noise(6, 8 << 20)).stall_after(4 << 20));
-    let mut child =
-        downloader(&[&server.url("/a"), "-"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = downloader(&[&server.url("/a"), "-"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut stdout = child.stdout.take().unwrap();
     stdout.read_exact(&mut [0; 1_000]).unwrap();
     drop(stdout);
@@ -318,7 +350,10 @@ fn a_reader_who_goes_and_a_signal_end_it_and_nothing_stays() {
 
     for signal in ["-TERM", "-KILL"] {
         let to = scratch.path().join("image");
-        let mut child = downloader(&[&server.url("/a"), to.to_str().unwrap()]).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = downloader(&[&server.url("/a"), to.to_str().unwrap()])
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let staged = || -> Option<PathBuf> {
             let name = names(scratch.path()).into_iter().find(|name| name.ends_with(".part"))?;
             let path = scratch.path().join(name);
@@ -334,7 +369,10 @@ fn a_reader_who_goes_and_a_signal_end_it_and_nothing_stays() {
         assert!(!to.exists());
         // The next download removes what a killed one has left.
         fs::write(scratch.path().join("other"), "x").unwrap();
-        good(&call(&[scratch.path().join("other").to_str().unwrap(), scratch.path().join("copy").to_str().unwrap()]));
+        good(&call(&[
+            scratch.path().join("other").to_str().unwrap(),
+            scratch.path().join("copy").to_str().unwrap(),
+        ]));
         assert_eq!(names(scratch.path()), ["copy", "other"], "{signal}");
     }
 }
@@ -349,7 +387,8 @@ fn a_device_is_written_and_not_replaced() {
     let full = failure(&call(&[from.to_str().unwrap(), "/dev/full"]), 255);
     assert!(full.contains("No space left"), "{full}");
     assert!(
-        failure(&call(&[from.to_str().unwrap(), scratch.path().to_str().unwrap()]), 255).contains("is a directory")
+        failure(&call(&[from.to_str().unwrap(), scratch.path().to_str().unwrap()]), 255)
+            .contains("is a directory")
     );
 }
 
@@ -402,9 +441,12 @@ fn what_an_archive_may_become_has_a_limit() {
     failure(&fetch(&gzip(&vec![1; 9 << 20]), &limited), 255);
     assert_eq!(names(scratch.path()), ["from"]);
     // What was declared, and what the datastore says.
-    for (size, attribute, code) in
-        [(1, &[][..], 255), (20, &[], 0), (1, &[("MAX_UNPACKED_MB", "20")], 0), (20, &[("MAX_UNPACKED_MB", "5")], 255)]
-    {
+    for (size, attribute, code) in [
+        (1, &[][..], 255),
+        (20, &[], 0),
+        (1, &[("MAX_UNPACKED_MB", "20")], 0),
+        (20, &[("MAX_UNPACKED_MB", "5")], 255),
+    ] {
         let dump = Dump { image_size: size, datastore: owned(attribute), ..Dump::default() };
         fs::write(&from, gzip(&vec![1; 15 << 20])).unwrap();
         let arguments = [from.to_str().unwrap(), to.to_str().unwrap()];
@@ -446,7 +488,8 @@ fn an_archive_whose_headers_or_directories_have_no_end_is_refused() {
 fn an_archive_is_on_the_disk_before_it_has_its_name() {
     let Some(strace) = market_testkit::require::program("strace", "strace") else { return };
     let scratch = TempDir::new().unwrap();
-    let (from, to, trace) = (scratch.path().join("from"), scratch.path().join("image"), scratch.path().join("trace"));
+    let (from, to, trace) =
+        (scratch.path().join("from"), scratch.path().join("image"), scratch.path().join("trace"));
     let mut builder = tar::Builder::new(Vec::new());
     for name in ["one", "inner/two", "inner/deep/three"] {
         let mut header = tar::Header::new_gnu();
@@ -468,8 +511,10 @@ fn an_archive_is_on_the_disk_before_it_has_its_name() {
     }
     good(&output);
     let text = fs::read_to_string(&trace).unwrap();
-    let lines: Vec<_> =
-        text.lines().filter(|line| line.ends_with("= 0") || line.ends_with("<unfinished ...>")).collect();
+    let lines: Vec<_> = text
+        .lines()
+        .filter(|line| line.ends_with("= 0") || line.ends_with("<unfinished ...>"))
+        .collect();
     let synced = |end: &str| {
         lines
             .iter()
@@ -477,11 +522,20 @@ fn an_archive_is_on_the_disk_before_it_has_its_name() {
             .unwrap_or_else(|| panic!("{end} was not synced: {text}"))
     };
     let renamed = lines.iter().position(|line| line.contains("rename")).unwrap();
-    let order = [synced("/inner/deep/three"), synced("/inner/deep"), synced("/inner"), synced(".part"), renamed];
+    let order = [
+        synced("/inner/deep/three"),
+        synced("/inner/deep"),
+        synced("/inner"),
+        synced(".part"),
+        renamed,
+    ];
     assert!(order.is_sorted(), "{text}");
     assert!(synced("/one") < renamed && synced("/inner/two") < renamed, "{text}");
     let place = format!("{}>", scratch.path().display());
-    assert!(lines[renamed..].iter().any(|line| line.contains("sync(") && line.contains(&place)), "{text}");
+    assert!(
+        lines[renamed..].iter().any(|line| line.contains("sync(") && line.contains(&place)),
+        "{text}"
+    );
 }
 
 #[test]
@@ -491,7 +545,8 @@ fn a_standard_output_that_is_closed_or_only_read_is_a_failure() {
     fs::write(&from, "hello").unwrap();
     for stdout in [">&-", "1</dev/null"] {
         let script = format!("exec \"$0\" \"$1\" - {stdout}");
-        let output = Command::new("sh").args(["-c", &script, EXECUTABLE]).arg(&from).output().unwrap();
+        let output =
+            Command::new("sh").args(["-c", &script, EXECUTABLE]).arg(&from).output().unwrap();
         let line = failure(&output, 255);
         assert!(line.contains("output"), "{line}");
     }
@@ -505,7 +560,10 @@ fn sha256_counts_as_well() {
     let from = from.to_str().unwrap();
     let sha256 = "2CF24DBA5FB0A30E26E83B2AC5B9E29E1B161E5C1FA7425E73043362938B9824";
     assert_eq!(good(&call(&["--sha256", sha256, from, "-"])), b"hello");
-    assert!(stderr(&call(&["--sha256", &"0".repeat(64), from, "-"])).contains("the SHA-256 of what came"));
+    assert!(
+        stderr(&call(&["--sha256", &"0".repeat(64), from, "-"]))
+            .contains("the SHA-256 of what came")
+    );
 }
 
 #[test]
@@ -516,7 +574,8 @@ fn a_file_in_a_directory_that_is_closed_is_written_where_it_is() {
     fs::create_dir(&directory).unwrap();
     fs::write(&from, noise(9, 100_000)).unwrap();
     fs::write(&to, noise(10, 200_000)).unwrap();
-    for (path, mode) in [(scratch.path(), 0o755), (&directory, 0o555), (&to, 0o666), (&from, 0o644)] {
+    for (path, mode) in [(scratch.path(), 0o755), (&directory, 0o555), (&to, 0o666), (&from, 0o644)]
+    {
         fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
     }
     // For root, no directory is closed.
@@ -527,7 +586,10 @@ fn a_file_in_a_directory_that_is_closed_is_written_where_it_is() {
         let copy = scratch.path().join("downloader");
         fs::copy(EXECUTABLE, &copy).unwrap();
         let mut command = Command::new("setpriv");
-        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(copy).args(arguments);
+        command
+            .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+            .arg(copy)
+            .args(arguments);
         command.env_remove("DRV_ACTION").output().unwrap()
     };
     let Some(_) = market_testkit::require::program("setpriv", "util-linux") else { return };
@@ -578,8 +640,11 @@ fn a_driver_message_may_be_wrapped_anywhere_and_end_in_a_nul() {
     let mut xml = market_core::encoding::decode(dump.copy().as_bytes()).unwrap();
     xml.extend_from_slice(b"\n\0");
     let text = market_core::encoding::encode(&xml);
-    let wrapped: Vec<_> = text.as_bytes().chunks(40).map(|line| std::str::from_utf8(line).unwrap()).collect();
-    let output =
-        downloader(&["s3://apps/marketapp-30", "-"]).env("DRV_ACTION", wrapped.join("\n") + "\n").output().unwrap();
+    let wrapped: Vec<_> =
+        text.as_bytes().chunks(40).map(|line| std::str::from_utf8(line).unwrap()).collect();
+    let output = downloader(&["s3://apps/marketapp-30", "-"])
+        .env("DRV_ACTION", wrapped.join("\n") + "\n")
+        .output()
+        .unwrap();
     assert_eq!(good(&output), b"\0bytes");
 }

@@ -1,7 +1,9 @@
-//! A marketplace on bridges: hosts that hold the directory instead of this one, and are reached over ssh.
+//! A marketplace on bridges: hosts that hold the directory instead of this one, and are reached
+//! over ssh.
 //!
-//! An import goes to one bridge: the one that the stock driver would take (the app's id modulo their number), or the next one
-//! that answers and has room. Where an app is, is nowhere recorded: deleting one looks everywhere before it calls it gone.
+//! An import goes to one bridge: the one that the stock driver would take (the app's id modulo
+//! their number), or the next one that answers and has room. Where an app is, is nowhere recorded:
+//! deleting one looks everywhere before it calls it gone.
 
 use crate::config::HttpConfig;
 use crate::market::report;
@@ -24,16 +26,17 @@ pub(crate) struct Bridges {
 }
 
 impl Bridges {
-    pub(crate) async fn open(config: HttpConfig, hosts: Vec<Host>, context: &Context) -> Self {
+    pub(crate) async fn connect(config: HttpConfig, hosts: Vec<Host>, context: &Context) -> Self {
         let off = hosts_off(&context.log).await;
-        let bridges = hosts
-            .into_iter()
-            .map(|host| Bridge::new(host, "PUBLIC_DIR", config.public_dir.clone(), context.options.clone()));
+        let bridges = hosts.into_iter().map(|host| {
+            Bridge::new(host, "PUBLIC_DIR", config.public_dir.clone(), context.options.clone())
+        });
         let (off, on) = bridges.partition(|bridge| off.contains(bridge.host.as_str()));
         Self { config, on, off, context: context.clone() }
     }
 
-    /// Every bridge, those in use first: what is stored on one that is switched off is still stored.
+    /// Every bridge, those in use first: what is stored on one that is switched off is still
+    /// stored.
     fn all(&self, app: AppId) -> impl Iterator<Item = &Bridge> {
         in_turn(&self.on, app.0).into_iter().flatten().chain(&self.off)
     }
@@ -51,20 +54,31 @@ impl Bridges {
     }
 
     /// Opens an upload on the first bridge that takes it.
-    pub(crate) async fn stage(&self, app: AppId, needed_bytes: Option<u64>) -> Result<BridgeStage, Error> {
+    pub(crate) async fn stage(
+        &self,
+        app: AppId,
+        needed_bytes: Option<u64>,
+    ) -> Result<BridgeUpload, Error> {
         let bridges = in_turn(&self.on, app.0)?;
-        let upload = Upload::start_on_first(bridges, || name::staged(app), needed_bytes, &self.context).await?;
-        Ok(BridgeStage { upload, published_name: name::published()? })
+        let upload =
+            Upload::start_on_first(bridges, || name::staged(app), needed_bytes, &self.context)
+                .await?;
+        Ok(BridgeUpload { upload, published_name: name::published()? })
     }
 
-    pub(crate) async fn publish(&self, stage: &BridgeStage) -> Published {
-        let (bridge, names) = (stage.upload.bridge(), [stage.upload.name(), stage.published_name.as_str()]);
+    pub(crate) async fn publish(&self, stage: &BridgeUpload) -> Published {
+        let (bridge, names) =
+            (stage.upload.bridge(), [stage.upload.name(), stage.published_name.as_str()]);
         match bridge.ask(include_str!("scripts/publish.sh"), &names).await.as_deref() {
             Ok("published") => Published::At(self.config.source(&stage.published_name)),
             Ok("exists") => Published::Exists(self.config.source(&stage.published_name)),
             Ok("gone") => {
                 let cause = "is gone: the app was deleted, or the marketplace cleaned, while it was imported";
-                Published::NotPublished(Error::new(ErrorKind::Absent, stage.upload.subject(), cause))
+                Published::NotPublished(Error::new(
+                    ErrorKind::Absent,
+                    stage.upload.subject(),
+                    cause,
+                ))
             }
             Ok(other) => Published::Unknown(bridge.strange(other)),
             // It may have run there, whatever became of its answer.
@@ -72,12 +86,17 @@ impl Bridges {
         }
     }
 
-    pub(crate) async fn resolve(&self, stage: &BridgeStage) -> Published {
-        let (bridge, names) = (stage.upload.bridge(), [stage.upload.name(), stage.published_name.as_str()]);
+    pub(crate) async fn resolve(&self, stage: &BridgeUpload) -> Published {
+        let (bridge, names) =
+            (stage.upload.bridge(), [stage.upload.name(), stage.published_name.as_str()]);
         match bridge.ask(include_str!("scripts/resolve.sh"), &names).await.as_deref() {
             Ok("published") => Published::At(self.config.source(&stage.published_name)),
             Ok("gone") => {
-                let error = Error::new(ErrorKind::Unreachable, stage.upload.subject(), "the bridge did not publish it");
+                let error = Error::new(
+                    ErrorKind::Unreachable,
+                    stage.upload.subject(),
+                    "the bridge did not publish it",
+                );
                 Published::NotPublished(error.remedy("nothing was published; import again"))
             }
             Ok(other) => Published::Unknown(bridge.strange(other)),
@@ -102,19 +121,26 @@ impl Bridges {
         Err(error.remedy(format!("remove {path} there, or run gc, once it answers")))
     }
 
-    pub(crate) async fn stored(&self, app: AppId, name: &str) -> Result<Option<Source>, Error> {
+    pub(crate) async fn open(&self, app: AppId, name: &str) -> Result<Option<Source>, Error> {
         let mut failures = Failures::default();
         for bridge in self.all(app) {
-            match Source::open_on(&bridge.host, &bridge.path(name), bridge.options()).await.map_err(Error::from) {
+            match Source::open_on(&bridge.host, &bridge.path(name), bridge.options())
+                .await
+                .map_err(Error::from)
+            {
                 Ok(source) => return Ok(Some(source)),
                 Err(error) if error.kind == ErrorKind::Absent => {}
                 Err(error) => failures.add(error, &self.context.log),
             }
         }
-        if failures.is_empty() { Ok(None) } else { Err(failures.into_error("it is on no bridge that answers")) }
+        if failures.is_empty() {
+            Ok(None)
+        } else {
+            Err(failures.into_error("it is on no bridge that answers"))
+        }
     }
 
-    pub(crate) async fn objects(&self, sink: &mut dyn FnMut(StoredObject)) -> Result<(), Error> {
+    pub(crate) async fn list(&self, sink: &mut dyn FnMut(StoredObject)) -> Result<(), Error> {
         let mut failures = Failures::default();
         for bridge in self.on.iter().chain(&self.off) {
             match list(bridge).await {
@@ -122,13 +148,19 @@ impl Bridges {
                 Err(error) => failures.add(error, &self.context.log),
             }
         }
-        if failures.is_empty() { Ok(()) } else { Err(failures.into_error("not every bridge could be listed")) }
+        if failures.is_empty() {
+            Ok(())
+        } else {
+            Err(failures.into_error("not every bridge could be listed"))
+        }
     }
 
     pub(crate) async fn remove(&self, object: &StoredObject) -> Result<Deleted, Error> {
-        let known = self.on.iter().chain(&self.off).find(|bridge| bridge.host.as_str() == object.place);
-        let bridge =
-            known.ok_or_else(|| Error::new(ErrorKind::Denied, &object.place, "is no bridge of this marketplace"))?;
+        let known =
+            self.on.iter().chain(&self.off).find(|bridge| bridge.host.as_str() == object.place);
+        let bridge = known.ok_or_else(|| {
+            Error::new(ErrorKind::Denied, &object.place, "is no bridge of this marketplace")
+        })?;
         match object.state {
             ObjectState::Published => remove(bridge, &object.key).await,
             ObjectState::Staged => bridge.remove_staged(&object.key).await.map(deleted),
@@ -137,7 +169,7 @@ impl Bridges {
 }
 
 /// An import under way on a bridge.
-pub(crate) struct BridgeStage {
+pub(crate) struct BridgeUpload {
     pub(crate) upload: Upload,
     published_name: String,
 }
@@ -180,7 +212,15 @@ async fn list(bridge: &Bridge) -> Result<Vec<StoredObject>, Error> {
         }
         let age = Duration::from_secs(now.saturating_sub(written.parse().ok()?));
         let place = bridge.host.to_string();
-        Some(StoredObject { key: key.to_owned(), place, state, app, bytes: bytes.parse().ok()?, age, busy })
+        Some(StoredObject {
+            key: key.to_owned(),
+            place,
+            state,
+            app,
+            bytes: bytes.parse().ok()?,
+            age,
+            busy,
+        })
     };
     Ok(lines[1..].iter().filter_map(object).collect())
 }

@@ -25,8 +25,12 @@ impl HttpConfig {
     /// # Errors
     /// Names the attribute that cannot be used.
     pub(crate) fn check(&self) -> Result<(), Error> {
-        let base = Url::parse(self.base_url.trim()).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-        if base.is_none_or(|url| !url.has_host() || url.query().is_some() || url.fragment().is_some()) {
+        let base = Url::parse(self.base_url.trim())
+            .ok()
+            .filter(|url| matches!(url.scheme(), "http" | "https"));
+        if base
+            .is_none_or(|url| !url.has_host() || url.query().is_some() || url.fragment().is_some())
+        {
             return Err(Error::config("BASE_URL", "is no http:// or https:// URL of a directory"));
         }
         // What cannot be answered must not be imported.

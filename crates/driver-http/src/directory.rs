@@ -4,8 +4,8 @@ use market_core::bridges::STAGING;
 use market_core::error::{Error, ErrorKind};
 use market_core::transfer::{is_same_file, random_name, rename_new};
 use rustix::fs::{
-    AtFlags, FileType, FlockOperation, Mode, OFlags, RawDir, Stat, StatVfs, flock, fstat, fstatvfs, mkdirat, open,
-    openat, statat, unlinkat,
+    AtFlags, FileType, FlockOperation, Mode, OFlags, RawDir, Stat, StatVfs, flock, fstat, fstatvfs,
+    mkdirat, open, openat, statat, unlinkat,
 };
 use rustix::io::Errno;
 use std::fs::File;
@@ -26,22 +26,30 @@ impl Directory {
     /// Opens PUBLIC_DIR.
     pub(crate) fn public(path: &Path) -> Result<Self, Error> {
         let handle = open(path, DIRECTORY, Mode::empty()).map_err(|errno| match errno {
-            Errno::NOENT => Error::config("PUBLIC_DIR", format!("{} does not exist", path.display())),
-            Errno::NOTDIR => Error::config("PUBLIC_DIR", format!("{} is no directory", path.display())),
-            Errno::LOOP | Errno::NAMETOOLONG | Errno::INVAL => {
-                Error::config("PUBLIC_DIR", format!("{}: {}", path.display(), io::Error::from(errno).kind()))
+            Errno::NOENT => {
+                Error::config("PUBLIC_DIR", format!("{} does not exist", path.display()))
             }
+            Errno::NOTDIR => {
+                Error::config("PUBLIC_DIR", format!("{} is no directory", path.display()))
+            }
+            Errno::LOOP | Errno::NAMETOOLONG | Errno::INVAL => Error::config(
+                "PUBLIC_DIR",
+                format!("{}: {}", path.display(), io::Error::from(errno).kind()),
+            ),
             errno => Error::io(format!("attribute PUBLIC_DIR: {}", path.display()), &errno.into()),
         })?;
         Ok(Self { handle, path: path.to_owned() })
     }
 
-    /// Opens the staging directories inside this one. There is one; more, when somebody else had taken its name at a time.
+    /// Opens the staging directories inside this one. There is one; more, when somebody else had
+    /// taken its name at a time.
     pub(crate) fn staging(&self) -> Result<Vec<Self>, Error> {
         let user = rustix::process::geteuid().as_raw();
         let mut names = Vec::new();
         self.names(|name| {
-            let ours = name.strip_prefix(STAGING).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
+            let ours = name
+                .strip_prefix(STAGING)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
             if ours && self.stat(name)?.is_some_and(|stat| stat.st_uid == user) {
                 names.push(name.to_owned());
             }
@@ -57,7 +65,11 @@ impl Directory {
             Ok(handle) => handle,
             Err(Errno::NOENT) => return Ok(None),
             Err(Errno::LOOP | Errno::NOTDIR) => {
-                let error = Error::new(ErrorKind::Denied, path.display().to_string(), "is no directory of ours");
+                let error = Error::new(
+                    ErrorKind::Denied,
+                    path.display().to_string(),
+                    "is no directory of ours",
+                );
                 return Err(error.remedy("remove it: unfinished imports are kept there"));
             }
             Err(errno) => return Err(failed(&path, errno)),
@@ -66,21 +78,29 @@ impl Directory {
         if stat.st_uid != user {
             let cause = format!("belongs to user {}, and this runs as user {user}", stat.st_uid);
             let error = Error::new(ErrorKind::Denied, path.display().to_string(), cause);
-            return Err(error.remedy("run as the user of oned, and give the directory to that user"));
+            return Err(
+                error.remedy("run as the user of oned, and give the directory to that user")
+            );
         }
         if Mode::from_raw_mode(stat.st_mode).intersects(Mode::RWXG | Mode::RWXO) {
-            let error = Error::new(ErrorKind::Denied, path.display().to_string(), "could be read by others");
+            let error = Error::new(
+                ErrorKind::Denied,
+                path.display().to_string(),
+                "could be read by others",
+            );
             return Err(error.remedy("give it mode 0700: it holds unfinished imports"));
         }
         Ok(Some(Self { handle, path }))
     }
 
-    /// Opens the staging directory, made when it is missing: under a name that nobody could guess when somebody else has the first one.
+    /// Opens the staging directory, made when it is missing: under a name that nobody could guess
+    /// when somebody else has the first one.
     pub(crate) fn create_staging(&self) -> Result<Self, Error> {
         if let Some(staging) = self.staging()?.into_iter().next() {
             return Ok(staging);
         }
-        let random = || random_name::<8>().map_err(|error| Error::io("the system's random numbers", &error));
+        let random =
+            || random_name::<8>().map_err(|error| Error::io("the system's random numbers", &error));
         for name in [STAGING.to_owned(), format!("{STAGING}-{}", random()?)] {
             match mkdirat(&self.handle, &name, Mode::RWXU) {
                 Ok(()) | Err(Errno::EXIST) => {}
@@ -95,8 +115,10 @@ impl Directory {
 
     /// Creates a file that nobody else can open.
     pub(crate) fn create(&self, name: &str) -> Result<File, Error> {
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let handle = openat(&self.handle, name, flags, Mode::RUSR | Mode::WUSR).map_err(|errno| self.failed(errno))?;
+        let flags =
+            OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let handle = openat(&self.handle, name, flags, Mode::RUSR | Mode::WUSR)
+            .map_err(|errno| self.failed(errno))?;
         Ok(File::from(handle))
     }
 
@@ -159,7 +181,8 @@ impl Directory {
         self.names(|name| {
             // It may be gone by now: an import that ended.
             let stat = self.stat(name)?;
-            let stat = stat.filter(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
+            let stat =
+                stat.filter(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
             files.extend(stat.map(|stat| (name.to_owned(), stat)));
             Ok(())
         })?;
@@ -179,7 +202,8 @@ impl Directory {
     /// Looks at each name in the directory; one that is no text is none of ours.
     fn names(&self, mut look: impl FnMut(&str) -> Result<(), Error>) -> Result<(), Error> {
         // A descriptor of its own: reading a directory moves its position.
-        let handle = openat(&self.handle, ".", DIRECTORY, Mode::empty()).map_err(|errno| self.failed(errno))?;
+        let handle = openat(&self.handle, ".", DIRECTORY, Mode::empty())
+            .map_err(|errno| self.failed(errno))?;
         let mut buffer = [MaybeUninit::uninit(); 16 << 10];
         let mut entries = RawDir::new(&handle, &mut buffer);
         while let Some(entry) = entries.next() {

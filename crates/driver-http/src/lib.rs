@@ -8,4 +8,4 @@ mod market;
 mod name;
 
 pub use config::HttpConfig;
-pub use market::{HttpMarket, Staged};
+pub use market::{HttpMarket, HttpUpload};

@@ -1,4 +1,5 @@
-//! A marketplace in a directory of this machine: a file for each app, staged beside its place and renamed into it.
+//! A marketplace in a directory of this machine: a file for each app, staged beside its place and
+//! renamed into it.
 
 use crate::config::HttpConfig;
 use crate::directory::Directory;
@@ -27,26 +28,29 @@ pub(crate) struct LocalMarket {
 }
 
 /// An import under way: a file in the staging directory, and the name that it will have.
-pub(crate) struct Staged {
+pub(crate) struct LocalUpload {
     staging: Directory,
     name: String,
     published_name: String,
     file: Option<SparseFile>,
     /// Locked until the end of the import: `gc` sees by it that the import still runs.
     _lock: Option<File>,
-    /// The directory could not be put on the disk after publishing, which the system tells only once: no success any more.
+    /// The directory could not be put on the disk after publishing, which the system tells only
+    /// once: no success any more.
     unsynced: bool,
 }
 
-impl Staged {
+impl LocalUpload {
     fn file(&mut self) -> Result<&mut SparseFile, Error> {
         let name = &self.name;
-        self.file.as_mut().ok_or_else(|| Error::new(ErrorKind::Failed, name, "is not open for writing"))
+        self.file
+            .as_mut()
+            .ok_or_else(|| Error::new(ErrorKind::Failed, name, "is not open for writing"))
     }
 }
 
 impl LocalMarket {
-    pub(crate) fn open(config: HttpConfig, context: &Context) -> Result<Self, Error> {
+    pub(crate) fn connect(config: HttpConfig, context: &Context) -> Result<Self, Error> {
         let public = Directory::public(&config.public_dir)?;
         Ok(Self { config, public, options: context.options.clone(), log: context.log.clone() })
     }
@@ -61,40 +65,52 @@ impl LocalMarket {
         Ok(Some(space.f_bavail.saturating_mul(space.f_frsize)))
     }
 
-    pub(crate) fn stage(&self, app: AppId) -> Result<Staged, Error> {
+    pub(crate) fn stage(&self, app: AppId) -> Result<LocalUpload, Error> {
         let staging = self.public.create_staging()?;
         let (name, published_name) = (name::staged(app)?, name::published()?);
         let file = staging.create(&name)?;
         // A file system without locks: then the file's age has to do.
-        let lock = file.try_clone().ok().filter(|file| flock(file, FlockOperation::NonBlockingLockExclusive).is_ok());
+        let lock = file
+            .try_clone()
+            .ok()
+            .filter(|file| flock(file, FlockOperation::NonBlockingLockExclusive).is_ok());
         let file = Some(SparseFile::new(file, true));
-        Ok(Staged { staging, name, published_name, file, _lock: lock, unsynced: false })
+        Ok(LocalUpload { staging, name, published_name, file, _lock: lock, unsynced: false })
     }
 
-    pub(crate) fn read_back(&self, staged: &Staged) -> Result<Option<File>, Error> {
+    pub(crate) fn read_back(&self, staged: &LocalUpload) -> Result<Option<File>, Error> {
         let handle = staged.file.as_ref().map(SparseFile::read_back).transpose();
         handle.map_err(|error| self.write_error(staged, &error))
     }
 
-    pub(crate) fn copy_range(&self, staged: &mut Staged, source: &File, range: Range<u64>) -> Result<(), Error> {
+    pub(crate) fn copy_range(
+        &self,
+        staged: &mut LocalUpload,
+        source: &File,
+        range: Range<u64>,
+    ) -> Result<(), Error> {
         let copied = staged.file()?.copy_range(source, range);
         copied.map_err(|error| self.write_error(staged, &error))
     }
 
-    pub(crate) fn write(&self, staged: &mut Staged, piece: &Piece) -> Result<(), Error> {
+    pub(crate) fn write(&self, staged: &mut LocalUpload, piece: &Piece) -> Result<(), Error> {
         let written = staged.file()?.write(piece);
         written.map_err(|error| self.write_error(staged, &error))
     }
 
-    pub(crate) fn written(&self, staged: &mut Staged) -> Result<(), Error> {
+    pub(crate) fn finish(&self, staged: &mut LocalUpload) -> Result<(), Error> {
         staged.file()?.begin_sync();
         Ok(())
     }
 
-    pub(crate) async fn seal(&self, staged: &mut Staged) -> Result<Proof, Error> {
+    pub(crate) async fn seal(&self, staged: &mut LocalUpload) -> Result<Proof, Error> {
         let path = self.path_of(staged);
-        let mut file = staged.file.take().ok_or_else(|| Error::new(ErrorKind::Failed, &path, "is sealed already"))?;
-        // Readable for the web server from the moment of publishing; the directory keeps it closed until then.
+        let mut file = staged
+            .file
+            .take()
+            .ok_or_else(|| Error::new(ErrorKind::Failed, &path, "is sealed already"))?;
+        // Readable for the web server from the moment of publishing; the directory keeps it closed
+        // until then.
         let sealed = run_on_thread("sync", move || -> io::Result<u64> {
             fchmod(file.file(), Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH)?;
             file.finish()?;
@@ -106,8 +122,8 @@ impl LocalMarket {
         }
     }
 
-    pub(crate) fn publish(&self, staged: &mut Staged) -> Published {
-        let Staged { staging, name, published_name, .. } = staged;
+    pub(crate) fn publish(&self, staged: &mut LocalUpload) -> Published {
+        let LocalUpload { staging, name, published_name, .. } = staged;
         match staging.publish(name, &self.public, published_name) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -115,19 +131,30 @@ impl LocalMarket {
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let cause = "is gone: the app was deleted, or the marketplace cleaned, while it was imported";
-                return Published::NotPublished(Error::new(ErrorKind::Absent, self.path_of(staged), cause));
+                return Published::NotPublished(Error::new(
+                    ErrorKind::Absent,
+                    self.path_of(staged),
+                    cause,
+                ));
             }
             Err(error) => {
                 // A network file system may have done it and lost the answer.
-                let lost = matches!(Errno::from_io_error(&error), Some(Errno::IO | Errno::TIMEDOUT | Errno::STALE));
+                let lost = matches!(
+                    Errno::from_io_error(&error),
+                    Some(Errno::IO | Errno::TIMEDOUT | Errno::STALE)
+                );
                 let error = self.public.failed_on(published_name, &error);
-                return if lost { Published::Unknown(error) } else { Published::NotPublished(error) };
+                return if lost {
+                    Published::Unknown(error)
+                } else {
+                    Published::NotPublished(error)
+                };
             }
         }
         self.make_durable(staged)
     }
 
-    pub(crate) fn resolve(&self, staged: &mut Staged) -> Published {
+    pub(crate) fn resolve(&self, staged: &mut LocalUpload) -> Published {
         match (self.public.stat(&staged.published_name), staged.staging.stat(&staged.name)) {
             (Ok(Some(_)), Ok(None)) => self.make_durable(staged),
             (Ok(None), Ok(_)) => {
@@ -143,16 +170,18 @@ impl LocalMarket {
                     Err(error) => Published::Unknown(error),
                 }
             }
-            (Ok(Some(_)), Ok(Some(_))) => Published::Exists(self.config.source(&staged.published_name)),
+            (Ok(Some(_)), Ok(Some(_))) => {
+                Published::Exists(self.config.source(&staged.published_name))
+            }
             (Err(error), _) | (_, Err(error)) => Published::Unknown(error),
         }
     }
 
-    pub(crate) fn discard(&self, staged: Staged) -> Result<(), Error> {
+    pub(crate) fn discard(&self, staged: LocalUpload) -> Result<(), Error> {
         staged.staging.remove(&staged.name).map(drop)
     }
 
-    pub(crate) fn stored(&self, name: &str) -> Result<Option<Source>, Error> {
+    pub(crate) fn open(&self, name: &str) -> Result<Option<Source>, Error> {
         match self.public.open(name)? {
             Some(file) => {
                 let path = self.config.public_dir.join(name).display().to_string();
@@ -165,13 +194,17 @@ impl LocalMarket {
         }
     }
 
-    pub(crate) fn objects(&self, sink: &mut dyn FnMut(StoredObject)) -> Result<(), Error> {
+    pub(crate) fn list(&self, sink: &mut dyn FnMut(StoredObject)) -> Result<(), Error> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let mut tell = |directory: &Directory, state| -> Result<(), Error> {
             for (key, stat) in directory.files()? {
                 let written = Duration::from_secs(u64::try_from(stat.st_mtime).unwrap_or_default());
                 let app = name::app_of_staged(&key);
-                let known = if state == ObjectState::Staged { app.is_some() } else { name::is_published(&key) };
+                let known = if state == ObjectState::Staged {
+                    app.is_some()
+                } else {
+                    name::is_published(&key)
+                };
                 if known {
                     let bytes = u64::try_from(stat.st_size).unwrap_or_default();
                     let busy = state == ObjectState::Staged && directory.is_locked(&key);
@@ -197,18 +230,21 @@ impl LocalMarket {
         Ok(Deleted::Absent)
     }
 
-    fn path_of(&self, staged: &Staged) -> String {
+    fn path_of(&self, staged: &LocalUpload) -> String {
         staged.staging.path(&staged.name)
     }
 
-    fn write_error(&self, staged: &Staged, error: &std::io::Error) -> Error {
-        Error::io(self.path_of(staged), error).remedy("nothing was published; check PUBLIC_DIR and import again")
+    fn write_error(&self, staged: &LocalUpload, error: &std::io::Error) -> Error {
+        Error::io(self.path_of(staged), error)
+            .remedy("nothing was published; check PUBLIC_DIR and import again")
     }
 
     /// After the rename the app is there; it counts once the directory is on the disk too.
-    fn make_durable(&self, staged: &mut Staged) -> Published {
+    fn make_durable(&self, staged: &mut LocalUpload) -> Published {
         let synced = if staged.unsynced { Err(self.not_durable()) } else { self.public.sync() };
-        let Err(error) = synced else { return Published::At(self.config.source(&staged.published_name)) };
+        let Err(error) = synced else {
+            return Published::At(self.config.source(&staged.published_name));
+        };
         staged.unsynced = true;
         match self.public.remove(&staged.published_name) {
             Ok(_) => Published::NotPublished(error),
@@ -230,11 +266,14 @@ impl LocalMarket {
         Ok(Deleted::Removed)
     }
 
-    /// A directory without anything in it, where there should be an app, may be a mount point whose file system is not there.
+    /// A directory without anything in it, where there should be an app, may be a mount point whose
+    /// file system is not there.
     fn warn_when_empty(&self) -> Result<(), Error> {
         if self.public.is_empty()? {
             let path = self.config.public_dir.display();
-            self.log.warn(format_args!("PUBLIC_DIR {path} is empty: check that its file system is mounted"));
+            self.log.warn(format_args!(
+                "PUBLIC_DIR {path} is empty: check that its file system is mounted"
+            ));
         }
         Ok(())
     }

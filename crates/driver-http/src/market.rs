@@ -1,17 +1,17 @@
 //! The backend: a directory, here or on bridges.
 
-use crate::bridges::{BridgeStage, Bridges};
+use crate::bridges::{BridgeUpload, Bridges};
 use crate::config::HttpConfig;
 use crate::local::{self, LocalMarket};
 use crate::name;
 use market_core::backend::{
-    Context, Create, Deleted, Guarantees, Length, MarketBackend, ObjectState, Proof, ProofKind, Published, Staging,
-    StorageBackend, StoredObject,
+    Capabilities, Context, Create, Deleted, Length, MarketBackend, ObjectState, Proof, ProofKind,
+    Published, Staging, StorageBackend, StoredObject,
 };
 use market_core::error::{Error, ErrorKind};
 use market_core::model::{AppId, MiB};
 use market_core::report::MonitorReport;
-use market_core::transfer::{Digests, Piece, Source, shown};
+use market_core::transfer::{Digests, Piece, Source, redacted};
 use std::fs::File;
 use std::ops::Range;
 
@@ -26,11 +26,11 @@ enum Place {
 }
 
 /// An import under way.
-pub struct Staged(Kind);
+pub struct HttpUpload(Kind);
 
 enum Kind {
-    Local(local::Staged),
-    Bridge(Box<BridgeStage>),
+    Local(local::LocalUpload),
+    Bridge(Box<BridgeUpload>),
 }
 
 /// A stage comes from the market that it is given back to.
@@ -43,15 +43,16 @@ impl MarketBackend for HttpMarket {
 
     const MAD: &'static str = "http";
     const VERSION: &'static str = env!("CARGO_PKG_VERSION");
-    const ABOUT: &'static str = "OpenNebula marketplace driver for a directory behind a web server.";
+    const ABOUT: &'static str =
+        "OpenNebula marketplace driver for a directory behind a web server.";
 
-    async fn open(config: HttpConfig, context: &Context) -> Result<Self, Error> {
+    async fn connect(config: HttpConfig, context: &Context) -> Result<Self, Error> {
         config.check()?;
         let hosts = config.bridges()?;
         let place = if hosts.is_empty() {
-            Place::Local(Box::new(LocalMarket::open(config, context)?))
+            Place::Local(Box::new(LocalMarket::connect(config, context)?))
         } else {
-            Place::Bridges(Box::new(Bridges::open(config, hosts, context).await))
+            Place::Bridges(Box::new(Bridges::connect(config, hosts, context).await))
         };
         Ok(Self { place })
     }
@@ -75,10 +76,10 @@ pub(crate) fn report(block: u64, blocks: u64, free: u64, available: u64) -> Moni
 }
 
 impl StorageBackend for HttpMarket {
-    type Staged = Staged;
+    type Upload = HttpUpload;
 
-    fn guarantees(&self) -> Guarantees {
-        Guarantees {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
             staging: Staging::Invisible,
             create: Create::Atomic,
             proof: match self.place {
@@ -99,28 +100,43 @@ impl StorageBackend for HttpMarket {
         }
     }
 
-    async fn stage(&self, app: AppId, _: Length, needed_bytes: Option<u64>) -> Result<Staged, Error> {
+    async fn stage(
+        &self,
+        app: AppId,
+        _: Length,
+        needed_bytes: Option<u64>,
+    ) -> Result<HttpUpload, Error> {
         match &self.place {
-            Place::Local(market) => market.stage(app).map(Kind::Local).map(Staged),
-            Place::Bridges(market) => market.stage(app, needed_bytes).await.map(Box::new).map(Kind::Bridge).map(Staged),
+            Place::Local(market) => market.stage(app).map(Kind::Local).map(HttpUpload),
+            Place::Bridges(market) => market
+                .stage(app, needed_bytes)
+                .await
+                .map(Box::new)
+                .map(Kind::Bridge)
+                .map(HttpUpload),
         }
     }
 
-    fn read_back(&self, staged: &Staged) -> Result<Option<File>, Error> {
+    fn read_back(&self, staged: &HttpUpload) -> Result<Option<File>, Error> {
         match (&self.place, &staged.0) {
             (Place::Local(market), Kind::Local(staged)) => market.read_back(staged),
             _ => Ok(None),
         }
     }
 
-    async fn copy_range(&self, staged: &mut Staged, source: &File, range: Range<u64>) -> Result<(), Error> {
+    async fn copy_range(
+        &self,
+        staged: &mut HttpUpload,
+        source: &File,
+        range: Range<u64>,
+    ) -> Result<(), Error> {
         match (&self.place, &mut staged.0) {
             (Place::Local(market), Kind::Local(staged)) => market.copy_range(staged, source, range),
             _ => Err(foreign()),
         }
     }
 
-    async fn write(&self, staged: &mut Staged, piece: Piece) -> Result<(), Error> {
+    async fn write(&self, staged: &mut HttpUpload, piece: Piece) -> Result<(), Error> {
         match (&self.place, &mut staged.0) {
             (Place::Local(market), Kind::Local(staged)) => market.write(staged, &piece),
             (Place::Bridges(_), Kind::Bridge(stage)) => stage.upload.write(&piece).await,
@@ -128,18 +144,18 @@ impl StorageBackend for HttpMarket {
         }
     }
 
-    async fn written(&self, staged: &mut Staged) -> Result<(), Error> {
+    async fn finish(&self, staged: &mut HttpUpload) -> Result<(), Error> {
         match (&self.place, &mut staged.0) {
-            (Place::Local(market), Kind::Local(staged)) => market.written(staged),
+            (Place::Local(market), Kind::Local(staged)) => market.finish(staged),
             (Place::Bridges(_), Kind::Bridge(stage)) => {
-                stage.upload.written();
+                stage.upload.finish();
                 Ok(())
             }
             _ => Err(foreign()),
         }
     }
 
-    async fn seal(&self, staged: &mut Staged, _: &Digests) -> Result<Proof, Error> {
+    async fn seal(&self, staged: &mut HttpUpload, _: &Digests) -> Result<Proof, Error> {
         match (&self.place, &mut staged.0) {
             (Place::Local(market), Kind::Local(staged)) => market.seal(staged).await,
             (Place::Bridges(_), Kind::Bridge(stage)) => stage.upload.seal().await.map(Proof::Md5),
@@ -147,7 +163,7 @@ impl StorageBackend for HttpMarket {
         }
     }
 
-    async fn publish(&self, staged: &mut Staged) -> Published {
+    async fn publish(&self, staged: &mut HttpUpload) -> Published {
         match (&self.place, &mut staged.0) {
             (Place::Local(market), Kind::Local(staged)) => market.publish(staged),
             (Place::Bridges(market), Kind::Bridge(stage)) => market.publish(stage).await,
@@ -155,7 +171,7 @@ impl StorageBackend for HttpMarket {
         }
     }
 
-    async fn resolve(&self, staged: &mut Staged) -> Published {
+    async fn resolve(&self, staged: &mut HttpUpload) -> Published {
         match (&self.place, &mut staged.0) {
             (Place::Local(market), Kind::Local(staged)) => market.resolve(staged),
             (Place::Bridges(market), Kind::Bridge(stage)) => market.resolve(stage).await,
@@ -163,7 +179,7 @@ impl StorageBackend for HttpMarket {
         }
     }
 
-    async fn discard(&self, staged: Staged) -> Result<(), Error> {
+    async fn discard(&self, staged: HttpUpload) -> Result<(), Error> {
         match (&self.place, staged.0) {
             (Place::Local(market), Kind::Local(staged)) => market.discard(staged),
             (Place::Bridges(_), Kind::Bridge(stage)) => stage.upload.discard().await,
@@ -179,22 +195,22 @@ impl StorageBackend for HttpMarket {
         }
     }
 
-    async fn stored(&self, app: AppId, source: &str) -> Result<Option<Source>, Error> {
+    async fn open(&self, app: AppId, source: &str) -> Result<Option<Source>, Error> {
         let name = named(source)?;
         match &self.place {
-            Place::Local(market) => market.stored(&name),
-            Place::Bridges(market) => market.stored(app, &name).await,
+            Place::Local(market) => market.open(&name),
+            Place::Bridges(market) => market.open(app, &name).await,
         }
     }
 
-    fn key_of(&self, source: &str) -> Option<String> {
+    fn locate(&self, source: &str) -> Option<String> {
         name::of_source(source)
     }
 
-    async fn objects(&self, sink: &mut dyn FnMut(StoredObject)) -> Result<(), Error> {
+    async fn list(&self, sink: &mut dyn FnMut(StoredObject)) -> Result<(), Error> {
         match &self.place {
-            Place::Local(market) => market.objects(sink),
-            Place::Bridges(market) => market.objects(sink).await,
+            Place::Local(market) => market.list(sink),
+            Place::Bridges(market) => market.list(sink).await,
         }
     }
 
@@ -204,7 +220,11 @@ impl StorageBackend for HttpMarket {
             ObjectState::Staged => name::app_of_staged(&object.key).is_some(),
         };
         if !known {
-            return Err(Error::new(ErrorKind::Denied, shown(&object.key), "is no object of this marketplace"));
+            return Err(Error::new(
+                ErrorKind::Denied,
+                redacted(&object.key),
+                "is no object of this marketplace",
+            ));
         }
         match &self.place {
             Place::Local(market) => market.remove(object),
@@ -216,7 +236,7 @@ impl StorageBackend for HttpMarket {
 /// The file that a SOURCE names; anything else is refused.
 fn named(source: &str) -> Result<String, Error> {
     name::of_source(source).ok_or_else(|| {
-        let subject = format!("SOURCE {}", shown(source));
+        let subject = format!("SOURCE {}", redacted(source));
         let error = Error::new(ErrorKind::Denied, subject, "names no file of this marketplace");
         error.remedy("nothing was touched")
     })

@@ -1,4 +1,5 @@
-//! The names of files in a marketplace: made so that two never meet, and checked before one is touched.
+//! The names of files in a marketplace: made so that two never meet, and checked before one is
+//! touched.
 
 use market_core::error::Error;
 use market_core::model::AppId;
@@ -7,7 +8,8 @@ use std::io;
 use std::time::{SystemTime, UNIX_EPOCH};
 use url::Url;
 
-/// The name of a published app: 32 hexadecimal digits, the form that the stock driver gave its files.
+/// The name of a published app: 32 hexadecimal digits, the form that the stock driver gave its
+/// files.
 pub(crate) fn published() -> Result<String, Error> {
     random_name::<16>().map_err(no_random)
 }
@@ -31,13 +33,15 @@ pub(crate) fn is_published(name: &str) -> bool {
 pub(crate) fn app_of_staged(name: &str) -> Option<AppId> {
     let mut parts = name.rsplitn(3, '-');
     let (random, time, app) = (parts.next()?, parts.next()?, parts.next()?);
-    let valid =
-        random.len() == 16 && random.bytes().all(|b| b.is_ascii_hexdigit()) && time.bytes().all(|b| b.is_ascii_digit());
+    let valid = random.len() == 16
+        && random.bytes().all(|b| b.is_ascii_hexdigit())
+        && time.bytes().all(|b| b.is_ascii_digit());
     if valid { app.parse().ok().map(AppId) } else { None }
 }
 
-/// The file that a SOURCE names: the last segment of its path, whatever URL the marketplace had when it was made. `None` when
-/// that is not the name of an app, ours or the stock driver's: nothing else in the directory is anybody's to remove.
+/// The file that a SOURCE names: the last segment of its path, whatever URL the marketplace had
+/// when it was made. `None` when that is not the name of an app, ours or the stock driver's:
+/// nothing else in the directory is anybody's to remove.
 pub(crate) fn of_source(source: &str) -> Option<String> {
     let url = Url::parse(source).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
     let name = url.path_segments()?.next_back()?.to_owned();
@@ -50,8 +54,10 @@ mod tests {
 
     #[test]
     fn only_names_of_apps_come_out_of_a_source() {
-        for good in ["http://m/0cc175b9c0f1b6a831c399e269772661", "https://old:8080/x/0cc175b9c0f1b6a831c399e269772661"]
-        {
+        for good in [
+            "http://m/0cc175b9c0f1b6a831c399e269772661",
+            "https://old:8080/x/0cc175b9c0f1b6a831c399e269772661",
+        ] {
             assert_eq!(of_source(good).unwrap(), "0cc175b9c0f1b6a831c399e269772661");
         }
         let long = format!("http://m/{}", "a".repeat(4_096));
@@ -84,7 +90,8 @@ mod tests {
 
     #[test]
     fn names_never_meet_and_staged_ones_tell_their_app() {
-        let names: std::collections::HashSet<_> = (0..1_000).map(|_| published().unwrap()).collect();
+        let names: std::collections::HashSet<_> =
+            (0..1_000).map(|_| published().unwrap()).collect();
         assert_eq!(names.len(), 1_000);
         assert!(names.iter().all(|name| is_published(name)));
         assert_eq!(app_of_staged(&staged(AppId(30)).unwrap()), Some(AppId(30)));

@@ -1,5 +1,10 @@
 //! `market-http` on bridges: a real sshd that plays three hosts.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed expectation is a failed test"
+)]
 
 use market_testkit::driver::{answer, failure, run, stderr};
 use market_testkit::dump::Dump;
@@ -14,7 +19,8 @@ use tempfile::TempDir;
 const EXECUTABLE: &str = env!("CARGO_BIN_EXE_market-http");
 const BASE_URL: &str = "http://market.example:8080/";
 
-/// Three hosts: `one` and `two` have a directory of their own at the same path; `small` has no space there; `down` is down.
+/// Three hosts: `one` and `two` have a directory of their own at the same path; `small` has no
+/// space there; `down` is down.
 struct Hosts {
     directory: TempDir,
     sshd: Sshd,
@@ -43,13 +49,21 @@ impl Hosts {
 
     fn dump(&self, bridges: &str) -> Dump {
         let public = self.path("public");
-        Dump::of_market(&[("BASE_URL", BASE_URL), ("PUBLIC_DIR", public.to_str().unwrap()), ("BRIDGE_LIST", bridges)])
+        Dump::of_market(&[
+            ("BASE_URL", BASE_URL),
+            ("PUBLIC_DIR", public.to_str().unwrap()),
+            ("BRIDGE_LIST", bridges),
+        ])
     }
 
     fn import_of(&self, bridges: &str, bytes: &[u8]) -> Dump {
         let image = self.path("image");
         fs::write(&image, bytes).unwrap();
-        Dump { import_source: image.to_str().unwrap().into(), md5: md5_hex(bytes), ..self.dump(bridges) }
+        Dump {
+            import_source: image.to_str().unwrap().into(),
+            md5: md5_hex(bytes),
+            ..self.dump(bridges)
+        }
     }
 
     fn call(&self, action: &str, dump: &str) -> Output {
@@ -89,16 +103,24 @@ fn an_app_lives_on_the_bridge_of_its_id() {
     eprintln!("{}", stderr(&output));
     assert_eq!(answer(&output, "MD5"), md5_hex(&bytes));
     assert_eq!(hosts.published("one"), Vec::<PathBuf>::new());
-    let [published] = &hosts.published("two")[..] else { panic!("not one file on the second bridge") };
+    let [published] = &hosts.published("two")[..] else {
+        panic!("not one file on the second bridge")
+    };
     assert!(fs::read(published).unwrap() == bytes);
     assert_eq!(source, format!("{BASE_URL}{}", published.file_name().unwrap().to_str().unwrap()));
     assert_eq!(published.metadata().unwrap().mode() & 0o7777, 0o644);
-    assert_eq!(hosts.path("two").join(".market-staging").metadata().unwrap().permissions().mode() & 0o7777, 0o700);
+    assert_eq!(
+        hosts.path("two").join(".market-staging").metadata().unwrap().permissions().mode() & 0o7777,
+        0o700
+    );
     assert_eq!(hosts.staged("two"), Vec::<PathBuf>::new());
 
     let space = rustix::fs::statvfs(hosts.path("one")).unwrap();
     let report = hosts.call("monitor", &dump.monitor());
-    assert_eq!(answer(&report, "TOTAL_MB"), (space.f_blocks * space.f_frsize).div_ceil(1 << 20).to_string());
+    assert_eq!(
+        answer(&report, "TOTAL_MB"),
+        (space.f_blocks * space.f_frsize).div_ceil(1 << 20).to_string()
+    );
 
     // The order of the list has changed: it is looked for everywhere.
     dump.market.last_mut().unwrap().1 = "two one".to_owned();
@@ -119,13 +141,22 @@ fn a_bridge_that_is_down_or_full_is_passed_over() {
     answer(&output, "SOURCE");
     let log = stderr(&output);
     assert!(log.contains("WARN: import: ssh to down: connect to host 127.0.0.1 port"), "{log}");
-    assert!(log.contains("WARN: import: the bridge small: 3 MiB are needed, 1 MiB are free; free some space"), "{log}");
+    assert!(
+        log.contains(
+            "WARN: import: the bridge small: 3 MiB are needed, 1 MiB are free; free some space"
+        ),
+        "{log}"
+    );
     assert_eq!(hosts.published("one").len(), 1);
     for _ in 0..4 {
         answer(&hosts.call("monitor", &hosts.dump("down one down").monitor()), "FREE_MB");
     }
     let line = failure(&hosts.call("import", &hosts.import_of("down small", &bytes).import()), 8);
-    assert!(line.contains("no bridge takes the image: ssh to down: ") && line.contains("3 MiB are needed"), "{line}");
+    assert!(
+        line.contains("no bridge takes the image: ssh to down: ")
+            && line.contains("3 MiB are needed"),
+        "{line}"
+    );
     let line = failure(&hosts.call("monitor", &hosts.dump("down").monitor()), 10);
     assert!(line.starts_with("ssh to down: connect to host"), "{line}");
     assert_eq!(hosts.published("one").len(), 1);
@@ -156,7 +187,8 @@ fn what_is_staged_on_any_bridge_goes_with_an_app_whose_import_was_cut_off() {
     }
     let line = failure(&hosts.call("delete", &hosts.dump("one two down").delete()), 10);
     assert!(line.contains("ssh to down"), "{line}");
-    let mut left: Vec<_> = files(&staging).iter().map(|path| path.file_name().unwrap().to_owned()).collect();
+    let mut left: Vec<_> =
+        files(&staging).iter().map(|path| path.file_name().unwrap().to_owned()).collect();
     left.sort();
     assert_eq!(left, ["31-1700000000-0123456789abcdef", "notes-x-y"]);
 }
@@ -198,13 +230,17 @@ fn attributes_are_never_commands() {
         dump.app_source.push_str("/../$(touch pwned)");
         failure(&hosts.call("delete", &dump.delete()), 5);
     }
-    for bridges in ["-oProxyCommand=touch\tpwned", "plain;touch", "$(touch)", "plain`x`", "pl'ain"] {
+    for bridges in ["-oProxyCommand=touch\tpwned", "plain;touch", "$(touch)", "plain`x`", "pl'ain"]
+    {
         let line = failure(&hosts.call("monitor", &hosts.dump(bridges).monitor()), 4);
         assert!(line.contains("attribute BRIDGE_LIST"), "{line}");
     }
     let pwned = |directory: &Path| directory.join("pwned").exists();
     let home = std::env::var("HOME").unwrap_or_default();
-    assert!(!pwned(&work) && !pwned(Path::new(&home)) && !pwned(Path::new(".")), "something was executed");
+    assert!(
+        !pwned(&work) && !pwned(Path::new(&home)) && !pwned(Path::new(".")),
+        "something was executed"
+    );
 }
 
 #[test]
@@ -213,7 +249,9 @@ fn a_wrong_directory_over_there_is_told_by_bridge_and_attribute() {
     let mut dump = hosts.dump("plain");
     let file = hosts.path("file");
     fs::write(&file, b"\0").unwrap();
-    for (path, expected) in [("/nonexistent", "does not exist"), (file.to_str().unwrap(), "is no directory")] {
+    for (path, expected) in
+        [("/nonexistent", "does not exist"), (file.to_str().unwrap(), "is no directory")]
+    {
         dump.market[1].1 = path.to_owned();
         for action in ["monitor", "import"] {
             let mut dump = dump.clone();
@@ -226,7 +264,8 @@ fn a_wrong_directory_over_there_is_told_by_bridge_and_attribute() {
     let staging = hosts.path("public").join(".market-staging");
     fs::create_dir(&staging).unwrap();
     fs::set_permissions(&staging, fs::Permissions::from_mode(0o755)).unwrap();
-    let line = failure(&hosts.call("import", &hosts.import_of("plain", &noise(5, 600)).import()), 1);
+    let line =
+        failure(&hosts.call("import", &hosts.import_of("plain", &noise(5, 600)).import()), 1);
     assert!(line.contains("could be read by others: give it mode 0700"), "{line}");
 }
 
@@ -283,10 +322,15 @@ fn a_large_sparse_image_keeps_its_holes_on_a_bridge() {
     let path = hosts.path("sparse");
     market_testkit::image::sparse_raw(&path, 200 << 20, 500_000).unwrap();
     let md5 = market_testkit::md5_file(&path).unwrap();
-    let dump = Dump { import_source: path.to_str().unwrap().into(), md5: md5.clone(), ..hosts.dump("one") };
+    let dump = Dump {
+        import_source: path.to_str().unwrap().into(),
+        md5: md5.clone(),
+        ..hosts.dump("one")
+    };
     answer(&hosts.call("import", &dump.import()), "SOURCE");
     let stored = &hosts.published("one")[0];
     assert_eq!(market_testkit::md5_file(stored).unwrap(), md5);
-    let (allocated, before) = (stored.metadata().unwrap().blocks(), path.metadata().unwrap().blocks());
+    let (allocated, before) =
+        (stored.metadata().unwrap().blocks(), path.metadata().unwrap().blocks());
     assert!(allocated <= before + 10 * 256, "{allocated} blocks of {before}");
 }

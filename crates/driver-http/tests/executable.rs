@@ -1,5 +1,10 @@
 //! `market-http` as oned calls it: real processes, real signals, a real web server.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed expectation is a failed test"
+)]
 
 use market_testkit::driver::{answer, failure, run, start};
 use market_testkit::dump::Dump;
@@ -105,21 +110,30 @@ fn an_app_lives_from_import_to_delete() {
 
     let report = call("monitor", &dump.monitor());
     let space = rustix::fs::statvfs(market.public()).unwrap();
-    assert_eq!(answer(&report, "TOTAL_MB"), (space.f_blocks * space.f_frsize).div_ceil(1 << 20).to_string());
+    assert_eq!(
+        answer(&report, "TOTAL_MB"),
+        (space.f_blocks * space.f_frsize).div_ceil(1 << 20).to_string()
+    );
 
     dump.app_source = source;
     assert!(call("delete", &dump.delete()).status.success());
     market.assert_nothing();
     let again = call("delete", &dump.delete());
     assert!(again.status.success());
-    assert!(String::from_utf8_lossy(&again.stderr).starts_with("WARN: delete: app 30: "), "{again:?}");
+    assert!(
+        String::from_utf8_lossy(&again.stderr).starts_with("WARN: delete: app 30: "),
+        "{again:?}"
+    );
 }
 
 #[test]
 fn an_app_that_is_gone_from_an_empty_directory_may_be_on_a_disk_that_is_not_mounted() {
     let market = Market::new();
     let dump = Dump { app_source: format!("{BASE_URL}{}", "0".repeat(32)), ..market.dump() };
-    let warning = format!("PUBLIC_DIR {} is empty: check that its file system is mounted", market.public().display());
+    let warning = format!(
+        "PUBLIC_DIR {} is empty: check that its file system is mounted",
+        market.public().display()
+    );
     let told = |output: Output| {
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert!(output.status.success() && stderr.contains("was already gone"), "{stderr}");
@@ -140,7 +154,12 @@ fn the_action_is_told_by_the_name_and_what_follows_a_dot_does_not_count() {
         let output = Command::new(&link).args([&market.dump().monitor(), "107"]).output().unwrap();
         answer(&output, "USED_MB");
     }
-    let named = Command::new(EXECUTABLE).arg0("delete.real").args(["-"]).stdin(Stdio::null()).output().unwrap();
+    let named = Command::new(EXECUTABLE)
+        .arg0("delete.real")
+        .args(["-"])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
     assert_eq!(failure(&named, 3), "the driver message: the dump is empty");
 }
 
@@ -148,7 +167,9 @@ fn the_action_is_told_by_the_name_and_what_follows_a_dot_does_not_count() {
 fn a_wrong_command_line_or_dump_is_one_line() {
     let market = Market::new();
     let monitor = market.dump().monitor();
-    let run = |arguments: &[&str]| Command::new(EXECUTABLE).args(arguments).stdin(Stdio::null()).output().unwrap();
+    let run = |arguments: &[&str]| {
+        Command::new(EXECUTABLE).args(arguments).stdin(Stdio::null()).output().unwrap()
+    };
     for (arguments, code, expected) in [
         (vec![], 2, "the action is missing"),
         (vec!["frob"], 2, "there is no action \"frob\""),
@@ -165,7 +186,10 @@ fn a_wrong_command_line_or_dump_is_one_line() {
         assert!(line.contains(expected), "{arguments:?}: {line}");
     }
     assert!(stdout(&run(&["--help"])).contains("Exit codes"));
-    assert_eq!(stdout(&run(&["--version"])), format!("market-http {}\n", env!("CARGO_PKG_VERSION")));
+    assert_eq!(
+        stdout(&run(&["--version"])),
+        format!("market-http {}\n", env!("CARGO_PKG_VERSION"))
+    );
 }
 
 #[test]
@@ -180,7 +204,11 @@ fn a_wrong_configuration_names_the_marketplace_and_the_attribute() {
         (&[("BASE_URL", BASE_URL)], 4, "attribute PUBLIC_DIR: missing"),
         (&[("PUBLIC_DIR", public)], 4, "attribute BASE_URL: missing"),
         (&[("PUBLIC_DIR", public), ("BASE_URL", "market")], 4, "attribute BASE_URL: is no http"),
-        (&[("PUBLIC_DIR", "relative"), ("BASE_URL", BASE_URL)], 4, "attribute PUBLIC_DIR: is not an absolute path"),
+        (
+            &[("PUBLIC_DIR", "relative"), ("BASE_URL", BASE_URL)],
+            4,
+            "attribute PUBLIC_DIR: is not an absolute path",
+        ),
         (
             &[("PUBLIC_DIR", "/nonexistent"), ("BASE_URL", BASE_URL)],
             4,
@@ -188,7 +216,11 @@ fn a_wrong_configuration_names_the_marketplace_and_the_attribute() {
         ),
         (&[("PUBLIC_DIR", file.to_str().unwrap()), ("BASE_URL", BASE_URL)], 4, "is no directory"),
         (
-            &[("PUBLIC_DIR", public), ("BASE_URL", BASE_URL), ("BRIDGE_LIST", "a -oProxyCommand=x")],
+            &[
+                ("PUBLIC_DIR", public),
+                ("BASE_URL", BASE_URL),
+                ("BRIDGE_LIST", "a -oProxyCommand=x"),
+            ],
             4,
             "attribute BRIDGE_LIST: is no name of a host",
         ),
@@ -212,7 +244,11 @@ fn a_wrong_configuration_names_the_marketplace_and_the_attribute() {
         let line = failure(&call("monitor", &Dump::of_market(attributes).monitor()), code);
         assert!(line.contains(expected), "{line}");
         if code == 4 {
-            assert!(line.starts_with("marketplace 107 (apps): ") && line.contains("onemarket update 107"), "{line}");
+            assert!(
+                line.starts_with("marketplace 107 (apps): ")
+                    && line.contains("onemarket update 107"),
+                "{line}"
+            );
         }
     }
 }
@@ -236,7 +272,11 @@ fn a_sparse_image_keeps_its_allocation_and_a_qcow2_its_format() {
     answer(&call("import", &market.import_from(path.to_str().unwrap(), &md5).import()), "SOURCE");
     let stored = market.visible()[0].metadata().unwrap();
     assert_eq!(stored.len(), 256 << 20);
-    assert!(stored.blocks() <= path.metadata().unwrap().blocks() + 64, "{} blocks", stored.blocks());
+    assert!(
+        stored.blocks() <= path.metadata().unwrap().blocks() + 64,
+        "{} blocks",
+        stored.blocks()
+    );
     let path = market.directory.path().join("qcow2");
     qcow2(&path, 64 << 20, 20).unwrap();
     let mut dump = market.import_from(path.to_str().unwrap(), "");
@@ -302,11 +342,13 @@ fn hostile_sources_of_a_delete_touch_nothing_outside() {
     ] {
         let dump = Dump { app_source: format!("{BASE_URL}{name}"), ..market.dump() };
         let output = call("delete", &dump.delete());
-        // `../` inside a URL is resolved by every URL parser: then it names a file of the marketplace that is not there.
+        // `../` inside a URL is resolved by every URL parser: then it names a file of the
+        // marketplace that is not there.
         if !output.status.success() {
             let line = failure(&output, 5);
             assert!(
-                line.contains("names no file of this marketplace") || line.contains("is a directory"),
+                line.contains("names no file of this marketplace")
+                    || line.contains("is a directory"),
                 "{name}: {line}"
             );
         }
@@ -337,19 +379,28 @@ fn shell_text_in_any_attribute_runs_nothing() {
     ] {
         let text = text.replace("PWNED", marker.to_str().unwrap());
         let mut dump = market.import_of(&bytes);
-        dump.market.extend([("NAME".to_owned(), text.clone()), ("DESCRIPTION".to_owned(), text.clone())]);
+        dump.market
+            .extend([("NAME".to_owned(), text.clone()), ("DESCRIPTION".to_owned(), text.clone())]);
         for attribute in ["BASE_URL", "PUBLIC_DIR", "BRIDGE_LIST"] {
             let mut hostile = dump.clone();
             hostile.market.retain(|(name, _)| name != attribute);
             hostile.market.push((attribute.to_owned(), text.clone()));
-            for (action, message) in
-                [("monitor", hostile.monitor()), ("import", hostile.import()), ("delete", hostile.delete())]
-            {
+            for (action, message) in [
+                ("monitor", hostile.monitor()),
+                ("import", hostile.import()),
+                ("delete", hostile.delete()),
+            ] {
                 call(action, &message);
             }
         }
-        for (source, format) in [(text.as_str(), "raw"), (dump.import_source.as_str(), text.as_str())] {
-            let hostile = Dump { import_source: source.to_owned(), format: format.to_owned(), ..dump.clone() };
+        for (source, format) in
+            [(text.as_str(), "raw"), (dump.import_source.as_str(), text.as_str())]
+        {
+            let hostile = Dump {
+                import_source: source.to_owned(),
+                format: format.to_owned(),
+                ..dump.clone()
+            };
             call("import", &hostile.import());
         }
         let hostile = Dump { app_source: format!("{BASE_URL}{text}"), ..dump.clone() };
@@ -366,7 +417,12 @@ fn no_value_can_add_a_line_to_the_answer() {
     dump.format = "raw\"\nINJECTED=\"yes".to_owned();
     let output = call("import", &dump.import());
     assert_eq!(answer(&output, "FORMAT"), dump.format);
-    assert_eq!(market_core::template::Template::parse(&output.stdout).unwrap().len(), 4, "{}", stdout(&output));
+    assert_eq!(
+        market_core::template::Template::parse(&output.stdout).unwrap().len(),
+        4,
+        "{}",
+        stdout(&output)
+    );
     dump.format = "]]>".to_owned();
     failure(&call("import", &dump.import()), 3);
     assert_eq!(market.visible().len(), 1);
@@ -394,7 +450,8 @@ fn the_temporary_is_disposed_of_once_on_success_and_on_failure_and_never_changes
     answer(&output, "SOURCE");
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(
-        stderr.contains("WARN: import: DISPOSE_CMD failed") && stderr.contains("DEBUG: import: DISPOSE_CMD: spam"),
+        stderr.contains("WARN: import: DISPOSE_CMD failed")
+            && stderr.contains("DEBUG: import: DISPOSE_CMD: spam"),
         "{stderr}"
     );
     let failing = Dump { md5: md5_hex(b"other"), ..dump.clone() };
@@ -409,12 +466,15 @@ fn two_hundred_imports_of_one_app_at_once_are_two_hundred_files() {
     let market = Market::new();
     let bytes = noise(6, 20_000);
     let dump = market.import_of(&bytes).import();
-    let mut children: Vec<Child> = (0..200).map(|_| start(Command::new(EXECUTABLE).args(["import", "-"]))).collect();
+    let mut children: Vec<Child> =
+        (0..200).map(|_| start(Command::new(EXECUTABLE).args(["import", "-"]))).collect();
     for child in &mut children {
         child.stdin.take().unwrap().write_all(dump.as_bytes()).unwrap();
     }
-    let sources: HashSet<_> =
-        children.into_iter().map(|child| answer(&child.wait_with_output().unwrap(), "SOURCE")).collect();
+    let sources: HashSet<_> = children
+        .into_iter()
+        .map(|child| answer(&child.wait_with_output().unwrap(), "SOURCE"))
+        .collect();
     assert_eq!(sources.len(), 200);
     assert_eq!(market.visible().len(), 200);
     market.assert_all_whole(&md5_hex(&bytes));
@@ -445,10 +505,14 @@ fn pid(child: &Child) -> Pid {
 
 #[test]
 fn every_stopping_signal_discards_what_is_staged() {
-    for (signal, name) in [(Signal::TERM, "SIGTERM"), (Signal::INT, "SIGINT"), (Signal::HUP, "SIGHUP")] {
+    for (signal, name) in
+        [(Signal::TERM, "SIGTERM"), (Signal::INT, "SIGINT"), (Signal::HUP, "SIGHUP")]
+    {
         let market = Market::new();
         let (child, _server) = stalled_import(&market, 1_000_000);
-        wait_until("staging", || market.staged().iter().any(|file| file.metadata().is_ok_and(|m| m.len() > 500_000)));
+        wait_until("staging", || {
+            market.staged().iter().any(|file| file.metadata().is_ok_and(|m| m.len() > 500_000))
+        });
         kill_process(pid(&child), signal).unwrap();
         let line = failure(&child.wait_with_output().unwrap(), 12);
         assert!(line.contains(name), "{line}");
@@ -481,7 +545,10 @@ fn an_answer_that_cannot_be_delivered_takes_the_app_back() {
     child.stdin.take().unwrap().write_all(dump.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("the answer could not be delivered"), "{output:?}");
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("the answer could not be delivered"),
+        "{output:?}"
+    );
     market.assert_nothing();
 }
 
@@ -513,13 +580,21 @@ fn killed_or_stopped_at_any_moment_no_wrong_app_is_visible_and_none_is_reported(
         let output = child.wait_with_output().unwrap();
         if output.status.success() {
             let source = answer(&output, "SOURCE");
-            assert!(market.public().join(source.strip_prefix(BASE_URL).unwrap()).is_file(), "reported and not there");
+            assert!(
+                market.public().join(source.strip_prefix(BASE_URL).unwrap()).is_file(),
+                "reported and not there"
+            );
             reported += 1;
         }
     }
     market.assert_all_whole(&md5);
-    // A kill between publishing and reporting leaves a whole app that nobody knows of: for gc to find by the app list.
-    assert!(market.visible().len() >= reported, "{} visible, {reported} reported", market.visible().len());
+    // A kill between publishing and reporting leaves a whole app that nobody knows of: for gc to
+    // find by the app list.
+    assert!(
+        market.visible().len() >= reported,
+        "{} visible, {reported} reported",
+        market.visible().len()
+    );
     assert!(reported > 1, "no import lived long enough");
     // What kill -9 left staged is named by its app, and a delete of that app discards it.
     assert!(call("delete", &market.dump().delete()).status.success());
@@ -550,8 +625,13 @@ fn nginx_serves_what_was_imported_and_cannot_see_what_is_staged() {
         root.display()
     );
     fs::write(&configuration, text).unwrap();
-    let mut server =
-        Command::new(nginx).arg("-c").arg(&configuration).arg("-e").arg(format!("{home}/error.log")).spawn().unwrap();
+    let mut server = Command::new(nginx)
+        .arg("-c")
+        .arg(&configuration)
+        .arg("-e")
+        .arg(format!("{home}/error.log"))
+        .spawn()
+        .unwrap();
     let get = |path: &str| -> Option<(String, Vec<u8>)> {
         let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).ok()?;
         write!(stream, "GET {path} HTTP/1.0\r\n\r\n").ok()?;
@@ -583,15 +663,24 @@ fn in_namespace(script: &str, arguments: &[&str]) -> Option<Output> {
         require::missing("user namespaces are not allowed here (unshare -Urm)");
         return None;
     }
-    Some(Command::new(unshare).args(["-Urm", "sh", "-c", script, "sh"]).args(arguments).output().unwrap())
+    Some(
+        Command::new(unshare)
+            .args(["-Urm", "sh", "-c", script, "sh"])
+            .args(arguments)
+            .output()
+            .unwrap(),
+    )
 }
 
 #[test]
 fn proxies_are_used_with_their_credentials_in_both_letter_cases() {
     let bytes = noise(14, 10_000);
-    for (name, bypass) in
-        [("http_proxy", None), ("HTTP_PROXY", None), ("http_proxy", Some("no_proxy")), ("http_proxy", Some("NO_PROXY"))]
-    {
+    for (name, bypass) in [
+        ("http_proxy", None),
+        ("HTTP_PROXY", None),
+        ("http_proxy", Some("no_proxy")),
+        ("http_proxy", Some("NO_PROXY")),
+    ] {
         let market = Market::new();
         let (proxied, direct) = (bytes.clone(), noise(15, 10_000));
         let proxy = HttpServer::start(move |_, _| Reply::bytes(proxied.clone()));
@@ -599,7 +688,8 @@ fn proxies_are_used_with_their_credentials_in_both_letter_cases() {
         let dump = market.import_from(&server.url("/image"), "");
         let mut command = Command::new(EXECUTABLE);
         command.args(["import", "-"]);
-        for known in ["http_proxy", "HTTP_PROXY", "no_proxy", "NO_PROXY", "all_proxy", "ALL_PROXY"] {
+        for known in ["http_proxy", "HTTP_PROXY", "no_proxy", "NO_PROXY", "all_proxy", "ALL_PROXY"]
+        {
             command.env_remove(known);
         }
         command.env(name, proxy.url("").replace("http://", "http://me:hunter2@"));
@@ -614,7 +704,9 @@ fn proxies_are_used_with_their_credentials_in_both_letter_cases() {
         } else {
             assert_eq!(md5, md5_hex(&bytes), "{name}");
             assert_eq!(proxy.requests()[0].path, server.url("/image"));
-            assert!(proxy.requests()[0].header("proxy-authorization").unwrap().starts_with("Basic "));
+            assert!(
+                proxy.requests()[0].header("proxy-authorization").unwrap().starts_with("Basic ")
+            );
         }
     }
 }
@@ -633,7 +725,9 @@ fn a_full_disk_is_told_before_the_first_byte_or_when_it_happens_and_leaves_nothi
         (server.url("/image"), "No space left on device"),
     ] {
         fs::write(&dump, market.import_from(&source, "").import()).unwrap();
-        let Some(output) = in_namespace(script, &[public.to_str().unwrap(), dump.to_str().unwrap(), EXECUTABLE]) else {
+        let Some(output) =
+            in_namespace(script, &[public.to_str().unwrap(), dump.to_str().unwrap(), EXECUTABLE])
+        else {
             return;
         };
         let line = failure(&output, 8);
@@ -649,11 +743,16 @@ fn a_directory_that_may_not_be_written_is_told() {
     fs::write(&path, dump).unwrap();
     let script = "mount --bind \"$1\" \"$1\" && mount -o remount,bind,ro \"$1\" && exec \"$3\" import - < \"$2\"";
     let public = market.public();
-    let Some(output) = in_namespace(script, &[public.to_str().unwrap(), path.to_str().unwrap(), EXECUTABLE]) else {
+    let Some(output) =
+        in_namespace(script, &[public.to_str().unwrap(), path.to_str().unwrap(), EXECUTABLE])
+    else {
         return;
     };
     let line = failure(&output, 5);
-    assert!(line.contains("Read-only file system") && line.contains("check who may read or write it"), "{line}");
+    assert!(
+        line.contains("Read-only file system") && line.contains("check who may read or write it"),
+        "{line}"
+    );
     market.assert_nothing();
 }
 
@@ -690,9 +789,17 @@ fn a_stranger_who_has_taken_the_name_of_the_staging_directory_is_not_in_the_way(
     }
     let entries = fs::read_dir(market.public()).unwrap().map(|entry| entry.unwrap());
     let names: Vec<_> = entries.map(|entry| entry.file_name().into_string().unwrap()).collect();
-    let staging: Vec<_> = names.iter().filter(|name| name.starts_with(".market-staging-")).collect();
-    assert_eq!((names.len(), staging.len()), (4, 1), "one directory of ours, and two apps: {names:?}");
+    let staging: Vec<_> =
+        names.iter().filter(|name| name.starts_with(".market-staging-")).collect();
+    assert_eq!(
+        (names.len(), staging.len()),
+        (4, 1),
+        "one directory of ours, and two apps: {names:?}"
+    );
     let ours = market.public().join(staging[0]);
-    assert_eq!((ours.metadata().unwrap().mode() & 0o7777, fs::read_dir(&ours).unwrap().count()), (0o700, 0));
+    assert_eq!(
+        (ours.metadata().unwrap().mode() & 0o7777, fs::read_dir(&ours).unwrap().count()),
+        (0o700, 0)
+    );
     assert_eq!(fs::read_dir(&taken).unwrap().count(), 0);
 }

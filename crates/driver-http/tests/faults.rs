@@ -1,5 +1,11 @@
-//! The http market under fire: every promise of a backend, and a thousand imports whose source or bridge goes wrong.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
+//! The http market under fire: every promise of a backend, and a thousand imports whose source or
+//! bridge goes wrong.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed expectation is a failed test"
+)]
 
 use driver_http::{HttpConfig, HttpMarket};
 use market_core::action::ImportAction;
@@ -32,12 +38,18 @@ async fn market(public: &Path, bridges: &str, context: &Context) -> HttpMarket {
         public_dir: public.into(),
         bridge_list: Some(bridges.into()),
     };
-    HttpMarket::open(config, context).await.unwrap()
+    HttpMarket::connect(config, context).await.unwrap()
 }
 
-async fn import(market: &HttpMarket, source: &str, md5: &str, context: &Context) -> Result<ImportedApp, Error> {
+async fn import(
+    market: &HttpMarket,
+    source: &str,
+    md5: &str,
+    context: &Context,
+) -> Result<ImportedApp, Error> {
     let dump = Dump { import_source: source.to_owned(), md5: md5.to_owned(), ..Dump::default() };
-    pipeline::import(market, &ImportAction::decode(dump.import().as_bytes()).unwrap(), context).await
+    pipeline::import(market, &ImportAction::decode(dump.import().as_bytes()).unwrap(), context)
+        .await
 }
 
 #[test]
@@ -63,7 +75,8 @@ fn a_directory_on_a_bridge_keeps_every_promise_of_a_backend() {
     });
 }
 
-/// Whatever happened: success means the whole app, failure means nothing and one line; then `gc` leaves nothing.
+/// Whatever happened: success means the whole app, failure means nothing and one line; then `gc`
+/// leaves nothing.
 async fn assert_whole_or_nothing(
     market: &HttpMarket,
     outcome: Result<ImportedApp, Error>,
@@ -74,13 +87,18 @@ async fn assert_whole_or_nothing(
     let published = outcome.is_ok();
     match outcome {
         Ok(app) => {
-            let bytes = stored(market, AppId(30), &app.source).await.unwrap_or_else(|| panic!("{what}: not there"));
+            let bytes = stored(market, AppId(30), &app.source)
+                .await
+                .unwrap_or_else(|| panic!("{what}: not there"));
             assert!(truths.contains(&bytes), "{what}: other bytes were published");
             assert_eq!(app.md5, md5_hex(&bytes), "{what}");
         }
         Err(error) => {
             let line = error.to_string();
-            assert!(!line.contains('\n') && !line.contains("hunter2") && line.len() > 20, "{what}: {line:?}");
+            assert!(
+                !line.contains('\n') && !line.contains("hunter2") && line.len() > 20,
+                "{what}: {line:?}"
+            );
         }
     }
     let all = Rules { older_than: Duration::ZERO, ..Rules::default() };
@@ -97,8 +115,15 @@ async fn assert_whole_or_nothing(
 fn count(seeds: u64, holds: impl Fn(u64) -> bool + Sync) -> usize {
     std::thread::scope(|scope| {
         let holds = &holds;
-        let quarter = |first| scope.spawn(move || (first..seeds).step_by(4).filter(|&seed| holds(seed)).count());
-        (0..4).map(quarter).collect::<Vec<_>>().into_iter().map(|thread| thread.join().unwrap()).sum()
+        let quarter = |first| {
+            scope.spawn(move || (first..seeds).step_by(4).filter(|&seed| holds(seed)).count())
+        };
+        (0..4)
+            .map(quarter)
+            .collect::<Vec<_>>()
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .sum()
     })
 }
 
@@ -114,11 +139,20 @@ fn of_840_imports_from_faulted_sources_each_is_whole_or_nothing() {
         block_on(async {
             let market = market(&public, "", &context).await;
             let outcome = import(&market, &faulted.url, &faulted.md5, &context).await;
-            assert_whole_or_nothing(&market, outcome, &faulted.truths, &context, &format!("seed {seed}, {kind:?}"))
-                .await
+            assert_whole_or_nothing(
+                &market,
+                outcome,
+                &faulted.truths,
+                &context,
+                &format!("seed {seed}, {kind:?}"),
+            )
+            .await
         })
     });
-    assert!((200..700).contains(&published), "{published} of 840: the faults are not what they were");
+    assert!(
+        (200..700).contains(&published),
+        "{published} of 840: the faults are not what they were"
+    );
 }
 
 #[test]
@@ -140,7 +174,11 @@ fn of_160_imports_over_faulted_bridges_each_is_whole_or_nothing() {
         });
         let shell = Shell::new(&fates);
         // An answer that is lost is waited for so long.
-        let options = Options { ssh: shell.ssh(), idle_timeout: Duration::from_secs(3), ..Options::default() };
+        let options = Options {
+            ssh: shell.ssh(),
+            idle_timeout: Duration::from_secs(3),
+            ..Options::default()
+        };
         let context = context(options);
         let md5 = if random.below(3) == 0 { String::new() } else { md5_hex(&bytes) };
         block_on(async {
@@ -150,8 +188,18 @@ fn of_160_imports_over_faulted_bridges_each_is_whole_or_nothing() {
             let steady = Shell::new(&[]);
             let context = self::context(Options { ssh: steady.ssh(), ..Options::default() });
             let market = self::market(&public, "one", &context).await;
-            assert_whole_or_nothing(&market, outcome, &[bytes], &context, &format!("seed {seed}, {fates:?}")).await
+            assert_whole_or_nothing(
+                &market,
+                outcome,
+                &[bytes],
+                &context,
+                &format!("seed {seed}, {fates:?}"),
+            )
+            .await
         })
     });
-    assert!((40..150).contains(&published), "{published} of 160: the faults are not what they were");
+    assert!(
+        (40..150).contains(&published),
+        "{published} of 160: the faults are not what they were"
+    );
 }

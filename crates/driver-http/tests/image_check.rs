@@ -1,9 +1,14 @@
 //! A marketplace that wants images looked at before they are published: `IMAGE_CHECK`.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed expectation is a failed test"
+)]
 
 use market_testkit::driver::{answer, failure, run, stderr};
 use market_testkit::dump::{Dump, owned};
-use market_testkit::guest::{Division, Guest, Workshop};
+use market_testkit::guest::{Division, Guest, ImageFactory};
 use market_testkit::http::{HttpServer, Reply};
 use std::fs;
 use std::path::PathBuf;
@@ -12,12 +17,12 @@ use std::process::{Command, Output};
 const EXECUTABLE: &str = env!("CARGO_BIN_EXE_market-http");
 
 struct Scene {
-    place: Workshop,
+    place: ImageFactory,
 }
 
 impl Scene {
     fn new() -> Option<Self> {
-        let scene = Self { place: Workshop::open(64)? };
+        let scene = Self { place: ImageFactory::open(64)? };
         fs::create_dir(scene.public()).unwrap();
         Some(scene)
     }
@@ -32,7 +37,8 @@ impl Scene {
 
     fn dump(&self, source: &str, check: &[(&str, &str)]) -> Dump {
         let public = self.public();
-        let place = [("BASE_URL", "http://market.example/"), ("PUBLIC_DIR", public.to_str().unwrap())];
+        let place =
+            [("BASE_URL", "http://market.example/"), ("PUBLIC_DIR", public.to_str().unwrap())];
         let market = owned(&[&place[..], check].concat());
         Dump {
             market,
@@ -52,7 +58,8 @@ impl Scene {
     fn published(&self) -> usize {
         let is_file = |entry: &fs::DirEntry| entry.path().is_file();
         let staging = self.public().join(".market-staging");
-        let staged = fs::read_dir(staging).map_or(0, |entries| entries.flatten().filter(is_file).count());
+        let staged =
+            fs::read_dir(staging).map_or(0, |entries| entries.flatten().filter(is_file).count());
         assert_eq!(staged, 0, "something is left staged");
         fs::read_dir(self.public()).unwrap().flatten().filter(is_file).count()
     }
@@ -92,7 +99,8 @@ fn what_is_not_ready_is_published_with_a_warning_or_without() {
         assert!(!stderr(&silent).contains("IMAGE_CHECK"), "{}", stderr(&silent));
         assert_eq!(answer(&silent, "FORMAT"), "qcow2");
     }
-    let minimal = scene.import(&image, &[("IMAGE_CHECK", "enforce"), ("IMAGE_CHECK_POLICY", "minimal")]);
+    let minimal =
+        scene.import(&image, &[("IMAGE_CHECK", "enforce"), ("IMAGE_CHECK_POLICY", "minimal")]);
     assert!(stderr(&minimal).contains("4 of 4 checks passed"), "{}", stderr(&minimal));
     assert_eq!(answer(&minimal, "FORMAT"), "qcow2");
 }
@@ -107,10 +115,18 @@ fn of_a_stream_the_beginning_is_looked_at() {
     let server = HttpServer::start(move |_, _| Reply::bytes(image.clone()));
     let output = scene.import(&server.url("/image"), &[("IMAGE_CHECK", "enforce")]);
     assert_eq!(answer(&output, "FORMAT"), "qcow2");
-    assert!(stderr(&output).contains("of a stream the first 64 KiB are looked at"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("of a stream the first 64 KiB are looked at"),
+        "{}",
+        stderr(&output)
+    );
     let server = HttpServer::start(move |_, _| Reply::bytes(marked.clone()));
     let output = scene.import(&server.url("/image"), &[("IMAGE_CHECK", "enforce")]);
-    assert!(failure(&output, 11).contains("not-corrupt (the image is marked as corrupt)"), "{}", stderr(&output));
+    assert!(
+        failure(&output, 11).contains("not-corrupt (the image is marked as corrupt)"),
+        "{}",
+        stderr(&output)
+    );
     assert_eq!(scene.published(), 1);
 }
 
@@ -148,14 +164,18 @@ fn a_wrong_attribute_is_told_when_the_marketplace_is_monitored() {
     let market = [("BASE_URL", "http://market/"), ("PUBLIC_DIR", public.path().to_str().unwrap())];
     for (wrong, attribute) in [
         ([("IMAGE_CHECK", "hunter2"), ("X", "")], "attribute IMAGE_CHECK"),
-        ([("IMAGE_CHECK", "warn"), ("IMAGE_CHECK_POLICY", "/dev/zero")], "attribute IMAGE_CHECK_POLICY"),
+        (
+            [("IMAGE_CHECK", "warn"), ("IMAGE_CHECK_POLICY", "/dev/zero")],
+            "attribute IMAGE_CHECK_POLICY",
+        ),
         (
             [("IMAGE_CHECK", "enforce"), ("IMAGE_CHECK_POLICY", policy.to_str().unwrap())],
             "attribute IMAGE_CHECK_POLICY",
         ),
     ] {
         let dump = Dump::of_market(&[market, wrong].concat());
-        let line = failure(&run(Command::new(EXECUTABLE).args(["monitor", "-"]), dump.monitor()), 4);
+        let line =
+            failure(&run(Command::new(EXECUTABLE).args(["monitor", "-"]), dump.monitor()), 4);
         assert!(line.starts_with("marketplace 107 (") && line.contains(attribute), "{line}");
         assert!(!line.contains("hunter3") && line.contains("onemarket update 107"), "{line}");
     }

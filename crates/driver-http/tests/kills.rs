@@ -1,5 +1,11 @@
-//! Imports that are killed, and bridges that die, at moments spread over an import: no reader ever gets a wrong app.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
+//! Imports that are killed, and bridges that die, at moments spread over an import: no reader ever
+//! gets a wrong app.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed expectation is a failed test"
+)]
 
 use market_testkit::dump::Dump;
 use market_testkit::http::HttpServer;
@@ -103,7 +109,12 @@ fn no_reader_gets_bytes_of_an_import_that_is_killed() {
                     for path in visible(&public) {
                         let name = path.file_name().unwrap().to_str().unwrap();
                         if let Some(body) = get(&market, &format!("/{name}")) {
-                            assert_eq!(md5_hex(&body), md5, "a reader got {} bytes of {name}", body.len());
+                            assert_eq!(
+                                md5_hex(&body),
+                                md5,
+                                "a reader got {} bytes of {name}",
+                                body.len()
+                            );
                             reads.fetch_add(1, Ordering::SeqCst);
                         }
                     }
@@ -154,8 +165,16 @@ fn fifty_kills(seed: u64) {
     let md5 = md5_hex(&bytes);
     let image = directory.path().join("image");
     fs::write(&image, &bytes).unwrap();
-    let attributes = [("BASE_URL", BASE_URL), ("PUBLIC_DIR", public.to_str().unwrap()), ("BRIDGE_LIST", "bridge")];
-    let dump = Dump { import_source: image.to_str().unwrap().into(), md5: md5.clone(), ..Dump::of_market(&attributes) };
+    let attributes = [
+        ("BASE_URL", BASE_URL),
+        ("PUBLIC_DIR", public.to_str().unwrap()),
+        ("BRIDGE_LIST", "bridge"),
+    ];
+    let dump = Dump {
+        import_source: image.to_str().unwrap().into(),
+        md5: md5.clone(),
+        ..Dump::of_market(&attributes)
+    };
     let path = directory.path().join("dump");
     fs::write(&path, dump.import()).unwrap();
     let begin = Instant::now();
@@ -174,10 +193,15 @@ fn fifty_kills(seed: u64) {
         child.stdout.take().unwrap().read_to_string(&mut answer).unwrap();
         let finished = child.wait().unwrap().success();
         for path in visible(&public) {
-            assert_eq!(md5_hex(&fs::read(&path).unwrap()), md5, "seed {seed}, round {round}: a wrong app is visible");
+            assert_eq!(
+                md5_hex(&fs::read(&path).unwrap()),
+                md5,
+                "seed {seed}, round {round}: a wrong app is visible"
+            );
         }
         if finished {
-            let name = answer.split(BASE_URL).nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+            let name =
+                answer.split(BASE_URL).nth(1).and_then(|rest| rest.split('"').next()).unwrap();
             assert!(public.join(name).is_file(), "seed {seed}, round {round}: {answer}");
         }
     }

@@ -1,5 +1,10 @@
 //! A 40 GiB sparse image with 1 GiB of data.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed expectation is a failed test"
+)]
 
 use market_testkit::dump::Dump;
 use market_testkit::{noise, require};
@@ -34,7 +39,8 @@ fn a_large_sparse_image_takes_little_memory_and_keeps_its_allocation() {
         file.write_all_at(&part, offset(number)).unwrap();
     }
     let attributes = [("BASE_URL", "http://market/"), ("PUBLIC_DIR", public.to_str().unwrap())];
-    let dump = Dump { import_source: image.to_str().unwrap().into(), ..Dump::of_market(&attributes) };
+    let dump =
+        Dump { import_source: image.to_str().unwrap().into(), ..Dump::of_market(&attributes) };
     let mut child = Command::new(env!("CARGO_BIN_EXE_market-http"))
         .args(["import", "-"])
         .stdin(Stdio::piped())
@@ -48,7 +54,11 @@ fn a_large_sparse_image_takes_little_memory_and_keeps_its_allocation() {
     assert!(used.status.success());
     assert!(answer.contains("SOURCE="), "{answer}");
     assert!(used.rusage.maxrss < 24 << 20, "{} bytes of memory", used.rusage.maxrss);
-    let stored = fs::read_dir(&public).unwrap().map(|entry| entry.unwrap().path()).find(|path| path.is_file()).unwrap();
+    let stored = fs::read_dir(&public)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.is_file())
+        .unwrap();
     // Everything else is holes: there is not more than before.
     let copy = File::open(&stored).unwrap();
     let mut bytes = vec![0; part.len()];
@@ -58,5 +68,10 @@ fn a_large_sparse_image_takes_little_memory_and_keeps_its_allocation() {
     }
     let (stored, before) = (stored.metadata().unwrap(), image.metadata().unwrap());
     assert_eq!(stored.len(), SIZE);
-    assert!(stored.blocks() <= before.blocks() + 1_000, "{} blocks of {}", stored.blocks(), before.blocks());
+    assert!(
+        stored.blocks() <= before.blocks() + 1_000,
+        "{} blocks of {}",
+        stored.blocks(),
+        before.blocks()
+    );
 }

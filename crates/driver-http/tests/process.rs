@@ -1,5 +1,11 @@
-//! What a caller hands on to `market-http`: standard streams that take nothing, an open umask, limits on files and processes.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
+//! What a caller hands on to `market-http`: standard streams that take nothing, an open umask,
+//! limits on files and processes.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed expectation is a failed test"
+)]
 
 use market_testkit::driver::{answer, failure, run, start};
 use market_testkit::dump::Dump;
@@ -34,7 +40,10 @@ impl Market {
     fn dump(&self, source: &str) -> Dump {
         Dump {
             import_source: source.to_owned(),
-            ..Dump::of_market(&[("BASE_URL", "http://market/"), ("PUBLIC_DIR", self.public().to_str().unwrap())])
+            ..Dump::of_market(&[
+                ("BASE_URL", "http://market/"),
+                ("PUBLIC_DIR", self.public().to_str().unwrap()),
+            ])
         }
     }
 
@@ -48,7 +57,8 @@ impl Market {
     /// Everything below the public directory, staged or published.
     fn files(&self) -> Vec<PathBuf> {
         let names = |directory: &Path| -> Vec<PathBuf> {
-            fs::read_dir(directory).map_or_else(|_| Vec::new(), |all| all.map(|entry| entry.unwrap().path()).collect())
+            fs::read_dir(directory)
+                .map_or_else(|_| Vec::new(), |all| all.map(|entry| entry.unwrap().path()).collect())
         };
         let staging = self.public().join(".market-staging");
         let mut files = names(&self.public());
@@ -70,7 +80,10 @@ fn an_import_whose_answer_nobody_can_get_leaves_nothing() {
         let market = Market::new();
         let output = import_under(&format!("exec {streams};"), &market.import_of(10_000));
         let line = failure(&output, 1);
-        assert!(line.starts_with("standard output: ") && line.ends_with("could not be delivered"), "{streams}: {line}");
+        assert!(
+            line.starts_with("standard output: ") && line.ends_with("could not be delivered"),
+            "{streams}: {line}"
+        );
         assert_eq!(market.files(), Vec::<PathBuf>::new(), "{streams}");
     }
 }
@@ -89,7 +102,8 @@ fn an_answer_may_be_thrown_away_on_purpose() {
 fn a_monitor_without_an_output_fails() {
     let market = Market::new();
     let dump = market.dump("").monitor();
-    let output = run(Command::new("sh").args(["-c", "exec \"$0\" monitor - >&-", EXECUTABLE]), dump);
+    let output =
+        run(Command::new("sh").args(["-c", "exec \"$0\" monitor - >&-", EXECUTABLE]), dump);
     assert!(failure(&output, 1).starts_with("standard output: is closed"));
 }
 
@@ -100,7 +114,11 @@ fn modes_do_not_follow_the_umask() {
         let output = import_under(umask, &market.import_of(10_000));
         let source = answer(&output, "SOURCE");
         let mode = |path: PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
-        assert_eq!(mode(market.public().join(source.rsplit('/').next().unwrap())), 0o644, "{umask}");
+        assert_eq!(
+            mode(market.public().join(source.rsplit('/').next().unwrap())),
+            0o644,
+            "{umask}"
+        );
         assert_eq!(mode(market.public().join(".market-staging")), 0o700, "{umask}");
     }
 }
@@ -159,9 +177,16 @@ fn no_core_file_holds_the_keys_of_a_driver() {
     let bytes = noise(2, 3_000_000);
     let server = HttpServer::start(move |_, _| Reply::bytes(bytes.clone()).stall_after(1_000_000));
     let script = format!("{cores} exec \"$0\" import -");
-    let mut child = start(Command::new("sh").args(["-c", &script, EXECUTABLE]).current_dir(market.directory.path()));
+    let mut child = start(
+        Command::new("sh").args(["-c", &script, EXECUTABLE]).current_dir(market.directory.path()),
+    );
     let dump = market.dump(&server.url("/image"));
-    child.stdin.take().unwrap().write_all(Dump { md5: md5_hex(b""), ..dump }.import().as_bytes()).unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(Dump { md5: md5_hex(b""), ..dump }.import().as_bytes())
+        .unwrap();
     while market.files().is_empty() && child.try_wait().unwrap().is_none() {
         std::thread::yield_now();
     }

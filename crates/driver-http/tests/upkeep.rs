@@ -1,5 +1,10 @@
 //! `market-http gc` and `market-http audit` as an operator runs them.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed expectation is a failed test"
+)]
 
 use market_testkit::{md5_hex, noise};
 use rustix::fs::{FlockOperation, flock};
@@ -23,7 +28,11 @@ impl Scene {
         fs::create_dir_all(directory.path().join("public/.market-staging")).unwrap();
         let scene = Self { directory };
         use std::os::unix::fs::PermissionsExt;
-        fs::set_permissions(scene.public().join(".market-staging"), fs::Permissions::from_mode(0o700)).unwrap();
+        fs::set_permissions(
+            scene.public().join(".market-staging"),
+            fs::Permissions::from_mode(0o700),
+        )
+        .unwrap();
         scene
     }
 
@@ -108,7 +117,10 @@ fn gc_finds_what_is_old_and_removes_it_when_told() {
     let foreign = scene.file(".market-staging/notes", b"mine", 2 * DAYS);
     let app = scene.file(&name(1), b"app", 9 * DAYS);
     let table = succeeded(&run(&["gc", &market]));
-    assert!(table.contains("30-1700000000-0123456789abcdef  unfinished import of app 30\n"), "{table}");
+    assert!(
+        table.contains("30-1700000000-0123456789abcdef  unfinished import of app 30\n"),
+        "{table}"
+    );
     assert!(table.ends_with("1 object(s), 1 MiB\n"), "{table}");
     assert!(old.exists(), "nothing is removed without --delete");
     let table = succeeded(&run(&["gc", &market, "--delete"]));
@@ -127,7 +139,10 @@ fn gc_spares_what_a_running_import_writes_unless_told() {
     flock(&running, FlockOperation::NonBlockingLockExclusive).unwrap();
     let output = run(&["gc", &market, "--delete", "--older-than", "0"]);
     assert_eq!(succeeded(&output), "0 object(s), 0 MiB\n");
-    assert!(String::from_utf8_lossy(&output.stderr).contains("spared, as it is recent or being written: 1 object(s)"));
+    assert!(
+        String::from_utf8_lossy(&output.stderr)
+            .contains("spared, as it is recent or being written: 1 object(s)")
+    );
     assert!(path.exists());
     succeeded(&run(&["gc", &market, "--delete", "--older-than", "0", "--running"]));
     assert!(!path.exists());
@@ -142,10 +157,15 @@ fn gc_finds_apps_that_no_list_has_and_keeps_all_others() {
     let fresh = scene.file(&name(3), b"published this minute", 30);
     let foreign = scene.file("index.html", b"mine", 9 * DAYS);
     let apps = scene.apps(&[(30, &name(1), "", 1)]);
-    let json: Value = serde_json::from_str(&succeeded(&run(&["gc", &market, "--apps", &apps, "--json"]))).unwrap();
+    let json: Value =
+        serde_json::from_str(&succeeded(&run(&["gc", &market, "--apps", &apps, "--json"])))
+            .unwrap();
     assert_eq!(json["objects"].as_array().unwrap().len(), 1);
     let object = &json["objects"][0];
-    assert_eq!((object["key"].as_str(), object["reason"].as_str()), (Some(name(2).as_str()), Some("no app")));
+    assert_eq!(
+        (object["key"].as_str(), object["reason"].as_str()),
+        (Some(name(2).as_str()), Some("no app"))
+    );
     assert_eq!((object["bytes"].as_u64(), object["removed"].as_bool()), (Some(6), Some(false)));
     let lines = scene.text("sources", &format!("http://m/{}\n\n", name(1)));
     succeeded(&run(&["gc", &market, "--apps", &lines, "--delete"]));
@@ -188,9 +208,15 @@ fn an_audit_tells_apps_that_are_not_what_they_were() {
     scene.file(&name(4), b"old", 0);
     let md5 = md5_hex(&good).to_uppercase();
     let intact = [(1, name(1), md5.as_str(), 1), (4, name(4), "", 1), (5, name(5), "", 2)];
-    let all = [&intact[..], &[(2, name(2), md5.as_str(), 1), (3, name(3), md5.as_str(), 1)]].concat();
+    let all =
+        [&intact[..], &[(2, name(2), md5.as_str(), 1), (3, name(3), md5.as_str(), 1)]].concat();
     let list = |apps: &[(i64, String, &str, i64)]| {
-        scene.apps(&apps.iter().map(|(id, name, md5, kind)| (*id, name.as_str(), *md5, *kind)).collect::<Vec<_>>())
+        scene.apps(
+            &apps
+                .iter()
+                .map(|(id, name, md5, kind)| (*id, name.as_str(), *md5, *kind))
+                .collect::<Vec<_>>(),
+        )
     };
     let table = succeeded(&run(&["audit", &market, "--apps", &list(&intact)]));
     assert!(table.contains("      1  intact") && table.contains("      4  unrecorded"), "{table}");
@@ -200,12 +226,19 @@ fn an_audit_tells_apps_that_are_not_what_they_were() {
     assert!(line.contains("2 of 4 apps are not what their record says: 2, 3"), "{line}");
     let table = stdout(&output);
     assert!(table.contains("      2  CORRUPT") && table.contains("      3  MISSING"), "{table}");
-    assert!(table.contains(&format!("MD5 {}, recorded {md5}", md5_hex(&good[..150_000]))), "{table}");
+    assert!(
+        table.contains(&format!("MD5 {}, recorded {md5}", md5_hex(&good[..150_000]))),
+        "{table}"
+    );
     let output = run(&["audit", &market, "--apps", &list(&all), "--json"]);
     failed(&output, 9);
     let json: Value = serde_json::from_str(&stdout(&output)).unwrap();
-    let verdicts: Vec<_> =
-        json["apps"].as_array().unwrap().iter().map(|app| app["verdict"].as_str().unwrap()).collect();
+    let verdicts: Vec<_> = json["apps"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|app| app["verdict"].as_str().unwrap())
+        .collect();
     assert_eq!(verdicts, ["intact", "unrecorded", "corrupt", "missing"]);
 }
 
@@ -213,7 +246,8 @@ fn an_audit_tells_apps_that_are_not_what_they_were() {
 fn a_wrong_command_line_is_one_line() {
     let scene = Scene::new();
     let market = scene.market(&[]);
-    let other = scene.text("other", "<MARKETPLACE><ID>1</ID><MARKET_MAD>s3</MARKET_MAD></MARKETPLACE>");
+    let other =
+        scene.text("other", "<MARKETPLACE><ID>1</ID><MARKET_MAD>s3</MARKET_MAD></MARKETPLACE>");
     for (arguments, expected) in [
         (&["gc"][..], "the marketplace is missing"),
         (&["gc", &market, "x"], "unexpected argument \"x\""),

@@ -64,7 +64,9 @@ impl LinuxContainersConfig {
             return Err(Error::config("CPU", "is no share of a processor"));
         }
         Ok(Settings {
-            server: checked(Server::parse(endpoint).map_err(|cause| Error::config("ENDPOINT", cause))?)?,
+            server: checked(
+                Server::parse(endpoint).map_err(|cause| Error::config("ENDPOINT", cause))?,
+            )?,
             prefix: self.app_name_prefix.clone(),
             size_mib: positive("IMAGE_SIZE_MB", self.image_size_mb.unwrap_or(2_048))?,
             filesystem: one_of("FILESYSTEM", self.filesystem.as_deref(), &["ext4", "xfs"])?,
@@ -80,10 +82,17 @@ impl LinuxContainersConfig {
 
 /// A server whose URL can stand in a SOURCE, which a shell script of OpenNebula takes apart.
 pub(crate) fn checked(server: Server) -> Result<Server, Error> {
-    if server.as_str().bytes().all(|b| b.is_ascii_graphic() && !b"?#\"'\\`$&;|<>(){}*!".contains(&b)) {
+    if server
+        .as_str()
+        .bytes()
+        .all(|b| b.is_ascii_graphic() && !b"?#\"'\\`$&;|<>(){}*!".contains(&b))
+    {
         return Ok(server);
     }
-    Err(Error::config("ENDPOINT", "leads to a URL with a character that means something to a shell"))
+    Err(Error::config(
+        "ENDPOINT",
+        "leads to a URL with a character that means something to a shell",
+    ))
 }
 
 fn one_of(name: &str, given: Option<&str>, known: &[&'static str]) -> Result<&'static str, Error> {

@@ -11,8 +11,18 @@ use market_core::transfer::hex;
 use md5::{Digest, Md5};
 
 /// Distributions that are known to work.
-const TESTED: [&str; 10] =
-    ["almalinux", "alpine", "amazonlinux", "debian", "devuan", "fedora", "opensuse", "oracle", "rockylinux", "ubuntu"];
+const TESTED: [&str; 10] = [
+    "almalinux",
+    "alpine",
+    "amazonlinux",
+    "debian",
+    "devuan",
+    "fedora",
+    "opensuse",
+    "oracle",
+    "rockylinux",
+    "ubuntu",
+];
 
 /// The file that an image is made of.
 const ROOT: &str = "root.tar.xz";
@@ -29,8 +39,13 @@ pub(crate) struct Image {
 }
 
 impl Image {
-    /// Looks at a product, by its key `distro:release:arch:variant`; `Ok(None)` when it is not wanted, else what is wrong with it.
-    pub(crate) fn read(key: &str, product: Json<'_>, settings: &Settings) -> Result<Option<Self>, &'static str> {
+    /// Looks at a product, by its key `distro:release:arch:variant`; `Ok(None)` when it is not
+    /// wanted, else what is wrong with it.
+    pub(crate) fn read(
+        key: &str,
+        product: Json<'_>,
+        settings: &Settings,
+    ) -> Result<Option<Self>, &'static str> {
         let mut words = key.split(':');
         let (Some(distro), Some(release), Some(arch), Some(variant), None) =
             (words.next(), words.next(), words.next(), words.next(), words.next())
@@ -48,14 +63,18 @@ impl Image {
         let name = settings.prefix.name(&format!("{distro}_{release}{suffix}"));
         let name = name.ok_or("no name can be made of its own")?;
         let product = product.entry()?;
-        let versions = product.get("versions").and_then(Json::object).ok_or("it has no versions")?;
+        let versions =
+            product.get("versions").and_then(Json::object).ok_or("it has no versions")?;
         // In no order that could be trusted, and some lack their image.
         let builds = versions.iter().filter_map(|(version, build)| {
-            let built = NaiveDateTime::parse_from_str(version, "%Y%m%d_%H:%M").ok()?.and_utc().timestamp();
+            let built =
+                NaiveDateTime::parse_from_str(version, "%Y%m%d_%H:%M").ok()?.and_utc().timestamp();
             let item = build.object()?.get("items")?.object()?.get(ROOT)?.object()?;
             Some((built, version, item))
         });
-        let Some((built, version, item)) = builds.max_by(|one, other| (one.0, one.1).cmp(&(other.0, other.1))) else {
+        let Some((built, version, item)) =
+            builds.max_by(|one, other| (one.0, one.1).cmp(&(other.0, other.1)))
+        else {
             return Err("it has no image");
         };
         let path = item.text("path").ok_or("its image has no path")?;
@@ -74,19 +93,31 @@ impl Image {
     }
 
     /// The app's template, its attributes in the order of the stock driver.
-    pub(crate) fn render(&self, images: &Server, settings: &Settings) -> Result<AppTemplate, String> {
+    pub(crate) fn render(
+        &self,
+        images: &Server,
+        settings: &Settings,
+    ) -> Result<AppTemplate, String> {
         let link = images.below(&self.path).ok_or("the path of its image leads elsewhere")?;
         self.app(images.as_str(), &link, settings).map_err(|error| error.to_string())
     }
 
-    fn app(&self, publisher: &str, link: &str, settings: &Settings) -> Result<AppTemplate, ReportError> {
+    fn app(
+        &self,
+        publisher: &str,
+        link: &str,
+        settings: &Settings,
+    ) -> Result<AppTemplate, ReportError> {
         let Settings { size_mib, filesystem, format, .. } = settings;
         let mut app = AppTemplate::new(&self.name, AppType::Image)?;
         app.single("SIZE", &size_mib.to_string())?;
         app.single("PUBLISHER", publisher)?;
         app.single("FORMAT", format)?;
         app.single("REGTIME", &self.built.to_string())?;
-        app.single("SOURCE", &format!("lxd://{link}?size={size_mib}&filesystem={filesystem}&format={format}"))?;
+        app.single(
+            "SOURCE",
+            &format!("lxd://{link}?size={size_mib}&filesystem={filesystem}&format={format}"),
+        )?;
         app.single("MD5", &self.md5(settings))?;
         app.single("IMPORT_ID", "-1")?;
         app.single("ORIGIN_ID", "-1")?;
@@ -101,12 +132,19 @@ impl Image {
         Ok(app)
     }
 
-    /// No digest of an image, which is made later: it changes when the build does, or what is made of it.
+    /// No digest of an image, which is made later: it changes when the build does, or what is made
+    /// of it.
     fn md5(&self, settings: &Settings) -> String {
-        let Settings { size_mib, filesystem, format, cpu, vcpu, memory_mib, privileged, .. } = settings;
-        let build =
-            if self.sha256.is_empty() { format!("{} {}", self.version, self.path) } else { self.sha256.clone() };
-        let text = format!("{build} {size_mib} {filesystem} {format} {cpu} {vcpu} {memory_mib} {privileged}");
+        let Settings { size_mib, filesystem, format, cpu, vcpu, memory_mib, privileged, .. } =
+            settings;
+        let build = if self.sha256.is_empty() {
+            format!("{} {}", self.version, self.path)
+        } else {
+            self.sha256.clone()
+        };
+        let text = format!(
+            "{build} {size_mib} {filesystem} {format} {cpu} {vcpu} {memory_mib} {privileged}"
+        );
         hex(&Md5::digest(text))
     }
 
@@ -118,7 +156,11 @@ impl Image {
         vm.single("MEMORY", settings.memory_mib.to_string())?;
         vm.single("LXC_UNPRIVILEGED", (!settings.privileged).to_string())?;
         vm.vector("GRAPHICS", [("LISTEN", "0.0.0.0"), ("TYPE", "vnc")])?;
-        let context = [("NETWORK", "YES"), ("SSH_PUBLIC_KEY", "$USER[SSH_PUBLIC_KEY]"), ("SET_HOSTNAME", "$NAME")];
+        let context = [
+            ("NETWORK", "YES"),
+            ("SSH_PUBLIC_KEY", "$USER[SSH_PUBLIC_KEY]"),
+            ("SET_HOSTNAME", "$NAME"),
+        ];
         vm.vector("CONTEXT", context)?;
         vm.vector("RAW", [("TYPE", "lxc"), ("DATA", "lxc.apparmor.profile=unconfined")])?;
         vm.single("HYPERVISOR", "lxc")?;

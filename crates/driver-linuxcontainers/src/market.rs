@@ -9,7 +9,7 @@ use market_core::error::{Error, ErrorKind};
 use market_core::log::Log;
 use market_core::report::MonitorReport;
 use market_core::shim::remotes;
-use market_core::transfer::{Document, Options, shown};
+use market_core::transfer::{Document, Options, redacted};
 
 /// Where the index is, below the endpoint.
 const INDEX: &str = "streams/v1/images.json";
@@ -35,9 +35,10 @@ impl MarketBackend for LinuxContainersMarket {
     const VERSION: &'static str = env!("CARGO_PKG_VERSION");
     const ABOUT: &'static str = "OpenNebula marketplace driver for linuxcontainers.org.";
 
-    async fn open(config: LinuxContainersConfig, context: &Context) -> Result<Self, Error> {
+    async fn connect(config: LinuxContainersConfig, context: &Context) -> Result<Self, Error> {
         let version = std::fs::read_to_string(remotes().join("VERSION")).unwrap_or_default();
-        let version: String = version.trim().chars().filter(char::is_ascii_graphic).take(64).collect();
+        let version: String =
+            version.trim().chars().filter(char::is_ascii_graphic).take(64).collect();
         let user_agent = format!("OpenNebula {version}").trim_end().to_owned();
         let options = Options { user_agent, ..context.options.clone() };
         Ok(Self { settings: config.settings()?, options, log: context.log.clone() })
@@ -54,14 +55,18 @@ impl DiscoveryBackend for LinuxContainersMarket {
     const WHEN_EMPTY: &'static str = "look at ENDPOINT, and whether SKIP_UNTESTED=\"no\" finds any";
 
     async fn discover(&self, sink: &mut Sink<'_>) -> Result<(), Error> {
-        let index = Document::fetch(&self.settings.server.request(INDEX), MAX_INDEX_BYTES, &self.options).await?;
-        let images = checked(images_of(&index.url).unwrap_or_else(|| self.settings.server.clone()))?;
+        let index =
+            Document::fetch(&self.settings.server.request(INDEX), MAX_INDEX_BYTES, &self.options)
+                .await?;
+        let images =
+            checked(images_of(&index.url).unwrap_or_else(|| self.settings.server.clone()))?;
         let market = self.clone();
         read_apart(move |sink| market.report(&index.bytes, &images, sink), sink).await
     }
 }
 
-/// The server of the images, by where redirects have led to the index; `None` when that says nothing of them.
+/// The server of the images, by where redirects have led to the index; `None` when that says
+/// nothing of them.
 fn images_of(index: &str) -> Option<Server> {
     [INDEX, MOVED_INDEX].iter().find_map(|path| Server::holding(index, path))
 }
@@ -78,7 +83,8 @@ impl LinuxContainersMarket {
         };
         let json = Json::parse(index).ok_or_else(|| wrong("its index is no JSON"))?;
         let products = json.object().and_then(|index| index.get("products")?.object());
-        let products = products.ok_or_else(|| wrong("its index holds no products, or more than 50,000"))?;
+        let products =
+            products.ok_or_else(|| wrong("its index holds no products, or more than 50,000"))?;
         let complaints = Complaints::new(&self.log);
         let mut found = Vec::new();
         let (mut is_any, mut is_one) = (false, false);
@@ -89,23 +95,32 @@ impl LinuxContainersMarket {
                     is_one = true;
                     found.extend(image);
                 }
-                Err(cause) => complaints.warn(format_args!("product {} is skipped: {cause}", shown(key))),
+                Err(cause) => {
+                    complaints.warn(format_args!("product {} is skipped: {cause}", redacted(key)))
+                }
             }
         }
         if is_any && !is_one {
             return Err(wrong("its index holds no product that is one"));
         }
-        let entries: Vec<_> =
-            found.iter().map(|image| Entry { id: &image.version, name: &image.name, created: image.built }).collect();
+        let entries: Vec<_> = found
+            .iter()
+            .map(|image| Entry { id: &image.version, name: &image.name, created: image.built })
+            .collect();
         for (image, name) in found.iter().zip(unique_names(&entries)) {
             // Two products of one name differ in nothing else that could tell them apart.
             if name.as_ref() != Some(&image.name) {
-                complaints.warn(format_args!("product {} is skipped: another one has its name", image.name));
+                complaints.warn(format_args!(
+                    "product {} is skipped: another one has its name",
+                    image.name
+                ));
                 continue;
             }
             match image.render(images, &self.settings) {
                 Ok(app) => sink(app)?,
-                Err(cause) => complaints.warn(format_args!("product {} is skipped: {cause}", image.name)),
+                Err(cause) => {
+                    complaints.warn(format_args!("product {} is skipped: {cause}", image.name))
+                }
             }
         }
         Ok(())

@@ -1,5 +1,10 @@
 //! `market-linuxcontainers` as `one_market` and people call it.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed expectation is a failed test"
+)]
 
 use market_core::encoding::decode;
 use market_core::report::{DiscoveredApp, MonitorReport};
@@ -74,8 +79,14 @@ fn the_newest_build_of_each_product_is_reported() {
     );
     let endpoint = server.url("/");
     let path = "images/alpine/3.22/amd64/default/20261122_07:42/rootfs.tar.xz";
-    assert_eq!(apps[0].source.as_str(), format!("lxd://{endpoint}{path}?size=2048&filesystem=ext4&format=raw"));
-    assert_eq!((apps[0].size.0.0, apps[0].registered.0, apps[0].format.as_str()), (2_048, 1_795_333_320, "raw"));
+    assert_eq!(
+        apps[0].source.as_str(),
+        format!("lxd://{endpoint}{path}?size=2048&filesystem=ext4&format=raw")
+    );
+    assert_eq!(
+        (apps[0].size.0.0, apps[0].registered.0, apps[0].format.as_str()),
+        (2_048, 1_795_333_320, "raw")
+    );
     for (name, value) in [
         ("PUBLISHER", endpoint.as_str()),
         ("LINK", &format!("{endpoint}{path}")),
@@ -88,7 +99,9 @@ fn the_newest_build_of_each_product_is_reported() {
     ] {
         assert_eq!(text(&apps[0], name), value, "{name}");
     }
-    assert!(apps[1].source.as_str().contains("/images/debian/trixie/arm64/default/20261120_05:24/"));
+    assert!(
+        apps[1].source.as_str().contains("/images/debian/trixie/arm64/default/20261120_05:24/")
+    );
     assert!(!apps[1].source.as_str().contains("//images"), "joined with one slash");
     let vm = vm_template(&apps[1]);
     for (name, value) in [
@@ -132,7 +145,10 @@ fn attributes_are_honoured_and_checked() {
     assert!(found[0].source.as_str().ends_with("?size=4096&filesystem=xfs&format=qcow2"));
     let vm = vm_template(&found[0]);
     let text = |name: &str| vm.text(name).unwrap().unwrap().to_owned();
-    assert_eq!([text("CPU"), text("VCPU"), text("MEMORY"), text("LXC_UNPRIVILEGED")], ["0.5", "4", "1024", "true"]);
+    assert_eq!(
+        [text("CPU"), text("VCPU"), text("MEMORY"), text("LXC_UNPRIVILEGED")],
+        ["0.5", "4", "1024", "true"]
+    );
     for (name, value, expected) in [
         ("FILESYSTEM", "btrfs", "attribute FILESYSTEM: is none of ext4, xfs"),
         ("FORMAT", "vmdk", "attribute FORMAT: is none of raw, qcow2"),
@@ -153,17 +169,18 @@ fn attributes_are_honoured_and_checked() {
 
 #[test]
 fn the_md5_changes_exactly_when_the_build_or_the_options_do() {
-    let md5 = |index: Value, more: &[(&str, &str)]| apps(&market(&served(index), more))[0].md5.clone();
+    let md5 =
+        |index: Value, more: &[(&str, &str)]| apps(&market(&served(index), more))[0].md5.clone();
     let first = md5(index(), &[]);
     assert_eq!(first.len(), 32);
     assert_eq!(md5(index(), &[]), first);
     let mut rebuilt = index();
-    rebuilt["products"]["alpine:3.22:amd64:default"]["versions"]["20261122_07:42"]["items"]["root.tar.xz"]["sha256"] =
-        json!("new");
+    rebuilt["products"]["alpine:3.22:amd64:default"]["versions"]["20261122_07:42"]["items"]["root.tar.xz"]
+        ["sha256"] = json!("new");
     assert_ne!(md5(rebuilt, &[]), first);
     let mut older = index();
-    older["products"]["alpine:3.22:amd64:default"]["versions"]["20261101_13:00"]["items"]["root.tar.xz"]["sha256"] =
-        json!("new");
+    older["products"]["alpine:3.22:amd64:default"]["versions"]["20261101_13:00"]["items"]["root.tar.xz"]
+        ["sha256"] = json!("new");
     assert_eq!(md5(older, &[]), first, "an older build is none of its business");
     for more in [("FORMAT", "qcow2"), ("MEMORY", "1"), ("PRIVILEGED", "no")] {
         assert_ne!(md5(index(), &[more]), first);
@@ -192,16 +209,23 @@ fn the_images_are_where_redirects_of_the_index_lead() {
         let output = call(&["monitor", "-"], &dump.monitor());
         assert!(output.status.success(), "{}", stderr(&output));
         let apps = MonitorReport::read(&output.stdout).unwrap().1;
-        assert!(apps[0].source.as_str().starts_with(&format!("lxd://{}", target.url(images))), "{to}: {:?}", apps[0]);
+        assert!(
+            apps[0].source.as_str().starts_with(&format!("lxd://{}", target.url(images))),
+            "{to}: {:?}",
+            apps[0]
+        );
         assert!(!format!("{apps:?}{}", stderr(&output)).contains("hunter2"), "{apps:?}");
     }
 }
 
 #[test]
 fn a_redirect_that_says_nothing_of_the_images_leaves_them_at_the_endpoint() {
-    for to in ["/lists/images.json", "/mystreams/v1/images.json", "/list?of=streams/v1/images.json"] {
+    for to in ["/lists/images.json", "/mystreams/v1/images.json", "/list?of=streams/v1/images.json"]
+    {
         let server = HttpServer::start(move |request, _| {
-            if request.path.ends_with("/streams/v1/images.json") && !request.path.contains("mystreams") {
+            if request.path.ends_with("/streams/v1/images.json")
+                && !request.path.contains("mystreams")
+            {
                 return Reply::status(302).header("Location", to);
             }
             Reply::bytes(index().to_string().into_bytes())
@@ -219,24 +243,30 @@ fn a_redirect_that_says_nothing_of_the_images_leaves_them_at_the_endpoint() {
 #[test]
 fn a_path_that_leads_elsewhere_costs_its_product() {
     let mut wrong = index();
-    for (product, path) in
-        [("alpine:3.22:amd64:default", "images/%2e%2e/%2e%2e/etc/passwd"), ("oracle:9:amd64:default", "x/%2E%2e/../a")]
-    {
+    for (product, path) in [
+        ("alpine:3.22:amd64:default", "images/%2e%2e/%2e%2e/etc/passwd"),
+        ("oracle:9:amd64:default", "x/%2E%2e/../a"),
+    ] {
         wrong["products"][product] = json!({"versions": {"20261122_07:42": build(path, "x")}});
     }
     // Neither another scheme nor another host.
     wrong["products"]["ubuntu:noble:amd64:default"] =
         json!({"versions": {"20261122_07:42": build("http://evil/x", "x")}});
-    wrong["products"]["fedora:43:amd64:default"] = json!({"versions": {"20261122_07:42": build("//evil/x", "x")}});
+    wrong["products"]["fedora:43:amd64:default"] =
+        json!({"versions": {"20261122_07:42": build("//evil/x", "x")}});
     let server = served(wrong);
-    let dump = Dump::of_market(&[("ENDPOINT", server.url("/tree").as_str()), ("APP_NAME_PREFIX", "lxc.")]);
+    let dump =
+        Dump::of_market(&[("ENDPOINT", server.url("/tree").as_str()), ("APP_NAME_PREFIX", "lxc.")]);
     let found = apps(&dump);
     assert_eq!(
         found.iter().map(|app| app.name.as_str()).collect::<Vec<_>>(),
         ["lxc.debian_trixie (aarch64)", "lxc.fedora_43", "lxc.ubuntu_noble"]
     );
     for app in &found {
-        assert!(app.source.as_str().starts_with(&format!("lxd://{}", server.url("/tree/"))), "{app:?}");
+        assert!(
+            app.source.as_str().starts_with(&format!("lxd://{}", server.url("/tree/"))),
+            "{app:?}"
+        );
     }
 }
 
@@ -246,7 +276,10 @@ fn what_is_no_index_prints_nothing() {
         ("", "no JSON"),
         ("[]", "holds no products"),
         ("{\"products\": []}", "holds no products"),
-        ("{\"products\": {\"index.html\": {}, \"debian:b:amd64:default\": 7}}", "holds no product that is one"),
+        (
+            "{\"products\": {\"index.html\": {}, \"debian:b:amd64:default\": 7}}",
+            "holds no product that is one",
+        ),
     ] {
         let server = HttpServer::start(move |_, _| Reply::bytes(body.as_bytes().to_vec()));
         let line = failure(&call(&["monitor", "-"], &market(&server, &[]).monitor()), 9);
@@ -259,5 +292,9 @@ fn what_is_no_index_prints_nothing() {
     assert!(String::from_utf8_lossy(&table.stdout).ends_with("2 app(s)\n"), "{}", stderr(&table));
     let server = served(json!({"products": {}}));
     let empty = call(&["monitor", "-"], &market(&server, &[]).monitor());
-    assert!(empty.status.success() && stderr(&empty).contains("SKIP_UNTESTED"), "{}", stderr(&empty));
+    assert!(
+        empty.status.success() && stderr(&empty).contains("SKIP_UNTESTED"),
+        "{}",
+        stderr(&empty)
+    );
 }

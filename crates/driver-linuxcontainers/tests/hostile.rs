@@ -1,5 +1,11 @@
-//! Whatever an index holds, every app that is reported reads back, and comes from the server that was asked.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
+//! Whatever an index holds, every app that is reported reads back, and comes from the server that
+//! was asked.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed expectation is a failed test"
+)]
 
 use driver_linuxcontainers::{LinuxContainersConfig, LinuxContainersMarket};
 use market_core::backend::MarketBackend;
@@ -49,12 +55,14 @@ fn product() -> impl Strategy<Value = (String, Value)> {
     let distro = prop_oneof![Just("debian".to_owned()), Just("alpine".to_owned()), text()];
     let arch = prop::sample::select(vec!["amd64", "arm64", "riscv64"]);
     let version = prop_oneof![3 => Just("20261122_07:42".to_owned()), 1 => text()];
-    (distro, text(), arch, version, text(), text()).prop_map(|(distro, release, arch, version, path, sha256)| {
-        let item = json!({"path": format!("i{path}"), "sha256": sha256});
-        let mut versions = serde_json::Map::new();
-        versions.insert(version, json!({"items": {"root.tar.xz": item}}));
-        (format!("{distro}:r{release}:{arch}:default"), json!({ "versions": versions }))
-    })
+    (distro, text(), arch, version, text(), text()).prop_map(
+        |(distro, release, arch, version, path, sha256)| {
+            let item = json!({"path": format!("i{path}"), "sha256": sha256});
+            let mut versions = serde_json::Map::new();
+            versions.insert(version, json!({"items": {"root.tar.xz": item}}));
+            (format!("{distro}:r{release}:{arch}:default"), json!({ "versions": versions }))
+        },
+    )
 }
 
 proptest! {
@@ -67,7 +75,7 @@ proptest! {
             skip_untested: Some(false),
             ..LinuxContainersConfig::default()
         };
-        let market = block_on(LinuxContainersMarket::open(config, &context())).unwrap();
+        let market = block_on(LinuxContainersMarket::connect(config, &context())).unwrap();
         let index = json!({"products": products.into_iter().collect::<serde_json::Map<_, _>>()}).to_string();
         let server = Server::parse("https://me:hunter2@host/tree/").unwrap();
         let mut names = HashSet::new();

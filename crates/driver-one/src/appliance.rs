@@ -47,7 +47,9 @@ impl<'a> Appliance<'a> {
         let id = object.get("_id").and_then(|id| id.object()?.text("$oid"));
         let id = id.ok_or("it has no _id")?.into_owned();
         // It becomes a part of URLs.
-        if id.len() > 128 || !id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) || id.contains("..")
+        if id.len() > 128
+            || !id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+            || id.contains("..")
         {
             return Err("its _id is none");
         }
@@ -62,7 +64,9 @@ impl<'a> Appliance<'a> {
         let object = &self.json.object().unwrap_or_default();
         let kind = object.text("type").unwrap_or(Cow::Borrowed("IMAGE"));
         let app_type = match AppType::from_word(&kind) {
-            app_type @ (AppType::Image | AppType::VmTemplate | AppType::ServiceTemplate) => app_type,
+            app_type @ (AppType::Image | AppType::VmTemplate | AppType::ServiceTemplate) => {
+                app_type
+            }
             _ => return Err(Skipped::OtherType),
         };
         let link = format!("{}appliance/{}", server.as_str(), self.id);
@@ -70,7 +74,8 @@ impl<'a> Appliance<'a> {
         let tags = tags.iter().filter_map(|tag| tag.text()).collect::<Vec<_>>().join(", ");
         let architecture = value(&architecture(object.text("os-arch"))).into_owned();
         let hypervisor = value(&hypervisor(object.text("hypervisor"))).into_owned();
-        let mut app = Fields { template: AppTemplate::new(name, app_type)?, id: &self.id, rendering };
+        let mut app =
+            Fields { template: AppTemplate::new(name, app_type)?, id: &self.id, rendering };
         app.set("SOURCE", Some(format!("{link}/download/0")));
         app.set("IMPORT_ID", Some(&self.id));
         app.set("ORIGIN_ID", Some("-1"));
@@ -80,11 +85,15 @@ impl<'a> Appliance<'a> {
         app.set("DESCRIPTION", object.text("short_description"));
         app.set("VERSION", object.text("version"));
         app.set("TAGS", Some(tags));
-        app.set("REGTIME", object.get("creation_time").and_then(Json::integer).map(|time| time.to_string()));
+        app.set(
+            "REGTIME",
+            object.get("creation_time").and_then(Json::integer).map(|time| time.to_string()),
+        );
         app.set("LINK", Some(&link));
         app.set("ARCHITECTURE", Some(&architecture));
         app.set("HYPERVISOR", Some(&hypervisor));
-        let vm = App { id: &self.id, architecture: &architecture, hypervisor: &hypervisor, complaints };
+        let vm =
+            App { id: &self.id, architecture: &architecture, hypervisor: &hypervisor, complaints };
         match app_type {
             AppType::Image => app.image(object, &vm),
             AppType::VmTemplate => app.vm_template(object, &vm),
@@ -137,7 +146,9 @@ impl Fields<'_> {
     }
 
     fn left_out(&self, name: &str, why: &dyn std::fmt::Display) {
-        self.rendering.complaints.warn(format_args!("appliance {}: {name} is left out: {why}", self.id));
+        self.rendering
+            .complaints
+            .warn(format_args!("appliance {}: {name} is left out: {why}", self.id));
     }
 
     /// A digest, when it is one; it is returned as it was set.
@@ -154,16 +165,23 @@ impl Fields<'_> {
     fn image(&mut self, object: &Object<'_>, vm: &App<'_>) {
         let files = object.get("files").and_then(Json::list).unwrap_or_default();
         let Some(file) = files.first().and_then(|file| file.object()) else { return };
-        let bytes =
-            file.get("size").and_then(Json::integer).and_then(|size| u64::try_from(size).ok()).unwrap_or_default();
+        let bytes = file
+            .get("size")
+            .and_then(Json::integer)
+            .and_then(|size| u64::try_from(size).ok())
+            .unwrap_or_default();
         self.set("SIZE", Some(MiB::containing(bytes).0.to_string()));
         let checksum = file.get("checksum").and_then(Json::object).unwrap_or_default();
         self.digest("MD5", 32, file.text("md5").or_else(|| checksum.text("md5")));
         let sha256 = self.digest("SHA256", 64, checksum.text("sha256"));
         let mut image = Writer::new(Rules::Oned);
-        // It is what an export makes the image's own template of: there, SHA256 reaches the datastore's cp.
-        let attributes =
-            [("DEV_PREFIX", file.text("dev_prefix")), ("TYPE", file.text("type")), ("SHA256", sha256.map(Cow::Owned))];
+        // It is what an export makes the image's own template of: there, SHA256 reaches the
+        // datastore's cp.
+        let attributes = [
+            ("DEV_PREFIX", file.text("dev_prefix")),
+            ("TYPE", file.text("type")),
+            ("SHA256", sha256.map(Cow::Owned)),
+        ];
         for (attribute, text) in attributes {
             if let Some(text) = text
                 && let Err(error) = image.single(attribute, &*value(&text))
@@ -201,9 +219,9 @@ impl Fields<'_> {
             }
         }
         if let Some(template) = object.get("opennebula_template") {
-            let text = template
-                .text()
-                .unwrap_or_else(|| Cow::Borrowed(if template.object().is_some() { template.raw() } else { "" }));
+            let text = template.text().unwrap_or_else(|| {
+                Cow::Borrowed(if template.object().is_some() { template.raw() } else { "" })
+            });
             self.encoded("APPTEMPLATE64", text.as_bytes());
         }
     }
@@ -212,7 +230,10 @@ impl Fields<'_> {
     fn parts<'p, T>(&self, name: &str, parts: &'p [T]) -> &'p [T] {
         const MOST: usize = 1_000;
         if parts.len() > MOST {
-            self.left_out(name, &format_args!("it has {} items; the first {MOST} are taken", parts.len()));
+            self.left_out(
+                name,
+                &format_args!("it has {} items; the first {MOST} are taken", parts.len()),
+            );
         }
         &parts[..parts.len().min(MOST)]
     }

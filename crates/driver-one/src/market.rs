@@ -18,7 +18,8 @@ const ENDPOINT: &str = "https://marketplace.opennebula.io/";
 /// The largest catalogue that is read: some 20,000 entries.
 const MAX_CATALOGUE_BYTES: u64 = 64 << 20;
 
-/// What a server is told when OpenNebula is not installed here: it has an answer for the newest series.
+/// What a server is told when OpenNebula is not installed here: it has an answer for the newest
+/// series.
 const NO_VERSION: &str = "7.4";
 
 /// The attributes of the marketplace's template.
@@ -45,10 +46,16 @@ impl MarketBackend for OneMarket {
 
     const MAD: &'static str = "one";
     const VERSION: &'static str = env!("CARGO_PKG_VERSION");
-    const ABOUT: &'static str = "OpenNebula marketplace driver for the public OpenNebula marketplace.";
+    const ABOUT: &'static str =
+        "OpenNebula marketplace driver for the public OpenNebula marketplace.";
 
-    async fn open(config: OneConfig, context: &Context) -> Result<Self, Error> {
-        let endpoint = config.endpoint.as_deref().map(str::trim).filter(|text| !text.is_empty()).unwrap_or(ENDPOINT);
+    async fn connect(config: OneConfig, context: &Context) -> Result<Self, Error> {
+        let endpoint = config
+            .endpoint
+            .as_deref()
+            .map(str::trim)
+            .filter(|text| !text.is_empty())
+            .unwrap_or(ENDPOINT);
         let server = Server::parse(endpoint).map_err(|cause| Error::config("ENDPOINT", cause))?;
         let options = Options { user_agent: user_agent(&context.log), ..context.options.clone() };
         Ok(Self { server, prefix: config.app_name_prefix, options, log: context.log.clone() })
@@ -63,8 +70,11 @@ impl MarketBackend for OneMarket {
 fn user_agent(log: &Log) -> String {
     let read = |name: &str| std::fs::read_to_string(remotes().join(name)).ok();
     let words = |text: String| text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let plain =
-        |text: &String| !text.is_empty() && text.len() <= 64 && text.bytes().all(|b| b.is_ascii_graphic() || b == b' ');
+    let plain = |text: &String| {
+        !text.is_empty()
+            && text.len() <= 64
+            && text.bytes().all(|b| b.is_ascii_graphic() || b == b' ')
+    };
     let version = read("VERSION").map(words).filter(plain).unwrap_or_else(|| {
         log.warn(format_args!(
             "{} cannot be read: the newest release is asked for",
@@ -81,11 +91,12 @@ fn user_agent(log: &Log) -> String {
 impl DiscoveryBackend for OneMarket {
     const PLACE: &'static str = "OpenNebula marketplace";
 
-    const WHEN_EMPTY: &'static str =
-        "look at ENDPOINT, and at the VERSION in the remotes directory, by which the server chooses";
+    const WHEN_EMPTY: &'static str = "look at ENDPOINT, and at the VERSION in the remotes directory, by which the server chooses";
 
     async fn discover(&self, sink: &mut Sink<'_>) -> Result<(), Error> {
-        let catalogue = Document::fetch(&self.server.request("appliance"), MAX_CATALOGUE_BYTES, &self.options).await?;
+        let catalogue =
+            Document::fetch(&self.server.request("appliance"), MAX_CATALOGUE_BYTES, &self.options)
+                .await?;
         let market = self.clone();
         read_apart(move |sink| market.report(&catalogue.bytes, sink), sink).await
     }
@@ -109,11 +120,16 @@ impl OneMarket {
             return Err(wrong("its list of appliances holds none"));
         }
         for (appliance, name) in self.named(appliances, &complaints) {
-            let rendering =
-                Rendering { name: &name, server: &self.server, prefix: &self.prefix, complaints: &complaints };
+            let rendering = Rendering {
+                name: &name,
+                server: &self.server,
+                prefix: &self.prefix,
+                complaints: &complaints,
+            };
             match appliance.render(&rendering) {
                 Ok(app) => sink(app)?,
-                // What other releases, or the web site, make of it is none of a healthy monitor's words.
+                // What other releases, or the web site, make of it is none of a healthy monitor's
+                // words.
                 Err(Skipped::OtherType) => {}
                 Err(Skipped::Refused(error)) => {
                     complaints.warn(format_args!("appliance {} is skipped: {error}", appliance.id));
@@ -124,8 +140,13 @@ impl OneMarket {
     }
 
     /// Those that can be reported, each with a name of its own.
-    fn named<'a>(&self, appliances: Vec<Appliance<'a>>, complaints: &Complaints<'_>) -> Vec<(Appliance<'a>, String)> {
-        let valid: Vec<Option<String>> = appliances.iter().map(|appliance| self.prefix.name(&appliance.name)).collect();
+    fn named<'a>(
+        &self,
+        appliances: Vec<Appliance<'a>>,
+        complaints: &Complaints<'_>,
+    ) -> Vec<(Appliance<'a>, String)> {
+        let valid: Vec<Option<String>> =
+            appliances.iter().map(|appliance| self.prefix.name(&appliance.name)).collect();
         let entries: Vec<Entry<'_>> = appliances
             .iter()
             .zip(&valid)
@@ -141,8 +162,10 @@ impl OneMarket {
         for ((appliance, valid), name) in appliances.into_iter().zip(valid).zip(names) {
             match valid.and(name) {
                 Some(name) => named.push((appliance, name)),
-                None => complaints
-                    .warn(format_args!("appliance {} is skipped: no name can be made of its own", appliance.id)),
+                None => complaints.warn(format_args!(
+                    "appliance {} is skipped: no name can be made of its own",
+                    appliance.id
+                )),
             }
         }
         named
@@ -156,10 +179,15 @@ fn appliances<'a>(entries: &[Json<'a>], complaints: &Complaints<'_>) -> Vec<Appl
     for (entry, number) in entries.iter().zip(1..) {
         match Appliance::read(*entry) {
             Ok(appliance) if !ids.insert(appliance.id.clone()) => {
-                complaints.warn(format_args!("appliance {} is skipped: another one has its _id", appliance.id));
+                complaints.warn(format_args!(
+                    "appliance {} is skipped: another one has its _id",
+                    appliance.id
+                ));
             }
             Ok(appliance) => appliances.push(appliance),
-            Err(cause) => complaints.warn(format_args!("appliance number {number} is skipped: {cause}")),
+            Err(cause) => {
+                complaints.warn(format_args!("appliance number {number} is skipped: {cause}"))
+            }
         }
     }
     appliances

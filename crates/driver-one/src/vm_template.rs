@@ -1,12 +1,14 @@
-//! The VM template of an appliance: what its publisher wrote as JSON, in the template syntax, with where it may run.
+//! The VM template of an appliance: what its publisher wrote as JSON, in the template syntax, with
+//! where it may run.
 
 use market_core::catalogue::{Complaints, Json, Object, value};
 use market_core::template::{Rules, Writer};
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-/// The largest template that is made: an attribute's name may stand before every item of a long array.
-const MOST_BYTES: usize = 4 << 20;
+/// The largest template that is made: an attribute's name may stand before every item of a long
+/// array.
+const MAX_BYTES: usize = 4 << 20;
 
 /// What the template is completed with.
 pub(crate) struct App<'a> {
@@ -30,8 +32,10 @@ pub(crate) fn of(object: &Object<'_>, app: &App<'_>) -> Option<Vec<u8>> {
     let written = unquoted(given);
     let Some(template) = Json::parse_str(&written).and_then(Json::object) else {
         if given.raw() != "null" && given.raw() != "\"\"" {
-            app.complaints
-                .warn(format_args!("appliance {}: opennebula_template is left out: it is no JSON object", app.id));
+            app.complaints.warn(format_args!(
+                "appliance {}: opennebula_template is left out: it is no JSON object",
+                app.id
+            ));
         }
         return None;
     };
@@ -73,7 +77,10 @@ pub(crate) fn of(object: &Object<'_>, app: &App<'_>) -> Option<Vec<u8>> {
 /// The JSON of a template: an object, or the text of one, or the text of that text.
 fn unquoted(given: Json<'_>) -> Cow<'_, str> {
     let Some(text) = given.text() else { return Cow::Borrowed(given.raw()) };
-    let inner = Json::parse_str(&text).filter(|json| json.object().is_none()).and_then(Json::text).map(Cow::into_owned);
+    let inner = Json::parse_str(&text)
+        .filter(|json| json.object().is_none())
+        .and_then(Json::text)
+        .map(Cow::into_owned);
     inner.map_or(text, Cow::Owned)
 }
 
@@ -98,16 +105,17 @@ fn with_arm(object: Object<'_>) -> Vec<(String, String)> {
     pairs
 }
 
-/// A text of the template, the only road by which one gets into it. In an entry it is written as between the quotes of the
-/// template syntax, where `\"` stands for a quote and a backslash alone for itself: the serializer does that again.
+/// A text of the template, the only road by which one gets into it. In an entry it is written as
+/// between the quotes of the template syntax, where `\"` stands for a quote and a backslash alone
+/// for itself: the serializer does that again.
 fn scalar(member: Json<'_>) -> Option<String> {
     let text = member.text()?;
     let text = if text.contains('\\') { Cow::Owned(text.replace("\\\"", "\"")) } else { text };
     Some(value(&text).into_owned())
 }
 
-/// The same of whatever has no place of its own in a template: what is deeper than that stays the JSON that it is, its own
-/// escapes with it. `None` of what is empty.
+/// The same of whatever has no place of its own in a template: what is deeper than that stays the
+/// JSON that it is, its own escapes with it. `None` of what is empty.
 fn text(member: Json<'_>) -> Option<String> {
     let is_empty = match (member.object(), member.list()) {
         (Some(object), _) => object.iter().next().is_none(),
@@ -119,7 +127,8 @@ fn text(member: Json<'_>) -> Option<String> {
 
 fn pairs(object: &Object<'_>) -> Vec<(String, String)> {
     let mut known = HashSet::new();
-    let pairs = object.iter().filter_map(|(name, member)| Some((name.to_uppercase(), text(member)?)));
+    let pairs =
+        object.iter().filter_map(|(name, member)| Some((name.to_uppercase(), text(member)?)));
     pairs.filter(|(name, _)| known.insert(name.clone())).collect()
 }
 
@@ -167,7 +176,7 @@ impl Out<'_> {
     }
 
     fn has_room(&self, name: &str, bytes: usize) -> bool {
-        let has_room = self.writer.as_bytes().len() + bytes <= MOST_BYTES;
+        let has_room = self.writer.as_bytes().len() + bytes <= MAX_BYTES;
         if !has_room {
             self.left_out(name, &"the template would be larger than 4 MiB");
         }
@@ -176,6 +185,9 @@ impl Out<'_> {
 
     fn left_out(&self, name: &str, why: &dyn std::fmt::Display) {
         let name: String = name.chars().take(64).collect();
-        self.app.complaints.warn(format_args!("appliance {}: {name} of its template is left out: {why}", self.app.id));
+        self.app.complaints.warn(format_args!(
+            "appliance {}: {name} of its template is left out: {why}",
+            self.app.id
+        ));
     }
 }

@@ -1,5 +1,10 @@
 //! Whatever a catalogue holds, every app that is reported reads back as it was meant.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed expectation is a failed test"
+)]
 
 use driver_one::{OneConfig, OneMarket};
 use market_core::backend::MarketBackend;
@@ -13,7 +18,7 @@ use serde_json::{Value, json};
 use std::collections::HashSet;
 
 fn report(catalogue: &str) -> Vec<AppTemplate> {
-    let market = block_on(OneMarket::open(OneConfig::default(), &context())).unwrap();
+    let market = block_on(OneMarket::connect(OneConfig::default(), &context())).unwrap();
     let mut apps = Vec::new();
     let told = market.report(catalogue.as_bytes(), &mut |app| {
         apps.push(app);
@@ -26,8 +31,8 @@ fn report(catalogue: &str) -> Vec<AppTemplate> {
 /// Texts that have broken something somewhere.
 fn text() -> impl Strategy<Value = String> {
     let nasty = prop::sample::select(vec![
-        "\"", "\\", "\\\"", "]]>", "]", "[", "=", ",", "\n", "\r\n", "\0", "\u{1}", "#", "'", "$(x)", "`", "<x>",
-        "&amp;", "é", "\u{fffe}", "a", " ", "\t", "\u{2028}",
+        "\"", "\\", "\\\"", "]]>", "]", "[", "=", ",", "\n", "\r\n", "\0", "\u{1}", "#", "'",
+        "$(x)", "`", "<x>", "&amp;", "é", "\u{fffe}", "a", " ", "\t", "\u{2028}",
     ]);
     prop::collection::vec(nasty, 0..12).prop_map(|parts| parts.concat())
 }
@@ -116,7 +121,9 @@ fn large_and_broken_texts_cost_nothing_but_themselves() {
         "]".repeat(50_000)
     );
     let apps = report(&catalogue);
-    assert!(apps[0].name().starts_with("half \u{fffd}") && apps[0].name().ends_with(" of a character"));
+    assert!(
+        apps[0].name().starts_with("half \u{fffd}") && apps[0].name().ends_with(" of a character")
+    );
     assert_eq!(apps[0].value("DESCRIPTION").unwrap().len(), 1 << 20);
     assert_eq!(apps[1].name(), "deep");
 }
@@ -139,18 +146,28 @@ fn every_text_of_a_template_is_escaped_once_wherever_it_stands() {
         "LIST": [written, 7, true, null], "DEEP": {"INNER": {"A": written}, "LIST": [written]},
         "NUMBER": 1.5, "FLAG": false, "NOTHING": null, "EMPTY": "", "NONE": [], "NO_PAIRS": {},
     });
-    for given in [template.clone(), json!(template.to_string()), json!(json!(template.to_string()).to_string())] {
+    for given in [
+        template.clone(),
+        json!(template.to_string()),
+        json!(json!(template.to_string()).to_string()),
+    ] {
         let vm = vm_template(&given);
         let single = |name: &str| vm.text(name).unwrap().map(str::to_owned);
-        let pair = |name: &str, key: &str| String::from_utf8(vm.get(name).unwrap().key(key).unwrap().to_vec()).unwrap();
+        let pair = |name: &str, key: &str| {
+            String::from_utf8(vm.get(name).unwrap().key(key).unwrap().to_vec()).unwrap()
+        };
         assert_eq!(single("SCHED_REQUIREMENTS").unwrap(), format!("{meant} & HYPERVISOR=kvm"));
         assert_eq!(
             (single("INFO").unwrap(), pair("OS", "BOOT"), pair("NIC", "MODEL")),
             (meant.clone(), meant.clone(), meant.clone())
         );
-        let list: Vec<_> = vm.get_all("LIST").map(|value| value.as_bytes().unwrap().to_vec()).collect();
+        let list: Vec<_> =
+            vm.get_all("LIST").map(|value| value.as_bytes().unwrap().to_vec()).collect();
         assert_eq!(list, [meant.as_bytes(), b"7", b"true"]);
-        assert_eq!((single("NUMBER").as_deref(), single("FLAG").as_deref()), (Some("1.5"), Some("false")));
+        assert_eq!(
+            (single("NUMBER").as_deref(), single("FLAG").as_deref()),
+            (Some("1.5"), Some("false"))
+        );
         // What stays JSON keeps the escapes that make it JSON.
         let inner: Value = serde_json::from_str(&pair("DEEP", "INNER")).unwrap();
         let list: Value = serde_json::from_str(&pair("DEEP", "LIST")).unwrap();
@@ -171,7 +188,10 @@ fn what_arm_needs_is_added_to_what_is_there_in_either_form() {
         let text = decode(apps[0].value("VMTEMPLATE64").unwrap().as_bytes()).unwrap();
         let vm = Template::parse_owned(text).unwrap();
         let found = vm.get("OS").unwrap();
-        assert_eq!((found.key("ARCH"), found.key("MACHINE")), (Some(&b"aarch64"[..]), Some(&b"virt"[..])));
+        assert_eq!(
+            (found.key("ARCH"), found.key("MACHINE")),
+            (Some(&b"aarch64"[..]), Some(&b"virt"[..]))
+        );
         assert_eq!(found.key("BOOT"), (!os.is_null()).then_some(&b"disk0"[..]));
     }
 }
@@ -212,7 +232,11 @@ fn an_entry_that_would_multiply_costs_itself() {
     let many = "1,".repeat(49_000);
     let bomb = format!("{{\"{long}\": [{many}1]}}");
     let pairs: String = (0..49_000).map(|n| format!("\"K{n}\":1,")).collect();
-    let template = format!("{{\"OS\": {{{pairs}\"Z\":1}}, \"{}\": [{}1]}}", "L".repeat(100_000), "1,".repeat(49_000));
+    let template = format!(
+        "{{\"OS\": {{{pairs}\"Z\":1}}, \"{}\": [{}1]}}",
+        "L".repeat(100_000),
+        "1,".repeat(49_000)
+    );
     let entries = json!([
         {"_id": {"$oid": "a"}, "name": "bomb", "files": [{"size": 1}], "opennebula_template": bomb},
         {"_id": {"$oid": "b"}, "name": "pairs", "files": [{"size": 1}], "opennebula_template": template},

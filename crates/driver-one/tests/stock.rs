@@ -1,5 +1,11 @@
-//! The real catalogues, beside what the stock driver makes of them; each difference has a name here.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
+//! The real catalogues, beside what the stock driver makes of them; each difference has a name
+//! here.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed expectation is a failed test"
+)]
 
 use driver_one::{OneConfig, OneMarket};
 use market_core::backend::MarketBackend;
@@ -18,7 +24,7 @@ fn shared(name: &str) -> Option<Vec<u8>> {
 
 fn report(catalogue: &[u8]) -> (Vec<AppTemplate>, Vec<String>) {
     let context = context();
-    let market = block_on(OneMarket::open(OneConfig::default(), &context)).unwrap();
+    let market = block_on(OneMarket::connect(OneConfig::default(), &context)).unwrap();
     let mut apps = Vec::new();
     market
         .report(catalogue, &mut |app| {
@@ -27,14 +33,15 @@ fn report(catalogue: &[u8]) -> (Vec<AppTemplate>, Vec<String>) {
         })
         .unwrap();
     // There is no OpenNebula here whose release could be asked for.
-    let lines = context.log.lines().into_iter().filter(|line| !line.contains("VERSION cannot be read"));
+    let lines =
+        context.log.lines().into_iter().filter(|line| !line.contains("VERSION cannot be read"));
     (apps, lines.collect())
 }
 
 /// Attributes in order, vectors as sorted pairs.
 fn attributes(text: &[u8]) -> Vec<(String, String)> {
-    let template =
-        Template::parse(text).unwrap_or_else(|failure| panic!("{}: {}", failure.error, String::from_utf8_lossy(text)));
+    let template = Template::parse(text)
+        .unwrap_or_else(|failure| panic!("{}: {}", failure.error, String::from_utf8_lossy(text)));
     template
         .iter()
         .map(|attribute| {
@@ -69,8 +76,11 @@ fn the_139_entries_are_reported_as_the_stock_driver_does_but_for_what_is_named()
     let Some(stock) = shared("vectors/one_monitor_stock.jsonl") else { return };
     let (apps, log) = report(&catalogue);
     assert_eq!(apps.len(), 139, "{log:?}");
-    let stock: Vec<Value> =
-        String::from_utf8(stock).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let stock: Vec<Value> = String::from_utf8(stock)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
     let mut renamed = 0;
     assert_eq!(stock.len(), apps.len());
     for stock in &stock {
@@ -93,8 +103,12 @@ fn the_139_entries_are_reported_as_the_stock_driver_does_but_for_what_is_named()
             let theirs = attributes(theirs.as_bytes()).into_iter().find(|(found, _)| found == name);
             match (app.value(name), theirs) {
                 (None, None) => {}
-                (Some(ours), Some((_, theirs))) => same_template(ours, &theirs, &app.write().unwrap()),
-                (ours, theirs) => panic!("{}: {name}: {ours:?}, stock {theirs:?}", stock["import_id"]),
+                (Some(ours), Some((_, theirs))) => {
+                    same_template(ours, &theirs, &app.write().unwrap())
+                }
+                (ours, theirs) => {
+                    panic!("{}: {name}: {ours:?}, stock {theirs:?}", stock["import_id"])
+                }
             }
         }
     }
@@ -111,11 +125,18 @@ fn same_template(ours: &str, theirs: &str, app: &[u8]) {
     let ours = attributes(&ours);
     let Ok(_) = Template::parse(&theirs) else {
         // `KEY = [ "value" ]`, which no parser reads.
-        assert!(String::from_utf8_lossy(&theirs).contains("= [ \""), "{}", String::from_utf8_lossy(&theirs));
+        assert!(
+            String::from_utf8_lossy(&theirs).contains("= [ \""),
+            "{}",
+            String::from_utf8_lossy(&theirs)
+        );
         return;
     };
     let theirs = attributes(&theirs);
-    let requirements = theirs.iter().find(|(name, _)| name == "SCHED_REQUIREMENTS").map(|(_, value)| value.clone());
+    let requirements = theirs
+        .iter()
+        .find(|(name, _)| name == "SCHED_REQUIREMENTS")
+        .map(|(_, value)| value.clone());
     for difference in differs(&ours, &theirs) {
         let (name, value) = difference[1..].split_once('=').unwrap();
         let added = difference.starts_with('+');
@@ -124,7 +145,10 @@ fn same_template(ours: &str, theirs: &str, app: &[u8]) {
             "SHA256" => assert!(added && value.len() == 64, "{difference}"),
             // The stock driver forgets it for x86_64.
             "SCHED_REQUIREMENTS" if added => {
-                assert_eq!(value, format!("{} & ARCH=x86_64", requirements.as_deref().unwrap_or_default()));
+                assert_eq!(
+                    value,
+                    format!("{} & ARCH=x86_64", requirements.as_deref().unwrap_or_default())
+                );
             }
             "SCHED_REQUIREMENTS" => {}
             // Numbers and booleans end the stock driver's template, or are left out of it.

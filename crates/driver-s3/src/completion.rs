@@ -1,9 +1,11 @@
-//! The last step of an upload: it becomes an object, if there is none of its key; what became of that step when its answer was lost;
-//! and whether the object stays this upload's.
+//! The last step of an upload: it becomes an object, if there is none of its key; what became of
+//! that step when its answer was lost; and whether the object stays this upload's.
 //!
-//! Not every service knows the condition that nothing may be replaced, or keeps it when two requests meet. So it is looked afterwards
-//! whether the object is this import's own, by its mark, for as long as another import may be completing that had looked before: such
-//! a one has an unfinished upload of the same key. An import that looks later finds the object, and does not complete.
+//! Not every service knows the condition that nothing may be replaced, or keeps it when two
+//! requests meet. So it is looked afterwards whether the object is this import's own, by its mark,
+//! for as long as another import may be completing that had looked before: such a one has an
+//! unfinished upload of the same key. An import that looks later finds the object, and does not
+//! complete.
 
 use crate::listing;
 use crate::market::remove_object;
@@ -13,8 +15,8 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method};
 use market_core::backend::Published;
 use market_core::error::{Error, ErrorKind};
-use market_core::transfer::s3::Failure;
-use market_core::transfer::{Digester, ErrorKind as FailureKind, Source, Wanted};
+use market_core::transfer::s3::S3Error;
+use market_core::transfer::{DigestSet, Digester, ErrorKind as FailureKind, Source};
 use std::fmt::Write as _;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -28,8 +30,8 @@ const RIVAL_ALIVE: Duration = Duration::from_secs(15 * 60);
 /// How long is looked where other uploads cannot be seen.
 const BLIND_PATIENCE: Duration = Duration::from_secs(3);
 
-/// How long a service may take to complete when somebody waits for this process to end: it completes large objects in seconds, and
-/// what is not waited for may be left.
+/// How long a service may take to complete when somebody waits for this process to end: it
+/// completes large objects in seconds, and what is not waited for may be left.
 const COMPLETION_HASTE: Duration = Duration::from_secs(6);
 
 /// How long it may take then until it is known what became of it, all questions together.
@@ -67,8 +69,8 @@ impl Upload {
         self.in_time(COMPLETION_HASTE, self.look_and_complete(source)).await
     }
 
-    /// Who is told to end waits for what cannot be interrupted, but not for a service that does not answer: until so long after it
-    /// was told.
+    /// Who is told to end waits for what cannot be interrupted, but not for a service that does not
+    /// answer: until so long after it was told.
     async fn in_time(&self, haste: Duration, step: impl Future<Output = Published>) -> Published {
         let hurry = async {
             let _ = self.terms.stop.requested().await;
@@ -100,7 +102,7 @@ impl Upload {
     }
 
     /// Looks once for the object; not for long when somebody waits for this process to end.
-    async fn look(&self) -> Result<Option<Found>, Failure> {
+    async fn look(&self) -> Result<Option<Found>, S3Error> {
         let hurry = async {
             let _ = self.terms.stop.requested().await;
             sleep(LOOK_HASTE).await;
@@ -108,7 +110,7 @@ impl Upload {
         tokio::select! {
             biased;
             found = find_once(&self.bucket, &self.key) => found,
-            () = hurry => Err(Failure::unsettled(TOLD_TO_END)),
+            () = hurry => Err(S3Error::unsettled(TOLD_TO_END)),
         }
     }
 
@@ -134,7 +136,8 @@ impl Upload {
         });
         let failure = match self.send_completion(headers).await {
             Ok(etag) => return self.confirm(source, etag.as_deref()).await,
-            // A service that knows no such condition. There is no object of that key: it was just looked for.
+            // A service that knows no such condition. There is no object of that key: it was just
+            // looked for.
             Err(failure) if failure.kind == FailureKind::Unsupported => {
                 match self.send_completion(HeaderMap::new()).await {
                     Ok(etag) => return self.confirm(source, etag.as_deref()).await,
@@ -146,7 +149,8 @@ impl Upload {
         if !failure.is_certain() {
             return Published::Unknown(self.error(failure));
         }
-        // Refused: because the key is taken, or the upload is gone; perhaps as an earlier answer was lost.
+        // Refused: because the key is taken, or the upload is gone; perhaps as an earlier answer
+        // was lost.
         match self.look().await {
             Ok(Some(found)) if self.is_ours(&found, None) => self.confirm(source, None).await,
             Ok(Some(_)) => self.exists(),
@@ -156,36 +160,45 @@ impl Upload {
     }
 
     /// Asks the service for the object; its ETag, when it is told.
-    async fn send_completion(&self, mut headers: HeaderMap) -> Result<Option<String>, Failure> {
+    async fn send_completion(&self, mut headers: HeaderMap) -> Result<Option<String>, S3Error> {
         let id = match &self.way {
             Way::Parts { id, .. } => id,
             Way::Whole(payload) => {
-                let Some(payload) = payload else { return Err(Failure::garbled("nothing was written")) };
-                let marks = marked(&self.mark, &self.terms.headers).map_err(|error| Failure::garbled(error.cause))?;
+                let Some(payload) = payload else {
+                    return Err(S3Error::garbled("nothing was written"));
+                };
+                let marks = marked(&self.mark, &self.terms.headers)
+                    .map_err(|error| S3Error::garbled(error.cause))?;
                 headers.extend(marks);
                 self.bucket.put(&self.key, &[], headers, payload).await?;
                 return Ok(Some(payload.md5()));
             }
         };
         let query = [("uploadId", id.as_str())];
-        let answer = self.bucket.send(Method::POST, &self.key, &query, headers, self.list_of_parts()).await?;
+        let answer = self
+            .bucket
+            .send(Method::POST, &self.key, &query, headers, self.list_of_parts())
+            .await?;
         let document = self.bucket.document(&answer, &["CompleteMultipartUpload"])?;
         let etag = document.root_element().children().find(|node| node.tag_name().name() == "ETag");
         Ok(etag.and_then(|node| node.text()).map(|etag| etag.trim().to_owned()))
     }
 
     fn list_of_parts(&self) -> Bytes {
-        let mut body = "<CompleteMultipartUpload xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">".to_owned();
+        let mut body =
+            "<CompleteMultipartUpload xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">"
+                .to_owned();
         for Sent { number, etag, .. } in &self.sent {
             let etag = etag.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-            let _ = write!(body, "<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>");
+            let _ =
+                write!(body, "<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>");
         }
         body.push_str("</CompleteMultipartUpload>");
         Bytes::from(body)
     }
 
-    /// Finds out what became of a completion whose answer was lost. While the upload is still there it may yet be under way: it
-    /// is asked for again after some time.
+    /// Finds out what became of a completion whose answer was lost. While the upload is still there
+    /// it may yet be under way: it is asked for again after some time.
     pub(crate) async fn resolve(&self, source: &str, backoff: Duration) -> Published {
         self.in_time(OUTCOME_HASTE, self.find_out(source, backoff)).await
     }
@@ -225,7 +238,8 @@ impl Upload {
         Published::Exists(self.bucket.subject(&self.key))
     }
 
-    /// Whether an object is this upload's. A service that keeps no marks tells it by the ETag that it gave the object.
+    /// Whether an object is this upload's. A service that keeps no marks tells it by the ETag that
+    /// it gave the object.
     fn is_ours(&self, found: &Found, etag: Option<&str>) -> bool {
         let plain = |etag: &str| etag.trim_matches('"').to_owned();
         match &found.mark {
@@ -239,13 +253,16 @@ impl Upload {
         let begun = Instant::now();
         let mut told = false;
         loop {
-            // In this order: an upload that is gone by then has become the object that is found, or never will.
+            // In this order: an upload that is gone by then has become the object that is found, or
+            // never will.
             let rivals = self.rivals().await;
             let found = self.bucket.retried(|| self.look()).await;
             let missing = match found {
                 Ok(Some(found)) if !self.is_ours(&found, etag) => return self.exists(),
                 Ok(Some(Found { bytes: Some(bytes), .. })) if bytes != self.bytes() => {
-                    return self.withdraw(format!("the service made {bytes} bytes of {}", self.bytes())).await;
+                    return self
+                        .withdraw(format!("the service made {bytes} bytes of {}", self.bytes()))
+                        .await;
                 }
                 Ok(Some(_)) => false,
                 Ok(None) => true,
@@ -260,7 +277,7 @@ impl Upload {
             if begun.elapsed() >= patience || self.terms.stop.reason().is_some() {
                 if missing {
                     let cause = "the service does not find what it has just stored";
-                    return Published::Unknown(self.error(Failure::garbled(cause)));
+                    return Published::Unknown(self.error(S3Error::garbled(cause)));
                 }
                 return match rivals {
                     Rivals::CannotBeSeen => self.read_back(source).await,
@@ -279,12 +296,12 @@ impl Upload {
         }
     }
 
-    /// Reads the object, where it cannot be seen whether another import stores one at the same time: its mark and its bytes may be
-    /// of two.
+    /// Reads the object, where it cannot be seen whether another import stores one at the same
+    /// time: its mark and its bytes may be of two.
     async fn read_back(&self, source: &str) -> Published {
         let read = async {
             let mut stream = Source::open(source, &self.terms.options).await?;
-            let mut digester = Digester::start(Wanted::MD5);
+            let mut digester = Digester::start(DigestSet::MD5);
             while let Some(piece) = stream.next().await? {
                 digester.update(piece).await;
             }
@@ -306,7 +323,9 @@ impl Upload {
         let error = Error::new(ErrorKind::Mismatch, self.bucket.subject(&self.key), cause);
         match remove_object(&self.bucket, &self.key, &self.terms.log).await {
             Ok(_) => Published::NotPublished(error.remedy("it was removed again")),
-            Err(left) => Published::Unknown(error.remedy(format!("it could not be removed again ({left})"))),
+            Err(left) => {
+                Published::Unknown(error.remedy(format!("it could not be removed again ({left})")))
+            }
         }
     }
 
@@ -319,7 +338,8 @@ impl Upload {
             Err(_) => return Rivals::CannotBeSeen,
         };
         for upload in uploads.iter().filter(|upload| upload.id != own) {
-            let parts = listing::parts(&self.bucket, &self.key, &upload.id).await.unwrap_or_default();
+            let parts =
+                listing::parts(&self.bucket, &self.key, &upload.id).await.unwrap_or_default();
             let age = parts.iter().map(|part| part.age).fold(upload.age, std::cmp::Ord::min);
             if age < RIVAL_ALIVE {
                 return Rivals::Some;

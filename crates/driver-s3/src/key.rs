@@ -29,7 +29,8 @@ impl Keys {
     /// The app of a key; `None` when it is not one of this marketplace.
     pub(crate) fn app(&self, key: &str) -> Option<AppId> {
         let id = key.strip_prefix(&self.prefix)?;
-        let canonical = id.bytes().all(|b| b.is_ascii_digit()) && (id == "0" || !id.starts_with('0'));
+        let canonical =
+            id.bytes().all(|b| b.is_ascii_digit()) && (id == "0" || !id.starts_with('0'));
         if canonical { id.parse().ok().map(AppId) } else { None }
     }
 }
@@ -49,7 +50,9 @@ pub(crate) fn belongs_to(key: &str, app: AppId) -> bool {
 
 /// Whether a URL can hold a key: those that clean up paths would ask for another one.
 pub(crate) fn can_be_asked_for(key: &str) -> bool {
-    !key.is_empty() && !key.contains(char::is_control) && key.split('/').all(|segment| !matches!(segment, "." | ".."))
+    !key.is_empty()
+        && !key.contains(char::is_control)
+        && key.split('/').all(|segment| !matches!(segment, "." | ".."))
 }
 
 #[cfg(test)]
@@ -62,9 +65,15 @@ mod tests {
         assert_eq!(keys.of(AppId(30)), "marketapp-30");
         assert_eq!(keys.app("marketapp-30"), Some(AppId(30)));
         assert_eq!(Keys::new(Some("a/b c")).app("a/b c-7"), Some(AppId(7)));
-        for foreign in
-            ["marketapp-", "marketapp-x", "marketapp-30.bak", "marketapp-30/1", "marketapp-+1", "marketapp-007", "x-30"]
-        {
+        for foreign in [
+            "marketapp-",
+            "marketapp-x",
+            "marketapp-30.bak",
+            "marketapp-30/1",
+            "marketapp-+1",
+            "marketapp-007",
+            "x-30",
+        ] {
             assert_eq!(keys.app(foreign), None, "{foreign}");
         }
         // A marketplace whose prefix begins like another's.

@@ -8,4 +8,4 @@ mod parts;
 mod unfinished;
 mod upload;
 
-pub use market::{S3Market, Staged};
+pub use market::{S3Market, S3Upload};

@@ -1,12 +1,12 @@
 //! What a bucket holds: objects, unfinished uploads, parts. All pages of each.
 
 use crate::key::Keys;
-use crate::parts::MOST_PARTS;
+use crate::parts::MAX_PARTS;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use http::{HeaderMap, Method};
 use market_core::model::AppId;
-use market_core::transfer::s3::{Answer, Bucket, Failure, LISTS_OF_OBJECTS};
+use market_core::transfer::s3::{Answer, Bucket, LISTS_OF_OBJECTS, S3Error};
 use percent_encoding::percent_decode_str;
 use roxmltree::{Document, Node};
 use std::collections::{BTreeMap, HashSet};
@@ -15,11 +15,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Lists that go on without saying anything new are given up.
-const MOST_EMPTY_PAGES: u32 = 20;
-const MOST_PAGES: usize = 100_000;
-const MOST_UPLOADS: usize = 20_000;
+const MAX_EMPTY_PAGES: u32 = 20;
+const MAX_PAGES: usize = 100_000;
+const MAX_UPLOADS: usize = 20_000;
 
-/// Nothing that a list names is longer: keys have a thousand characters at most, encoded ones three times as many.
+/// Nothing that a list names is longer: keys have a thousand characters at most, encoded ones three
+/// times as many.
 const LONGEST_TEXT: usize = 8 << 10;
 
 /// How long a list may take, all pages of it.
@@ -50,11 +51,16 @@ pub(crate) struct Part {
 }
 
 /// Tells of every object whose key is an app's; what else the bucket holds is not looked at.
-pub(crate) async fn objects(bucket: &Bucket, keys: &Keys, sink: &mut dyn FnMut(Object)) -> Result<(), Failure> {
+pub(crate) async fn list(
+    bucket: &Bucket,
+    keys: &Keys,
+    sink: &mut dyn FnMut(Object),
+) -> Result<(), S3Error> {
     let mut pages = Pages::new();
     let mut token = String::new();
     loop {
-        let mut query = vec![("list-type", "2"), ("encoding-type", "url"), ("prefix", keys.prefix())];
+        let mut query =
+            vec![("list-type", "2"), ("encoding-type", "url"), ("prefix", keys.prefix())];
         if !token.is_empty() {
             query.push(("continuation-token", &token));
         }
@@ -67,7 +73,8 @@ pub(crate) async fn objects(bucket: &Bucket, keys: &Keys, sink: &mut dyn FnMut(O
                 sink(Object { app, key, bytes, age });
             }
         }
-        let first = page.each("Contents").next().map(|entry| page.text(entry, "Key")).transpose()?;
+        let first =
+            page.each("Contents").next().map(|entry| page.text(entry, "Key")).transpose()?;
         let Some(next) = page.next("NextContinuationToken")? else { return Ok(()) };
         pages.turn(&next, first.as_deref())?;
         token = next;
@@ -75,16 +82,20 @@ pub(crate) async fn objects(bucket: &Bucket, keys: &Keys, sink: &mut dyn FnMut(O
 }
 
 /// All unfinished uploads of keys of apps.
-pub(crate) async fn uploads(bucket: &Bucket, keys: &Keys) -> Result<Vec<Unfinished>, Failure> {
+pub(crate) async fn uploads(bucket: &Bucket, keys: &Keys) -> Result<Vec<Unfinished>, S3Error> {
     uploads_of(bucket, keys.prefix(), |key| keys.app(key).is_some()).await
 }
 
 /// All unfinished uploads of one key.
-pub(crate) async fn uploads_to(bucket: &Bucket, key: &str) -> Result<Vec<Unfinished>, Failure> {
+pub(crate) async fn uploads_to(bucket: &Bucket, key: &str) -> Result<Vec<Unfinished>, S3Error> {
     uploads_of(bucket, key, |other| other == key).await
 }
 
-async fn uploads_of(bucket: &Bucket, prefix: &str, ours: impl Fn(&str) -> bool) -> Result<Vec<Unfinished>, Failure> {
+async fn uploads_of(
+    bucket: &Bucket,
+    prefix: &str,
+    ours: impl Fn(&str) -> bool,
+) -> Result<Vec<Unfinished>, S3Error> {
     let mut found = Vec::new();
     let mut pages = Pages::new();
     let (mut after, mut after_id) = (String::new(), String::new());
@@ -102,22 +113,28 @@ async fn uploads_of(bucket: &Bucket, prefix: &str, ours: impl Fn(&str) -> bool) 
         for entry in page.each("Upload") {
             let key = page.key(entry, "Key")?;
             if ours(&key) {
-                found.push(Unfinished { key, id: page.text(entry, "UploadId")?, age: page.age(entry, "Initiated")? });
+                found.push(Unfinished {
+                    key,
+                    id: page.text(entry, "UploadId")?,
+                    age: page.age(entry, "Initiated")?,
+                });
             }
         }
-        if found.len() > MOST_UPLOADS {
+        if found.len() > MAX_UPLOADS {
             return Err(endless());
         }
-        let first = page.each("Upload").next().map(|entry| page.text(entry, "UploadId")).transpose()?;
+        let first =
+            page.each("Upload").next().map(|entry| page.text(entry, "UploadId")).transpose()?;
         let Some(next) = page.next("NextKeyMarker")? else { return Ok(found) };
-        let next_id = page.text(page.document.root_element(), "NextUploadIdMarker").unwrap_or_default();
+        let next_id =
+            page.text(page.document.root_element(), "NextUploadIdMarker").unwrap_or_default();
         pages.turn(&format!("{next}\n{next_id}"), first.as_deref())?;
         (after, after_id) = (page.decoded(next), next_id);
     }
 }
 
 /// All parts of an upload, in order.
-pub(crate) async fn parts(bucket: &Bucket, key: &str, id: &str) -> Result<Vec<Part>, Failure> {
+pub(crate) async fn parts(bucket: &Bucket, key: &str, id: &str) -> Result<Vec<Part>, S3Error> {
     let mut found = BTreeMap::new();
     let mut pages = Pages::new();
     let mut marker = String::new();
@@ -132,18 +149,24 @@ pub(crate) async fn parts(bucket: &Bucket, key: &str, id: &str) -> Result<Vec<Pa
             let number = page.number(entry, "PartNumber")?;
             let (etag, bytes) = (page.text(entry, "ETag")?, page.number(entry, "Size")?);
             let part = Part { number, etag, bytes, age: page.age(entry, "LastModified")? };
-            if !(1..=MOST_PARTS).contains(&number) || found.insert(number, part).is_some() {
-                return Err(Failure::garbled("the service lists a part that cannot be, or one part twice"));
+            if !(1..=MAX_PARTS).contains(&number) || found.insert(number, part).is_some() {
+                return Err(S3Error::garbled(
+                    "the service lists a part that cannot be, or one part twice",
+                ));
             }
         }
-        let first = page.each("Part").next().map(|entry| page.text(entry, "PartNumber")).transpose()?;
-        let Some(next) = page.next("NextPartNumberMarker")? else { return Ok(found.into_values().collect()) };
+        let first =
+            page.each("Part").next().map(|entry| page.text(entry, "PartNumber")).transpose()?;
+        let Some(next) = page.next("NextPartNumberMarker")? else {
+            return Ok(found.into_values().collect());
+        };
         pages.turn(&next, first.as_deref())?;
         marker = next;
     }
 }
 
-/// What a list has said so far: it goes on only as long as it says something new. Lists need not be in order.
+/// What a list has said so far: it goes on only as long as it says something new. Lists need not be
+/// in order.
 struct Pages {
     /// Of where its pages began, hashed.
     seen: HashSet<u64>,
@@ -158,29 +181,34 @@ impl Pages {
     }
 
     /// The list goes on there, after a page that began with this entry.
-    fn turn(&mut self, next: &str, first: Option<&str>) -> Result<(), Failure> {
+    fn turn(&mut self, next: &str, first: Option<&str>) -> Result<(), S3Error> {
         let mut hasher = DefaultHasher::new();
         next.hash(&mut hasher);
         let new = self.seen.insert(hasher.finish());
         self.empty = if first.is_some() { 0 } else { self.empty + 1 };
         let same = first.is_some() && self.first.as_deref() == first;
         self.first = first.map(str::to_owned);
-        if next.is_empty() || !new || same || self.empty > MOST_EMPTY_PAGES || self.seen.len() > MOST_PAGES {
+        if next.is_empty()
+            || !new
+            || same
+            || self.empty > MAX_EMPTY_PAGES
+            || self.seen.len() > MAX_PAGES
+        {
             return Err(endless());
         }
         if Instant::now() > self.until {
-            return Err(Failure::garbled("the service's list takes more than an hour"));
+            return Err(S3Error::garbled("the service's list takes more than an hour"));
         }
         Ok(())
     }
 }
 
-async fn ask(bucket: &Bucket, key: &str, query: &[(&str, &str)]) -> Result<Answer, Failure> {
+async fn ask(bucket: &Bucket, key: &str, query: &[(&str, &str)]) -> Result<Answer, S3Error> {
     bucket.retried(|| bucket.send(Method::GET, key, query, HeaderMap::new(), Bytes::new())).await
 }
 
-fn endless() -> Failure {
-    Failure::garbled("the service's list goes on for ever")
+fn endless() -> S3Error {
+    S3Error::garbled("the service's list goes on for ever")
 }
 
 /// The service's clock: ages are told by it.
@@ -199,7 +227,7 @@ struct Page<'a> {
 }
 
 impl<'a> Page<'a> {
-    fn of(bucket: &Bucket, answer: &'a Answer, names: &[&str]) -> Result<Self, Failure> {
+    fn of(bucket: &Bucket, answer: &'a Answer, names: &[&str]) -> Result<Self, S3Error> {
         Ok(Self::read(bucket.document(answer, names)?, &answer.headers))
     }
 
@@ -214,19 +242,24 @@ impl<'a> Page<'a> {
     }
 
     fn find<'n>(&self, node: Node<'n, 'a>, name: &str) -> Option<&'n str> {
-        Some(node.children().find(|child| child.tag_name().name() == name)?.text().unwrap_or_default())
+        Some(
+            node.children()
+                .find(|child| child.tag_name().name() == name)?
+                .text()
+                .unwrap_or_default(),
+        )
     }
 
-    fn text(&self, node: Node<'_, 'a>, name: &str) -> Result<String, Failure> {
-        let lacking = || Failure::garbled(format!("the service's list lacks {name}"));
+    fn text(&self, node: Node<'_, 'a>, name: &str) -> Result<String, S3Error> {
+        let lacking = || S3Error::garbled(format!("the service's list lacks {name}"));
         let text = self.find(node, name).ok_or_else(lacking)?;
         if text.len() > LONGEST_TEXT {
-            return Err(Failure::garbled(format!("{name} in the service's list is too long")));
+            return Err(S3Error::garbled(format!("{name} in the service's list is too long")));
         }
         Ok(text.to_owned())
     }
 
-    fn key(&self, node: Node<'_, 'a>, name: &str) -> Result<String, Failure> {
+    fn key(&self, node: Node<'_, 'a>, name: &str) -> Result<String, S3Error> {
         Ok(self.decoded(self.text(node, name)?))
     }
 
@@ -238,25 +271,29 @@ impl<'a> Page<'a> {
         percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
     }
 
-    fn number(&self, node: Node<'_, 'a>, name: &str) -> Result<u64, Failure> {
+    fn number(&self, node: Node<'_, 'a>, name: &str) -> Result<u64, S3Error> {
         let text = self.text(node, name)?;
-        text.trim().parse().map_err(|_| Failure::garbled(format!("{name} in the service's list is no number")))
+        text.trim()
+            .parse()
+            .map_err(|_| S3Error::garbled(format!("{name} in the service's list is no number")))
     }
 
     /// How long ago something was.
-    fn age(&self, node: Node<'_, 'a>, name: &str) -> Result<Duration, Failure> {
+    fn age(&self, node: Node<'_, 'a>, name: &str) -> Result<Duration, S3Error> {
         let text = self.text(node, name)?;
         let time = DateTime::parse_from_rfc3339(text.trim());
-        let time = time.map_err(|_| Failure::garbled(format!("{name} in the service's list is no time")))?;
+        let time =
+            time.map_err(|_| S3Error::garbled(format!("{name} in the service's list is no time")))?;
         Ok((self.now - time.to_utc()).to_std().unwrap_or_default())
     }
 
     fn is_truncated(&self) -> bool {
-        self.find(self.document.root_element(), "IsTruncated").is_some_and(|text| text.trim() == "true")
+        self.find(self.document.root_element(), "IsTruncated")
+            .is_some_and(|text| text.trim() == "true")
     }
 
     /// Where the next page begins, when there is one.
-    fn next(&self, name: &str) -> Result<Option<String>, Failure> {
+    fn next(&self, name: &str) -> Result<Option<String>, S3Error> {
         if !self.is_truncated() {
             return Ok(None);
         }
@@ -288,7 +325,9 @@ mod tests {
     fn a_list_goes_on_only_as_long_as_it_says_something_new() {
         let mut pages = Pages::new();
         // The order is the service's own affair.
-        for (next, first) in [("9", "marketapp-9/x"), ("3", "marketapp-9-foo"), ("5", "marketapp-1")] {
+        for (next, first) in
+            [("9", "marketapp-9/x"), ("3", "marketapp-9-foo"), ("5", "marketapp-1")]
+        {
             pages.turn(next, Some(first)).unwrap();
         }
         assert!(pages.turn("3", Some("another")).is_err(), "a circle");
@@ -297,6 +336,9 @@ mod tests {
         assert!(pages.turn("2", Some("a")).is_err(), "the same page again");
         assert!(Pages::new().turn("", Some("a")).is_err(), "goes on nowhere");
         let mut pages = Pages::new();
-        assert!((0..100).any(|nth: u32| pages.turn(&nth.to_string(), None).is_err()), "empty pages without end");
+        assert!(
+            (0..100).any(|nth: u32| pages.turn(&nth.to_string(), None).is_err()),
+            "empty pages without end"
+        );
     }
 }

@@ -2,15 +2,15 @@
 
 use crate::key::{self, Keys};
 use crate::listing;
-use crate::parts::{LARGEST_OBJECT_BYTES, LARGEST_PART_BYTES, MOST_PARTS, SMALLEST_PART_BYTES};
+use crate::parts::{LARGEST_OBJECT_BYTES, LARGEST_PART_BYTES, MAX_PARTS, SMALLEST_PART_BYTES};
 use crate::unfinished;
 use crate::upload::{Terms, Upload};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method};
 use market_core::attributes::{S3Attributes, s3_remedy};
 use market_core::backend::{
-    Context, Create, Deleted, Guarantees, Length, MarketBackend, ObjectState, Proof, ProofKind, Published, Staging,
-    StorageBackend, StoredObject,
+    Capabilities, Context, Create, Deleted, Length, MarketBackend, ObjectState, Proof, ProofKind,
+    Published, Staging, StorageBackend, StoredObject,
 };
 use market_core::error::{Error, ErrorKind};
 use market_core::log::Log;
@@ -18,8 +18,8 @@ use market_core::model::{AppId, MiB};
 use market_core::report::MonitorReport;
 use market_core::stop::Stop;
 use market_core::template::{Rules, Writer};
-use market_core::transfer::s3::{Bucket, Failure, Reason};
-use market_core::transfer::{Digests, ErrorKind as FailureKind, Options, Piece, Source, shown};
+use market_core::transfer::s3::{Bucket, Reason, S3Error};
+use market_core::transfer::{Digests, ErrorKind as FailureKind, Options, Piece, Source, redacted};
 use std::sync::Arc;
 
 /// A marketplace in a bucket.
@@ -37,10 +37,11 @@ pub struct S3Market {
 }
 
 /// An import under way.
-pub struct Staged(Upload);
+pub struct S3Upload(Upload);
 
-/// A failure as an error about an object, or about the bucket when the key is empty; and what can be done.
-pub(crate) fn error(bucket: &Bucket, key: &str, failure: Failure) -> Error {
+/// A failure as an error about an object, or about the bucket when the key is empty; and what can
+/// be done.
+pub(crate) fn error(bucket: &Bucket, key: &str, failure: S3Error) -> Error {
     let remedy = s3_remedy(&failure, bucket);
     let error = Error::from(failure.about(bucket.subject(key)));
     match remedy {
@@ -56,7 +57,7 @@ impl MarketBackend for S3Market {
     const VERSION: &'static str = env!("CARGO_PKG_VERSION");
     const ABOUT: &'static str = "OpenNebula marketplace driver for buckets of any S3 service.";
 
-    async fn open(config: S3Attributes, context: &Context) -> Result<Self, Error> {
+    async fn connect(config: S3Attributes, context: &Context) -> Result<Self, Error> {
         let access = config.access()?;
         let mut options = context.options.clone();
         options.s3 = Some(access.clone());
@@ -70,7 +71,10 @@ impl MarketBackend for S3Market {
             bucket: Arc::new(bucket),
             keys,
             total: config.total_mb.map_or(Ok(S3Attributes::TOTAL), total)?,
-            part_bytes: config.read_length.or(config.readx_length).map(|mib| part_bytes(mib, &context.log)),
+            part_bytes: config
+                .read_length
+                .or(config.readx_length)
+                .map(|mib| part_bytes(mib, &context.log)),
             most_parts: config.max_parts.map(most_parts).transpose()?,
             headers: object_headers(&config)?,
             options,
@@ -83,7 +87,8 @@ impl MarketBackend for S3Market {
         let used = match self.used_bytes().await {
             Err(failure) if unfinished::is_to_be_made(&self.bucket, &failure) => {
                 let name = self.bucket.name();
-                self.log.info(format_args!("there is no bucket {name} yet: the first import makes it"));
+                self.log
+                    .info(format_args!("there is no bucket {name} yet: the first import makes it"));
                 0
             }
             used => used.map_err(|failure| error(&self.bucket, "", failure))?,
@@ -94,14 +99,17 @@ impl MarketBackend for S3Market {
     }
 }
 
-/// What cannot be answered, or be asked for, must not be imported. Monitor and delete go on with what there is.
+/// What cannot be answered, or be asked for, must not be imported. Monitor and delete go on with
+/// what there is.
 fn check_prefix(bucket: &Bucket, key: &str) -> Result<(), Error> {
     if key.len() > 1_024 {
         return Err(Error::config("APP_PREFIX", "is longer than a key may be"));
     }
     bucket.path(key).map_err(|_| {
-        let cause = "begins with a slash, or has an empty segment, \".\" or \"..\", or a control character";
-        Error::config("APP_PREFIX", cause).remedy("choose another one; apps that are there can still be deleted")
+        let cause =
+            "begins with a slash, or has an empty segment, \".\" or \"..\", or a control character";
+        Error::config("APP_PREFIX", cause)
+            .remedy("choose another one; apps that are there can still be deleted")
     })?;
     let source = Writer::new(Rules::Oned).single("SOURCE", source(bucket, key));
     source.map_err(|error| Error::config("APP_PREFIX", error.reason.to_string()))
@@ -120,13 +128,16 @@ fn part_bytes(mib: u64, log: &Log) -> u64 {
     let bytes = mib.saturating_mul(1 << 20);
     let usable = bytes.clamp(SMALLEST_PART_BYTES, LARGEST_PART_BYTES);
     if usable != bytes {
-        log.warn(format_args!("READ_LENGTH: parts have 5 to 5120 MiB; {} MiB are used", usable >> 20));
+        log.warn(format_args!(
+            "READ_LENGTH: parts have 5 to 5120 MiB; {} MiB are used",
+            usable >> 20
+        ));
     }
     usable
 }
 
 fn most_parts(parts: u64) -> Result<u64, Error> {
-    let usable = (1..=MOST_PARTS).contains(&parts);
+    let usable = (1..=MAX_PARTS).contains(&parts);
     usable.then_some(parts).ok_or_else(|| Error::config("MAX_PARTS", "is not between 1 and 10000"))
 }
 
@@ -138,36 +149,46 @@ fn object_headers(config: &S3Attributes) -> Result<HeaderMap, Error> {
         ("SERVER_SIDE_ENCRYPTION", "x-amz-server-side-encryption", &config.server_side_encryption),
         ("SSE_KMS_KEY_ID", "x-amz-server-side-encryption-aws-kms-key-id", &config.sse_kms_key_id),
     ] {
-        let Some(value) = value.as_deref().map(str::trim).filter(|value| !value.is_empty()) else { continue };
+        let Some(value) = value.as_deref().map(str::trim).filter(|value| !value.is_empty()) else {
+            continue;
+        };
         if attribute == "STORAGE_CLASS" && matches!(value, "GLACIER" | "DEEP_ARCHIVE") {
             return Err(Error::config(attribute, "keeps objects where no export can read them"));
         }
         let plain = value.bytes().all(|b| b.is_ascii_graphic());
         let value = HeaderValue::from_str(value).ok().filter(|_| plain);
-        headers
-            .insert(header, value.ok_or_else(|| Error::config(attribute, "holds what no request can be sent with"))?);
+        headers.insert(
+            header,
+            value.ok_or_else(|| {
+                Error::config(attribute, "holds what no request can be sent with")
+            })?,
+        );
     }
     Ok(headers)
 }
 
 impl S3Market {
     /// What the apps take; foreign objects do not count.
-    async fn used_bytes(&self) -> Result<u64, Failure> {
+    async fn used_bytes(&self) -> Result<u64, S3Error> {
         let mut used = 0_u64;
         let mut add = |object: listing::Object| used = used.saturating_add(object.bytes);
-        listing::objects(&self.bucket, &self.keys, &mut add).await?;
+        listing::list(&self.bucket, &self.keys, &mut add).await?;
         Ok(used)
     }
 
     /// The name of the bucket and the key of an app's SOURCE; anything else is refused.
     fn named(&self, app: AppId, source: &str) -> Result<(String, String), Error> {
         let refused = |cause: &str| {
-            let error = Error::new(ErrorKind::Denied, format!("SOURCE {}", shown(source)), cause);
+            let error =
+                Error::new(ErrorKind::Denied, format!("SOURCE {}", redacted(source)), cause);
             error.remedy("nothing was touched")
         };
-        let (bucket, key) = key::of_source(source).ok_or_else(|| refused("names no object of an S3 marketplace"))?;
+        let (bucket, key) = key::of_source(source)
+            .ok_or_else(|| refused("names no object of an S3 marketplace"))?;
         if !key::belongs_to(&key, app) {
-            return Err(refused(&format!("names no object of app {app}: its key does not end in -{app}")));
+            return Err(refused(&format!(
+                "names no object of app {app}: its key does not end in -{app}"
+            )));
         }
         self.bucket.access().bucket_url(&bucket).map_err(|_| refused("names no bucket"))?;
         if !key::can_be_asked_for(&key) {
@@ -182,18 +203,21 @@ impl S3Market {
             return Ok(Arc::clone(&self.bucket));
         }
         let configured = self.bucket.name();
-        self.log.warn(format_args!("the app is in another bucket than BUCKET ({configured}); its keys are tried"));
+        self.log.warn(format_args!(
+            "the app is in another bucket than BUCKET ({configured}); its keys are tried"
+        ));
         Ok(Arc::new(Bucket::open(self.bucket.access(), name, &self.options)?))
     }
 }
 
 impl StorageBackend for S3Market {
-    type Staged = Staged;
+    type Upload = S3Upload;
 
-    fn guarantees(&self) -> Guarantees {
-        Guarantees {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
             staging: Staging::Invisible,
-            // Most services refuse to replace; Ceph up to version 16, for one, ignores the condition.
+            // Most services refuse to replace; Ceph up to version 16, for one, ignores the
+            // condition.
             create: Create::Checked,
             proof: ProofKind::Size,
             keeps_holes: false,
@@ -211,7 +235,7 @@ impl StorageBackend for S3Market {
         Ok(Some(self.total.bytes().saturating_sub(used)))
     }
 
-    async fn stage(&self, app: AppId, length: Length, _: Option<u64>) -> Result<Staged, Error> {
+    async fn stage(&self, app: AppId, length: Length, _: Option<u64>) -> Result<S3Upload, Error> {
         let key = self.keys.of(app);
         check_prefix(&self.bucket, &key)?;
         // Until something is made, nothing has to be waited for.
@@ -224,31 +248,31 @@ impl StorageBackend for S3Market {
             stop: self.stop.clone(),
             log: self.log.clone(),
         };
-        Upload::begin(Arc::clone(&self.bucket), key, length, terms).await.map(Staged)
+        Upload::begin(Arc::clone(&self.bucket), key, length, terms).await.map(S3Upload)
     }
 
-    async fn write(&self, staged: &mut Staged, piece: Piece) -> Result<(), Error> {
+    async fn write(&self, staged: &mut S3Upload, piece: Piece) -> Result<(), Error> {
         staged.0.write(piece).await
     }
 
-    async fn written(&self, staged: &mut Staged) -> Result<(), Error> {
+    async fn finish(&self, staged: &mut S3Upload) -> Result<(), Error> {
         staged.0.finish().await
     }
 
-    async fn seal(&self, staged: &mut Staged, digests: &Digests) -> Result<Proof, Error> {
+    async fn seal(&self, staged: &mut S3Upload, digests: &Digests) -> Result<Proof, Error> {
         staged.0.md5.clone_from(&digests.md5);
         staged.0.prove().await.map(Proof::Bytes)
     }
 
-    async fn publish(&self, staged: &mut Staged) -> Published {
+    async fn publish(&self, staged: &mut S3Upload) -> Published {
         staged.0.complete(&source(&self.bucket, &staged.0.key)).await
     }
 
-    async fn resolve(&self, staged: &mut Staged) -> Published {
+    async fn resolve(&self, staged: &mut S3Upload) -> Published {
         staged.0.resolve(&source(&self.bucket, &staged.0.key), self.options.backoff).await
     }
 
-    async fn discard(&self, staged: Staged) -> Result<(), Error> {
+    async fn discard(&self, staged: S3Upload) -> Result<(), Error> {
         staged.0.abort().await
     }
 
@@ -257,7 +281,7 @@ impl StorageBackend for S3Market {
         remove_object(&*self.bucket_of(&bucket)?, &key, &self.log).await
     }
 
-    async fn stored(&self, app: AppId, source: &str) -> Result<Option<Source>, Error> {
+    async fn open(&self, app: AppId, source: &str) -> Result<Option<Source>, Error> {
         self.named(app, source)?;
         match Source::open(source, &self.options).await {
             Ok(source) => Ok(Some(source)),
@@ -266,19 +290,19 @@ impl StorageBackend for S3Market {
         }
     }
 
-    fn key_of(&self, source: &str) -> Option<String> {
+    fn locate(&self, source: &str) -> Option<String> {
         let (bucket, key) = key::of_source(source)?;
         (bucket == self.bucket.name()).then_some(key)
     }
 
-    async fn objects(&self, sink: &mut dyn FnMut(StoredObject)) -> Result<(), Error> {
+    async fn list(&self, sink: &mut dyn FnMut(StoredObject)) -> Result<(), Error> {
         let fail = |failure| error(&self.bucket, "", failure);
         let mut published = |object: listing::Object| {
             let listing::Object { app, key, bytes, age } = object;
             let (place, state, app) = (String::new(), ObjectState::Published, Some(app));
             sink(StoredObject { key, place, state, app, bytes, age, busy: false });
         };
-        listing::objects(&self.bucket, &self.keys, &mut published).await.map_err(fail)?;
+        listing::list(&self.bucket, &self.keys, &mut published).await.map_err(fail)?;
         let uploads = listing::uploads(&self.bucket, &self.keys).await.map_err(|failure| {
             let listed = failure.is_unknown_request() || failure.kind == FailureKind::Denied;
             let error = fail(failure);
@@ -308,7 +332,9 @@ impl StorageBackend for S3Market {
     }
 
     async fn remove(&self, object: &StoredObject) -> Result<Deleted, Error> {
-        let refused = || Error::new(ErrorKind::Denied, shown(&object.key), "is no object of this marketplace");
+        let refused = || {
+            Error::new(ErrorKind::Denied, redacted(&object.key), "is no object of this marketplace")
+        };
         let (key, upload) = match object.state {
             ObjectState::Published => (object.key.as_str(), None),
             ObjectState::Staged => {
@@ -336,7 +362,8 @@ fn split_staged_key(key: &str) -> Option<(&str, &str)> {
     key.rsplit_once("?uploadId=")
 }
 
-/// Removes an object. A service says nothing of whether there was one, so it is looked for before and after.
+/// Removes an object. A service says nothing of whether there was one, so it is looked for before
+/// and after.
 pub(crate) async fn remove_object(bucket: &Bucket, key: &str, log: &Log) -> Result<Deleted, Error> {
     let fail = |failure| error(bucket, key, failure);
     if unfinished::find(bucket, key).await.map_err(fail)?.is_none() {
@@ -351,14 +378,18 @@ pub(crate) async fn remove_object(bucket: &Bucket, key: &str, log: &Log) -> Resu
     let gone = || async {
         match unfinished::find_once(bucket, key).await? {
             None => Ok(()),
-            Some(_) => Err(Failure::unsettled("the service says that it has deleted the object, and still has it")),
+            Some(_) => Err(S3Error::unsettled(
+                "the service says that it has deleted the object, and still has it",
+            )),
         }
     };
     match bucket.retried(gone).await {
         // It was found before, and is not any more: this is the place.
         Err(failure) if accepted && failure.reason == Reason::StillListed => {
             let subject = bucket.subject(key);
-            log.warn(format_args!("{subject} was deleted and is not found any more; the service still lists it"));
+            log.warn(format_args!(
+                "{subject} was deleted and is not found any more; the service still lists it"
+            ));
         }
         gone => gone.map_err(fail)?,
     }

@@ -1,5 +1,5 @@
-//! How large the parts of an upload are: an upload has at most 10,000, or what the service allows, and must hold what is coming, up
-//! to 5 TiB.
+//! How large the parts of an upload are: an upload has at most 10,000, or what the service allows,
+//! and must hold what is coming, up to 5 TiB.
 
 use market_core::backend::Length;
 
@@ -9,7 +9,7 @@ const MIB: u64 = 1 << 20;
 pub(crate) const LARGEST_OBJECT_BYTES: u64 = 5 << 40;
 
 /// The most parts of an upload.
-pub(crate) const MOST_PARTS: u64 = 10_000;
+pub(crate) const MAX_PARTS: u64 = 10_000;
 
 /// The smallest part that is not the last one.
 pub(crate) const SMALLEST_PART_BYTES: u64 = 5 * MIB;
@@ -17,10 +17,12 @@ pub(crate) const SMALLEST_PART_BYTES: u64 = 5 * MIB;
 /// The largest part.
 pub(crate) const LARGEST_PART_BYTES: u64 = 5 << 30;
 
-/// What a part has when nothing asks for more: large enough that requests cost little, small enough that several are under way.
+/// What a part has when nothing asks for more: large enough that requests cost little, small enough
+/// that several are under way.
 const USUAL_PART_BYTES: u64 = 8 * MIB;
 
-/// Every service that is known allows so many parts; whether it allows more is to be found out before more are needed.
+/// Every service that is known allows so many parts; whether it allows more is to be found out
+/// before more are needed.
 pub(crate) const SURE_PARTS: u64 = 1_000;
 
 /// Tells the size of each part.
@@ -33,22 +35,24 @@ pub(crate) struct PartSizes {
 }
 
 impl PartSizes {
-    /// For an object of this length, in at most so many parts; with a size that is wanted, when it will do.
+    /// For an object of this length, in at most so many parts; with a size that is wanted, when it
+    /// will do.
     pub(crate) fn new(length: Length, wanted_bytes: Option<u64>, most: u64) -> Self {
-        let most = most.clamp(1, MOST_PARTS);
+        let most = most.clamp(1, MAX_PARTS);
         let (expected, parts, even) = match length {
             Length::Exact(bytes) => (bytes, most, true),
             Length::Hint(bytes) => (bytes.min(LARGEST_OBJECT_BYTES), even_parts(most), false),
             Length::Unknown => (0, even_parts(most), false),
         };
-        let wanted = wanted_bytes.unwrap_or(USUAL_PART_BYTES).clamp(SMALLEST_PART_BYTES, LARGEST_PART_BYTES);
+        let wanted =
+            wanted_bytes.unwrap_or(USUAL_PART_BYTES).clamp(SMALLEST_PART_BYTES, LARGEST_PART_BYTES);
         let needed = expected.div_ceil(parts).next_multiple_of(MIB);
         Self { first_bytes: wanted.max(needed).min(LARGEST_PART_BYTES), even, most }
     }
 
     /// The same parts so far, and at most so many in all.
     pub(crate) fn at_most(self, most: u64) -> Self {
-        Self { most: most.clamp(1, MOST_PARTS), ..self }
+        Self { most: most.clamp(1, MAX_PARTS), ..self }
     }
 
     /// The most parts that there may be.
@@ -56,9 +60,9 @@ impl PartSizes {
         self.most
     }
 
-    /// From which part on it must be known whether the service allows more than [`SURE_PARTS`]; an object of this many bytes, when
-    /// that is known or expected. What will have to be known is known best at once: parts that must hold what is left after many
-    /// small ones are large.
+    /// From which part on it must be known whether the service allows more than [`SURE_PARTS`]; an
+    /// object of this many bytes, when that is known or expected. What will have to be known is
+    /// known best at once: parts that must hold what is left after many small ones are large.
     pub(crate) fn asks_at(&self, bytes: Option<u64>) -> Option<u64> {
         if self.most <= SURE_PARTS {
             return None;
@@ -81,12 +85,14 @@ impl PartSizes {
             return Some(self.first_bytes);
         }
         // Grows by as much each time as makes the sum of the second half the largest object.
-        let grown = (2 * LARGEST_OBJECT_BYTES / (even * even)).saturating_mul(beyond).next_multiple_of(MIB);
+        let grown =
+            (2 * LARGEST_OBJECT_BYTES / (even * even)).saturating_mul(beyond).next_multiple_of(MIB);
         Some(self.first_bytes.max(grown).min(LARGEST_PART_BYTES))
     }
 }
 
-/// How many parts of the first size are made of an object that may be longer than expected; what follows grows.
+/// How many parts of the first size are made of an object that may be longer than expected; what
+/// follows grows.
 fn even_parts(most: u64) -> u64 {
     (most / 2).max(1)
 }
@@ -109,35 +115,68 @@ mod tests {
 
     #[test]
     fn every_known_length_up_to_5_tib_fits_in_10_000_even_parts() {
-        let mut lengths: Vec<u64> =
-            (0..43).map(|power| 1 << power).filter(|&bytes| bytes <= LARGEST_OBJECT_BYTES).collect();
-        lengths.extend([LARGEST_OBJECT_BYTES, LARGEST_OBJECT_BYTES - 1, 80_000 * MIB, 80_000 * MIB + 1, 312 << 30]);
+        let mut lengths: Vec<u64> = (0..43)
+            .map(|power| 1 << power)
+            .filter(|&bytes| bytes <= LARGEST_OBJECT_BYTES)
+            .collect();
+        lengths.extend([
+            LARGEST_OBJECT_BYTES,
+            LARGEST_OBJECT_BYTES - 1,
+            80_000 * MIB,
+            80_000 * MIB + 1,
+            312 << 30,
+        ]);
         for length in lengths {
-            for wanted in [None, Some(5 * MIB), Some(32 * MIB), Some(LARGEST_PART_BYTES), Some(1), Some(u64::MAX)] {
-                let sizes = PartSizes::new(Length::Exact(length), wanted, MOST_PARTS);
+            for wanted in [
+                None,
+                Some(5 * MIB),
+                Some(32 * MIB),
+                Some(LARGEST_PART_BYTES),
+                Some(1),
+                Some(u64::MAX),
+            ] {
+                let sizes = PartSizes::new(Length::Exact(length), wanted, MAX_PARTS);
                 let (parts, largest) = cut(sizes, length).expect("it fits");
-                assert!(parts <= MOST_PARTS && (SMALLEST_PART_BYTES..=LARGEST_PART_BYTES).contains(&largest));
+                assert!(
+                    parts <= MAX_PARTS
+                        && (SMALLEST_PART_BYTES..=LARGEST_PART_BYTES).contains(&largest)
+                );
             }
         }
         // Memory: the parts of an object are not larger than they must be.
-        assert_eq!(PartSizes::new(Length::Exact(1 << 30), None, MOST_PARTS).bytes(0), Some(8 * MIB));
-        assert_eq!(PartSizes::new(Length::Exact(80_000 * MIB), None, MOST_PARTS).bytes(9_999), Some(8 * MIB));
-        assert_eq!(PartSizes::new(Length::Exact(LARGEST_OBJECT_BYTES), None, MOST_PARTS).bytes(0), Some(525 * MIB));
-        assert_eq!(PartSizes::new(Length::Exact(1 << 30), Some(32 * MIB), MOST_PARTS).bytes(0), Some(32 * MIB));
+        assert_eq!(PartSizes::new(Length::Exact(1 << 30), None, MAX_PARTS).bytes(0), Some(8 * MIB));
+        assert_eq!(
+            PartSizes::new(Length::Exact(80_000 * MIB), None, MAX_PARTS).bytes(9_999),
+            Some(8 * MIB)
+        );
+        assert_eq!(
+            PartSizes::new(Length::Exact(LARGEST_OBJECT_BYTES), None, MAX_PARTS).bytes(0),
+            Some(525 * MIB)
+        );
+        assert_eq!(
+            PartSizes::new(Length::Exact(1 << 30), Some(32 * MIB), MAX_PARTS).bytes(0),
+            Some(32 * MIB)
+        );
     }
 
     #[test]
     fn what_is_longer_than_expected_still_fits() {
-        for length in [Length::Unknown, Length::Hint(1), Length::Hint(1 << 40), Length::Hint(u64::MAX)] {
+        for length in
+            [Length::Unknown, Length::Hint(1), Length::Hint(1 << 40), Length::Hint(u64::MAX)]
+        {
             for wanted in [None, Some(5 * MIB), Some(LARGEST_PART_BYTES)] {
-                let sizes = PartSizes::new(length, wanted, MOST_PARTS);
+                let sizes = PartSizes::new(length, wanted, MAX_PARTS);
                 let (parts, _) = cut(sizes, LARGEST_OBJECT_BYTES).expect("5 TiB fit");
-                assert!(parts <= MOST_PARTS, "{length:?}: {parts}");
+                assert!(parts <= MAX_PARTS, "{length:?}: {parts}");
             }
         }
         // The usual cases stay small: 39 GiB of unknown length, and whatever a hint says truly.
-        assert_eq!(cut(PartSizes::new(Length::Unknown, None, MOST_PARTS), 39 << 30), Some((4_992, 8 * MIB)));
-        let hinted = cut(PartSizes::new(Length::Hint(100 << 30), None, MOST_PARTS), 100 << 30).unwrap();
+        assert_eq!(
+            cut(PartSizes::new(Length::Unknown, None, MAX_PARTS), 39 << 30),
+            Some((4_992, 8 * MIB))
+        );
+        let hinted =
+            cut(PartSizes::new(Length::Hint(100 << 30), None, MAX_PARTS), 100 << 30).unwrap();
         assert_eq!(hinted.1, 21 * MIB);
     }
 
@@ -149,25 +188,32 @@ mod tests {
                 let sizes = PartSizes::new(Length::Exact(length), None, most);
                 assert!(
                     cut(sizes, length).unwrap().0 <= most
-                        && sizes.asks_at(Some(length)).is_none() == (most <= 1_000 || length < 8_001 * MIB)
+                        && sizes.asks_at(Some(length)).is_none()
+                            == (most <= 1_000 || length < 8_001 * MIB)
                 );
             }
         }
         // Learnt in the middle: 500 parts have gone, and 500 more hold whatever an image may have.
         for length in [Length::Unknown, Length::Hint(1 << 40)] {
-            let sizes = PartSizes::new(length, None, MOST_PARTS);
+            let sizes = PartSizes::new(length, None, MAX_PARTS);
             assert_eq!(sizes.asks_at(None), Some(500));
             let limited = sizes.at_most(1_000);
             assert_eq!(limited.bytes(499), sizes.bytes(499));
             assert!(cut(limited, 2 << 40).unwrap().0 <= 1_000);
         }
         // What is expected to need more is asked for at once, and cut into parts that do not grow.
-        for (hint, asks_at) in [(0, 500), (4_000 * MIB, 500), (4_000 * MIB + 1, 0), (80 << 30, 0), (u64::MAX, 0)] {
-            let sizes = PartSizes::new(Length::Hint(hint), None, MOST_PARTS);
+        for (hint, asks_at) in
+            [(0, 500), (4_000 * MIB, 500), (4_000 * MIB + 1, 0), (80 << 30, 0), (u64::MAX, 0)]
+        {
+            let sizes = PartSizes::new(Length::Hint(hint), None, MAX_PARTS);
             assert_eq!(sizes.asks_at(Some(hint)), Some(asks_at), "{hint}");
         }
-        assert_eq!(cut(PartSizes::new(Length::Hint(80 << 30), None, SURE_PARTS), 80 << 30).unwrap().1, 164 * MIB);
-        let known = |length| PartSizes::new(Length::Exact(length), None, MOST_PARTS).asks_at(Some(length));
+        assert_eq!(
+            cut(PartSizes::new(Length::Hint(80 << 30), None, SURE_PARTS), 80 << 30).unwrap().1,
+            164 * MIB
+        );
+        let known =
+            |length| PartSizes::new(Length::Exact(length), None, MAX_PARTS).asks_at(Some(length));
         assert_eq!((known(8_000 * MIB), known(8_000 * MIB + 1)), (None, Some(0)));
     }
 }

@@ -1,28 +1,33 @@
-//! An upload in parts: nobody sees it before it is completed, and it is completed only when the service holds what was sent.
+//! An upload in parts: nobody sees it before it is completed, and it is completed only when the
+//! service holds what was sent.
 //!
-//! Every part is signed with its SHA-256 and goes with its MD5, which services check; when all are there, the service's own list of
-//! parts is compared with what was sent. A service that lists no parts must tell the MD5 of each. One that knows no uploads in parts
-//! gets the object in one request, from memory.
+//! Every part is signed with its SHA-256 and goes with its MD5, which services check; when all are
+//! there, the service's own list of parts is compared with what was sent. A service that lists no
+//! parts must tell the MD5 of each. One that knows no uploads in parts gets the object in one
+//! request, from memory.
 
 use crate::completion::Completion;
 use crate::listing;
 use crate::market::error;
 use crate::parts::PartSizes;
-use crate::unfinished::{abort, create, create_bucket, is_gone, is_to_be_made, lists_no_parts, marked, most_parts};
+use crate::unfinished::{
+    abort, create, create_bucket, is_gone, is_to_be_made, lists_no_parts, marked, most_parts,
+};
 use bytes::Bytes;
 use http::HeaderMap;
 use market_core::backend::Length;
 use market_core::error::{Error, ErrorKind};
 use market_core::log::Log;
 use market_core::stop::Stop;
-use market_core::transfer::s3::{Bucket, Failure, Payload};
+use market_core::transfer::s3::{Bucket, Payload, S3Error};
 use market_core::transfer::{Options, Piece, ZEROS, random_name};
 use std::cell::Cell;
 use std::sync::Arc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-/// What the parts that are filled or under way may take together; a part that is larger takes what it takes, alone.
+/// What the parts that are filled or under way may take together; a part that is larger takes what
+/// it takes, alone.
 const IN_FLIGHT_BYTES: u64 = 64 << 20;
 
 /// The largest object that goes in one request: it is in memory.
@@ -87,8 +92,14 @@ pub(crate) struct Sent {
 
 impl Upload {
     /// Begins an upload; makes the bucket when it is missing.
-    pub(crate) async fn begin(bucket: Arc<Bucket>, key: String, length: Length, terms: Terms) -> Result<Self, Error> {
-        let mark = random_name::<16>().map_err(|error| Error::io("the system's random numbers", &error))?;
+    pub(crate) async fn begin(
+        bucket: Arc<Bucket>,
+        key: String,
+        length: Length,
+        terms: Terms,
+    ) -> Result<Self, Error> {
+        let mark = random_name::<16>()
+            .map_err(|error| Error::io("the system's random numbers", &error))?;
         bucket.path(&key)?;
         let headers = marked(&mark, &terms.headers)?;
         let way = match begin_parts(&bucket, &key, &headers, &terms).await? {
@@ -101,8 +112,9 @@ impl Upload {
         }
         let sizes = PartSizes::new(length, terms.part_bytes, terms.most_parts.unwrap_or(u64::MAX));
         let expected = if let Length::Hint(bytes) = length { Some(bytes) } else { exact };
-        let asks_at =
-            sizes.asks_at(expected).filter(|_| matches!(way, Way::Parts { .. }) && terms.most_parts.is_none());
+        let asks_at = sizes
+            .asks_at(expected)
+            .filter(|_| matches!(way, Way::Parts { .. }) && terms.most_parts.is_none());
         let mut upload = Self {
             bucket,
             key,
@@ -141,7 +153,10 @@ impl Upload {
         }
         let largest = self.sizes.most().saturating_mul(crate::parts::LARGEST_PART_BYTES);
         if matches!(self.way, Way::Parts { .. }) && exact.is_some_and(|bytes| bytes > largest) {
-            let cause = format!("does not fit into the {} parts that the service allows", self.sizes.most());
+            let cause = format!(
+                "does not fit into the {} parts that the service allows",
+                self.sizes.most()
+            );
             return Err(Error::new(ErrorKind::Full, self.bucket.subject(&self.key), cause));
         }
         Ok(())
@@ -158,7 +173,7 @@ impl Upload {
         Ok(most)
     }
 
-    pub(crate) fn error(&self, failure: Failure) -> Error {
+    pub(crate) fn error(&self, failure: S3Error) -> Error {
         error(&self.bucket, &self.key, failure)
     }
 
@@ -168,7 +183,8 @@ impl Upload {
             return Ok(LARGEST_WHOLE_BYTES);
         }
         self.sizes.bytes(self.begun).ok_or_else(|| {
-            let cause = format!("has more than the {} parts that the service allows", self.sizes.most());
+            let cause =
+                format!("has more than the {} parts that the service allows", self.sizes.most());
             Error::new(ErrorKind::Full, self.bucket.subject(&self.key), cause)
                 .remedy("set READ_LENGTH to a larger size")
         })
@@ -192,7 +208,8 @@ impl Upload {
                     self.filled += taken as u64;
                     let data = data.split_to(taken);
                     // A little piece of a large buffer would keep all of it.
-                    let data = if taken < LITTLE_BYTES { Bytes::copy_from_slice(&data) } else { data };
+                    let data =
+                        if taken < LITTLE_BYTES { Bytes::copy_from_slice(&data) } else { data };
                     self.filling.push(data);
                 }
                 Piece::Hole(length) => {
@@ -244,9 +261,13 @@ impl Upload {
         }
     }
 
-    fn took(&mut self, ended: Result<Result<Sent, Error>, tokio::task::JoinError>) -> Result<(), Error> {
-        let sent = ended
-            .map_err(|_| Error::new(ErrorKind::Failed, self.bucket.subject(&self.key), "a part was given up"))??;
+    fn took(
+        &mut self,
+        ended: Result<Result<Sent, Error>, tokio::task::JoinError>,
+    ) -> Result<(), Error> {
+        let sent = ended.map_err(|_| {
+            Error::new(ErrorKind::Failed, self.bucket.subject(&self.key), "a part was given up")
+        })??;
         self.in_flight -= sent.bytes;
         self.sent.push(sent);
         Ok(())
@@ -301,12 +322,18 @@ impl Upload {
             Err(error.remedy("nothing was published; import again"))
         };
         if listed.len() != self.sent.len() {
-            return mismatch(format!("the service holds {} parts of {}", listed.len(), self.sent.len()));
+            return mismatch(format!(
+                "the service holds {} parts of {}",
+                listed.len(),
+                self.sent.len()
+            ));
         }
         for (held, sent) in listed.iter().zip(&self.sent) {
             let number = sent.number;
             if held.number != number || held.bytes != sent.bytes {
-                return mismatch(format!("the service holds part {number} with another size than was sent"));
+                return mismatch(format!(
+                    "the service holds part {number} with another size than was sent"
+                ));
             }
             if held.etag.trim_matches('"') != sent.etag.trim_matches('"') {
                 return mismatch(format!("the service holds another part {number} than it took"));
@@ -315,7 +342,8 @@ impl Upload {
         Ok(())
     }
 
-    /// Gives the upload up. One that may be completed at this moment is left alone: not every service does one of the two.
+    /// Gives the upload up. One that may be completed at this moment is left alone: not every
+    /// service does one of the two.
     pub(crate) async fn abort(mut self) -> Result<(), Error> {
         if matches!(self.completion.get(), Completion::Unknown(_)) {
             let subject = format!("the upload of {}", self.bucket.subject(&self.key));
@@ -328,8 +356,8 @@ impl Upload {
     }
 }
 
-/// Begins an upload in parts, and sees whether its parts are listed: what the proof will need in the end is to be known now. `None`
-/// when the service knows no such uploads.
+/// Begins an upload in parts, and sees whether its parts are listed: what the proof will need in
+/// the end is to be known now. `None` when the service knows no such uploads.
 async fn begin_parts(
     bucket: &Bucket,
     key: &str,
@@ -346,7 +374,9 @@ async fn begin_parts(
     };
     let id = match created {
         Err(failure) if failure.is_unknown_request() => {
-            log.warn(format_args!("the service takes no uploads in parts ({failure}): the object goes in one request"));
+            log.warn(format_args!(
+                "the service takes no uploads in parts ({failure}): the object goes in one request"
+            ));
             return Ok(None);
         }
         created => created.map_err(|failure| error(bucket, key, failure))?,
@@ -364,7 +394,9 @@ async fn begin_parts(
     match listed.await {
         Ok(listed) => {
             if !listed {
-                log.warn("the service does not list the parts of uploads: it must tell the MD5 of each");
+                log.warn(
+                    "the service does not list the parts of uploads: it must tell the MD5 of each",
+                );
             }
             Ok(Some((id, listed)))
         }
@@ -401,13 +433,17 @@ impl Outgoing {
         };
         let digits = number.to_string();
         let query = [("partNumber", digits.as_str()), ("uploadId", &id)];
-        let stored = bucket.retried(|| bucket.put(&key, &query, HeaderMap::new(), &payload)).await.map_err(fail)?;
-        let etag = stored.headers.get("etag").and_then(|etag| etag.to_str().ok()).map(str::to_owned);
-        let etag = etag.ok_or_else(|| fail(Failure::garbled("the service took it without an ETag")))?;
+        let stored = bucket
+            .retried(|| bucket.put(&key, &query, HeaderMap::new(), &payload))
+            .await
+            .map_err(fail)?;
+        let etag =
+            stored.headers.get("etag").and_then(|etag| etag.to_str().ok()).map(str::to_owned);
+        let etag =
+            etag.ok_or_else(|| fail(S3Error::garbled("the service took it without an ETag")))?;
         if !listed && !etag.trim_matches('"').eq_ignore_ascii_case(&payload.md5()) {
-            let cause =
-                "the service lists no parts of uploads and tells no MD5 of them: what it holds cannot be proven";
-            return Err(Error { kind: ErrorKind::Unsupported, ..fail(Failure::garbled(cause)) });
+            let cause = "the service lists no parts of uploads and tells no MD5 of them: what it holds cannot be proven";
+            return Err(Error { kind: ErrorKind::Unsupported, ..fail(S3Error::garbled(cause)) });
         }
         Ok(Sent { number, etag, bytes: payload.bytes() })
     }

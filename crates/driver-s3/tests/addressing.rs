@@ -1,5 +1,10 @@
 //! A bucket that is looked for at the wrong place: what is not found there is not gone.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed expectation is a failed test"
+)]
 
 mod suite;
 
@@ -14,7 +19,8 @@ use std::process::{Command, Output};
 use suite::{Attributes, EXECUTABLE, dump, image, market_file, open};
 use tempfile::TempDir;
 
-/// A place that is not the bucket's: what its template says, the code of a failure, and what it says.
+/// A place that is not the bucket's: what its template says, the code of a failure, and what it
+/// says.
 struct Place<'a> {
     more: Vec<(&'a str, String)>,
     code: i32,
@@ -95,13 +101,24 @@ fn what_is_not_found_at_the_wrong_place_is_not_gone() {
             expected: "no buckets are served as hosts there; set FORCE_PATH_STYLE=\"YES\"",
         },
         Place {
-            more: vec![("ENDPOINT", format!("http://apps.{DOMAIN}")), ("FORCE_PATH_STYLE", "NO".into())],
+            more: vec![
+                ("ENDPOINT", format!("http://apps.{DOMAIN}")),
+                ("FORCE_PATH_STYLE", "NO".into()),
+            ],
             code: 4,
             expected: "there is no such bucket; check ENDPOINT: it is the service's URL, without the bucket",
         },
-        Place { more: vec![("ENDPOINT", page.url("/"))], code: 10, expected: "is ENDPOINT an S3 service?" },
+        Place {
+            more: vec![("ENDPOINT", page.url("/"))],
+            code: 10,
+            expected: "is ENDPOINT an S3 service?",
+        },
         Place { more: vec![("ENDPOINT", page.url("/apps"))], code: 10, expected: "404 Not Found" },
-        Place { more: vec![("ENDPOINT", pages.endpoint())], code: 10, expected: "is ENDPOINT an S3 service?" },
+        Place {
+            more: vec![("ENDPOINT", pages.endpoint())],
+            code: 10,
+            expected: "is ENDPOINT an S3 service?",
+        },
     ] {
         asked(&server, &pathwise, &place);
     }
@@ -136,7 +153,8 @@ fn an_export_tells_absence_from_a_wrong_place() {
     server.put("apps", "marketapp-30", b"bytes");
     let kind = |more: &[(&str, &str)], source: &str| {
         let options = reading(&server.market("apps", more));
-        block_on(async { market_core::transfer::Source::open(source, &options).await.err() }).map(|error| error.kind)
+        block_on(async { market_core::transfer::Source::open(source, &options).await.err() })
+            .map(|error| error.kind)
     };
     use market_core::transfer::ErrorKind as Kind;
     assert_eq!(kind(&[], "s3://apps/marketapp-30"), None);
@@ -146,7 +164,10 @@ fn an_export_tells_absence_from_a_wrong_place() {
         Some(Kind::Malformed)
     );
     let page = HttpServer::start(|_, _| Reply::status(404));
-    assert_eq!(kind(&[("ENDPOINT", &page.url("/"))], "s3://apps/marketapp-30"), Some(Kind::Unreachable));
+    assert_eq!(
+        kind(&[("ENDPOINT", &page.url("/"))], "s3://apps/marketapp-30"),
+        Some(Kind::Unreachable)
+    );
 }
 
 #[test]
@@ -156,8 +177,12 @@ fn a_server_that_says_yes_to_everything_deletes_nothing() {
     let context = suite::impatient();
     let outcome = block_on(async {
         let market = open(&plain.market, &context).await;
-        market_core::backend::StorageBackend::delete(&market, market_core::model::AppId(30), "s3://apps/marketapp-30")
-            .await
+        market_core::backend::StorageBackend::delete(
+            &market,
+            market_core::model::AppId(30),
+            "s3://apps/marketapp-30",
+        )
+        .await
     });
     let error = outcome.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Unreachable);
@@ -177,7 +202,9 @@ fn an_object_that_is_listed_is_not_gone() {
     let error = block_on(async {
         let market = open(&plain.market, &suite::impatient()).await;
         let app = market_core::model::AppId(30);
-        market_core::backend::StorageBackend::delete(&market, app, "s3://apps/marketapp-30").await.unwrap_err()
+        market_core::backend::StorageBackend::delete(&market, app, "s3://apps/marketapp-30")
+            .await
+            .unwrap_err()
     });
     assert!(error.cause.contains("lists the object and does not find it"), "{error}");
     // The key of another app begins with the same digits.

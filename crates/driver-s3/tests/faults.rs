@@ -1,5 +1,11 @@
-//! Five hundred imports over connections that break, to a server that misbehaves: an app that is whole, or nothing and one line.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
+//! Five hundred imports over connections that break, to a server that misbehaves: an app that is
+//! whole, or nothing and one line.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed expectation is a failed test"
+)]
 
 mod suite;
 
@@ -34,7 +40,8 @@ fn fate(random: &mut Random) -> Fate {
 fn run(seed: u64) -> bool {
     let mut random = Random::new(seed);
     let small = random.below(4) > 0;
-    let length = usize::try_from(random.below(400_000)).unwrap() + 1 + if small { 0 } else { PART.1 };
+    let length =
+        usize::try_from(random.below(400_000)).unwrap() + 1 + if small { 0 } else { PART.1 };
     let bytes = noise(seed, length);
     let fates: Vec<Fate> = (0..14).map(|_| fate(&mut random)).collect();
     let breaks: Vec<Break> = (0..6).map(|_| broken(&mut random, length)).collect();
@@ -42,12 +49,17 @@ fn run(seed: u64) -> bool {
     let quiet = Arc::clone(&over);
     let (planned, told) = (fates.clone(), format!("seed {seed}, {fates:?}, {breaks:?}"));
     let server = S3Server::start_with(move |_: &Seen, nth| {
-        if quiet.load(Ordering::SeqCst) { Fate::Whole } else { planned.get(nth).cloned().unwrap_or_default() }
+        if quiet.load(Ordering::SeqCst) {
+            Fate::Whole
+        } else {
+            planned.get(nth).cloned().unwrap_or_default()
+        }
     });
     if random.below(3) > 0 {
         server.create_bucket("apps");
     }
-    let proxy = Proxy::start(server.address(), move |nth| breaks.get(nth).copied().unwrap_or(Break::Never));
+    let proxy =
+        Proxy::start(server.address(), move |nth| breaks.get(nth).copied().unwrap_or(Break::Never));
     let endpoint = format!("http://127.0.0.1:{}", proxy.port());
     let directory = TempDir::new().unwrap();
     let source = image(directory.path(), &bytes);
@@ -66,20 +78,32 @@ fn run(seed: u64) -> bool {
     let published = outcome.is_ok();
     match outcome {
         Ok(app) => {
-            assert_eq!((app.source.as_str(), app.md5.as_str()), ("s3://apps/marketapp-30", md5_hex(&bytes).as_str()));
+            assert_eq!(
+                (app.source.as_str(), app.md5.as_str()),
+                ("s3://apps/marketapp-30", md5_hex(&bytes).as_str())
+            );
             assert!(object == Some(bytes), "{told}: other bytes were published");
         }
         Err(error) => {
             let line = error.to_string();
-            assert!(object.is_none(), "{told}: {line}, and there is an object of {} bytes", object.unwrap().len());
+            assert!(
+                object.is_none(),
+                "{told}: {line}, and there is an object of {} bytes",
+                object.unwrap().len()
+            );
             assert!(!line.contains('\n') && line.len() > 20, "{told}: {line:?}");
-            assert!(!line.contains("hunter2") && !line.contains(s3::ACCESS_KEY_ID), "{told}: {line}");
+            assert!(
+                !line.contains("hunter2") && !line.contains(s3::ACCESS_KEY_ID),
+                "{told}: {line}"
+            );
         }
     }
     if server.uploads() > 0 {
         // Only what was said, and gc finds it.
         assert!(
-            log.contains("could not be discarded") || log.contains("an upload is left") || log.contains("may be left"),
+            log.contains("could not be discarded")
+                || log.contains("an upload is left")
+                || log.contains("may be left"),
             "{told}: {log}"
         );
         let rules = Rules { older_than: Duration::ZERO, ..Rules::default() };
@@ -102,8 +126,17 @@ fn run(seed: u64) -> bool {
 #[test]
 fn of_500_faulted_imports_each_is_whole_or_nothing() {
     let published: usize = std::thread::scope(|scope| {
-        let quarter = |first| scope.spawn(move || (first..500).step_by(4).filter(|&seed| run(seed)).count());
-        (0..4).map(quarter).collect::<Vec<_>>().into_iter().map(|thread| thread.join().unwrap()).sum()
+        let quarter =
+            |first| scope.spawn(move || (first..500).step_by(4).filter(|&seed| run(seed)).count());
+        (0..4)
+            .map(quarter)
+            .collect::<Vec<_>>()
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .sum()
     });
-    assert!((150..400).contains(&published), "{published} of 500: the faults are not what they were");
+    assert!(
+        (150..400).contains(&published),
+        "{published} of 500: the faults are not what they were"
+    );
 }

@@ -1,5 +1,11 @@
-//! Imports that are killed at moments spread over an import: the app is whole or is not there, and gc leaves nothing else.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
+//! Imports that are killed at moments spread over an import: the app is whole or is not there, and
+//! gc leaves nothing else.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed expectation is a failed test"
+)]
 
 mod suite;
 
@@ -42,13 +48,22 @@ fn fifty_kills(seed: u64) {
         let told = String::from_utf8_lossy(&output.stdout).contains("SOURCE=");
         // A kill may come between the answer and the end.
         let killed_after_answer = told && output.status.code().is_none();
-        assert!(output.status.success() == told || killed_after_answer, "seed {seed}, round {round}");
+        assert!(
+            output.status.success() == told || killed_after_answer,
+            "seed {seed}, round {round}"
+        );
         if output.status.code() == Some(12) {
-            assert_eq!(server.uploads(), 0, "seed {seed}, round {round}: a stopped import gives its upload up");
+            assert_eq!(
+                server.uploads(),
+                0,
+                "seed {seed}, round {round}: a stopped import gives its upload up"
+            );
         }
         match server.object("apps", "marketapp-30") {
             Some(object) => assert!(object == bytes, "seed {seed}, round {round}: a wrong app"),
-            None => assert!(!told, "seed {seed}, round {round}: an app that is not there was reported"),
+            None => {
+                assert!(!told, "seed {seed}, round {round}: an app that is not there was reported")
+            }
         }
         // What was on its way when it was killed may arrive later.
         wait_until("gc leaves nothing", || {

@@ -1,5 +1,10 @@
 //! A 3 GiB image: parts are bounded by memory, whatever comes.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed expectation is a failed test"
+)]
 
 mod suite;
 
@@ -35,7 +40,10 @@ fn a_3_gib_image_arrives_whole_in_little_memory() {
     child.stdout.take().unwrap().read_to_string(&mut answer).unwrap();
     child.stderr.take().unwrap().read_to_string(&mut told).unwrap();
     let used = child.wait4().unwrap();
-    assert!(used.status.success() && answer.contains("SOURCE=\"s3://apps/marketapp-30\""), "{told}");
+    assert!(
+        used.status.success() && answer.contains("SOURCE=\"s3://apps/marketapp-30\""),
+        "{told}"
+    );
     assert!(used.rusage.maxrss < 96 << 20, "{} bytes of memory", used.rusage.maxrss);
     let md5 = market_testkit::md5_file(&path).unwrap();
     assert!(answer.contains(&md5), "{answer}");

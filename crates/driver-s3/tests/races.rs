@@ -1,6 +1,11 @@
-//! Two imports of one app at the same time, on services that do not keep the condition that nothing may be replaced: one of them has
-//! the app, and the other one says that it exists.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
+//! Two imports of one app at the same time, on services that do not keep the condition that nothing
+//! may be replaced: one of them has the app, and the other one says that it exists.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed expectation is a failed test"
+)]
 
 mod suite;
 
@@ -34,7 +39,12 @@ fn race(market: &Attributes, round: u64) -> (Vec<u8>, Vec<Import>) {
 fn one_has_won(market: &Attributes, round: u64) {
     let (object, outcomes) = race(market, round);
     let won: Vec<_> = outcomes.iter().filter(|(_, outcome)| outcome.is_ok()).collect();
-    assert_eq!(won.len(), 1, "round {round}: {:?}", outcomes.iter().map(|(_, outcome)| outcome).collect::<Vec<_>>());
+    assert_eq!(
+        won.len(),
+        1,
+        "round {round}: {:?}",
+        outcomes.iter().map(|(_, outcome)| outcome).collect::<Vec<_>>()
+    );
     assert!(won[0].0 == object, "round {round}: the loser's bytes are there");
     let lost = outcomes.iter().find_map(|(_, outcome)| outcome.as_ref().err()).unwrap();
     assert_eq!(lost.kind, ErrorKind::Exists, "round {round}: {lost}");
@@ -52,11 +62,19 @@ impl Meeting {
         *count += 1;
         changed.notify_all();
         let together = count.next_multiple_of(2);
-        drop(changed.wait_timeout_while(count, Duration::from_secs(3), |count| *count < together).unwrap());
+        drop(
+            changed
+                .wait_timeout_while(count, Duration::from_secs(3), |count| *count < together)
+                .unwrap(),
+        );
     }
 }
 
-fn race_on(what: &'static str, rounds: u64, prepare: impl Fn(&Seen) -> Option<Fate> + Send + Sync + 'static) {
+fn race_on(
+    what: &'static str,
+    rounds: u64,
+    prepare: impl Fn(&Seen) -> Option<Fate> + Send + Sync + 'static,
+) {
     let meeting = Meeting::default();
     let server = S3Server::start_with(move |seen, _| {
         if let Some(fate) = prepare(seen) {
@@ -83,7 +101,8 @@ fn one_of_two_imports_wins_where_the_condition_on_completion_is_ignored() {
 #[test]
 fn one_of_two_imports_wins_where_it_is_ignored_and_there_are_no_uploads_in_parts() {
     race_on("put", 3, |seen| {
-        matches!(seen.what(), "create upload" | "list uploads").then(|| Fate::Refused(501, "NotImplemented", None))
+        matches!(seen.what(), "create upload" | "list uploads")
+            .then(|| Fate::Refused(501, "NotImplemented", None))
     });
 }
 
@@ -125,7 +144,13 @@ fn an_unfinished_upload_of_the_key_delays_a_success_and_does_not_prevent_it() {
             let access = suite::bucket(&market);
             let query = [("uploadId", id.as_str())];
             access
-                .send(http::Method::DELETE, "marketapp-30", &query, http::HeaderMap::new(), bytes::Bytes::new())
+                .send(
+                    http::Method::DELETE,
+                    "marketapp-30",
+                    &query,
+                    http::HeaderMap::new(),
+                    bytes::Bytes::new(),
+                )
                 .await
                 .unwrap();
         });

@@ -1,5 +1,10 @@
 //! The suite on the server in this process, and what only such a server can be made to do.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed expectation is a failed test"
+)]
 
 mod suite;
 
@@ -30,7 +35,11 @@ fn all_pages_count_and_only_objects_of_the_marketplace() {
     let server = S3Server::start();
     server.create_bucket("apps");
     for number in 0..2_500 {
-        let key = if number % 3 == 0 { format!("foreign-{number}") } else { format!("marketapp-{number}") };
+        let key = if number % 3 == 0 {
+            format!("foreign-{number}")
+        } else {
+            format!("marketapp-{number}")
+        };
         server.put("apps", &key, &[0; 1_000]);
     }
     for foreign in ["marketapp-1.bak", "marketapp-x", "marketapp-", "marketapp-2-7"] {
@@ -53,14 +62,26 @@ fn a_bucket_may_stand_in_front_of_the_host() {
     let dump = dump(server.market("apps", &more), &image(directory.path(), b"bytes"), "");
     // The server plays the proxy that knows the name.
     let call = |action: &str, message: String| {
-        run(Command::new(EXECUTABLE).args([action, "-"]).env("http_proxy", server.endpoint()), message)
+        run(
+            Command::new(EXECUTABLE).args([action, "-"]).env("http_proxy", server.endpoint()),
+            message,
+        )
     };
     assert_eq!(answer(&call("import", dump.import()), "SOURCE"), "s3://apps/marketapp-30");
     assert_eq!(server.object("apps", "marketapp-30").unwrap(), b"bytes");
     assert!(
-        call("delete", Dump { app_source: "s3://apps/marketapp-30".into(), ..dump.clone() }.delete()).status.success()
+        call(
+            "delete",
+            Dump { app_source: "s3://apps/marketapp-30".into(), ..dump.clone() }.delete()
+        )
+        .status
+        .success()
     );
-    assert!(server.seen().iter().all(|seen| seen.host == format!("apps.{DOMAIN}")), "{:?}", server.seen());
+    assert!(
+        server.seen().iter().all(|seen| seen.host == format!("apps.{DOMAIN}")),
+        "{:?}",
+        server.seen()
+    );
     // Path style on the same name.
     let dump = Dump { market: server.market("apps", &[more[0]]), ..dump };
     assert!(call("monitor", dump.monitor()).status.success());
@@ -70,7 +91,8 @@ fn a_bucket_may_stand_in_front_of_the_host() {
 #[test]
 fn nothing_is_ever_replaced() {
     let directory = TempDir::new().unwrap();
-    // Another import is faster: its object is there when this one looks a second time, or right after that.
+    // Another import is faster: its object is there when this one looks a second time, or right
+    // after that.
     for looks in [2, 3] {
         let place = Arc::new(OnceLock::<PathBuf>::new());
         let (told, count) = (Arc::clone(&place), AtomicUsize::new(0));
@@ -88,19 +110,18 @@ fn nothing_is_ever_replaced() {
         assert!(line.contains("already exists in the marketplace; nothing was replaced"), "{line}");
         assert_eq!(server.object("apps", "marketapp-30").unwrap(), b"the other");
         assert_eq!(server.uploads(), 0);
-        assert!(server.seen().iter().filter(|seen| seen.what() == "complete").all(|seen| seen.creates));
+        assert!(
+            server.seen().iter().filter(|seen| seen.what() == "complete").all(|seen| seen.creates)
+        );
     }
 }
 
 #[test]
 fn a_service_without_conditions_is_asked_without_them() {
     let directory = TempDir::new().unwrap();
-    let server =
-        S3Server::start_with(
-            |seen, _| {
-                if seen.creates { Fate::Refused(501, "NotImplemented", None) } else { Fate::Whole }
-            },
-        );
+    let server = S3Server::start_with(|seen, _| {
+        if seen.creates { Fate::Refused(501, "NotImplemented", None) } else { Fate::Whole }
+    });
     let dump = dump(server.market("apps", &[]), &image(directory.path(), b"bytes"), "");
     answer(&import(&dump), "SOURCE");
     assert_eq!(server.object("apps", "marketapp-30").unwrap(), b"bytes");
@@ -132,12 +153,9 @@ fn what_a_bucket_does_not_allow_is_told_by_its_code() {
             "301 PermanentRedirect: the bucket is elsewhere; the endpoint or the region",
         ),
     ] {
-        let server =
-            S3Server::start_with(
-                move |seen, _| {
-                    if seen.what() == what { Fate::Refused(status, code, None) } else { Fate::Whole }
-                },
-            );
+        let server = S3Server::start_with(move |seen, _| {
+            if seen.what() == what { Fate::Refused(status, code, None) } else { Fate::Whole }
+        });
         server.create_bucket("apps");
         let line = failure(&import(&dump(server.market("apps", &[]), &path, "")), exit);
         assert!(line.contains(expected) && line.contains("s3://apps/"), "{what}: {line}");
@@ -150,7 +168,8 @@ fn an_endpoint_that_is_no_s3_service_is_told() {
     let page = HttpServer::start(|_, _| Reply::bytes(b"<html>hello</html>".to_vec()));
     let json = HttpServer::start(|_, _| Reply::bytes(b"{}".to_vec()));
     let missing = HttpServer::start(|_, _| Reply::status(404));
-    let moved = HttpServer::start(|_, _| Reply::status(302).header("Location", "http://127.0.0.1:1/"));
+    let moved =
+        HttpServer::start(|_, _| Reply::status(302).header("Location", "http://127.0.0.1:1/"));
     let endless = HttpServer::start(|_, _| Reply::bytes(vec![b' '; 20 << 20]));
     let directory = TempDir::new().unwrap();
     let path = image(directory.path(), b"bytes");
@@ -199,7 +218,8 @@ fn a_list_that_lies_is_no_report() {
 
 /// Runs openssl in a directory.
 fn openssl(program: &Path, directory: &Path, arguments: &str) {
-    let made = Command::new(program).args(arguments.split(' ')).current_dir(directory).output().unwrap();
+    let made =
+        Command::new(program).args(arguments.split(' ')).current_dir(directory).output().unwrap();
     assert!(made.status.success(), "{arguments}: {}", String::from_utf8_lossy(&made.stderr));
 }
 
@@ -208,12 +228,20 @@ fn a_certificate_that_does_not_verify_is_told_with_what_helps() {
     let Some(program) = require::program("openssl", "openssl") else { return };
     let directory = TempDir::new().unwrap();
     let make = |arguments: &str| openssl(&program, directory.path(), arguments);
-    make("req -x509 -newkey rsa:2048 -nodes -days 2 -keyout ca.key -out ca.pem -subj /CN=authority");
+    make(
+        "req -x509 -newkey rsa:2048 -nodes -days 2 -keyout ca.key -out ca.pem -subj /CN=authority",
+    );
     make("req -newkey rsa:2048 -nodes -keyout key -out csr -subj /CN=server");
     let authority = directory.path().join("ca.pem");
     let trusted = [("TLS_CA", authority.to_str().unwrap())];
     for (name, days, more, code, expected) in [
-        ("IP:127.0.0.1", 2, &[][..], 10, ["authority that is unknown here", "; set TLS_CA to a file"]),
+        (
+            "IP:127.0.0.1",
+            2,
+            &[][..],
+            10,
+            ["authority that is unknown here", "; set TLS_CA to a file"],
+        ),
         (
             "DNS:s3.local",
             2,
@@ -221,19 +249,37 @@ fn a_certificate_that_does_not_verify_is_told_with_what_helps() {
             4,
             ["for another host name", "; use a host name in ENDPOINT that the certificate is for"],
         ),
-        ("IP:127.0.0.1", 0, &trusted[..], 10, ["has expired", "; renew that certificate, or set the clock"]),
+        (
+            "IP:127.0.0.1",
+            0,
+            &trusted[..],
+            10,
+            ["has expired", "; renew that certificate, or set the clock"],
+        ),
     ] {
         fs::write(directory.path().join("extension"), format!("subjectAltName={name}\n")).unwrap();
-        make(&format!("x509 -req -in csr -CA ca.pem -CAkey ca.key -days {days} -extfile extension -out pem"));
+        make(&format!(
+            "x509 -req -in csr -CA ca.pem -CAkey ca.key -days {days} -extfile extension -out pem"
+        ));
         let server = TlsServer::start(&program, directory.path());
         let market = |more: &[(&str, &str)]| s3::market(&server.endpoint, "here", "apps", more);
         // What expires at once has not yet in the same second.
         let monitor = || call("monitor", &dump(market(more), "", "").monitor());
-        wait_until("the certificate is refused", || !stderr(&monitor()).contains("is ENDPOINT an S3 service?"));
+        wait_until("the certificate is refused", || {
+            !stderr(&monitor()).contains("is ENDPOINT an S3 service?")
+        });
         let line = failure(&monitor(), code);
-        assert!(line.contains("s3://apps/ at 127.0.0.1") && expected.iter().all(|text| line.contains(text)), "{line}");
+        assert!(
+            line.contains("s3://apps/ at 127.0.0.1")
+                && expected.iter().all(|text| line.contains(text)),
+            "{line}"
+        );
         let output = call("monitor", &dump(market(&[("TLS_INSECURE", "YES")]), "", "").monitor());
-        assert!(stderr(&output).contains("is ENDPOINT an S3 service?"), "it is spoken to: {}", stderr(&output));
+        assert!(
+            stderr(&output).contains("is ENDPOINT an S3 service?"),
+            "it is spoken to: {}",
+            stderr(&output)
+        );
     }
 }
 
@@ -279,7 +325,10 @@ fn a_lost_answer_to_a_deletion_is_no_failure_and_a_missing_bucket_is_one() {
     assert!(stderr(&delete(&plain, "s3://apps/marketapp-30")).contains("removed"));
     assert_eq!(server.keys("apps").len(), 0);
     let line = failure(&delete(&plain, "s3://gone/marketapp-30"), 4);
-    assert!(line.contains("there is no such bucket") && line.contains("check BUCKET and ENDPOINT"), "{line}");
+    assert!(
+        line.contains("there is no such bucket") && line.contains("check BUCKET and ENDPOINT"),
+        "{line}"
+    );
     assert!(!server.path("gone", "").exists(), "delete makes no bucket");
 }
 
@@ -292,7 +341,10 @@ fn an_upload_whose_part_is_refused_is_given_up_and_looked_after() {
     let directory = TempDir::new().unwrap();
     let bytes = noise(9, 2 * PART.1 + 10);
     let path = image(directory.path(), &bytes);
-    let line = failure(&import(&dump(server.market("apps", &[("READ_LENGTH", PART.0)]), &path, &md5_hex(&bytes))), 5);
+    let line = failure(
+        &import(&dump(server.market("apps", &[("READ_LENGTH", PART.0)]), &path, &md5_hex(&bytes))),
+        5,
+    );
     assert!(line.contains("part 2 of s3://apps/marketapp-30"), "{line}");
     assert_eq!((server.uploads(), server.keys("apps").len()), (0, 0));
     let last = server.seen().into_iter().rev().take(2).map(|seen| seen.what()).collect::<Vec<_>>();
@@ -336,7 +388,11 @@ fn what_is_completed_when_a_signal_comes_is_waited_for_and_its_outcome_found_out
         });
         server.create_bucket("apps");
         let directory = TempDir::new().unwrap();
-        let child = suite::started(&dump(server.market("apps", &[]), &image(directory.path(), b"bytes"), ""));
+        let child = suite::started(&dump(
+            server.market("apps", &[]),
+            &image(directory.path(), b"bytes"),
+            "",
+        ));
         wait_until("it is asked to complete", || hold.load(Ordering::SeqCst));
         suite::signal(&child, rustix::process::Signal::TERM);
         let begun = Instant::now();

@@ -1,5 +1,11 @@
-//! What services do otherwise than AWS, or say of themselves: limits, lists, missing requests, errors.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
+//! What services do otherwise than AWS, or say of themselves: limits, lists, missing requests,
+//! errors.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed expectation is a failed test"
+)]
 
 mod suite;
 
@@ -36,7 +42,8 @@ fn asked(server: &S3Server, what: &str) -> Vec<Seen> {
 fn every_part_goes_with_its_md5_and_temporary_keys_with_their_token() {
     // As a bucket with Object Lock does.
     let server = server(|seen| {
-        let lacks = matches!(seen.what(), "part" | "put") && !seen.headers.contains_key("content-md5");
+        let lacks =
+            matches!(seen.what(), "part" | "put") && !seen.headers.contains_key("content-md5");
         lacks.then(|| said(400, "InvalidRequest", "Content-MD5 HTTP header is required"))
     });
     let directory = TempDir::new().unwrap();
@@ -48,14 +55,23 @@ fn every_part_goes_with_its_md5_and_temporary_keys_with_their_token() {
         ("STORAGE_CLASS", "STANDARD_IA"),
         ("SERVER_SIDE_ENCRYPTION", "AES256"),
     ];
-    let dump = dump(server.market("apps", &more), &image(directory.path(), &bytes), &md5_hex(&bytes));
+    let dump =
+        dump(server.market("apps", &more), &image(directory.path(), &bytes), &md5_hex(&bytes));
     let source = answer(&import(&dump), "SOURCE");
     assert!(app_bytes(&dump.market, 30, &source).unwrap() == bytes);
-    assert!(call("monitor", &dump.monitor()).status.success() && delete(&dump, &source).status.success());
+    assert!(
+        call("monitor", &dump.monitor()).status.success()
+            && delete(&dump, &source).status.success()
+    );
     let seen = server.seen();
-    assert!(seen.iter().all(|seen| seen.headers.get("x-amz-security-token").is_some_and(|sent| sent == token)));
+    assert!(
+        seen.iter()
+            .all(|seen| seen.headers.get("x-amz-security-token").is_some_and(|sent| sent == token))
+    );
     assert!(seen.iter().any(|seen| seen.what() == "get"), "an export sends it too");
-    let signed = |seen: &Seen| seen.headers["authorization"].to_str().unwrap().contains("x-amz-security-token");
+    let signed = |seen: &Seen| {
+        seen.headers["authorization"].to_str().unwrap().contains("x-amz-security-token")
+    };
     assert!(seen.iter().all(signed));
     assert_eq!(asked(&server, "part").len(), 3);
     let begun = asked(&server, "create upload").remove(0);
@@ -67,7 +83,10 @@ fn every_part_goes_with_its_md5_and_temporary_keys_with_their_token() {
 fn lists_may_have_roots_of_other_names() {
     let server = server(|seen| match seen.what() {
         "list parts" => Some(Fate::Rewritten("ListPartsResult", "ListPartsResponse")),
-        "complete" => Some(Fate::Rewritten("CompleteMultipartUploadResult", "CompleteMultipartUploadResponse")),
+        "complete" => Some(Fate::Rewritten(
+            "CompleteMultipartUploadResult",
+            "CompleteMultipartUploadResponse",
+        )),
         _ => None,
     });
     let directory = TempDir::new().unwrap();
@@ -83,12 +102,20 @@ fn where_no_parts_are_listed_their_md5_is_the_proof() {
     let directory = TempDir::new().unwrap();
     let bytes = noise(2, PART.1 + 10);
     let path = image(directory.path(), &bytes);
-    for (status, code) in [(501, "NotImplemented"), (405, "MethodNotAllowed"), (404, "NoSuchKey"), (404, "")] {
-        let server = server(move |seen| (seen.what() == "list parts").then_some(Fate::Refused(status, code, None)));
+    for (status, code) in
+        [(501, "NotImplemented"), (405, "MethodNotAllowed"), (404, "NoSuchKey"), (404, "")]
+    {
+        let server = server(move |seen| {
+            (seen.what() == "list parts").then_some(Fate::Refused(status, code, None))
+        });
         let dump = dump(server.market("apps", &[("READ_LENGTH", PART.0)]), &path, "");
         let output = import(&dump);
         answer(&output, "SOURCE");
-        assert!(stderr(&output).contains("WARN: import: the service does not list the parts"), "{}", stderr(&output));
+        assert!(
+            stderr(&output).contains("WARN: import: the service does not list the parts"),
+            "{}",
+            stderr(&output)
+        );
         assert!(server.object("apps", "marketapp-30").unwrap() == bytes);
     }
     let server = server(|seen| match seen.what() {
@@ -106,8 +133,12 @@ fn where_there_are_no_uploads_in_parts_a_small_object_goes_in_one_conditional_re
     let directory = TempDir::new().unwrap();
     let bytes = noise(3, 3_000_000);
     let path = image(directory.path(), &bytes);
-    for (status, code) in [(501, "NotImplemented"), (405, "MethodNotAllowed"), (400, "MalformedPOSTRequest")] {
-        let server = server(move |seen| (seen.what() == "create upload").then_some(Fate::Refused(status, code, None)));
+    for (status, code) in
+        [(501, "NotImplemented"), (405, "MethodNotAllowed"), (400, "MalformedPOSTRequest")]
+    {
+        let server = server(move |seen| {
+            (seen.what() == "create upload").then_some(Fate::Refused(status, code, None))
+        });
         let dump = dump(server.market("apps", &[]), &path, &md5_hex(&bytes));
         let output = import(&dump);
         assert_eq!(answer(&output, "SOURCE"), "s3://apps/marketapp-30");
@@ -121,9 +152,17 @@ fn where_there_are_no_uploads_in_parts_a_small_object_goes_in_one_conditional_re
         assert!(failure(&import(&wrong), 9).contains("the datastore declared"));
         let large = directory.path().join("large");
         File::create(&large).unwrap().set_len(65 << 20).unwrap();
-        let large = Dump { app: 32, md5: String::new(), import_source: large.to_str().unwrap().into(), ..dump };
+        let large = Dump {
+            app: 32,
+            md5: String::new(),
+            import_source: large.to_str().unwrap().into(),
+            ..dump
+        };
         let line = failure(&import(&large), 11);
-        assert!(line.contains("takes no uploads in parts, and what has more than 64 MiB"), "{line}");
+        assert!(
+            line.contains("takes no uploads in parts, and what has more than 64 MiB"),
+            "{line}"
+        );
         assert_eq!(server.keys("apps"), ["marketapp-30"]);
     }
     // The answer to the only request is lost, or it is changed on its way.
@@ -138,7 +177,9 @@ fn where_there_are_no_uploads_in_parts_a_small_object_goes_in_one_conditional_re
         assert!(server.object("apps", "marketapp-30").unwrap() == bytes);
     }
     // Nobody says how long it is.
-    let server = server(|seen| (seen.what() == "create upload").then_some(Fate::Refused(501, "NotImplemented", None)));
+    let server = server(|seen| {
+        (seen.what() == "create upload").then_some(Fate::Refused(501, "NotImplemented", None))
+    });
     let pages = HttpServer::start(|_, _| Reply::bytes(noise(4, 66 << 20)).chunked());
     let line = failure(&import(&dump(server.market("apps", &[]), &pages.url("/image"), "")), 11);
     assert!(line.contains("more than 64 MiB"), "{line}");
@@ -179,7 +220,12 @@ fn a_limit_on_parts_is_learnt_before_they_are_cut() {
             "",
         ));
         assert!(failure(&output, 5).contains("enough"), "{}", stderr(&output));
-        assert_eq!(stderr(&output).contains(&format!("the service allows {most} parts")), told, "{}", stderr(&output));
+        assert_eq!(
+            stderr(&output).contains(&format!("the service allows {most} parts")),
+            told,
+            "{}",
+            stderr(&output)
+        );
         let longest = asked(&server, "part")
             .iter()
             .map(|seen| seen.headers["content-length"].to_str().unwrap().parse::<u64>().unwrap())
@@ -193,20 +239,35 @@ fn a_limit_on_parts_is_learnt_before_they_are_cut() {
     let path = image(directory.path(), &bytes);
     let market = server.market("apps", &[("READ_LENGTH", PART.0), ("MAX_PARTS", "2")]);
     answer(&import(&dump(market, &path, "")), "SOURCE");
-    assert!(server.object("apps", "marketapp-30").unwrap() == bytes && asked(&server, "part").len() == 2);
+    assert!(
+        server.object("apps", "marketapp-30").unwrap() == bytes
+            && asked(&server, "part").len() == 2
+    );
 }
 
-/// An import of 8,001 MiB to a server that allows 1,000 parts, and stores none; what becomes of the upload that asks for the limit.
-fn asking_for_the_limit(answer: impl Fn() -> Option<Fate> + Send + Sync + 'static) -> (S3Server, Output) {
+/// An import of 8,001 MiB to a server that allows 1,000 parts, and stores none; what becomes of the
+/// upload that asks for the limit.
+fn asking_for_the_limit(
+    answer: impl Fn() -> Option<Fate> + Send + Sync + 'static,
+) -> (S3Server, Output) {
     let begun = AtomicUsize::new(0);
     let server = server(move |seen| match seen.what() {
         "create upload" if !seen.headers.contains_key("x-amz-server-side-encryption") => {
             Some(said(403, "AccessDenied", "not without encryption"))
         }
         "create upload" if begun.fetch_add(1, Ordering::SeqCst) == 1 => answer(),
-        "part" if seen.headers["content-length"] != "1" => Some(said(403, "AccessDenied", "enough")),
-        "part" if !seen.query.contains("partNumber=1000") || seen.query.contains("partNumber=10000") => {
-            Some(said(400, "InvalidArgument", "Part number must be an integer between 1 and 1000, inclusive"))
+        "part" if seen.headers["content-length"] != "1" => {
+            Some(said(403, "AccessDenied", "enough"))
+        }
+        "part"
+            if !seen.query.contains("partNumber=1000")
+                || seen.query.contains("partNumber=10000") =>
+        {
+            Some(said(
+                400,
+                "InvalidArgument",
+                "Part number must be an integer between 1 and 1000, inclusive",
+            ))
         }
         _ => None,
     });
@@ -226,8 +287,13 @@ fn an_import_that_asks_for_the_limit_on_parts_keeps_its_own_upload() {
     let (server, output) = asking_for_the_limit(|| Some(Fate::Refused(503, "SlowDown", Some(0))));
     assert!(stderr(&output).contains("the service allows 1000 parts"), "{}", stderr(&output));
     let seen = server.seen();
-    let first = seen.iter().position(|seen| seen.what() == "part" && seen.headers["content-length"] != "1").unwrap();
-    let id = |seen: &Seen| seen.query.split('&').find(|pair| pair.starts_with("uploadId=")).unwrap().to_owned();
+    let first = seen
+        .iter()
+        .position(|seen| seen.what() == "part" && seen.headers["content-length"] != "1")
+        .unwrap();
+    let id = |seen: &Seen| {
+        seen.query.split('&').find(|pair| pair.starts_with("uploadId=")).unwrap().to_owned()
+    };
     let own = id(&seen[first]);
     let given_up = seen.iter().position(|seen| seen.what() == "abort" && id(seen) == own).unwrap();
     assert!(given_up > first, "the upload was given up before its first part was sent");
@@ -235,8 +301,13 @@ fn an_import_that_asks_for_the_limit_on_parts_keeps_its_own_upload() {
 
 #[test]
 fn a_limit_on_parts_that_cannot_be_found_out_does_not_prevent_an_import() {
-    let (server, output) = asking_for_the_limit(|| Some(said(403, "AccessDenied", "one upload at a time")));
-    assert!(stderr(&output).contains("one upload at a time)): 10000 are assumed"), "{}", stderr(&output));
+    let (server, output) =
+        asking_for_the_limit(|| Some(said(403, "AccessDenied", "one upload at a time")));
+    assert!(
+        stderr(&output).contains("one upload at a time)): 10000 are assumed"),
+        "{}",
+        stderr(&output)
+    );
     let first = asked(&server, "part").remove(0);
     assert_eq!(first.headers["content-length"], (8 << 20).to_string());
 }
@@ -258,8 +329,20 @@ fn what_a_service_says_is_shown_and_advised_on_by_its_cause() {
             8,
             "403 StorageCapExceeded (it says: cap); free some space, or have the limit raised",
         ),
-        (403, "InvalidAccessKeyId", "no", 5, "the access key is unknown there (it says: no); check ACCESS_KEY_ID"),
-        (403, "SignatureDoesNotMatch", "no", 5, "(it says: no); check SECRET_ACCESS_KEY and REGION"),
+        (
+            403,
+            "InvalidAccessKeyId",
+            "no",
+            5,
+            "the access key is unknown there (it says: no); check ACCESS_KEY_ID",
+        ),
+        (
+            403,
+            "SignatureDoesNotMatch",
+            "no",
+            5,
+            "(it says: no); check SECRET_ACCESS_KEY and REGION",
+        ),
         (400, "ExpiredToken", "no", 5, "renew ACCESS_KEY_ID, SECRET_ACCESS_KEY and SESSION_TOKEN"),
         (403, "RequestTimeTooSkewed", "no", 5, "set the clock of this machine"),
         (
@@ -269,7 +352,13 @@ fn what_a_service_says_is_shown_and_advised_on_by_its_cause() {
             4,
             "the bucket is in the region eu-north-1 (it says: expecting 'eu-north-1'); set REGION=\"eu-north-1\"",
         ),
-        (301, "PermanentRedirect", "elsewhere", 4, "(it says: elsewhere); correct REGION or ENDPOINT"),
+        (
+            301,
+            "PermanentRedirect",
+            "elsewhere",
+            4,
+            "(it says: elsewhere); correct REGION or ENDPOINT",
+        ),
         (
             400,
             "SomethingNew",
@@ -291,7 +380,8 @@ fn what_a_service_says_is_shown_and_advised_on_by_its_cause() {
 #[test]
 fn an_error_that_says_200_after_white_space_is_an_error() {
     let count = AtomicUsize::new(0);
-    let server = server(move |seen| match seen.what() {
+    let server = server(move |seen| {
+        match seen.what() {
         "complete" if count.fetch_add(1, Ordering::SeqCst) == 0 => Some(Fate::Says(
             200,
             "  \r\n\n <?xml version=\"1.0\"?><Error><Code>InternalError</Code><Message>again</Message></Error>".into(),
@@ -300,12 +390,17 @@ fn an_error_that_says_200_after_white_space_is_an_error() {
             Some(Fate::Rewritten("<?xml", "\n \r\n<?xml"))
         }
         _ => None,
+    }
     });
     let directory = TempDir::new().unwrap();
     let dump = dump(server.market("apps", &[]), &image(directory.path(), b"bytes"), "");
     let output = import(&dump);
     assert_eq!(answer(&output, "SOURCE"), "s3://apps/marketapp-30");
-    assert!(stderr(&output).contains("the service answered InternalError (it says: again)"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("the service answered InternalError (it says: again)"),
+        "{}",
+        stderr(&output)
+    );
     assert_eq!(server.object("apps", "marketapp-30").unwrap(), b"bytes");
 }
 
@@ -320,20 +415,33 @@ fn gc_of_objects_goes_on_where_uploads_cannot_be_listed_and_says_so() {
     };
     let apps = ["--apps", list.to_str().unwrap()];
     for (status, code) in [(501, "NotImplemented"), (403, "AccessDenied"), (404, "")] {
-        let server = server(move |seen| (seen.what() == "list uploads").then_some(Fate::Refused(status, code, None)));
+        let server = server(move |seen| {
+            (seen.what() == "list uploads").then_some(Fate::Refused(status, code, None))
+        });
         server.put("apps", "marketapp-1", b"kept");
         server.put("apps", "marketapp-77", b"orphan");
         let path = server.path("apps", "marketapp-77");
-        File::options().write(true).open(&path).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+        File::options()
+            .write(true)
+            .open(&path)
+            .unwrap()
+            .set_modified(std::time::UNIX_EPOCH)
+            .unwrap();
         let output = gc(&server, &apps);
         let table = succeeded(&output);
         assert!(table.contains("marketapp-77") && !table.contains("marketapp-1 "), "{table}");
-        assert!(stderr(&output).contains("WARN: gc: unfinished imports cannot be listed"), "{}", stderr(&output));
+        assert!(
+            stderr(&output).contains("WARN: gc: unfinished imports cannot be listed"),
+            "{}",
+            stderr(&output)
+        );
         // Alone, it has nothing else to look for.
         assert_eq!(gc(&server, &[]).status.code(), Some(11));
     }
     // One that has no uploads may say so in its own way.
-    let server = server(|seen| (seen.what() == "list uploads").then_some(Fate::Refused(404, "NoSuchUpload", None)));
+    let server = server(|seen| {
+        (seen.what() == "list uploads").then_some(Fate::Refused(404, "NoSuchUpload", None))
+    });
     assert!(succeeded(&gc(&server, &[])).starts_with("0 object(s)"));
 }
 
@@ -347,14 +455,20 @@ fn a_bucket_is_made_in_its_region_or_without_one() {
     };
     let server = S3Server::start();
     let output = import(&dump(server.market("apps", &[("REGION", "eu-north-1")]), &path, ""));
-    assert!(stderr(&output).contains("INFO: import: the bucket apps was made"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("INFO: import: the bucket apps was made"),
+        "{}",
+        stderr(&output)
+    );
     assert_eq!(bodies(&server), [true]);
     let server = S3Server::start();
     answer(&import(&dump(server.market("apps", &[("REGION", "us-east-1")]), &path, "")), "SOURCE");
     assert_eq!(bodies(&server), [false]);
     // As Ceph does, whose regions have other names.
     let server = S3Server::start_with(|seen, _| match seen.what() {
-        "create bucket" if seen.headers["content-length"] != "0" => said(400, "InvalidLocationConstraint", "not valid"),
+        "create bucket" if seen.headers["content-length"] != "0" => {
+            said(400, "InvalidLocationConstraint", "not valid")
+        }
         _ => Fate::Whole,
     });
     answer(&import(&dump(server.market("apps", &[]), &path, "")), "SOURCE");
@@ -370,21 +484,32 @@ fn keys_of_others_and_lists_without_an_order_do_no_harm() {
     };
     // Directories in between, without what only objects have; in no order.
     let pages = [
-        [entry("marketapp-9/x", 1_000_000_000), entry("marketapp-9-foo", 1_000_000_000), entry("marketapp-7", 1_000)]
+        [
+            entry("marketapp-9/x", 1_000_000_000),
+            entry("marketapp-9-foo", 1_000_000_000),
+            entry("marketapp-7", 1_000),
+        ]
+        .concat(),
+        ["<Contents><Key>marketapp-9/</Key></Contents>".to_owned(), entry("marketapp-10", 2_000)]
             .concat(),
-        ["<Contents><Key>marketapp-9/</Key></Contents>".to_owned(), entry("marketapp-10", 2_000)].concat(),
         entry("marketapp-2", 4_000),
     ];
     let server = HttpServer::start(move |request, _| {
-        let page =
-            ["token=one", "token=two"].iter().position(|token| request.path.contains(token)).map_or(0, |page| page + 1);
+        let page = ["token=one", "token=two"]
+            .iter()
+            .position(|token| request.path.contains(token))
+            .map_or(0, |page| page + 1);
         let next = ["one", "two", ""][page];
         let more = if next.is_empty() {
             String::new()
         } else {
-            format!("<IsTruncated>true</IsTruncated><NextContinuationToken>{next}</NextContinuationToken>")
+            format!(
+                "<IsTruncated>true</IsTruncated><NextContinuationToken>{next}</NextContinuationToken>"
+            )
         };
-        Reply::bytes(format!("<ListBucketResult>{more}{}</ListBucketResult>", pages[page]).into_bytes())
+        Reply::bytes(
+            format!("<ListBucketResult>{more}{}</ListBucketResult>", pages[page]).into_bytes(),
+        )
     });
     let market = s3::market(&server.url(""), "here", "apps", &[("TOTAL_MB", "10")]);
     let report = succeeded(&call("monitor", &dump(market, "", "").monitor()));
@@ -400,7 +525,10 @@ fn a_deletion_that_the_service_does_not_do_is_a_failure() {
         let market = suite::open(&market, &suite::impatient()).await;
         StorageBackend::delete(&market, AppId(30), "s3://apps/marketapp-30").await.unwrap_err()
     });
-    assert!(error.cause.contains("says that it has deleted the object, and still has it"), "{error}");
+    assert!(
+        error.cause.contains("says that it has deleted the object, and still has it"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -455,19 +583,24 @@ fn an_export_is_read_from_its_start_again_where_a_service_proves_nothing() {
         let market = s3::market(&server.url(""), "here", "apps", &[]);
         let read = block_on(async {
             let market = suite::open(&market, &suite::impatient()).await;
-            let mut source = StorageBackend::stored(&market, AppId(30), "s3://apps/marketapp-30").await?.unwrap();
+            let mut source =
+                StorageBackend::open(&market, AppId(30), "s3://apps/marketapp-30").await?.unwrap();
             let mut read = Vec::new();
             while let Some(piece) = source.next().await? {
                 match piece {
                     Piece::Data(data) => read.extend_from_slice(&data),
-                    Piece::Hole(length) => read.resize(read.len() + usize::try_from(length).unwrap(), 0),
+                    Piece::Hole(length) => {
+                        read.resize(read.len() + usize::try_from(length).unwrap(), 0)
+                    }
                 }
             }
             Ok::<_, market_core::error::Error>(read)
         });
         match (read, expected) {
             (Ok(read), None) => assert!(read == bytes, "case {nth}: other bytes"),
-            (Err(error), Some(expected)) => assert!(error.cause.contains(expected), "case {nth}: {error}"),
+            (Err(error), Some(expected)) => {
+                assert!(error.cause.contains(expected), "case {nth}: {error}")
+            }
             (read, _) => panic!("case {nth}: {:?}", read.map(|read| read.len())),
         }
     }
@@ -531,7 +664,11 @@ fn a_service_that_is_silent_does_not_hold_up_the_end() {
         });
         server.create_bucket("apps");
         let directory = TempDir::new().unwrap();
-        let child = suite::started(&dump(server.market("apps", &[]), &image(directory.path(), b"bytes"), ""));
+        let child = suite::started(&dump(
+            server.market("apps", &[]),
+            &image(directory.path(), b"bytes"),
+            "",
+        ));
         suite::wait_until("the service is asked", || hold.load(Ordering::SeqCst));
         let begun = std::time::Instant::now();
         suite::signal(&child, rustix::process::Signal::TERM);

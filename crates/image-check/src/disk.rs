@@ -1,4 +1,5 @@
-//! The disk that a guest would see, whatever container it is in. Nothing is ever written, and no other file is opened.
+//! The disk that a guest would see, whatever container it is in. Nothing is ever written, and no
+//! other file is opened.
 
 use crate::pages::read_padded;
 use crate::qcow2::Qcow2;
@@ -57,7 +58,10 @@ impl Disk {
     /// When they are not all on the disk, or cannot be read.
     pub(crate) fn read(&mut self, position: u64, buffer: &mut [u8]) -> io::Result<()> {
         if position.checked_add(buffer.len() as u64).is_none_or(|end| end > self.bytes) {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "what is looked for lies behind the disk's end"));
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "what is looked for lies behind the disk's end",
+            ));
         }
         match &mut self.layout {
             Layout::None => Ok(()),
@@ -74,8 +78,8 @@ impl Disk {
         Ok(buffer)
     }
 
-    /// How many bytes are stored as such, and how many of them could be holes: they are zeros in blocks as large as a hole must be,
-    /// 4 KiB of a raw image and a cluster of a qcow2.
+    /// How many bytes are stored as such, and how many of them could be holes: they are zeros in
+    /// blocks as large as a hole must be, 4 KiB of a raw image and a cluster of a qcow2.
     pub(crate) fn count_stored(&mut self, deadline: &Deadline) -> io::Result<Stored> {
         let mut stored = Stored::default();
         let mut buffer = vec![0; CHUNK_BYTES];
@@ -86,7 +90,9 @@ impl Disk {
                 stored.look(range, HOLE_BYTES, &mut buffer, deadline, read)
             })?,
             Layout::Qcow2(image) => image.stored(deadline, |image, range| {
-                let cluster = usize::try_from(image.header.cluster_bytes()).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
+                let cluster = usize::try_from(image.header.cluster_bytes())
+                    .unwrap_or(CHUNK_BYTES)
+                    .min(CHUNK_BYTES);
                 let read = |position, part: &mut [u8]| image.read(position, part);
                 stored.look(range, cluster, &mut buffer, deadline, read)
             })?,
@@ -114,10 +120,15 @@ impl Stored {
         let mut position = range.start;
         while position < range.end {
             deadline.check()?;
-            let length = usize::try_from(range.end - position).unwrap_or(CHUNK_BYTES).min(buffer.len());
+            let length =
+                usize::try_from(range.end - position).unwrap_or(CHUNK_BYTES).min(buffer.len());
             let part = &mut buffer[..length];
             read(position, part)?;
-            let zeros = part.chunks(block_bytes).filter(|block| is_zero(block)).map(<[u8]>::len).sum::<usize>();
+            let zeros = part
+                .chunks(block_bytes)
+                .filter(|block| is_zero(block))
+                .map(<[u8]>::len)
+                .sum::<usize>();
             self.bytes += length as u64;
             self.zero_bytes += zeros as u64;
             position += length as u64;
@@ -132,7 +143,11 @@ fn is_zero(block: &[u8]) -> bool {
 }
 
 /// The stretches of a file that are no holes; all of it where the file system cannot tell.
-fn raw_stretches(file: &File, bytes: u64, mut each: impl FnMut(Range<u64>) -> io::Result<()>) -> io::Result<()> {
+fn raw_stretches(
+    file: &File,
+    bytes: u64,
+    mut each: impl FnMut(Range<u64>) -> io::Result<()>,
+) -> io::Result<()> {
     let mut position = 0;
     while position < bytes {
         let start = match rustix::fs::seek(file, Seek::Data(position)) {

@@ -1,9 +1,10 @@
 //! ext2, ext3 and ext4, read-only.
 //!
-//! Written by hand for images whose author means harm: the crate that reads ext4 visits an extent tree whose nodes share their
-//! children once a path (340 to the power of five), and reserves memory by a number of the superblock. Here a file's block is
-//! found by one descent, directories are read from front to back, and every block that is looked at is paid from one budget.
-//! Source of the facts: the kernel's `Documentation/filesystems/ext4`.
+//! Written by hand for images whose author means harm: the crate that reads ext4 visits an extent
+//! tree whose nodes share their children once a path (340 to the power of five), and reserves
+//! memory by a number of the superblock. Here a file's block is found by one descent, directories
+//! are read from front to back, and every block that is looked at is paid from one budget. Source
+//! of the facts: the kernel's `Documentation/filesystems/ext4`.
 
 use crate::disk::Disk;
 use crate::head::little_u32;
@@ -17,13 +18,13 @@ use std::rc::Rc;
 pub(crate) type Flaw = String;
 
 /// Blocks that are looked at in one image: far more than a check needs.
-const MOST_BLOCKS: u64 = 1 << 20;
+const MAX_BLOCKS: u64 = 1 << 20;
 /// Blocks that all journals of a disk stand for, and revoke.
-const MOST_LOGGED: usize = 200_000;
+const MAX_LOGGED: usize = 200_000;
 /// The largest directory that is read.
 const LARGEST_DIRECTORY_BYTES: u64 = 4 << 20;
 /// Names of one directory.
-const MOST_NAMES: usize = 50_000;
+const MAX_NAMES: usize = 50_000;
 /// The longest target of a link.
 const LONGEST_LINK_BYTES: u64 = 4_096;
 const ROOT_INODE: u32 = 2;
@@ -31,10 +32,21 @@ const ROOT_INODE: u32 = 2;
 /// Bits of `s_feature_incompat`.
 const RECOVER: u32 = 0x4;
 const SIXTY_FOUR_BITS: u32 = 0x80;
-/// Those that change nothing for a reader of this kind, or that it knows: file types, extents, 64 bits, protection against two
-/// mounts, flexible groups, large attributes, checksum seeds, large directories, inline data, encryption, case folding.
-const UNDERSTOOD: u32 =
-    RECOVER | 0x2 | 0x40 | SIXTY_FOUR_BITS | 0x100 | 0x200 | 0x400 | 0x2000 | 0x4000 | 0x8000 | 0x1_0000 | 0x2_0000;
+/// Those that change nothing for a reader of this kind, or that it knows: file types, extents, 64
+/// bits, protection against two mounts, flexible groups, large attributes, checksum seeds, large
+/// directories, inline data, encryption, case folding.
+const UNDERSTOOD: u32 = RECOVER
+    | 0x2
+    | 0x40
+    | SIXTY_FOUR_BITS
+    | 0x100
+    | 0x200
+    | 0x400
+    | 0x2000
+    | 0x4000
+    | 0x8000
+    | 0x1_0000
+    | 0x2_0000;
 
 /// Bits of an inode's flags.
 const ENCRYPTED: u32 = 0x800;
@@ -52,7 +64,7 @@ pub(crate) struct Budget {
 
 impl Budget {
     pub(crate) fn new(deadline: Deadline) -> Self {
-        Self { blocks: MOST_BLOCKS, logged: MOST_LOGGED, deadline }
+        Self { blocks: MAX_BLOCKS, logged: MAX_LOGGED, deadline }
     }
 
     /// The budget itself; nothing is left here.
@@ -63,7 +75,10 @@ impl Budget {
 
     /// Pays for blocks that journals stand for.
     pub(crate) fn log(&mut self, blocks: usize) -> Result<(), Flaw> {
-        self.logged = self.logged.checked_sub(blocks).ok_or("the journals of the disk hold more than is read")?;
+        self.logged = self
+            .logged
+            .checked_sub(blocks)
+            .ok_or("the journals of the disk hold more than is read")?;
         Ok(())
     }
 
@@ -74,8 +89,10 @@ impl Budget {
 
     fn spend(&mut self) -> Result<(), Flaw> {
         self.check()?;
-        self.blocks =
-            self.blocks.checked_sub(1).ok_or("more of the file system would have to be read than is sensible")?;
+        self.blocks = self
+            .blocks
+            .checked_sub(1)
+            .ok_or("more of the file system would have to be read than is sensible")?;
         Ok(())
     }
 }
@@ -128,9 +145,11 @@ pub(crate) struct Look<'a> {
 }
 
 impl Ext {
-    /// The file system that begins where a stretch of the disk does; its journal is read where it was not unmounted.
+    /// The file system that begins where a stretch of the disk does; its journal is read where it
+    /// was not unmounted.
     pub(crate) fn open(look: &mut Look<'_>, stretch: Range<u64>) -> Result<Self, Flaw> {
-        let superblock = look.disk.read_most(stretch.start + 1_024, 1_024).map_err(|error| error.to_string())?;
+        let superblock =
+            look.disk.read_most(stretch.start + 1_024, 1_024).map_err(|error| error.to_string())?;
         if superblock.len() < 1_024 {
             return Err("the file system is cut short".to_owned());
         }
@@ -138,7 +157,10 @@ impl Ext {
         let small = |at: usize| number(at) & 0xffff;
         let features = number(0x60);
         if features & !UNDERSTOOD != 0 {
-            return Err(format!("the file system has features that are not read here ({:#x})", features & !UNDERSTOOD));
+            return Err(format!(
+                "the file system has features that are not read here ({:#x})",
+                features & !UNDERSTOOD
+            ));
         }
         let block_bytes = match number(0x18) {
             log @ 0..=6 => 1_024_u64 << log,
@@ -194,7 +216,9 @@ impl Ext {
         let logged = self.logged.get(&block).copied();
         let place = logged.map_or(block, |logged| logged.place);
         if within + buffer.len() as u64 > self.block_bytes || place >= self.blocks {
-            return Err("the file system's structures lie across blocks, or behind its end".to_owned());
+            return Err(
+                "the file system's structures lie across blocks, or behind its end".to_owned()
+            );
         }
         let start = self.stretch.start + place * self.block_bytes + within;
         look.disk.read(start, buffer).map_err(|error| error.to_string())?;
@@ -215,37 +239,68 @@ impl Ext {
         if number == 0 || number > self.inodes {
             return Err(format!("the file system names inode {number}, which does not exist"));
         }
-        let (group, index) = ((number - 1) / self.inodes_per_group, (number - 1) % self.inodes_per_group);
+        let (group, index) =
+            ((number - 1) / self.inodes_per_group, (number - 1) % self.inodes_per_group);
         let mut descriptor = vec![0; usize::try_from(self.descriptor_bytes).unwrap_or_default()];
         let at = self.descriptors * self.block_bytes + u64::from(group) * self.descriptor_bytes;
         self.read(look, at, &mut descriptor)?;
-        let high = if descriptor.len() >= 64 { little_u32(&descriptor, 0x28).unwrap_or_default() } else { 0 };
-        let table = u64::from(little_u32(&descriptor, 8).unwrap_or_default()) | u64::from(high) << 32;
+        let high = if descriptor.len() >= 64 {
+            little_u32(&descriptor, 0x28).unwrap_or_default()
+        } else {
+            0
+        };
+        let table =
+            u64::from(little_u32(&descriptor, 8).unwrap_or_default()) | u64::from(high) << 32;
         let mut inode = vec![0; usize::try_from(self.inode_bytes).unwrap_or_default()];
-        let at = table.saturating_mul(self.block_bytes).saturating_add(u64::from(index) * self.inode_bytes);
+        let at = table
+            .saturating_mul(self.block_bytes)
+            .saturating_add(u64::from(index) * self.inode_bytes);
         self.read(look, at, &mut inode)?;
         Ok(parse_inode(&inode))
     }
 
     /// The block of the disk that holds a file's block; `None` for a hole.
-    pub(crate) fn place(&self, look: &mut Look<'_>, inode: &Inode, block: u64) -> Result<Option<u64>, Flaw> {
-        if inode.flags & EXTENTS != 0 { self.by_extents(look, inode, block) } else { self.by_map(look, inode, block) }
+    pub(crate) fn place(
+        &self,
+        look: &mut Look<'_>,
+        inode: &Inode,
+        block: u64,
+    ) -> Result<Option<u64>, Flaw> {
+        if inode.flags & EXTENTS != 0 {
+            self.by_extents(look, inode, block)
+        } else {
+            self.by_map(look, inode, block)
+        }
     }
 
-    fn by_extents(&self, look: &mut Look<'_>, inode: &Inode, block: u64) -> Result<Option<u64>, Flaw> {
+    fn by_extents(
+        &self,
+        look: &mut Look<'_>,
+        inode: &Inode,
+        block: u64,
+    ) -> Result<Option<u64>, Flaw> {
         const LONGEST_WRITTEN: u64 = 32_768;
         let broken = || "an extent tree of the file system makes no sense".to_owned();
         let mut node = inode.root.to_vec();
         let mut expected_depth = None;
         loop {
-            let word = |at: usize| node.get(at..at + 2).map(|two| u64::from(u16::from_le_bytes([two[0], two[1]])));
-            let (magic, entries, depth) = (word(0), word(2).ok_or_else(broken)?, word(6).ok_or_else(broken)?);
-            if magic != Some(0xf30a) || depth > 5 || expected_depth.is_some_and(|expected| expected != depth) {
+            let word = |at: usize| {
+                node.get(at..at + 2).map(|two| u64::from(u16::from_le_bytes([two[0], two[1]])))
+            };
+            let (magic, entries, depth) =
+                (word(0), word(2).ok_or_else(broken)?, word(6).ok_or_else(broken)?);
+            if magic != Some(0xf30a)
+                || depth > 5
+                || expected_depth.is_some_and(|expected| expected != depth)
+            {
                 return Err(broken());
             }
-            let entries = node.get(12..).unwrap_or_default().chunks_exact(12).take(entries as usize);
+            let entries =
+                node.get(12..).unwrap_or_default().chunks_exact(12).take(entries as usize);
             let first = |entry: &&[u8]| u64::from(little_u32(entry, 0).unwrap_or_default());
-            let Some(entry) = entries.take_while(|entry| first(entry) <= block).last() else { return Ok(None) };
+            let Some(entry) = entries.take_while(|entry| first(entry) <= block).last() else {
+                return Ok(None);
+            };
             let half = |at: usize| u64::from(u16::from_le_bytes([entry[at], entry[at + 1]]));
             let low = |at| u64::from(little_u32(entry, at).unwrap_or_default());
             if depth == 0 {
@@ -263,7 +318,8 @@ impl Ext {
     fn by_map(&self, look: &mut Look<'_>, inode: &Inode, block: u64) -> Result<Option<u64>, Flaw> {
         const DIRECT: u64 = 12;
         let per_block = self.block_bytes / 4;
-        let root = |index: u64| u64::from(little_u32(&inode.root, index as usize * 4).unwrap_or_default());
+        let root =
+            |index: u64| u64::from(little_u32(&inode.root, index as usize * 4).unwrap_or_default());
         if block < DIRECT {
             return Ok(Some(root(block)).filter(|&place| place != 0));
         }
@@ -275,7 +331,9 @@ impl Ext {
                 while place != 0 && span > 1 {
                     span /= per_block;
                     let table = self.block(look, place)?;
-                    place = u64::from(little_u32(&table, (index / span) as usize * 4).unwrap_or_default());
+                    place = u64::from(
+                        little_u32(&table, (index / span) as usize * 4).unwrap_or_default(),
+                    );
                     index %= span;
                 }
                 return Ok(Some(place).filter(|&place| place != 0));
@@ -287,7 +345,12 @@ impl Ext {
     }
 
     /// The first bytes of a file, at most `most`.
-    pub(crate) fn content(&self, look: &mut Look<'_>, inode: &Inode, most: u64) -> Result<Vec<u8>, Flaw> {
+    pub(crate) fn content(
+        &self,
+        look: &mut Look<'_>,
+        inode: &Inode,
+        most: u64,
+    ) -> Result<Vec<u8>, Flaw> {
         if inode.flags & ENCRYPTED != 0 {
             return Err("it is encrypted".to_owned());
         }
@@ -306,7 +369,10 @@ impl Ext {
                 Some(place) => content.extend_from_slice(&self.block(look, place)?),
                 None => {
                     look.budget.spend()?;
-                    content.resize(content.len() + usize::try_from(self.block_bytes).unwrap_or_default(), 0);
+                    content.resize(
+                        content.len() + usize::try_from(self.block_bytes).unwrap_or_default(),
+                        0,
+                    );
                 }
             }
         }
@@ -318,14 +384,20 @@ impl Ext {
     pub(crate) fn target(&self, look: &mut Look<'_>, inode: &Inode) -> Result<Vec<u8>, Flaw> {
         match inode.bytes {
             0 => Err("a link points nowhere".to_owned()),
-            bytes @ 1..60 if inode.flags & ENCRYPTED == 0 => Ok(inode.root[..bytes as usize].to_vec()),
+            bytes @ 1..60 if inode.flags & ENCRYPTED == 0 => {
+                Ok(inode.root[..bytes as usize].to_vec())
+            }
             bytes if bytes > LONGEST_LINK_BYTES => Err("a link's target is too long".to_owned()),
             _ => self.content(look, inode, LONGEST_LINK_BYTES),
         }
     }
 
     /// The names in a directory and their inodes, without the directory itself and its parent.
-    pub(crate) fn entries(&self, look: &mut Look<'_>, inode: &Inode) -> Result<Vec<(Vec<u8>, u32)>, Flaw> {
+    pub(crate) fn entries(
+        &self,
+        look: &mut Look<'_>,
+        inode: &Inode,
+    ) -> Result<Vec<(Vec<u8>, u32)>, Flaw> {
         if inode.bytes > LARGEST_DIRECTORY_BYTES {
             return Err(format!("a directory of {} bytes is not read", inode.bytes));
         }
@@ -366,7 +438,8 @@ fn parse_inode(inode: &[u8]) -> Inode {
     }
 }
 
-/// The value of the attribute `system.data` behind the fields of an inode: what does not fit before it.
+/// The value of the attribute `system.data` behind the fields of an inode: what does not fit before
+/// it.
 fn inline_data(inode: &[u8]) -> Option<&[u8]> {
     const MAGIC: u32 = 0xea02_0000;
     const SYSTEM: u8 = 7;
@@ -406,11 +479,13 @@ fn parse_entries(mut block: &[u8], found: &mut Vec<(Vec<u8>, u32)>) -> Result<()
             Some(parts) if length >= 8 && length % 4 == 0 => parts,
             _ => return Err("a directory of the file system makes no sense".to_owned()),
         };
-        let name = entry.get(8..8 + usize::from(entry[6])).ok_or("a directory of the file system makes no sense")?;
+        let name = entry
+            .get(8..8 + usize::from(entry[6]))
+            .ok_or("a directory of the file system makes no sense")?;
         if inode != 0 && !matches!(name, b"" | b"." | b"..") {
             found.push((name.to_vec(), inode));
         }
-        if found.len() > MOST_NAMES {
+        if found.len() > MAX_NAMES {
             return Err("a directory has more names than are read".to_owned());
         }
         block = rest;

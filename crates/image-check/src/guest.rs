@@ -4,7 +4,7 @@ use crate::disk::Disk;
 use crate::ext::{Budget, Ext, Look, until_zero};
 use crate::partition::{self, Partition, Table};
 use crate::time::Deadline;
-use crate::tree::{Tree, Unread, shown};
+use crate::tree::{Tree, Unavailable, shown};
 use crate::volume::Content;
 use std::collections::{BTreeSet, HashMap};
 use std::io;
@@ -25,7 +25,9 @@ pub(crate) struct Volume {
 impl Volume {
     fn describe(&self) -> String {
         match &self.partition {
-            Some(partition) => format!("partition {} holds {}", partition.number, self.content.name()),
+            Some(partition) => {
+                format!("partition {} holds {}", partition.number, self.content.name())
+            }
             None => format!("the disk holds {}", self.content.name()),
         }
     }
@@ -40,9 +42,9 @@ pub(crate) struct Layout {
 
 impl Layout {
     pub(crate) fn read(disk: &mut Disk) -> io::Result<Self> {
-        const MOST_PARTITIONS: usize = 64;
+        const MAX_PARTITIONS: usize = 64;
         let (table, partitions) = partition::read(disk)?;
-        if partitions.len() > MOST_PARTITIONS {
+        if partitions.len() > MAX_PARTITIONS {
             let cause = format!("{} partitions are more than a system has", partitions.len());
             return Err(io::Error::new(io::ErrorKind::InvalidData, cause));
         }
@@ -55,11 +57,17 @@ impl Layout {
         let stretch = 0..disk.bytes();
         let whole = Content::probe(disk, &stretch)?;
         let is_known = |content| !matches!(content, Content::Unknown | Content::Empty);
-        // A boot sector may look like a table; what was once in a disk's first sectors may look like a file system.
+        // A boot sector may look like a table; what was once in a disk's first sectors may look
+        // like a file system.
         let is_whole = volumes.is_empty()
-            || (table == Table::Mbr && is_known(whole) && !volumes.iter().any(|volume| is_known(volume.content)));
+            || (table == Table::Mbr
+                && is_known(whole)
+                && !volumes.iter().any(|volume| is_known(volume.content)));
         if is_whole {
-            return Ok(Self { table: Table::None, volumes: vec![Volume { partition: None, stretch, content: whole }] });
+            return Ok(Self {
+                table: Table::None,
+                volumes: vec![Volume { partition: None, stretch, content: whole }],
+            });
         }
         Ok(Self { table, volumes })
     }
@@ -67,7 +75,10 @@ impl Layout {
     /// Whether anything on the disk is known.
     pub(crate) fn is_known(&self) -> bool {
         self.table != Table::None
-            || self.volumes.iter().any(|volume| !matches!(volume.content, Content::Unknown | Content::Empty))
+            || self
+                .volumes
+                .iter()
+                .any(|volume| !matches!(volume.content, Content::Unknown | Content::Empty))
     }
 }
 
@@ -84,8 +95,9 @@ pub(crate) struct Mount {
 impl Mount {
     /// It has a block device of its own.
     pub(crate) fn is_of_a_disk(&self) -> bool {
-        let named =
-            ["UUID=", "LABEL=", "PARTUUID=", "PARTLABEL=", "ID="].iter().any(|tag| self.device.starts_with(tag));
+        let named = ["UUID=", "LABEL=", "PARTUUID=", "PARTLABEL=", "ID="]
+            .iter()
+            .any(|tag| self.device.starts_with(tag));
         named || self.device.starts_with("/dev/")
     }
 
@@ -123,13 +135,18 @@ pub(crate) struct Guest {
     pub(crate) tree: Tree,
     /// The volume that its root is on.
     pub(crate) root: usize,
-    pub(crate) accounts: Result<Vec<Account>, Unread>,
+    pub(crate) accounts: Result<Vec<Account>, Unavailable>,
     pub(crate) mounts: Vec<Mount>,
 }
 
 impl Guest {
-    /// Finds the root file system and mounts what belongs below it; or says why there is none to look at.
-    pub(crate) fn find(mut disk: Disk, layout: &Layout, deadline: Deadline) -> Result<Self, String> {
+    /// Finds the root file system and mounts what belongs below it; or says why there is none to
+    /// look at.
+    pub(crate) fn find(
+        mut disk: Disk,
+        layout: &Layout,
+        deadline: Deadline,
+    ) -> Result<Self, String> {
         let mut budget = Budget::new(deadline);
         let mut reasons: Vec<String> = layout.volumes.iter().map(Volume::describe).collect();
         let mut filesystems: Vec<Option<Result<Ext, String>>> = Vec::new();
@@ -141,8 +158,9 @@ impl Guest {
         let mut roots = Vec::new();
         for (index, filesystem) in filesystems.iter().enumerate() {
             let Some(filesystem) = filesystem else { continue };
-            let opened = filesystem.clone().map_err(Unread).and_then(|ext| {
-                let tree = Tree::new(std::mem::replace(&mut disk, Disk::none()), budget.take(), ext);
+            let opened = filesystem.clone().map_err(Unavailable).and_then(|ext| {
+                let tree =
+                    Tree::new(std::mem::replace(&mut disk, Disk::none()), budget.take(), ext);
                 let found = is_system(&tree);
                 (disk, budget) = tree.into_parts();
                 found
@@ -150,12 +168,15 @@ impl Guest {
             match opened {
                 Ok(true) => roots.push(index),
                 Ok(false) => {}
-                Err(Unread(reason)) => reasons[index] = format!("{} ({reason})", reasons[index]),
+                Err(Unavailable(reason)) => {
+                    reasons[index] = format!("{} ({reason})", reasons[index])
+                }
             }
         }
         reasons.truncate(8);
         let all = reasons.join(", ");
-        // A system may also be where an ext makes no sense, or in what is not known, unless that is too small for one.
+        // A system may also be where an ext makes no sense, or in what is not known, unless that is
+        // too small for one.
         let may_hide = |(volume, filesystem): (&Volume, &Option<Result<Ext, String>>)| {
             let is_large = volume.stretch.end - volume.stretch.start >= SMALLEST_SYSTEM_BYTES;
             volume.content.may_hide_a_system()
@@ -185,7 +206,8 @@ impl Guest {
         let mounts = mounts(&tree).map_err(|unread| unread.0)?;
         let mut explains_hidden = false;
         for mount in &mounts {
-            let of_disk = mount.is_of_a_disk() && !matches!(mount.kind.as_str(), "swap" | "iso9660" | "udf");
+            let of_disk =
+                mount.is_of_a_disk() && !matches!(mount.kind.as_str(), "swap" | "iso9660" | "udf");
             let bound = mount.has("bind") || mount.has("rbind");
             if !mount.place.starts_with('/') || !mount.is_automatic() || !(of_disk || bound) {
                 continue;
@@ -197,8 +219,13 @@ impl Guest {
                 _ if bound => Err("is a bind mount, which is not followed".to_owned()),
                 Some((Some(Ok(ext)), _)) => Ok(ext.clone()),
                 Some((Some(Err(flaw)), _)) => Err(flaw.clone()),
-                Some((None, volume)) => Err(format!("is on {}, which is not read", volume.content.name())),
-                None => Err(format!("is on {}, which is not among what can be read", shown(mount.device.as_bytes()))),
+                Some((None, volume)) => {
+                    Err(format!("is on {}, which is not read", volume.content.name()))
+                }
+                None => Err(format!(
+                    "is on {}, which is not among what can be read",
+                    shown(mount.device.as_bytes())
+                )),
             };
             tree.mount(&mount.place, mounted).map_err(|unread| unread.0)?;
         }
@@ -210,24 +237,29 @@ impl Guest {
     }
 
     /// The accounts of the guest.
-    pub(crate) fn accounts(&self) -> Result<&[Account], Unread> {
+    pub(crate) fn accounts(&self) -> Result<&[Account], Unavailable> {
         self.accounts.as_deref().map_err(Clone::clone)
     }
 
     /// The home directories, each once.
-    pub(crate) fn homes(&self) -> Result<BTreeSet<&str>, Unread> {
+    pub(crate) fn homes(&self) -> Result<BTreeSet<&str>, Unavailable> {
         let mut homes = BTreeSet::from(["/root"]);
         // The home of some is the root itself.
-        let absolute = self.accounts()?.iter().map(|account| &*account.home).filter(|home| home.starts_with('/'));
+        let absolute = self
+            .accounts()?
+            .iter()
+            .map(|account| &*account.home)
+            .filter(|home| home.starts_with('/'));
         homes.extend(absolute.map(|home| home.trim_end_matches('/')));
         Ok(homes)
     }
 
     /// A value of the system's os-release.
-    pub(crate) fn os_release(&self, key: &str) -> Result<Option<String>, Unread> {
+    pub(crate) fn os_release(&self, key: &str) -> Result<Option<String>, Unavailable> {
         for path in ["/etc/os-release", "/usr/lib/os-release"] {
             for line in self.tree.lines(path)? {
-                if let Some(value) = line.strip_prefix(key).and_then(|rest| rest.strip_prefix('=')) {
+                if let Some(value) = line.strip_prefix(key).and_then(|rest| rest.strip_prefix('='))
+                {
                     return Ok(Some(value.trim_matches(['"', '\'']).to_owned()));
                 }
             }
@@ -236,12 +268,19 @@ impl Guest {
     }
 
     /// The name of the system for people.
-    pub(crate) fn os_name(&self) -> Result<Option<String>, Unread> {
+    pub(crate) fn os_name(&self) -> Result<Option<String>, Unavailable> {
         if let Some(name) = self.os_release("PRETTY_NAME")? {
             return Ok(Some(name));
         }
-        for path in ["/etc/redhat-release", "/etc/system-release", "/etc/alpine-release", "/etc/debian_version"] {
-            if let Some(line) = self.tree.lines(path)?.into_iter().find(|line| !line.trim().is_empty()) {
+        for path in [
+            "/etc/redhat-release",
+            "/etc/system-release",
+            "/etc/alpine-release",
+            "/etc/debian_version",
+        ] {
+            if let Some(line) =
+                self.tree.lines(path)?.into_iter().find(|line| !line.trim().is_empty())
+            {
                 let before = match path {
                     "/etc/alpine-release" => "Alpine Linux ",
                     "/etc/debian_version" => "Debian ",
@@ -253,8 +292,9 @@ impl Guest {
         Ok(None)
     }
 
-    /// The architecture, in OpenNebula's word where it has one, from the first program that is an ELF file.
-    pub(crate) fn architecture(&self) -> Result<Option<&'static str>, Unread> {
+    /// The architecture, in OpenNebula's word where it has one, from the first program that is an
+    /// ELF file.
+    pub(crate) fn architecture(&self) -> Result<Option<&'static str>, Unavailable> {
         const PROGRAMS: [&str; 7] = [
             "/bin/sh",
             "/usr/bin/env",
@@ -271,7 +311,8 @@ impl Guest {
                 _ => continue,
             };
             let Some(&[a, b]) = head.get(18..20) else { continue };
-            let machine = if little { u16::from_le_bytes([a, b]) } else { u16::from_be_bytes([a, b]) };
+            let machine =
+                if little { u16::from_le_bytes([a, b]) } else { u16::from_be_bytes([a, b]) };
             let name = match machine {
                 3 => "i686",
                 8 => "mips",
@@ -292,47 +333,69 @@ impl Guest {
     }
 
     /// The version of the contextualization package, where a package manager of text files tells.
-    pub(crate) fn context_version(&self) -> Result<Option<String>, Unread> {
-        let debian = self.package("/var/lib/dpkg/status", b"Package: one-context\n", "Version: ")?;
+    pub(crate) fn context_version(&self) -> Result<Option<String>, Unavailable> {
+        let debian =
+            self.package("/var/lib/dpkg/status", b"Package: one-context\n", "Version: ")?;
         match debian.filter(|(package, _)| package.contains("\nStatus: install ok installed\n")) {
             Some((_, version)) => Ok(Some(version)),
-            None => Ok(self.package("/lib/apk/db/installed", b"P:one-context\n", "V:")?.map(|(_, version)| version)),
+            None => Ok(self
+                .package("/lib/apk/db/installed", b"P:one-context\n", "V:")?
+                .map(|(_, version)| version)),
         }
     }
 
     /// The paragraph of a package in a package manager's database, and its version.
-    fn package(&self, database: &str, name: &[u8], key: &str) -> Result<Option<(String, String)>, Unread> {
+    fn package(
+        &self,
+        database: &str,
+        name: &[u8],
+        key: &str,
+    ) -> Result<Option<(String, String)>, Unavailable> {
         const LARGEST_BYTES: u64 = 16 << 20;
         let content = self.tree.read_most(database, LARGEST_BYTES)?.unwrap_or_default();
         let mut found = memchr::memmem::find_iter(&content, name);
-        let Some(at) = found.find(|&at| at == 0 || content[at - 1] == b'\n') else { return Ok(None) };
+        let Some(at) = found.find(|&at| at == 0 || content[at - 1] == b'\n') else {
+            return Ok(None);
+        };
         let start = memchr::memmem::rfind(&content[..at], b"\n\n").map_or(0, |end| end + 2);
-        let end = memchr::memmem::find(&content[at..], b"\n\n").map_or(content.len(), |end| at + end + 1);
+        let end =
+            memchr::memmem::find(&content[at..], b"\n\n").map_or(content.len(), |end| at + end + 1);
         let package = String::from_utf8_lossy(&content[start..end]).into_owned();
-        let version = package.lines().find_map(|line| line.strip_prefix(key)).map(|version| version.trim().to_owned());
+        let version = package
+            .lines()
+            .find_map(|line| line.strip_prefix(key))
+            .map(|version| version.trim().to_owned());
         Ok(version.map(|version| (package, version)))
     }
 }
 
 /// A root file system has settings and programs.
-fn is_system(tree: &Tree) -> Result<bool, Unread> {
-    let has_settings = tree.exists("/etc/passwd")? || tree.exists("/etc/fstab")? || tree.is_named("/etc/os-release")?;
-    let has_programs = tree.is_named("/usr")? || tree.is_named("/bin")? || tree.is_named("/sbin")?;
+fn is_system(tree: &Tree) -> Result<bool, Unavailable> {
+    let has_settings = tree.exists("/etc/passwd")?
+        || tree.exists("/etc/fstab")?
+        || tree.is_named("/etc/os-release")?;
+    let has_programs =
+        tree.is_named("/usr")? || tree.is_named("/bin")? || tree.is_named("/sbin")?;
     Ok(has_settings && has_programs)
 }
 
-fn mounts(tree: &Tree) -> Result<Vec<Mount>, Unread> {
+fn mounts(tree: &Tree) -> Result<Vec<Mount>, Unavailable> {
     let mount = |line: &String| {
         let mut fields = line.split_whitespace();
         let mut next = || fields.next().map(str::to_owned);
         let device = next().filter(|device| !device.starts_with('#'))?;
         let (place, kind) = (next()?, next().unwrap_or_default());
-        Some(Mount { device: device.replace('"', ""), place, kind, options: next().unwrap_or_default() })
+        Some(Mount {
+            device: device.replace('"', ""),
+            place,
+            kind,
+            options: next().unwrap_or_default(),
+        })
     };
-    const MOST_LINES: usize = 1_000;
+    const MAX_LINES: usize = 1_000;
     let lines = tree.lines("/etc/fstab")?;
-    if lines.len() > MOST_LINES {
-        return Err(Unread("/etc/fstab has more lines than are read".to_owned()));
+    if lines.len() > MAX_LINES {
+        return Err(Unavailable("/etc/fstab has more lines than are read".to_owned()));
     }
     Ok(lines.iter().filter_map(mount).collect())
 }
@@ -344,7 +407,11 @@ fn only(mut found: impl Iterator<Item = usize>) -> Option<usize> {
 }
 
 /// The volume that an fstab's line names.
-fn volume_of(mount: &Mount, layout: &Layout, filesystems: &[Option<Result<Ext, String>>]) -> Option<usize> {
+fn volume_of(
+    mount: &Mount,
+    layout: &Layout,
+    filesystems: &[Option<Result<Ext, String>>],
+) -> Option<usize> {
     let device = mount.device.as_str();
     let by_filesystem = |is: &dyn Fn(&Ext) -> bool| {
         let fits = |index: &usize| matches!(&filesystems[*index], Some(Ok(ext)) if is(ext));
@@ -369,13 +436,19 @@ fn volume_of(mount: &Mount, layout: &Layout, filesystems: &[Option<Result<Ext, S
     if let Some(label) = value("PARTLABEL=", "/dev/disk/by-partlabel/") {
         return by_partition(&|partition| partition.name == label);
     }
-    let number = device.strip_prefix("/dev/")?.trim_start_matches(|c: char| !c.is_ascii_digit()).parse().ok()?;
+    let number = device
+        .strip_prefix("/dev/")?
+        .trim_start_matches(|c: char| !c.is_ascii_digit())
+        .parse()
+        .ok()?;
     // Any other letter is another disk.
-    let first = ["/dev/sda", "/dev/vda", "/dev/xvda", "/dev/hda"].iter().any(|disk| device.starts_with(disk));
+    let first = ["/dev/sda", "/dev/vda", "/dev/xvda", "/dev/hda"]
+        .iter()
+        .any(|disk| device.starts_with(disk));
     first.then(|| by_partition(&|partition| partition.number == number)).flatten()
 }
 
-fn accounts(tree: &Tree) -> Result<Vec<Account>, Unread> {
+fn accounts(tree: &Tree) -> Result<Vec<Account>, Unavailable> {
     let shadow = tree.lines("/etc/shadow")?;
     let mut hashes = HashMap::new();
     for line in &shadow {
@@ -398,12 +471,20 @@ fn accounts(tree: &Tree) -> Result<Vec<Account>, Unread> {
             hash if hash.starts_with(['!', '*']) => Password::Locked,
             _ => Password::Set,
         };
-        Some(Account { name: name.to_owned(), uid: uid.parse().ok()?, home: home.to_owned(), password, is_in_passwd })
+        Some(Account {
+            name: name.to_owned(),
+            uid: uid.parse().ok()?,
+            home: home.to_owned(),
+            password,
+            is_in_passwd,
+        })
     };
     let lines = tree.lines("/etc/passwd")?;
-    let lines =
-        lines.iter().map(|line| line.trim()).filter(|line| !line.is_empty() && !line.starts_with(['+', '-', '#']));
-    let senseless = || Unread("a line of /etc/passwd makes no sense".to_owned());
+    let lines = lines
+        .iter()
+        .map(|line| line.trim())
+        .filter(|line| !line.is_empty() && !line.starts_with(['+', '-', '#']));
+    let senseless = || Unavailable("a line of /etc/passwd makes no sense".to_owned());
     lines.map(|line| account(line).ok_or_else(senseless)).collect()
 }
 

@@ -1,7 +1,9 @@
-//! Image containers by their first 64 KiB: which format, and whether the image would make its reader open another file.
+//! Image containers by their first 64 KiB: which format, and whether the image would make its
+//! reader open another file.
 //!
-//! An image that names a backing file or an external data file reads that file on the host that uses it: an upload that names
-//! `/etc/shadow` would publish it. Such images are refused on every way into a marketplace or a datastore.
+//! An image that names a backing file or an external data file reads that file on the host that
+//! uses it: an upload that names `/etc/shadow` would publish it. Such images are refused on every
+//! way into a marketplace or a datastore.
 
 use memchr::memmem;
 
@@ -40,7 +42,9 @@ impl Container {
         match head {
             [b'Q', b'F', b'I', 0xfb, ..] => qcow(head),
             [b'Q', b'E', b'D', 0, ..] => of("qed", qed(head)),
-            [b'K', b'D', b'M', b'V', ..] | [b'C', b'O', b'W', b'D', ..] => of("vmdk", sparse_vmdk(head)),
+            [b'K', b'D', b'M', b'V', ..] | [b'C', b'O', b'W', b'D', ..] => {
+                of("vmdk", sparse_vmdk(head))
+            }
             [b'v', b'h', b'd', b'x', b'f', b'i', b'l', b'e', ..] => of("vhdx", None),
             [b'c', b'o', b'n', b'e', b'c', b't', b'i', b'x', ..] => of("vpc", None),
             [b'L', b'U', b'K', b'S', 0xba, 0xbe, ..] => of("luks", None),
@@ -78,14 +82,17 @@ fn backing(name: Option<String>) -> Option<Reference> {
     Some(Reference { role: "backing file", name })
 }
 
-/// qcow and qcow2: the header names a backing file by its offset; a feature bit says that data are elsewhere.
+/// qcow and qcow2: the header names a backing file by its offset; a feature bit says that data are
+/// elsewhere.
 fn qcow(head: &[u8]) -> Container {
     const EXTERNAL_DATA: u64 = 1 << 2;
     let version = big_u32(head, 4).unwrap_or_default();
     let format = if version >= 2 { "qcow2" } else { "qcow" };
     let features = if version >= 3 { big_u64(head, 72).unwrap_or_default() } else { 0 };
     let reference = match big_u64(head, 8) {
-        Some(offset) if offset != 0 => backing(name_at(head, offset, u64::from(big_u32(head, 16).unwrap_or_default()))),
+        Some(offset) if offset != 0 => {
+            backing(name_at(head, offset, u64::from(big_u32(head, 16).unwrap_or_default())))
+        }
         _ if features & EXTERNAL_DATA != 0 => {
             Some(Reference { role: "external data file", name: data_file_name(head) })
         }
@@ -117,9 +124,9 @@ fn qed(head: &[u8]) -> Option<Reference> {
     backing(place.and_then(|(offset, length)| name_at(head, u64::from(offset), u64::from(length))))
 }
 
-/// A sparse VMDK (`KDMV`, or `COWD` of old ESX). qemu looks for the parent's name in the 20 sectors behind the first, wherever
-/// the header says that the descriptor is, and as a plain substring; an image of capacity 0 with a descriptor has its data in the
-/// files that the descriptor names.
+/// A sparse VMDK (`KDMV`, or `COWD` of old ESX). qemu looks for the parent's name in the 20 sectors
+/// behind the first, wherever the header says that the descriptor is, and as a plain substring; an
+/// image of capacity 0 with a descriptor has its data in the files that the descriptor names.
 fn sparse_vmdk(head: &[u8]) -> Option<Reference> {
     const DESCRIPTOR: std::ops::Range<usize> = 0x200..0x200 + 20 * 512;
     const HINT: &[u8] = b"parentFileNameHint";
@@ -131,23 +138,29 @@ fn sparse_vmdk(head: &[u8]) -> Option<Reference> {
     // A shorter image has no descriptor there.
     let descriptor = head.get(DESCRIPTOR.start..DESCRIPTOR.end.min(head.len())).unwrap_or_default();
     let hint = memmem::find(descriptor, HINT)?;
-    let name = descriptor[hint..].split(|&b| b == b'"').nth(1).map(|name| &name[..name.len().min(1_024)]);
+    let name =
+        descriptor[hint..].split(|&b| b == b'"').nth(1).map(|name| &name[..name.len().min(1_024)]);
     backing(name.map(|name| String::from_utf8_lossy(name).into_owned()))
 }
 
-/// A text that describes an image whose data are in other files, by the rule of qemu's own probe (comments and blank lines, then
-/// the version) or by its usual beginning. It holds no data of its own, whatever follows.
+/// A text that describes an image whose data are in other files, by the rule of qemu's own probe
+/// (comments and blank lines, then the version) or by its usual beginning. It holds no data of its
+/// own, whatever follows.
 fn is_vmdk_descriptor(head: &[u8]) -> bool {
     let lines = || head.split(|&b| b == b'\n').map(<[u8]>::trim_ascii);
     let first = lines().find(|line| !line.starts_with(b"#") && !line.is_empty());
-    let version = first.is_some_and(|line| matches!(line, b"version=1" | b"version=2" | b"version=3"));
-    version || lines().next().is_some_and(|line| line.eq_ignore_ascii_case(b"# disk descriptorfile"))
+    let version =
+        first.is_some_and(|line| matches!(line, b"version=1" | b"version=2" | b"version=3"));
+    version
+        || lines().next().is_some_and(|line| line.eq_ignore_ascii_case(b"# disk descriptorfile"))
 }
 
 fn descriptor_extent(descriptor: &[u8]) -> Reference {
-    let extent =
-        descriptor.split(|&b| b == b'\n').find(|line| line.starts_with(b"RW ") || line.starts_with(b"RDONLY "));
+    let extent = descriptor
+        .split(|&b| b == b'\n')
+        .find(|line| line.starts_with(b"RW ") || line.starts_with(b"RDONLY "));
     let name = extent.and_then(|line| line.split(|&b| b == b'"').nth(1));
-    let name = name.map(|name| String::from_utf8_lossy(&name[..name.len().min(1_024)]).into_owned());
+    let name =
+        name.map(|name| String::from_utf8_lossy(&name[..name.len().min(1_024)]).into_owned());
     Reference { role: "external data file", name }
 }

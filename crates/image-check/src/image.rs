@@ -20,7 +20,8 @@ use std::time::Duration;
 /// The check that needs everything that is stored.
 const SPARSE: &str = "sparse";
 
-/// What somebody has said of an image, to be compared with what it is. What is `None` is not compared.
+/// What somebody has said of an image, to be compared with what it is. What is `None` is not
+/// compared.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Declared {
     /// `qcow2`, `raw` or another word of QEMU's, in any letter case.
@@ -60,8 +61,8 @@ pub struct Options {
     pub declared: Declared,
     /// What `declared` is compared with.
     pub checksums: Option<Checksums>,
-    /// How long a look may take; what has not been looked at by then is a SKIP. Counting zeros comes last and may take as long
-    /// again. A minute, unless it is set.
+    /// How long a look may take; what has not been looked at by then is a SKIP. Counting zeros
+    /// comes last and may take as long again. A minute, unless it is set.
     pub limit: Duration,
 }
 
@@ -105,12 +106,13 @@ impl Image {
     pub fn open(path: &Path) -> Result<Self, Error> {
         let name = path.to_string_lossy().into_owned();
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let file =
-            rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| Error::new(&name, errno.to_string()))?;
+        let file = rustix::fs::open(path, flags, Mode::empty())
+            .map_err(|errno| Error::new(&name, errno.to_string()))?;
         Self::from_file(file.into(), &name)
     }
 
-    /// Looks into a file that is open; `name` stands in messages. The file's position does not matter, and may change.
+    /// Looks into a file that is open; `name` stands in messages. The file's position does not
+    /// matter, and may change.
     ///
     /// # Errors
     /// When it is neither a file nor a block device, or cannot be read.
@@ -124,7 +126,8 @@ impl Image {
         let file_bytes = file.seek(SeekFrom::End(0)).map_err(|error| fail(&error))?;
         let mut head = vec![0; usize::try_from(file_bytes).unwrap_or(HEAD_BYTES).min(HEAD_BYTES)];
         read_padded(&file, 0, &mut head).map_err(|error| fail(&error))?;
-        let allocated_bytes = if metadata.is_file() { metadata.blocks().saturating_mul(512) } else { file_bytes };
+        let allocated_bytes =
+            if metadata.is_file() { metadata.blocks().saturating_mul(512) } else { file_bytes };
         Ok(Self { file, name: name.to_owned(), file_bytes, allocated_bytes, head })
     }
 
@@ -148,7 +151,8 @@ impl Image {
     pub fn check(&self, options: &Options) -> Result<Report, Error> {
         let mut looked = self.look(options.limit)?;
         let (declared, checksums) = (&options.declared, options.checksums.as_ref());
-        let mut report = report(&self.name, &Subject { looked: &looked, declared, checksums }, &options.policy);
+        let mut report =
+            report(&self.name, &Subject { looked: &looked, declared, checksums }, &options.policy);
         // Reads everything that is stored: it must not take the time of the others.
         let is_sparse = |finding: &&mut Finding| finding.id == SPARSE;
         if let Some(finding) = report.findings.iter_mut().find(is_sparse)
@@ -161,7 +165,7 @@ impl Image {
         Ok(report)
     }
 
-    fn count_stored(&self, looked: &Looked, deadline: Deadline) -> Result<Stored, String> {
+    fn count_stored(&self, looked: &Inspection, deadline: Deadline) -> Result<Stored, String> {
         self.disk(looked)?.count_stored(&deadline).map_err(|error| error.to_string())
     }
 
@@ -173,9 +177,9 @@ impl Image {
         Ok(Summary::of(self, &self.look(limit)?))
     }
 
-    fn look(&self, limit: Duration) -> Result<Looked, Error> {
+    fn look(&self, limit: Duration) -> Result<Inspection, Error> {
         let deadline = Deadline::after(limit);
-        let mut looked = Looked::at_head(&self.head, Some(self.file_bytes));
+        let mut looked = Inspection::at_head(&self.head, Some(self.file_bytes));
         match self.disk(&looked) {
             Ok(disk) => looked.look_into(disk, deadline),
             Err(reason) => looked.give_up(&reason),
@@ -184,7 +188,7 @@ impl Image {
     }
 
     /// The disk in the image, or why it is not read.
-    fn disk(&self, looked: &Looked) -> Result<Disk, String> {
+    fn disk(&self, looked: &Inspection) -> Result<Disk, String> {
         let file = || self.file().map_err(|error| error.cause);
         match (&looked.header, looked.container.format) {
             (Some(Err(flaw)), _) => Err(flaw.clone()),
@@ -200,16 +204,18 @@ impl Image {
     }
 }
 
-/// Makes the checks that the first bytes of an image can answer, at most [`HEAD_BYTES`] of them; the others are SKIPs.
+/// Makes the checks that the first bytes of an image can answer, at most [`HEAD_BYTES`] of them;
+/// the others are SKIPs.
 pub fn check_head(head: &[u8], name: &str, policy: &Policy, declared: &Declared) -> Report {
-    let mut looked = Looked::at_head(&head[..head.len().min(HEAD_BYTES)], None);
+    let mut looked = Inspection::at_head(&head[..head.len().min(HEAD_BYTES)], None);
     looked.give_up("only the first 64 KiB of a stream are looked at");
     report(name, &Subject { looked: &looked, declared, checksums: None }, policy)
 }
 
 fn report(name: &str, subject: &Subject<'_>, policy: &Policy) -> Report {
     let wanted = CHECKS.iter().filter(|check| policy.wants(check));
-    let findings = wanted.map(|check| checks::run(check, subject, policy.severity(check.id))).collect();
+    let findings =
+        wanted.map(|check| checks::run(check, subject, policy.severity(check.id))).collect();
     let format = subject.looked.container.format;
     let refers = subject.looked.refers();
     Report { image: name.to_owned(), format, refers, policy: policy.name.clone(), findings }
@@ -219,14 +225,16 @@ fn report(name: &str, subject: &Subject<'_>, policy: &Policy) -> Report {
 fn unreadable(header: &Header) -> Option<&'static str> {
     match () {
         () if header.encryption != 0 => Some("the image is encrypted"),
-        () if header.external_data() => Some("the image's data are in another file, which is never opened"),
+        () if header.external_data() => {
+            Some("the image's data are in another file, which is never opened")
+        }
         () if header.backed => Some("the image needs its backing file, which is never opened"),
         () => None,
     }
 }
 
 /// What was found by looking.
-pub(crate) struct Looked {
+pub(crate) struct Inspection {
     pub(crate) container: Container,
     pub(crate) header: Option<Result<Header, String>>,
     /// What the file is packed in, if it is.
@@ -239,7 +247,7 @@ pub(crate) struct Looked {
     pub(crate) guest: Result<Guest, String>,
 }
 
-impl Looked {
+impl Inspection {
     fn at_head(head: &[u8], file_bytes: Option<u64>) -> Self {
         let container = Container::sniff(head);
         let header = (container.format == "qcow2").then(|| Header::parse(head));
@@ -271,7 +279,8 @@ impl Looked {
 
     fn look_into(&mut self, mut disk: Disk, deadline: Deadline) {
         let said = |error: io::Error| error.to_string();
-        self.tables = disk.as_qcow2().map(|image| image.examine(&deadline)).transpose().map_err(said);
+        self.tables =
+            disk.as_qcow2().map(|image| image.examine(&deadline)).transpose().map_err(said);
         self.layout = Layout::read(&mut disk).map_err(said);
         self.guest = match &self.layout {
             Ok(layout) => Guest::find(disk, layout, deadline),
@@ -291,7 +300,9 @@ impl Looked {
     /// How its clusters are compressed, where some are.
     pub(crate) fn compression(&self) -> Option<&'static str> {
         let header = self.header.as_ref()?.as_ref().ok()?;
-        let Ok(Some(Ok(Examined { compressed_clusters: 1.., .. }))) = self.tables else { return None };
+        let Ok(Some(Ok(Examined { compressed_clusters: 1.., .. }))) = self.tables else {
+            return None;
+        };
         Some(match header.compression {
             Compression::Zlib => "zlib",
             Compression::Zstd => "zstd",

@@ -1,8 +1,10 @@
-//! The journal of an ext3 or ext4 that was not unmounted: which of its blocks stand for blocks of the file system. Nothing is
-//! written; a reader looks there instead.
+//! The journal of an ext3 or ext4 that was not unmounted: which of its blocks stand for blocks of
+//! the file system. Nothing is written; a reader looks there instead.
 //!
-//! A transaction counts when its commit is there, and the checksums of its descriptors and commit are right where the journal has
-//! some. Those of the blocks themselves are not looked at: a wrong one keeps the kernel from mounting at all. Source of the facts: the kernel's `Documentation/filesystems/ext4/journal.rst`.
+//! A transaction counts when its commit is there, and the checksums of its descriptors and commit
+//! are right where the journal has some. Those of the blocks themselves are not looked at: a wrong
+//! one keeps the kernel from mounting at all. Source of the facts: the kernel's
+//! `Documentation/filesystems/ext4/journal.rst`.
 
 use crate::ext::{Ext, Flaw, Inode, Look};
 use crate::head::{big_u32, big_u64};
@@ -27,7 +29,7 @@ const SAME_UUID: u32 = 2;
 const LAST_TAG: u32 = 8;
 
 /// The largest journal that `mkfs` makes has as many blocks.
-const MOST_BLOCKS: u64 = 1 << 18;
+const MAX_BLOCKS: u64 = 1 << 18;
 
 /// A block of the file system as the journal has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +44,11 @@ pub(crate) struct Logged {
 pub(crate) const ESCAPED_BYTES: [u8; 4] = MAGIC.to_be_bytes();
 
 /// Reads the journal in an inode.
-pub(crate) fn read(ext: &Ext, look: &mut Look<'_>, inode: &Inode) -> Result<HashMap<u64, Logged>, Flaw> {
+pub(crate) fn read(
+    ext: &Ext,
+    look: &mut Look<'_>,
+    inode: &Inode,
+) -> Result<HashMap<u64, Logged>, Flaw> {
     let superblock = block(ext, look, inode, 0)?.1;
     let word = |at| big_u32(&superblock, at).unwrap_or_default();
     if word(0) != MAGIC || !matches!(word(4), 3 | 4) {
@@ -55,16 +61,20 @@ pub(crate) fn read(ext: &Ext, look: &mut Look<'_>, inode: &Inode) -> Result<Hash
         return Err("the file system was not unmounted, and its journal is broken".to_owned());
     }
     if features & !UNDERSTOOD != 0 {
-        return Err(format!("the file system was not unmounted, and its journal is not read here ({features:#x})"));
+        return Err(format!(
+            "the file system was not unmounted, and its journal is not read here ({features:#x})"
+        ));
     }
-    let (blocks, first, start) = (u64::from(word(0x10)), u64::from(word(0x14)), u64::from(word(0x1c)));
+    let (blocks, first, start) =
+        (u64::from(word(0x10)), u64::from(word(0x14)), u64::from(word(0x1c)));
     if start == 0 {
         return Ok(HashMap::new());
     }
-    if blocks > MOST_BLOCKS || first == 0 || first >= blocks || !(first..blocks).contains(&start) {
+    if blocks > MAX_BLOCKS || first == 0 || first >= blocks || !(first..blocks).contains(&start) {
         return Err("the file system was not unmounted, and its journal makes no sense".to_owned());
     }
-    let mut log = Log { ext, inode, features, seed, first, blocks, at: start, left: blocks - first };
+    let mut log =
+        Log { ext, inode, features, seed, first, blocks, at: start, left: blocks - first };
     log.replay(look, word(0x18))
 }
 
@@ -94,7 +104,12 @@ fn crc32c(crc: u32, bytes: &[u8]) -> u32 {
     bytes.iter().fold(crc, |crc, &byte| TABLE[usize::from((crc as u8) ^ byte)] ^ crc >> 8)
 }
 
-fn block(ext: &Ext, look: &mut Look<'_>, inode: &Inode, index: u64) -> Result<(u64, Vec<u8>), Flaw> {
+fn block(
+    ext: &Ext,
+    look: &mut Look<'_>,
+    inode: &Inode,
+    index: u64,
+) -> Result<(u64, Vec<u8>), Flaw> {
     let place = ext.place(look, inode, index)?.ok_or("the journal of the file system has holes")?;
     Ok((place, ext.block(look, place)?))
 }
@@ -121,7 +136,11 @@ impl Log<'_> {
     }
 
     /// Every transaction that was committed.
-    fn replay(&mut self, look: &mut Look<'_>, mut sequence: u32) -> Result<HashMap<u64, Logged>, Flaw> {
+    fn replay(
+        &mut self,
+        look: &mut Look<'_>,
+        mut sequence: u32,
+    ) -> Result<HashMap<u64, Logged>, Flaw> {
         let mut logged: HashMap<u64, (u32, Logged)> = HashMap::new();
         let mut revoked: HashMap<u64, u32> = HashMap::new();
         let (mut new, mut new_revoked) = (Vec::new(), Vec::new());
@@ -153,18 +172,26 @@ impl Log<'_> {
             look.budget.log((new.len() + new_revoked.len()).saturating_sub(pending))?;
             pending = new.len() + new_revoked.len();
         }
-        // What was revoked later than it was logged is not what the block holds. Numbers wrap around.
-        let is_revoked =
-            |block: &u64, logged: u32| revoked.get(block).is_some_and(|&at| at.wrapping_sub(logged) as i32 >= 0);
+        // What was revoked later than it was logged is not what the block holds. Numbers wrap
+        // around.
+        let is_revoked = |block: &u64, logged: u32| {
+            revoked.get(block).is_some_and(|&at| at.wrapping_sub(logged) as i32 >= 0)
+        };
         logged.retain(|block, (sequence, _)| !is_revoked(block, *sequence));
         Ok(logged.into_iter().map(|(block, (_, place))| (block, place)).collect())
     }
 
     /// The blocks behind a descriptor, and what each of them stands for.
-    fn tags(&mut self, look: &mut Look<'_>, descriptor: &[u8], found: &mut Vec<(u64, Logged)>) -> Result<(), Flaw> {
+    fn tags(
+        &mut self,
+        look: &mut Look<'_>,
+        descriptor: &[u8],
+        found: &mut Vec<(u64, Logged)>,
+    ) -> Result<(), Flaw> {
         let wide = self.features & SIXTY_FOUR_BITS != 0;
         let new_form = self.features & CHECKSUM_3 != 0;
-        let short = 8 + if wide { 4 } else { 0 } + if self.features & CHECKSUM_2 != 0 { 2 } else { 0 };
+        let short =
+            8 + if wide { 4 } else { 0 } + if self.features & CHECKSUM_2 != 0 { 2 } else { 0 };
         let bytes = if new_form { 16 } else { short };
         let mut at = 12;
         while let Some(tag) = descriptor.get(at..at + bytes) {
@@ -176,7 +203,10 @@ impl Log<'_> {
             };
             let high = if wide { u64::from(big_u32(tag, 8).unwrap_or_default()) } else { 0 };
             let Some(here) = self.step() else { return Ok(()) };
-            let place = self.ext.place(look, self.inode, here)?.ok_or("the journal of the file system has holes")?;
+            let place = self
+                .ext
+                .place(look, self.inode, here)?
+                .ok_or("the journal of the file system has holes")?;
             found.push((low | high << 32, Logged { place, escaped: flags & ESCAPED != 0 }));
             at += bytes + if flags & SAME_UUID == 0 { 16 } else { 0 };
             if flags & LAST_TAG != 0 {
@@ -193,7 +223,9 @@ impl Log<'_> {
         if self.features & SIXTY_FOUR_BITS != 0 {
             found.extend(entries.chunks_exact(8).filter_map(|entry| big_u64(entry, 0)));
         } else {
-            found.extend(entries.chunks_exact(4).filter_map(|entry| big_u32(entry, 0)).map(u64::from));
+            found.extend(
+                entries.chunks_exact(4).filter_map(|entry| big_u32(entry, 0)).map(u64::from),
+            );
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Reading a file at any place, and a small cache of its pages for tables that are read entry by entry.
+//! Reading a file at any place, and a small cache of its pages for tables that are read entry by
+//! entry.
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};

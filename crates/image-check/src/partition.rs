@@ -1,15 +1,16 @@
 //! How a disk is divided: GPT, MBR with logical partitions, or not at all.
 //!
-//! GPT is read by hand: the crate for it asserts a size that the table names, allocates by another, and wants to be able to write.
+//! GPT is read by hand: the crate for it asserts a size that the table names, allocates by another,
+//! and wants to be able to write.
 
 use crate::disk::Disk;
 use crate::head::{little_u32, little_u64};
 use std::io;
 
 /// Logical partitions that are followed: a chain can be a circle.
-const MOST_LOGICAL: usize = 64;
+const MAX_LOGICAL: usize = 64;
 /// Entries of a GPT that are read; 128 is what tools write.
-const MOST_ENTRIES: u32 = 1_024;
+const MAX_ENTRIES: u32 = 1_024;
 const LARGEST_ENTRY_BYTES: u32 = 4_096;
 
 /// How a disk is divided.
@@ -47,7 +48,8 @@ pub(crate) fn read(disk: &mut Disk) -> io::Result<(Table, Vec<Partition>)> {
     }
     // Without its protective entry a GPT is what an earlier use of the disk has left.
     const PROTECTIVE: u8 = 0xee;
-    let is_protected = entries(&first).iter().any(|&(kind, start, _)| kind == PROTECTIVE && start == 1);
+    let is_protected =
+        entries(&first).iter().any(|&(kind, start, _)| kind == PROTECTIVE && start == 1);
     for sector_bytes in [512, 4_096] {
         if is_protected && let Some(partitions) = gpt(disk, sector_bytes)? {
             return Ok((Table::Gpt, partitions));
@@ -84,10 +86,12 @@ fn gpt_at(disk: &mut Disk, sector: u64, sector_bytes: u64) -> io::Result<Option<
     unsigned[16..20].fill(0);
     let (entries, entry_bytes) = (number(80), number(84));
     let sound = checksum(&unsigned) == number(16)
-        && entries <= MOST_ENTRIES
+        && entries <= MAX_ENTRIES
         && (128..=LARGEST_ENTRY_BYTES).contains(&entry_bytes)
         && entry_bytes % 8 == 0;
-    let Some(start) = little_u64(&header, 72).and_then(|lba| lba.checked_mul(sector_bytes)) else { return Ok(None) };
+    let Some(start) = little_u64(&header, 72).and_then(|lba| lba.checked_mul(sector_bytes)) else {
+        return Ok(None);
+    };
     if !sound || start >= disk.bytes() {
         return Ok(None);
     }
@@ -96,7 +100,11 @@ fn gpt_at(disk: &mut Disk, sector: u64, sector_bytes: u64) -> io::Result<Option<
         return Ok(None);
     }
     let entries = table.chunks_exact(entry_bytes as usize).zip(1..);
-    Ok(Some(entries.filter_map(|(entry, number)| gpt_entry(entry, number, sector_bytes, disk.bytes())).collect()))
+    Ok(Some(
+        entries
+            .filter_map(|(entry, number)| gpt_entry(entry, number, sector_bytes, disk.bytes()))
+            .collect(),
+    ))
 }
 
 fn checksum(bytes: &[u8]) -> u32 {
@@ -115,10 +123,20 @@ fn gpt_entry(entry: &[u8], number: u32, sector_bytes: u64, disk_bytes: u64) -> O
     if end <= start || end > disk_bytes {
         return None;
     }
-    let units = entry.get(56..128)?.chunks_exact(2).map(|unit| u16::from_le_bytes([unit[0], unit[1]]));
-    let name = char::decode_utf16(units.take_while(|&unit| unit != 0)).map(|c| c.unwrap_or('\u{fffd}')).collect();
+    let units =
+        entry.get(56..128)?.chunks_exact(2).map(|unit| u16::from_le_bytes([unit[0], unit[1]]));
+    let name = char::decode_utf16(units.take_while(|&unit| unit != 0))
+        .map(|c| c.unwrap_or('\u{fffd}'))
+        .collect();
     let is_efi = kind == "c12a7328-f81f-11d2-ba4b-00a0c93ec93b";
-    Some(Partition { number, start, bytes: end - start, is_efi, uuid: uuid(entry.get(16..32)?)?, name })
+    Some(Partition {
+        number,
+        start,
+        bytes: end - start,
+        is_efi,
+        uuid: uuid(entry.get(16..32)?)?,
+        name,
+    })
 }
 
 /// A GUID as text: its first three parts are little-endian.
@@ -126,7 +144,9 @@ fn uuid(bytes: &[u8]) -> Option<String> {
     let [a, b, c, d, e, f, g, h, rest @ ..] = bytes else { return None };
     let [i, j, node @ ..] = rest else { return None };
     let node: String = node.iter().map(|byte| format!("{byte:02x}")).collect();
-    Some(format!("{d:02x}{c:02x}{b:02x}{a:02x}-{f:02x}{e:02x}-{h:02x}{g:02x}-{i:02x}{j:02x}-{node}"))
+    Some(format!(
+        "{d:02x}{c:02x}{b:02x}{a:02x}-{f:02x}{e:02x}-{h:02x}{g:02x}-{i:02x}{j:02x}-{node}"
+    ))
 }
 
 /// An entry of a DOS table: type, first sector, sectors.
@@ -138,7 +158,11 @@ fn entries(sector: &[u8]) -> Vec<Entry> {
     }
     let entry = |at: usize| {
         let is_sound = matches!(sector.get(at)?, 0 | 0x80);
-        let found = (*sector.get(at + 4)?, little_u32(sector, at + 8)?.into(), little_u32(sector, at + 12)?.into());
+        let found = (
+            *sector.get(at + 4)?,
+            little_u32(sector, at + 8)?.into(),
+            little_u32(sector, at + 12)?.into(),
+        );
         is_sound.then_some(found)
     };
     // One entry that is none makes it no table.
@@ -154,7 +178,14 @@ fn mbr(disk: &mut Disk, first: &[u8]) -> io::Result<Vec<Partition>> {
         let (start, bytes) = (sector * 512, sectors * 512);
         let sound = kind != 0 && start > 0 && bytes > 0 && start.checked_add(bytes)? <= disk_bytes;
         let uuid = format!("{signature:08x}-{number:02x}");
-        sound.then(|| Partition { number, start, bytes, is_efi: kind == 0xef, uuid, name: String::new() })
+        sound.then(|| Partition {
+            number,
+            start,
+            bytes,
+            is_efi: kind == 0xef,
+            uuid,
+            name: String::new(),
+        })
     };
     let mut partitions = Vec::new();
     for ((kind, sector, sectors), number) in entries(first).into_iter().zip(1..) {
@@ -174,7 +205,7 @@ fn mbr(disk: &mut Disk, first: &[u8]) -> io::Result<Vec<Partition>> {
 fn logical(disk: &mut Disk, extended: u64) -> io::Result<Vec<Entry>> {
     let mut found = Vec::new();
     let mut next = extended;
-    for _ in 0..MOST_LOGICAL {
+    for _ in 0..MAX_LOGICAL {
         if (next + 1) * 512 > disk.bytes() {
             break;
         }

@@ -25,7 +25,8 @@ pub struct Policy {
     severities: BTreeMap<&'static str, Severity>,
 }
 
-/// The two rules of OpenNebula's guide: contextualization before the network, and no names of interfaces that are kept.
+/// The two rules of OpenNebula's guide: contextualization before the network, and no names of
+/// interfaces that are kept.
 const MINIMAL: [&str; 4] = [
     "contextualization-installed",
     "contextualization-enabled",
@@ -44,15 +45,15 @@ struct PolicyFile {
 
 /// A file of moderate size; a pipe would make us wait.
 fn read(path: &Path) -> io::Result<String> {
-    const MOST_BYTES: u64 = 1 << 20;
+    const MAX_BYTES: u64 = 1 << 20;
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("is no file"));
     }
     let mut text = String::new();
-    file.take(MOST_BYTES + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > MOST_BYTES { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(text) }
+    file.take(MAX_BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_BYTES { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(text) }
 }
 
 impl Default for Policy {
@@ -68,7 +69,8 @@ impl Policy {
         Self { name: "opennebula".to_owned(), severities }
     }
 
-    /// The rules of the guide "Howto Create Apps for the Marketplace" alone, each of which must hold.
+    /// The rules of the guide "Howto Create Apps for the Marketplace" alone, each of which must
+    /// hold.
     pub fn minimal() -> Self {
         let severity = |id| if MINIMAL.contains(&id) { Severity::Fail } else { Severity::Off };
         let severities = CHECKS.iter().map(|check| (check.id, severity(check.id))).collect();
@@ -92,28 +94,35 @@ impl Policy {
             return Ok(policy);
         }
         let text = read(Path::new(name_or_path)).map_err(|error| {
-            Error::new(name_or_path, format!("{error}; the policies are opennebula, minimal, or a file"))
+            Error::new(
+                name_or_path,
+                format!("{error}; the policies are opennebula, minimal, or a file"),
+            )
         })?;
         Self::parse(&text, name_or_path)
     }
 
-    /// The policy in a TOML text: `extends` names one of ours (`opennebula` when it is left out), and the table `severity` says
-    /// `fail`, `warn` or `off` for checks by their ids.
+    /// The policy in a TOML text: `extends` names one of ours (`opennebula` when it is left out),
+    /// and the table `severity` says `fail`, `warn` or `off` for checks by their ids.
     ///
     /// # Errors
     /// What makes no sense; `name` stands in the message.
     pub fn parse(text: &str, name: &str) -> Result<Self, Error> {
         let file: PolicyFile = toml::from_str(text).map_err(|error| {
-            let place = error.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+            let place = error
+                .span()
+                .map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
             let line = place.map_or_else(String::new, |line| format!("line {line}: "));
             Error::new(name, format!("{line}{}", error.message()))
         })?;
         let base = file.extends.as_deref().unwrap_or("opennebula");
-        let mut policy = Self::named(base)
-            .ok_or_else(|| Error::new(name, format!("extends {base:?}, where opennebula and minimal exist")))?;
+        let mut policy = Self::named(base).ok_or_else(|| {
+            Error::new(name, format!("extends {base:?}, where opennebula and minimal exist"))
+        })?;
         for (id, severity) in file.severity {
             let check = CHECKS.iter().find(|check| check.id == id);
-            let check = check.ok_or_else(|| Error::new(name, format!("there is no check {id:?}")))?;
+            let check =
+                check.ok_or_else(|| Error::new(name, format!("there is no check {id:?}")))?;
             policy.severities.insert(check.id, severity);
         }
         name.clone_into(&mut policy.name);

@@ -1,8 +1,9 @@
-//! qcow2, read-only: the header, the way from a guest's address to the bytes, and whether the tables are sound.
+//! qcow2, read-only: the header, the way from a guest's address to the bytes, and whether the
+//! tables are sound.
 //!
-//! Written by hand: no crate reads zstd clusters, and none says what is wrong with an image. Every number comes from the
-//! image's author: tables are read through a small page cache, nothing is allocated by a size that the image names.
-//! Source of the facts: `docs/interop/qcow2.rst` of QEMU.
+//! Written by hand: no crate reads zstd clusters, and none says what is wrong with an image. Every
+//! number comes from the image's author: tables are read through a small page cache, nothing is
+//! allocated by a size that the image names. Source of the facts: `docs/interop/qcow2.rst` of QEMU.
 
 use crate::head::{big_u32, big_u64};
 use crate::pages::Pages;
@@ -102,7 +103,10 @@ impl Header {
             return Err(format!("clusters of 2^{} bytes do not exist", self.cluster_bits));
         }
         if self.refcount_bits_log > 6 {
-            return Err(format!("reference counts of 2^{} bits do not exist", self.refcount_bits_log));
+            return Err(format!(
+                "reference counts of 2^{} bits do not exist",
+                self.refcount_bits_log
+            ));
         }
         let unknown = self.features & !KNOWN_FEATURES;
         if unknown != 0 {
@@ -113,10 +117,16 @@ impl Header {
         }
         let needed = self.virtual_bytes.div_ceil(self.cluster_bytes() * self.l2_entries());
         if needed * 8 > LARGEST_L1_BYTES || u64::from(self.l1_entries) * 8 > LARGEST_L1_BYTES {
-            return Err(format!("{} bytes of disk need a larger table than QEMU opens", self.virtual_bytes));
+            return Err(format!(
+                "{} bytes of disk need a larger table than QEMU opens",
+                self.virtual_bytes
+            ));
         }
         if u64::from(self.l1_entries) < needed {
-            return Err(format!("its first table has {} entries and needs {needed}", self.l1_entries));
+            return Err(format!(
+                "its first table has {} entries and needs {needed}",
+                self.l1_entries
+            ));
         }
         if !self.l1_offset.is_multiple_of(self.cluster_bytes()) {
             return Err("its first table begins inside a cluster".to_owned());
@@ -200,7 +210,9 @@ impl Qcow2 {
                 Err(format!("a second table at {offset:#x} begins inside a cluster"))
             }
             offset if offset + self.header.cluster_bytes() > self.pages.file_bytes() => {
-                Err(format!("a second table at {offset:#x} lies behind the file's end: the file is cut short"))
+                Err(format!(
+                    "a second table at {offset:#x} lies behind the file's end: the file is cut short"
+                ))
             }
             offset => Ok(Some(offset)),
         }
@@ -246,12 +258,17 @@ impl Qcow2 {
         let cluster_bytes = self.header.cluster_bytes();
         while !buffer.is_empty() {
             let within = position % cluster_bytes;
-            let length = buffer.len().min(usize::try_from(cluster_bytes - within).unwrap_or(usize::MAX));
+            let length =
+                buffer.len().min(usize::try_from(cluster_bytes - within).unwrap_or(usize::MAX));
             let (part, rest) = buffer.split_at_mut(length);
             match self.place(position / cluster_bytes)? {
                 Place::Zeros => part.fill(0),
-                Place::Data { offset, subclusters: None } => self.pages.read(offset + within, part)?,
-                Place::Data { offset, subclusters: Some(stored) } => self.read_parts(offset, within, stored, part)?,
+                Place::Data { offset, subclusters: None } => {
+                    self.pages.read(offset + within, part)?
+                }
+                Place::Data { offset, subclusters: Some(stored) } => {
+                    self.read_parts(offset, within, stored, part)?
+                }
                 Place::Compressed { offset, bytes } => {
                     let start = usize::try_from(within).unwrap_or_default();
                     let cluster = self.decompressed(offset, bytes)?;
@@ -265,10 +282,18 @@ impl Qcow2 {
     }
 
     /// Reads a cluster of which only some of the 32 parts are stored.
-    fn read_parts(&mut self, offset: u64, mut within: u64, stored: u32, mut buffer: &mut [u8]) -> io::Result<()> {
+    fn read_parts(
+        &mut self,
+        offset: u64,
+        mut within: u64,
+        stored: u32,
+        mut buffer: &mut [u8],
+    ) -> io::Result<()> {
         let part_bytes = self.header.cluster_bytes() / 32;
         while !buffer.is_empty() {
-            let length = buffer.len().min(usize::try_from(part_bytes - within % part_bytes).unwrap_or(usize::MAX));
+            let length = buffer
+                .len()
+                .min(usize::try_from(part_bytes - within % part_bytes).unwrap_or(usize::MAX));
             let (part, rest) = buffer.split_at_mut(length);
             if stored >> (within / part_bytes) & 1 == 1 {
                 self.pages.read(offset + within, part)?;
@@ -293,7 +318,10 @@ impl Qcow2 {
             }
             self.kept.push((offset, cluster));
         }
-        self.kept.last().map(|(_, cluster)| &**cluster).ok_or_else(|| corrupt("no cluster".to_owned()))
+        self.kept
+            .last()
+            .map(|(_, cluster)| &**cluster)
+            .ok_or_else(|| corrupt("no cluster".to_owned()))
     }
 
     /// One cluster, whatever the stream would go on with.
@@ -303,17 +331,24 @@ impl Qcow2 {
         self.pages.read(offset, &mut stored)?;
         let mut cluster = vec![0; usize::try_from(self.header.cluster_bytes()).unwrap_or_default()];
         let outcome = match self.header.compression {
-            Compression::Zlib => flate2::read::DeflateDecoder::new(&*stored).read_exact(&mut cluster),
-            Compression::Zstd => zstd::stream::read::Decoder::with_buffer(&*stored).and_then(|mut decoder| {
-                decoder.window_log_max(ZSTD_WINDOW_LOG)?;
-                decoder.read_exact(&mut cluster)
-            }),
+            Compression::Zlib => {
+                flate2::read::DeflateDecoder::new(&*stored).read_exact(&mut cluster)
+            }
+            Compression::Zstd => {
+                zstd::stream::read::Decoder::with_buffer(&*stored).and_then(|mut decoder| {
+                    decoder.window_log_max(ZSTD_WINDOW_LOG)?;
+                    decoder.read_exact(&mut cluster)
+                })
+            }
         };
-        outcome.map_err(|error| corrupt(format!("the compressed cluster at {offset:#x} cannot be read: {error}")))?;
+        outcome.map_err(|error| {
+            corrupt(format!("the compressed cluster at {offset:#x} cannot be read: {error}"))
+        })?;
         Ok(cluster)
     }
 
-    /// The stretches of the guest's disk that plain bytes of the file stand for, in order: `each` ends the walk with an error.
+    /// The stretches of the guest's disk that plain bytes of the file stand for, in order: `each`
+    /// ends the walk with an error.
     pub(crate) fn stored<E: From<io::Error>>(
         &mut self,
         deadline: &Deadline,
@@ -335,17 +370,21 @@ impl Qcow2 {
         Ok(())
     }
 
-    /// Looks at every table: what is wrong with the first thing that is, or how many clusters hold data.
+    /// Looks at every table: what is wrong with the first thing that is, or how many clusters hold
+    /// data.
     pub(crate) fn examine(&mut self, deadline: &Deadline) -> io::Result<Result<Examined, String>> {
         let mut owners = Owners::new(&self.header, self.pages.file_bytes());
         let mut examined = Examined::default();
         let header = self.header.clone();
         let l1_bytes = u64::from(header.l1_entries) * 8;
         if header.l1_offset.saturating_add(l1_bytes) > self.pages.file_bytes() {
-            return Ok(Err("its first table lies behind the file's end: the file is cut short".to_owned()));
+            return Ok(Err(
+                "its first table lies behind the file's end: the file is cut short".to_owned()
+            ));
         }
-        let metadata =
-            owners.take(0, 1, "the header").and_then(|()| owners.take(header.l1_offset, l1_bytes, "the first table"));
+        let metadata = owners
+            .take(0, 1, "the header")
+            .and_then(|()| owners.take(header.l1_offset, l1_bytes, "the first table"));
         if let Err(clash) = metadata {
             return Ok(Err(clash));
         }
@@ -361,12 +400,16 @@ impl Qcow2 {
                 return Ok(Err(clash));
             }
             if self.references(table)? == Some(0) {
-                return Ok(Err(format!("the second table at {table:#x} is in use and counted as free")));
+                return Ok(Err(format!(
+                    "the second table at {table:#x} is in use and counted as free"
+                )));
             }
             let first = index * header.l2_entries();
             for l2 in 0..header.l2_entries().min(header.guest_clusters().saturating_sub(first)) {
                 let place = self.place_in(table, l2)?;
-                if let Err(flaw) = self.examine_place(place, first + l2, &mut owners, &mut examined)? {
+                if let Err(flaw) =
+                    self.examine_place(place, first + l2, &mut owners, &mut examined)?
+                {
                     return Ok(Err(flaw));
                 }
             }
@@ -385,33 +428,39 @@ impl Qcow2 {
         let guest = cluster * cluster_bytes;
         let (offset, needed) = match place {
             Place::Zeros => return Ok(Ok(())),
-            Place::Data { offset, .. } => (offset, cluster_bytes.min(self.header.virtual_bytes - guest)),
+            Place::Data { offset, .. } => {
+                (offset, cluster_bytes.min(self.header.virtual_bytes - guest))
+            }
             Place::Compressed { offset, .. } => (offset, 1),
         };
         // QEMU writes of the last cluster of a file no more than it has to.
         let whole_bytes = self.pages.file_bytes().next_multiple_of(cluster_bytes);
-        let cause = if offset >= self.pages.file_bytes() || offset.saturating_add(needed) > whole_bytes {
-            Some("lies behind the file's end: the file is cut short".to_owned())
-        } else if matches!(place, Place::Data { .. }) && offset % cluster_bytes != 0 {
-            Some("begins inside another".to_owned())
-        } else if self.references(offset)? == Some(0) {
-            Some("is in use and counted as free".to_owned())
-        } else if matches!(place, Place::Data { .. }) {
-            owners.take(offset, cluster_bytes, "a cluster").err()
-        } else {
-            None
-        };
+        let cause =
+            if offset >= self.pages.file_bytes() || offset.saturating_add(needed) > whole_bytes {
+                Some("lies behind the file's end: the file is cut short".to_owned())
+            } else if matches!(place, Place::Data { .. }) && offset % cluster_bytes != 0 {
+                Some("begins inside another".to_owned())
+            } else if self.references(offset)? == Some(0) {
+                Some("is in use and counted as free".to_owned())
+            } else if matches!(place, Place::Data { .. }) {
+                owners.take(offset, cluster_bytes, "a cluster").err()
+            } else {
+                None
+            };
         match place {
             Place::Compressed { .. } => examined.compressed_clusters += 1,
             _ => examined.data_clusters += 1,
         }
         Ok(match cause {
-            Some(cause) => Err(format!("the cluster at {offset:#x} for the disk's byte {guest} {cause}")),
+            Some(cause) => {
+                Err(format!("the cluster at {offset:#x} for the disk's byte {guest} {cause}"))
+            }
             None => Ok(()),
         })
     }
 
-    /// How often the cluster at an offset is counted as used; `None` where the counts cannot be found.
+    /// How often the cluster at an offset is counted as used; `None` where the counts cannot be
+    /// found.
     fn references(&mut self, offset: u64) -> io::Result<Option<u64>> {
         let header = &self.header;
         let cluster_bytes = header.cluster_bytes();
@@ -439,7 +488,8 @@ impl Qcow2 {
         let value = if bits >= 8 {
             word >> (64 - bits - within * bits % 64)
         } else {
-            let byte = word.to_be_bytes()[usize::try_from(within * bits / 8 % 8).unwrap_or_default()];
+            let byte =
+                word.to_be_bytes()[usize::try_from(within * bits / 8 % 8).unwrap_or_default()];
             u64::from(byte) >> (within * bits % 8)
         };
         Ok(Some(if bits == 64 { value } else { value & ((1 << bits) - 1) }))
@@ -463,11 +513,11 @@ struct Owners {
 }
 
 /// 128 Mi clusters: 8 TiB of the usual ones in 16 MiB.
-const MOST_CLUSTERS: u64 = 1 << 27;
+const MAX_CLUSTERS: u64 = 1 << 27;
 
 impl Owners {
     fn new(header: &Header, file_bytes: u64) -> Self {
-        let clusters = file_bytes.div_ceil(header.cluster_bytes()).min(MOST_CLUSTERS);
+        let clusters = file_bytes.div_ceil(header.cluster_bytes()).min(MAX_CLUSTERS);
         let words = usize::try_from(clusters.div_ceil(64)).unwrap_or_default();
         Self { cluster_bits: header.cluster_bits, taken: vec![0; words], sparse: HashSet::new() }
     }
@@ -475,18 +525,22 @@ impl Owners {
     fn take(&mut self, offset: u64, bytes: u64, what: &str) -> Result<(), String> {
         let last = offset + bytes.max(1) - 1;
         for cluster in offset >> self.cluster_bits..=last >> self.cluster_bits {
-            let first = match self.taken.get_mut(usize::try_from(cluster / 64).unwrap_or(usize::MAX)) {
-                Some(word) => {
-                    let bit = 1 << (cluster % 64);
-                    let first = *word & bit == 0;
-                    *word |= bit;
-                    first
-                }
-                None if self.sparse.len() < 100_000 => self.sparse.insert(cluster),
-                None => true,
-            };
+            let first =
+                match self.taken.get_mut(usize::try_from(cluster / 64).unwrap_or(usize::MAX)) {
+                    Some(word) => {
+                        let bit = 1 << (cluster % 64);
+                        let first = *word & bit == 0;
+                        *word |= bit;
+                        first
+                    }
+                    None if self.sparse.len() < 100_000 => self.sparse.insert(cluster),
+                    None => true,
+                };
             if !first {
-                return Err(format!("{what} at {:#x} has another owner too", cluster << self.cluster_bits));
+                return Err(format!(
+                    "{what} at {:#x} has another owner too",
+                    cluster << self.cluster_bits
+                ));
             }
         }
         Ok(())

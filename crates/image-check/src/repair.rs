@@ -1,4 +1,5 @@
-//! What repairs an image: commands of libguestfs and QEMU. Names in them come from the image's author and are quoted, or not used.
+//! What repairs an image: commands of libguestfs and QEMU. Names in them come from the image's
+//! author and are quoted, or not used.
 
 use crate::report::{Outcome, Report};
 
@@ -15,8 +16,8 @@ pub enum Repair {
     Run(&'static str),
     /// Installs packages in the guest.
     Install(&'static str),
-    /// Writes the image, which is of this format, anew: without zeros that are stored, and without snapshots. What hosts do not run
-    /// becomes qcow2.
+    /// Writes the image, which is of this format, anew: without zeros that are stored, and without
+    /// snapshots. What hosts do not run becomes qcow2.
     Convert(&'static str),
     /// Another command on the image's file, before everything else; `$image` is its path.
     Image(&'static str),
@@ -24,22 +25,28 @@ pub enum Repair {
     ByHand(&'static str),
 }
 
-/// What `virt-customize` leaves behind by itself: a random seed, an id in an empty machine-id, its log; and labels.
+/// What `virt-customize` leaves behind by itself: a random seed, an id in an empty machine-id, its
+/// log; and labels.
 const AFTERWARDS: &str = "--no-logfile --selinux-relabel --delete /var/lib/systemd/random-seed --delete /var/lib/urandom/random-seed \
                           --delete /var/lib/random-seed --run-command 'if [ -e /etc/machine-id ]; then : > /etc/machine-id; fi'";
 
 impl Repair {
-    /// The command, for a program; `$image` stands for the path of the image, which is of this format.
+    /// The command, for a program; `$image` stands for the path of the image, which is of this
+    /// format.
     pub fn command(&self, format: &str) -> String {
         match self {
             Self::Convert(from) => {
                 let to = if *from == "raw" { "raw" } else { "qcow2" };
-                format!("qemu-img convert -f {from} -O {to} \"$image\" \"$image.new\" && mv \"$image.new\" \"$image\"")
+                format!(
+                    "qemu-img convert -f {from} -O {to} \"$image\" \"$image.new\" && mv \"$image.new\" \"$image\""
+                )
             }
             Self::Image(command) => (*command).to_owned(),
             Self::ByHand(advice) => format!("by hand: {advice}"),
             guest => match guest.customize() {
-                Some(arguments) => format!("virt-customize --format {format} -a \"$image\" {arguments} {AFTERWARDS}"),
+                Some(arguments) => format!(
+                    "virt-customize --format {format} -a \"$image\" {arguments} {AFTERWARDS}"
+                ),
                 None => UNFIT.to_owned(),
             },
         }
@@ -53,7 +60,8 @@ impl Repair {
         }
     }
 
-    /// The arguments of `virt-customize`; `None` for other commands, and for names that are not fit for one.
+    /// The arguments of `virt-customize`; `None` for other commands, and for names that are not fit
+    /// for one.
     fn customize(&self) -> Option<String> {
         let fit = |name: &str| !name.chars().any(|c| c.is_control() || "*?[]\\".contains(c));
         match self {
@@ -82,11 +90,14 @@ fn quoted(text: &str) -> String {
 }
 
 impl Report {
-    /// A shell script that repairs what warns or fails, on a copy that `virt-customize` can open. What needs a person is a
-    /// comment in it.
+    /// A shell script that repairs what warns or fails, on a copy that `virt-customize` can open.
+    /// What needs a person is a comment in it.
     pub fn repair_script(&self) -> String {
-        let findings =
-            || self.findings.iter().filter(|finding| matches!(finding.outcome, Outcome::Warn | Outcome::Fail));
+        let findings = || {
+            self.findings
+                .iter()
+                .filter(|finding| matches!(finding.outcome, Outcome::Warn | Outcome::Fail))
+        };
         let image = self.image.replace(char::is_control, "?");
         let mut script = format!(
             "#!/bin/sh\n# Repairs what was found in {image}. Work on a copy; nothing here was run.\nset -eu\n\
@@ -104,7 +115,9 @@ impl Report {
             for repair in &finding.repairs {
                 let command = repair.command(self.format);
                 match repair {
-                    Repair::Image(_) => script.push_str(&format!("\n# {}\n{command}\n", finding.id)),
+                    Repair::Image(_) => {
+                        script.push_str(&format!("\n# {}\n{command}\n", finding.id))
+                    }
                     Repair::Convert(_) => last = format!("\n# {}\n{command}\n", finding.id),
                     other => match other.customize() {
                         Some(arguments) if guest.contains(&arguments) => {}
@@ -117,7 +130,10 @@ impl Report {
         if !guest.is_empty() {
             guest.push(AFTERWARDS.to_owned());
             let guest = guest.join(" \\\n    ");
-            script.push_str(&format!("\nvirt-customize --format {} -a \"$image\" \\\n    {guest}\n", self.format));
+            script.push_str(&format!(
+                "\nvirt-customize --format {} -a \"$image\" \\\n    {guest}\n",
+                self.format
+            ));
         }
         script.push_str(&last);
         if findings().next().is_none() {
@@ -135,8 +151,7 @@ mod tests {
     fn names_of_the_image_stay_one_word() {
         let repair = Repair::Delete("/home/a'; rm -rf ~; '/.ssh/authorized_keys".to_owned());
         let command = repair.command("qcow2");
-        let expected =
-            r#"virt-customize --format qcow2 -a "$image" --delete '/home/a'\''; rm -rf ~; '\''/.ssh/authorized_keys' "#;
+        let expected = r#"virt-customize --format qcow2 -a "$image" --delete '/home/a'\''; rm -rf ~; '\''/.ssh/authorized_keys' "#;
         assert!(command.starts_with(expected), "{command}");
         for unfit in ["a\nb", "/home/*/x", "/home/[a]"] {
             assert!(Repair::Delete(unfit.to_owned()).command("raw").starts_with("by hand"));

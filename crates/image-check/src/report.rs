@@ -73,7 +73,8 @@ pub struct Finding {
     pub group: Group,
     /// How it ended.
     pub outcome: Outcome,
-    /// What was found and where, or why it could not be looked at. On one line, without control characters.
+    /// What was found and where, or why it could not be looked at. On one line, without control
+    /// characters.
     pub found: String,
     /// Why it matters.
     pub why: &'static str,
@@ -136,9 +137,11 @@ impl Report {
         self.count(Outcome::Fail) == 0
     }
 
-    /// Whether something was not looked at because the time was over; zeros, which may take longer to count, apart.
+    /// Whether something was not looked at because the time was over; zeros, which may take longer
+    /// to count, apart.
     pub fn ran_out_of_time(&self) -> bool {
-        self.with(Outcome::Skip).any(|finding| finding.id != "sparse" && finding.found.contains(OVER))
+        self.with(Outcome::Skip)
+            .any(|finding| finding.id != "sparse" && finding.found.contains(OVER))
     }
 
     /// The findings that ended so.

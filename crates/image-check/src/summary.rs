@@ -1,6 +1,6 @@
 //! What an image is and what is in it, in one look.
 
-use crate::image::{Image, Looked};
+use crate::image::{Image, Inspection};
 use crate::partition::Table;
 use crate::tree::shown;
 use crate::volume::Content;
@@ -55,7 +55,7 @@ pub struct PartitionSummary {
 }
 
 impl Summary {
-    pub(crate) fn of(image: &Image, looked: &Looked) -> Self {
+    pub(crate) fn of(image: &Image, looked: &Inspection) -> Self {
         let mut notes = Vec::new();
         let mut root = None;
         let mut summary = Self {
@@ -81,7 +81,8 @@ impl Summary {
         match &looked.guest {
             Ok(guest) => {
                 root = Some(guest.root);
-                let mut text = |value: Result<Option<String>, crate::tree::Unread>| match value {
+                let mut text = |value: Result<Option<String>, crate::tree::Unavailable>| match value
+                {
                     Ok(value) => value.map(|value| shown(value.as_bytes())),
                     Err(unread) => {
                         notes.push(unread.0);

@@ -18,9 +18,10 @@ impl Deadline {
     /// Fails with [`io::ErrorKind::TimedOut`] once the time is over.
     pub(crate) fn check(&self) -> io::Result<()> {
         match self.0 {
-            Some(end) if Instant::now() > end => {
-                Err(io::Error::new(io::ErrorKind::TimedOut, format!("{OVER} {} seconds", self.1.as_secs())))
-            }
+            Some(end) if Instant::now() > end => Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!("{OVER} {} seconds", self.1.as_secs()),
+            )),
             _ => Ok(()),
         }
     }

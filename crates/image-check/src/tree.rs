@@ -1,5 +1,5 @@
-//! The files of the guest as it would see them: its root file system, and what its fstab mounts below. Links are followed here,
-//! step by step, so that none leads out of the image.
+//! The files of the guest as it would see them: its root file system, and what its fstab mounts
+//! below. Links are followed here, step by step, so that none leads out of the image.
 
 use crate::disk::Disk;
 use crate::ext::{Budget, Ext, Inode, Kind, Look};
@@ -7,20 +7,20 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 /// Links that are followed on one path, as Linux does it.
-const MOST_LINKS: usize = 40;
+const MAX_LINKS: usize = 40;
 /// Bytes of names that are remembered.
-const MOST_REMEMBERED_BYTES: usize = 8 << 20;
+const MAX_REMEMBERED_BYTES: usize = 8 << 20;
 /// The deepest path, and the longest, that is followed.
 const DEEPEST: usize = 64;
 const LONGEST_PATH_BYTES: usize = 4_096;
 /// Places below the root that are mounted.
-const MOST_MOUNTS: usize = 64;
+const MAX_MOUNTS: usize = 64;
 /// What is read of a file: settings are shorter.
-const MOST_READ_BYTES: u64 = 1 << 20;
+const MAX_READ_BYTES: u64 = 1 << 20;
 
 /// Why a part of the guest could not be looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Unread(pub(crate) String);
+pub(crate) struct Unavailable(pub(crate) String);
 
 /// What a path is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,19 +65,28 @@ struct Inner {
 pub(crate) struct Tree(RefCell<Inner>);
 
 fn components(path: &[u8]) -> Path {
-    path.split(|&byte| byte == b'/').filter(|part| !matches!(*part, b"" | b".")).map(<[u8]>::to_vec).collect()
+    path.split(|&byte| byte == b'/')
+        .filter(|part| !matches!(*part, b"" | b"."))
+        .map(<[u8]>::to_vec)
+        .collect()
 }
 
 impl Tree {
     pub(crate) fn new(disk: Disk, budget: Budget, root: Ext) -> Self {
         let mounts = vec![(Path::new(), Ok(root))];
-        let inner =
-            Inner { disk, budget, mounts, directories: HashMap::new(), nodes: HashMap::new(), remembered_bytes: 0 };
+        let inner = Inner {
+            disk,
+            budget,
+            mounts,
+            directories: HashMap::new(),
+            nodes: HashMap::new(),
+            remembered_bytes: 0,
+        };
         Self(RefCell::new(inner))
     }
 
     /// Mounts a file system, or the reason why there is none to read. The root is mounted already.
-    pub(crate) fn mount(&self, path: &str, mounted: Mounted) -> Result<(), Unread> {
+    pub(crate) fn mount(&self, path: &str, mounted: Mounted) -> Result<(), Unavailable> {
         let place = components(path.as_bytes());
         let mut inner = self.0.borrow_mut();
         inner.forget();
@@ -89,8 +98,8 @@ impl Tree {
             *earlier = mounted;
             return Ok(());
         }
-        if inner.mounts.len() > MOST_MOUNTS || place.iter().any(|part| part == b"..") {
-            return Err(Unread("the guest's fstab makes no sense".to_owned()));
+        if inner.mounts.len() > MAX_MOUNTS || place.iter().any(|part| part == b"..") {
+            return Err(Unavailable("the guest's fstab makes no sense".to_owned()));
         }
         inner.mounts.push((place, mounted));
         Ok(())
@@ -102,18 +111,18 @@ impl Tree {
     }
 
     /// What a path leads to; `None` when there is nothing.
-    pub(crate) fn node(&self, path: impl AsRef<[u8]>) -> Result<Option<Node>, Unread> {
+    pub(crate) fn node(&self, path: impl AsRef<[u8]>) -> Result<Option<Node>, Unavailable> {
         let found = self.0.borrow_mut().find(path.as_ref(), true)?;
         Ok(found.map(|found| node(&found.inode)))
     }
 
     /// Whether a path leads to anything.
-    pub(crate) fn exists(&self, path: impl AsRef<[u8]>) -> Result<bool, Unread> {
+    pub(crate) fn exists(&self, path: impl AsRef<[u8]>) -> Result<bool, Unavailable> {
         Ok(self.node(path)?.is_some())
     }
 
     /// The target of a link; `None` when the path is something else, or nothing.
-    pub(crate) fn link(&self, path: impl AsRef<[u8]>) -> Result<Option<Vec<u8>>, Unread> {
+    pub(crate) fn link(&self, path: impl AsRef<[u8]>) -> Result<Option<Vec<u8>>, Unavailable> {
         let mut inner = self.0.borrow_mut();
         match inner.find(path.as_ref(), false)? {
             Some(found) if found.inode.kind == Kind::Link => inner.target(&found).map(Some),
@@ -122,23 +131,29 @@ impl Tree {
     }
 
     /// Whether a path leads to anything, or is a link that leads nowhere.
-    pub(crate) fn is_named(&self, path: impl AsRef<[u8]>) -> Result<bool, Unread> {
+    pub(crate) fn is_named(&self, path: impl AsRef<[u8]>) -> Result<bool, Unavailable> {
         Ok(self.0.borrow_mut().find(path.as_ref(), false)?.is_some())
     }
 
-    /// A file's content; `None` when there is no file. One of more than a MiB is no settings file, and not read.
-    pub(crate) fn read(&self, path: impl AsRef<[u8]>) -> Result<Option<Vec<u8>>, Unread> {
-        let content = self.read_most(&path, MOST_READ_BYTES + 1)?;
+    /// A file's content; `None` when there is no file. One of more than a MiB is no settings file,
+    /// and not read.
+    pub(crate) fn read(&self, path: impl AsRef<[u8]>) -> Result<Option<Vec<u8>>, Unavailable> {
+        let content = self.read_most(&path, MAX_READ_BYTES + 1)?;
         match content {
-            Some(content) if content.len() as u64 > MOST_READ_BYTES => {
-                Err(Unread(format!("{} is larger than {MOST_READ_BYTES} bytes", shown(path.as_ref()))))
-            }
+            Some(content) if content.len() as u64 > MAX_READ_BYTES => Err(Unavailable(format!(
+                "{} is larger than {MAX_READ_BYTES} bytes",
+                shown(path.as_ref())
+            ))),
             content => Ok(content),
         }
     }
 
     /// The first bytes of a file.
-    pub(crate) fn read_most(&self, path: impl AsRef<[u8]>, most: u64) -> Result<Option<Vec<u8>>, Unread> {
+    pub(crate) fn read_most(
+        &self,
+        path: impl AsRef<[u8]>,
+        most: u64,
+    ) -> Result<Option<Vec<u8>>, Unavailable> {
         let mut inner = self.0.borrow_mut();
         match inner.find(path.as_ref(), true)? {
             Some(found) if found.inode.kind == Kind::File => inner.content(&found, most).map(Some),
@@ -147,13 +162,13 @@ impl Tree {
     }
 
     /// A file's lines, as text.
-    pub(crate) fn lines(&self, path: impl AsRef<[u8]>) -> Result<Vec<String>, Unread> {
+    pub(crate) fn lines(&self, path: impl AsRef<[u8]>) -> Result<Vec<String>, Unavailable> {
         let content = self.read(path)?.unwrap_or_default();
         Ok(String::from_utf8_lossy(&content).lines().map(str::to_owned).collect())
     }
 
     /// The names in a directory, sorted; none when there is no directory.
-    pub(crate) fn list(&self, path: impl AsRef<[u8]>) -> Result<Vec<Vec<u8>>, Unread> {
+    pub(crate) fn list(&self, path: impl AsRef<[u8]>) -> Result<Vec<Vec<u8>>, Unavailable> {
         let mut inner = self.0.borrow_mut();
         match inner.find(path.as_ref(), true)? {
             Some(found) if found.inode.kind == Kind::Directory => {
@@ -164,7 +179,11 @@ impl Tree {
     }
 
     /// The paths in a directory whose last part `matches`.
-    pub(crate) fn paths(&self, directory: &str, matches: impl Fn(&[u8]) -> bool) -> Result<Vec<Vec<u8>>, Unread> {
+    pub(crate) fn paths(
+        &self,
+        directory: &str,
+        matches: impl Fn(&[u8]) -> bool,
+    ) -> Result<Vec<Vec<u8>>, Unavailable> {
         let names = self.list(directory)?.into_iter().filter(|name| matches(name));
         Ok(names.map(|name| join(directory, &name)).collect())
     }
@@ -180,7 +199,9 @@ pub(crate) fn shown(name: &[u8]) -> String {
     let text = String::from_utf8_lossy(name);
     let mut shown = String::new();
     for c in text.chars().take(120) {
-        if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
+        if c.is_control()
+            || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        {
             shown.extend(c.escape_default());
         } else {
             shown.push(c);
@@ -199,7 +220,7 @@ impl Inner {
     }
 
     /// Follows a path from the root.
-    fn find(&mut self, path: &[u8], follow_last: bool) -> Result<Option<Found>, Unread> {
+    fn find(&mut self, path: &[u8], follow_last: bool) -> Result<Option<Found>, Unavailable> {
         let mut left: VecDeque<Vec<u8>> = components(path).into();
         let mut links = 0;
         let Some(mut here) = self.step(Path::new())? else { return Ok(None) };
@@ -219,8 +240,8 @@ impl Inner {
             let Some(found) = self.step(next)? else { return Ok(None) };
             if found.inode.kind == Kind::Link && (follow_last || !left.is_empty()) {
                 links += 1;
-                if links > MOST_LINKS {
-                    return Err(Unread(format!("{}: links lead in a circle", shown(path))));
+                if links > MAX_LINKS {
+                    return Err(Unavailable(format!("{}: links lead in a circle", shown(path))));
                 }
                 let target = self.target(&found)?;
                 if target.starts_with(b"/") {
@@ -245,23 +266,23 @@ impl Inner {
 
     /// Makes room for more names.
     fn remember(&mut self, bytes: usize) {
-        if self.remembered_bytes + bytes > MOST_REMEMBERED_BYTES {
+        if self.remembered_bytes + bytes > MAX_REMEMBERED_BYTES {
             self.forget();
         }
         self.remembered_bytes += bytes;
     }
 
     /// What is at a path whose parents are directories and no links.
-    fn step(&mut self, path: Path) -> Result<Option<Found>, Unread> {
-        self.budget.check().map_err(Unread)?;
+    fn step(&mut self, path: Path) -> Result<Option<Found>, Unavailable> {
+        self.budget.check().map_err(Unavailable)?;
         if path.len() > DEEPEST || path.iter().map(Vec::len).sum::<usize>() > LONGEST_PATH_BYTES {
-            return Err(Unread("a path of the guest is too deep".to_owned()));
+            return Err(Unavailable("a path of the guest is too deep".to_owned()));
         }
         let (filesystem, mounted_here) = self.filesystem(&path);
         if let Some(inode) = self.nodes.get(&path) {
             return Ok(Some(Found { filesystem, inode: inode.clone(), path }));
         }
-        let unread = |flaw: &str| Unread(format!("{}: {flaw}", shown(&full(&path))));
+        let unread = |flaw: &str| Unavailable(format!("{}: {flaw}", shown(&full(&path))));
         let number = match path.split_last() {
             Some((name, parent)) if !mounted_here => {
                 let Some(parent) = self.step(parent.to_vec())? else { return Ok(None) };
@@ -286,15 +307,17 @@ impl Inner {
 
     /// The file system that holds a path, and whether the path is its root.
     fn filesystem(&self, path: &Path) -> (usize, bool) {
-        let mounts = self.mounts.iter().enumerate().filter(|(_, (place, _))| path.starts_with(place));
+        let mounts =
+            self.mounts.iter().enumerate().filter(|(_, (place, _))| path.starts_with(place));
         let found = mounts.max_by_key(|(index, (place, _))| (place.len(), *index));
         found.map_or((0, path.is_empty()), |(index, (place, _))| (index, place.len() == path.len()))
     }
 
-    fn directory(&mut self, found: &Found) -> Result<&BTreeMap<Vec<u8>, u32>, Unread> {
+    fn directory(&mut self, found: &Found) -> Result<&BTreeMap<Vec<u8>, u32>, Unavailable> {
         if !self.directories.contains_key(&found.path) {
             let (mut look, mounts) = self.look();
-            let unread = |flaw: String| Unread(format!("{}: {flaw}", shown(&full(&found.path))));
+            let unread =
+                |flaw: String| Unavailable(format!("{}: {flaw}", shown(&full(&found.path))));
             let ext = mounts[found.filesystem].1.as_ref().map_err(|flaw| unread(flaw.clone()))?;
             let entries = if found.inode.kind == Kind::Directory {
                 ext.entries(&mut look, &found.inode).map_err(unread)?
@@ -305,25 +328,31 @@ impl Inner {
             let bytes = entries.iter().map(|(name, _)| name.len() + 40).sum::<usize>();
             let names: BTreeMap<Vec<u8>, u32> = entries.into_iter().collect();
             if names.len() != count {
-                return Err(Unread(format!("{}: a name stands twice", shown(&full(&found.path)))));
+                return Err(Unavailable(format!(
+                    "{}: a name stands twice",
+                    shown(&full(&found.path))
+                )));
             }
             self.remember(size_of_path(&found.path) + bytes);
             self.directories.insert(found.path.clone(), names);
         }
-        self.directories.get(&found.path).ok_or_else(|| Unread("a directory was lost".to_owned()))
+        self.directories
+            .get(&found.path)
+            .ok_or_else(|| Unavailable("a directory was lost".to_owned()))
     }
 
-    fn target(&mut self, found: &Found) -> Result<Vec<u8>, Unread> {
+    fn target(&mut self, found: &Found) -> Result<Vec<u8>, Unavailable> {
         let (mut look, mounts) = self.look();
-        let ext = mounts[found.filesystem].1.as_ref().map_err(|flaw| Unread(flaw.clone()))?;
-        ext.target(&mut look, &found.inode).map_err(|flaw| Unread(format!("{}: {flaw}", shown(&full(&found.path)))))
+        let ext = mounts[found.filesystem].1.as_ref().map_err(|flaw| Unavailable(flaw.clone()))?;
+        ext.target(&mut look, &found.inode)
+            .map_err(|flaw| Unavailable(format!("{}: {flaw}", shown(&full(&found.path)))))
     }
 
-    fn content(&mut self, found: &Found, most: u64) -> Result<Vec<u8>, Unread> {
+    fn content(&mut self, found: &Found, most: u64) -> Result<Vec<u8>, Unavailable> {
         let (mut look, mounts) = self.look();
-        let ext = mounts[found.filesystem].1.as_ref().map_err(|flaw| Unread(flaw.clone()))?;
+        let ext = mounts[found.filesystem].1.as_ref().map_err(|flaw| Unavailable(flaw.clone()))?;
         let content = ext.content(&mut look, &found.inode, most);
-        content.map_err(|flaw| Unread(format!("{}: {flaw}", shown(&full(&found.path)))))
+        content.map_err(|flaw| Unavailable(format!("{}: {flaw}", shown(&full(&found.path)))))
     }
 }
 

@@ -1,15 +1,16 @@
-//! Every check on images that real tools made: one in which all pass, and for each check one that fails it and nothing else.
+//! Every check on images that real tools made: one in which all pass, and for each check one that
+//! fails it and nothing else.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
 use image_check::{Declared, Image, Options, Outcome, Policy, Report, checks};
-use market_testkit::guest::{Division, Guest, Workshop, elf};
+use market_testkit::guest::{Division, Guest, ImageFactory, elf};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 const MIB: u64 = 64;
 
-fn check_guest(place: &Workshop, guest: &Guest) -> Report {
+fn check_guest(place: &ImageFactory, guest: &Guest) -> Report {
     check(&place.qcow2(guest, Division::Gpt, &[]))
 }
 
@@ -37,7 +38,8 @@ fn assert_good(report: &Report) {
 /// One check does not pass, with the outcome that the documentation says; all others do.
 fn assert_only(report: &Report, id: &str, part: &str) {
     let severity = checks().find(|check| check.id == id).unwrap().severity;
-    let outcome = if severity == image_check::Severity::Fail { Outcome::Fail } else { Outcome::Warn };
+    let outcome =
+        if severity == image_check::Severity::Fail { Outcome::Fail } else { Outcome::Warn };
     let other = if outcome == Outcome::Fail { Outcome::Warn } else { Outcome::Fail };
     assert_eq!(ids(report, outcome), [id], "{}", report.table());
     assert_eq!(ids(report, other), [""; 0], "{}", report.table());
@@ -48,7 +50,7 @@ fn assert_only(report: &Report, id: &str, part: &str) {
 
 #[test]
 fn good_images_pass_every_check() {
-    let Some(place) = Workshop::open(MIB) else { return };
+    let Some(place) = ImageFactory::open(MIB) else { return };
     for guest in [Guest::debian(), Guest::alpine(), Guest::ubuntu_1204()] {
         assert_good(&check_guest(&place, &guest));
     }
@@ -56,15 +58,17 @@ fn good_images_pass_every_check() {
 
 #[test]
 fn a_system_is_found_however_the_disk_is_divided() {
-    let Some(place) = Workshop::open(MIB) else { return };
-    for division in [Division::Gpt, Division::GptEfi, Division::Mbr, Division::MbrLogical, Division::Whole] {
+    let Some(place) = ImageFactory::open(MIB) else { return };
+    for division in
+        [Division::Gpt, Division::GptEfi, Division::Mbr, Division::MbrLogical, Division::Whole]
+    {
         assert_good(&check(&place.qcow2(&Guest::debian(), division, &[])));
     }
 }
 
 #[test]
 fn every_kind_of_container_is_read() {
-    let Some(place) = Workshop::open(MIB) else { return };
+    let Some(place) = ImageFactory::open(MIB) else { return };
     let raw = place.path("disk.raw");
     Guest::debian().disk(&place.tools, &raw, MIB, Division::Gpt);
     let kinds: [&[&str]; 8] = [
@@ -88,7 +92,7 @@ fn every_kind_of_container_is_read() {
 
 #[test]
 fn every_kind_of_ext_is_read() {
-    let Some(place) = Workshop::open(MIB) else { return };
+    let Some(place) = ImageFactory::open(MIB) else { return };
     let kinds: [&[&str]; 6] = [
         &["-t", "ext2"],
         &["-t", "ext3"],
@@ -167,7 +171,7 @@ const WRONG: [Wrong; 49] = [
 
 #[test]
 fn each_check_of_a_guest_fails_on_what_it_is_about_and_nothing_else() {
-    let Some(place) = Workshop::open(MIB) else { return };
+    let Some(place) = ImageFactory::open(MIB) else { return };
     for (id, spoil, part) in WRONG {
         let guest = Guest::debian();
         spoil(&guest);
@@ -179,22 +183,28 @@ fn each_check_of_a_guest_fails_on_what_it_is_about_and_nothing_else() {
 
 #[test]
 fn a_mask_turns_the_generator_off() {
-    let Some(place) = Workshop::open(MIB) else { return };
+    let Some(place) = ImageFactory::open(MIB) else { return };
     let guest = Guest::debian();
     guest
-        .write("/lib/udev/rules.d/75-persistent-net-generator.rules", b"IMPORT{program}=\"write_net_rules\"\n")
+        .write(
+            "/lib/udev/rules.d/75-persistent-net-generator.rules",
+            b"IMPORT{program}=\"write_net_rules\"\n",
+        )
         .link("/etc/udev/rules.d/75-persistent-net-generator.rules", "/dev/null");
     assert_good(&check_guest(&place, &guest));
 }
 
 #[test]
 fn the_guides_ubuntu_is_not_ready_before_the_guides_steps() {
-    let Some(place) = Workshop::open(MIB) else { return };
+    let Some(place) = ImageFactory::open(MIB) else { return };
     let minimal = Options { policy: Policy::minimal(), ..Options::default() };
     type Spoil = fn(&Guest) -> &Guest;
     let spoils: [(&str, Spoil); 6] = [
         ("contextualization-enabled", |g| {
-            g.write("/etc/init/networking.conf", b"pre-start exec mkdir -p /run/network\nexec ifup -a\n")
+            g.write(
+                "/etc/init/networking.conf",
+                b"pre-start exec mkdir -p /run/network\nexec ifup -a\n",
+            )
         }),
         ("contextualization-enabled", |g| {
             g.write(
@@ -210,7 +220,10 @@ fn the_guides_ubuntu_is_not_ready_before_the_guides_steps() {
             )
         }),
         ("persistent-net-rules-empty", |g| {
-            g.write("/etc/udev/rules.d/70-persistent-net.rules", b"SUBSYSTEM==\"net\", NAME=\"eth0\"\n")
+            g.write(
+                "/etc/udev/rules.d/70-persistent-net.rules",
+                b"SUBSYSTEM==\"net\", NAME=\"eth0\"\n",
+            )
         }),
         ("contextualization-enabled", |g| {
             g.write("/etc/init/networking.conf", b"# /etc/init.d/vmcontext\n")
@@ -229,7 +242,7 @@ fn the_guides_ubuntu_is_not_ready_before_the_guides_steps() {
 
 #[test]
 fn sysv_and_openrc_run_it_before_the_network_or_too_late() {
-    let Some(place) = Workshop::open(MIB) else { return };
+    let Some(place) = ImageFactory::open(MIB) else { return };
     let sysv = |context: &str, network: &str| {
         let guest = Guest::debian();
         guest.remove("/usr/lib/systemd").program("/etc/init.d/vmcontext", b"#!/bin/sh\n");
@@ -241,30 +254,43 @@ fn sysv_and_openrc_run_it_before_the_network_or_too_late() {
     };
     assert_good(&sysv("/etc/rcS.d/S08vmcontext", "/etc/rcS.d/S09networking"));
     assert_good(&sysv("/etc/rc3.d/S09vmcontext", "/etc/rc3.d/S10networking"));
-    assert_only(&sysv("/etc/rc2.d/S01vmcontext", "/etc/rcS.d/S09networking"), "contextualization-enabled", "S01");
+    assert_only(
+        &sysv("/etc/rc2.d/S01vmcontext", "/etc/rcS.d/S09networking"),
+        "contextualization-enabled",
+        "S01",
+    );
     let late = Guest::alpine();
     late.program("/etc/init.d/one-context-local", b"depend() {\n\tafter net\n}\n");
     assert_only(&check_guest(&place, &late), "contextualization-enabled", "OpenRC");
 }
 
 /// A disk whose second partition holds another file system, of 1 MiB.
-fn with_second(place: &Workshop, fstab: &str, second: &Guest) -> PathBuf {
+fn with_second(place: &ImageFactory, fstab: &str, second: &Guest) -> PathBuf {
     let raw = place.path("disk.raw");
     let guest = Guest::debian();
     guest.write("/etc/fstab", fstab.as_bytes()).directory("/usr/share/doc");
     guest.disk(&place.tools, &raw, MIB, Division::GptRootFirst);
-    second.ext4(&place.tools, &raw, MIB - 2, 1, &["-L", "second", "-U", "6f7a1735-5b88-4667-a319-07ffe5e684ee"]);
+    second.ext4(
+        &place.tools,
+        &raw,
+        MIB - 2,
+        1,
+        &["-L", "second", "-U", "6f7a1735-5b88-4667-a319-07ffe5e684ee"],
+    );
     raw
 }
 
 #[test]
 fn a_second_file_system_is_looked_at_where_fstab_mounts_it() {
-    let Some(place) = Workshop::open(MIB) else { return };
+    let Some(place) = ImageFactory::open(MIB) else { return };
     let second = Guest::empty();
     second.write("/log/left.log", b"left").directory("/lib/dpkg").directory("/tmp");
-    for device in
-        ["LABEL=second", "UUID=6f7a1735-5b88-4667-a319-07ffe5e684ee", "/dev/vda2", "/dev/disk/by-label/second"]
-    {
+    for device in [
+        "LABEL=second",
+        "UUID=6f7a1735-5b88-4667-a319-07ffe5e684ee",
+        "/dev/vda2",
+        "/dev/disk/by-label/second",
+    ] {
         let report = check(&with_second(
             &place,
             &format!("LABEL=root / ext4 defaults 0 1\n{device} /var ext4 defaults 0 2\n"),
@@ -279,28 +305,45 @@ fn a_second_file_system_is_looked_at_where_fstab_mounts_it() {
         let finding = report.findings.iter().find(|finding| finding.id == "logs-clean").unwrap();
         (finding.outcome, finding.found.clone())
     };
-    assert_eq!(logs("LABEL=root / ext4 defaults 0 1\nLABEL=second /var ext4 noauto 0 2\n").0, Outcome::Pass);
-    assert_eq!(logs("LABEL=root / ext4 defaults 0 1\n/dev/vdb2 /var ext4 defaults 0 2\n").0, Outcome::Skip);
+    assert_eq!(
+        logs("LABEL=root / ext4 defaults 0 1\nLABEL=second /var ext4 noauto 0 2\n").0,
+        Outcome::Pass
+    );
+    assert_eq!(
+        logs("LABEL=root / ext4 defaults 0 1\n/dev/vdb2 /var ext4 defaults 0 2\n").0,
+        Outcome::Skip
+    );
     assert_eq!(logs("/srv /var none bind 0 0\n").0, Outcome::Skip);
     // The root is mounted already, whatever an fstab says.
-    assert_eq!(logs("LABEL=root / ext4 defaults 0 1\nLABEL=second // ext4 defaults 0 2\n").0, Outcome::Pass);
+    assert_eq!(
+        logs("LABEL=root / ext4 defaults 0 1\nLABEL=second // ext4 defaults 0 2\n").0,
+        Outcome::Pass
+    );
 }
 
 #[test]
 fn which_of_two_systems_starts_is_not_guessed() {
-    let Some(place) = Workshop::open(MIB) else { return };
+    let Some(place) = ImageFactory::open(MIB) else { return };
     let second = Guest::empty();
     second.write("/etc/passwd", b"root::0:0::/root:/bin/sh\n").directory("/usr");
     let report = check(&with_second(&place, "LABEL=root / ext4 defaults 0 1\n", &second));
-    let finding = report.findings.iter().find(|finding| finding.id == "root-password-locked").unwrap();
-    assert!(finding.outcome == Outcome::Skip && finding.found.contains("which of 2 systems"), "{}", finding.found);
+    let finding =
+        report.findings.iter().find(|finding| finding.id == "root-password-locked").unwrap();
+    assert!(
+        finding.outcome == Outcome::Skip && finding.found.contains("which of 2 systems"),
+        "{}",
+        finding.found
+    );
 }
 
 #[test]
 fn what_is_mounted_elsewhere_is_looked_at_there_or_skipped() {
-    let Some(place) = Workshop::open(MIB) else { return };
+    let Some(place) = ImageFactory::open(MIB) else { return };
     let guest = Guest::debian();
-    guest.write("/etc/fstab", b"LABEL=root / ext4 defaults 0 1\n/dev/mapper/vg-var /var ext4 defaults 0 2\n");
+    guest.write(
+        "/etc/fstab",
+        b"LABEL=root / ext4 defaults 0 1\n/dev/mapper/vg-var /var ext4 defaults 0 2\n",
+    );
     let report = check_guest(&place, &guest);
     let skipped: BTreeSet<_> = ids(&report, Outcome::Skip).into_iter().collect();
     for id in ["logs-clean", "tmp-empty", "no-dhcp-leases", "package-cache-clean"] {
@@ -311,7 +354,7 @@ fn what_is_mounted_elsewhere_is_looked_at_there_or_skipped() {
 
 #[test]
 fn each_check_of_a_container_fails_on_what_it_is_about_and_nothing_else() {
-    let Some(place) = Workshop::open(MIB) else { return };
+    let Some(place) = ImageFactory::open(MIB) else { return };
     let (tools, image) = (&place.tools, place.qcow2(&Guest::debian(), Division::Gpt, &[]));
     let raw = place.path("disk.raw");
     let other = place.path("other.image");
@@ -335,13 +378,15 @@ fn each_check_of_a_container_fails_on_what_it_is_about_and_nothing_else() {
     std::fs::File::options().write(true).open(&odd).unwrap().set_len((MIB << 20) + 1).unwrap();
     assert!(ids(&check(&odd), Outcome::Warn).contains(&"size-whole-mib"));
 
-    let with =
-        |declared: Declared, checksums| check_with(&image, &Options { declared, checksums, ..Options::default() });
+    let with = |declared: Declared, checksums| {
+        check_with(&image, &Options { declared, checksums, ..Options::default() })
+    };
     let declared = Declared { format: Some("raw".to_owned()), ..Declared::default() };
     assert_only(&with(declared, None), "format-as-declared", "is qcow2");
     let declared = Declared { virtual_bytes: Some(1), ..Declared::default() };
     assert_only(&with(declared, None), "size-as-declared", "1 were declared");
-    let declared = Declared { size_mib: Some(MIB), format: Some("QCOW2".to_owned()), ..Declared::default() };
+    let declared =
+        Declared { size_mib: Some(MIB), format: Some("QCOW2".to_owned()), ..Declared::default() };
     assert!(with(declared, None).is_ready());
     let declared = Declared { md5: Some("0".repeat(32)), ..Declared::default() };
     let checksums = image_check::Checksums { md5: Some("1".repeat(32)), sha256: None };
@@ -350,7 +395,7 @@ fn each_check_of_a_container_fails_on_what_it_is_about_and_nothing_else() {
 
 #[test]
 fn what_is_no_disk_fails_and_nothing_else_is_claimed() {
-    let Some(place) = Workshop::open(MIB) else { return };
+    let Some(place) = ImageFactory::open(MIB) else { return };
     let noise = place.path("noise");
     std::fs::write(&noise, market_testkit::noise(7, 1 << 20)).unwrap();
     let report = check(&noise);
@@ -368,14 +413,31 @@ fn what_is_no_disk_fails_and_nothing_else_is_claimed() {
 
 #[test]
 fn no_file_that_an_image_names_is_opened() {
-    let Some(place) = Workshop::open(MIB) else { return };
+    let Some(place) = ImageFactory::open(MIB) else { return };
     let (tools, backing) = (&place.tools, place.qcow2(&Guest::debian(), Division::Gpt, &[]));
     let overlay = place.path("overlay.qcow2");
     let (backing_text, overlay_text) = (backing.to_str().unwrap(), overlay.to_str().unwrap());
-    tools.qemu_img(&["create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", backing_text, overlay_text]);
+    tools.qemu_img(&[
+        "create",
+        "-q",
+        "-f",
+        "qcow2",
+        "-F",
+        "qcow2",
+        "-b",
+        backing_text,
+        overlay_text,
+    ]);
     // A pipe in its place would block whoever opens it.
     std::fs::remove_file(&backing).unwrap();
-    rustix::fs::mknodat(rustix::fs::CWD, &backing, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &backing,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RWXU,
+        0,
+    )
+    .unwrap();
     let report = check(&overlay);
     assert_eq!(ids(&report, Outcome::Fail), ["no-backing-file"], "{}", report.table());
     assert!(ids(&report, Outcome::Skip).contains(&"root-password-locked"));
@@ -383,14 +445,23 @@ fn no_file_that_an_image_names_is_opened() {
     let external = place.path("external.qcow2");
     let data = place.path("external.data");
     let option = format!("data_file={}", data.display());
-    tools.qemu_img(&["create", "-q", "-f", "qcow2", "-o", &option, external.to_str().unwrap(), "64M"]);
+    tools.qemu_img(&[
+        "create",
+        "-q",
+        "-f",
+        "qcow2",
+        "-o",
+        &option,
+        external.to_str().unwrap(),
+        "64M",
+    ]);
     let report = check(&external);
     assert_eq!(ids(&report, Outcome::Fail), ["no-external-data-file"], "{}", report.table());
 }
 
 #[test]
 fn an_encrypted_image_fails_for_that() {
-    let Some(place) = Workshop::open(MIB) else { return };
+    let Some(place) = ImageFactory::open(MIB) else { return };
     let image = place.path("secret.qcow2");
     let path = image.to_str().unwrap();
     place.tools.qemu_img(&[
@@ -411,7 +482,7 @@ fn an_encrypted_image_fails_for_that() {
 
 #[test]
 fn nothing_is_written_to_the_image() {
-    let Some(place) = Workshop::open(MIB) else { return };
+    let Some(place) = ImageFactory::open(MIB) else { return };
     let image = place.qcow2(&Guest::debian(), Division::Gpt, &[]);
     let before = market_testkit::md5_file(&image).unwrap();
     std::fs::set_permissions(&image, std::os::unix::fs::PermissionsExt::from_mode(0o444)).unwrap();
@@ -421,15 +492,20 @@ fn nothing_is_written_to_the_image() {
 
 #[test]
 fn the_minimal_policy_has_the_guides_rules_alone() {
-    let Some(place) = Workshop::open(MIB) else { return };
+    let Some(place) = ImageFactory::open(MIB) else { return };
     let guest = Guest::debian();
-    guest.write("/etc/ssh/ssh_host_rsa_key", b"key").write("/etc/udev/rules.d/70-persistent-net.rules", b"rule\n");
+    guest
+        .write("/etc/ssh/ssh_host_rsa_key", b"key")
+        .write("/etc/udev/rules.d/70-persistent-net.rules", b"rule\n");
     let options = Options { policy: Policy::minimal(), ..Options::default() };
     let report = check_with(&place.qcow2(&guest, Division::Gpt, &[]), &options);
     assert_eq!(ids(&report, Outcome::Fail), ["persistent-net-rules-empty"]);
     assert_eq!(report.findings.len(), 4);
-    let policy =
-        Policy::parse("extends = 'minimal'\n[severity]\npersistent-net-rules-empty = 'warn'\n", "ours").unwrap();
+    let policy = Policy::parse(
+        "extends = 'minimal'\n[severity]\npersistent-net-rules-empty = 'warn'\n",
+        "ours",
+    )
+    .unwrap();
     let report = check_with(&place.path("disk.qcow2"), &Options { policy, ..Options::default() });
     assert!(report.is_ready() && report.count(Outcome::Warn) == 1 && report.policy == "ours");
 }
@@ -437,10 +513,18 @@ fn the_minimal_policy_has_the_guides_rules_alone() {
 #[test]
 fn the_documentation_has_every_check_and_its_severity() {
     let page = include_str!("../../../docs/image-check.md");
-    let rows: Vec<Vec<&str>> = page.lines().map(|line| line.split('|').map(str::trim).collect()).collect();
+    let rows: Vec<Vec<&str>> =
+        page.lines().map(|line| line.split('|').map(str::trim).collect()).collect();
     for check in checks() {
-        let row = rows.iter().find(|row| row.get(1).is_some_and(|ids| ids.split(", ").any(|id| id == check.id)));
+        let row = rows
+            .iter()
+            .find(|row| row.get(1).is_some_and(|ids| ids.split(", ").any(|id| id == check.id)));
         let severity = format!("{:?}", check.severity).to_uppercase();
-        assert_eq!(row.unwrap_or_else(|| panic!("{} is not there", check.id))[2], severity, "{}", check.id);
+        assert_eq!(
+            row.unwrap_or_else(|| panic!("{} is not there", check.id))[2],
+            severity,
+            "{}",
+            check.id
+        );
     }
 }

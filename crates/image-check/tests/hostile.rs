@@ -1,10 +1,10 @@
-//! Images whose author means harm: every look ends, soon and in little memory, without a panic, and claims nothing that it has
-//! not seen.
+//! Images whose author means harm: every look ends, soon and in little memory, without a panic, and
+//! claims nothing that it has not seen.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
 use image_check::{Image, Options, Outcome, Report, check_head};
-use market_testkit::guest::{Division, Guest, Workshop};
+use market_testkit::guest::{Division, Guest, ImageFactory};
 use market_testkit::{Random, require};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -13,12 +13,12 @@ use std::process::Command;
 use std::time::Duration;
 
 /// A raw image without partitions.
-fn whole(place: &Workshop, guest: &Guest) -> PathBuf {
+fn whole(place: &ImageFactory, guest: &Guest) -> PathBuf {
     place.raw(guest, Division::Whole)
 }
 
 /// A qcow2 image without partitions.
-fn qcow2(place: &Workshop, options: &[&str]) -> PathBuf {
+fn qcow2(place: &ImageFactory, options: &[&str]) -> PathBuf {
     place.qcow2(&Guest::debian(), Division::Whole, options)
 }
 
@@ -52,7 +52,7 @@ fn big_u64(image: &Path, at: u64) -> u64 {
 
 #[test]
 fn headers_that_make_no_sense_are_told() {
-    let Some(place) = Workshop::open(32) else { return };
+    let Some(place) = ImageFactory::open(32) else { return };
     let absurd: [(u64, &[u8], &str); 10] = [
         (4, &9_u32.to_be_bytes(), "version 9"),
         (20, &4_u32.to_be_bytes(), "clusters of 2^4"),
@@ -82,7 +82,7 @@ fn headers_that_make_no_sense_are_told() {
 
 #[test]
 fn tables_that_lead_astray_are_told() {
-    let Some(place) = Workshop::open(32) else { return };
+    let Some(place) = ImageFactory::open(32) else { return };
     let flaw = |spoil: &dyn Fn(&Path, u64, u64)| {
         let image = qcow2(&place, &[]);
         let l1 = big_u64(&image, 40);
@@ -120,7 +120,7 @@ fn tables_that_lead_astray_are_told() {
 
 #[test]
 fn compressed_clusters_that_are_broken_or_too_long_end_the_look() {
-    let Some(place) = Workshop::open(32) else { return };
+    let Some(place) = ImageFactory::open(32) else { return };
     for kind in [&["-c"][..], &["-c", "-o", "compression_type=zstd"]] {
         let image = qcow2(&place, kind);
         let l2 = big_u64(&image, big_u64(&image, 40)) & 0x00ff_ffff_ffff_fe00;
@@ -129,13 +129,17 @@ fn compressed_clusters_that_are_broken_or_too_long_end_the_look() {
         patch(&image, offset, &market_testkit::noise(3, 64));
         let report = check(&image);
         assert_guest_unseen(&report);
-        assert!(found(&report, "root-password-locked").1.contains("compressed cluster"), "{}", report.table());
+        assert!(
+            found(&report, "root-password-locked").1.contains("compressed cluster"),
+            "{}",
+            report.table()
+        );
     }
 }
 
 #[test]
 fn links_in_circles_and_names_of_control_characters_are_survived() {
-    let Some(place) = Workshop::open(32) else { return };
+    let Some(place) = ImageFactory::open(32) else { return };
     let guest = Guest::debian();
     guest
         .remove("/etc/ssh")
@@ -156,13 +160,25 @@ fn links_in_circles_and_names_of_control_characters_are_survived() {
 
 #[test]
 fn directories_in_circles_end() {
-    let (Some(place), Some(debugfs)) = (Workshop::open(32), require::program("debugfs", "e2fsprogs")) else { return };
+    let (Some(place), Some(debugfs)) =
+        (ImageFactory::open(32), require::program("debugfs", "e2fsprogs"))
+    else {
+        return;
+    };
     let guest = Guest::debian();
     guest.write("/var/log/deep/file", b"x");
     let raw = whole(&place, &guest);
     for name in ["a", "b", "c"] {
         let link = format!("ln /var/log /var/log/deep/{name}");
-        assert!(Command::new(&debugfs).args(["-w", "-R", &link]).arg(&raw).output().unwrap().status.success());
+        assert!(
+            Command::new(&debugfs)
+                .args(["-w", "-R", &link])
+                .arg(&raw)
+                .output()
+                .unwrap()
+                .status
+                .success()
+        );
     }
     let report = check(&raw);
     assert_eq!(found(&report, "logs-clean").0, Outcome::Warn, "{}", report.table());
@@ -186,15 +202,17 @@ fn the_beginning_of_a_superblock_is_none() {
 
 #[test]
 fn a_script_never_opens_what_names_another_file_whatever_the_policy() {
-    let Some(place) = Workshop::open(32) else { return };
+    let Some(place) = ImageFactory::open(32) else { return };
     let image = qcow2(&place, &[]);
     // A backing file by the name in the header's place, and the mark of corruption.
     patch(&image, 8, &512_u64.to_be_bytes());
     patch(&image, 16, &11_u32.to_be_bytes());
     patch(&image, 512, b"/etc/shadow");
     patch(&image, 79, &[2]);
-    let policy = image_check::Policy::parse("[severity]\nno-backing-file = 'off'\n", "ours").unwrap();
-    let report = Image::open(&image).unwrap().check(&Options { policy, ..Options::default() }).unwrap();
+    let policy =
+        image_check::Policy::parse("[severity]\nno-backing-file = 'off'\n", "ours").unwrap();
+    let report =
+        Image::open(&image).unwrap().check(&Options { policy, ..Options::default() }).unwrap();
     assert_eq!(found(&report, "not-corrupt").0, Outcome::Fail);
     let script = report.repair_script();
     assert!(script.contains("exit 1") && !script.contains("qemu-img"), "{script}");
@@ -202,22 +220,52 @@ fn a_script_never_opens_what_names_another_file_whatever_the_policy() {
 
 #[test]
 fn a_directory_in_itself_and_long_links_end_in_little_memory() {
-    let (Some(place), Some(debugfs)) = (Workshop::open(32), require::program("debugfs", "e2fsprogs")) else { return };
+    let (Some(place), Some(debugfs)) =
+        (ImageFactory::open(32), require::program("debugfs", "e2fsprogs"))
+    else {
+        return;
+    };
     let guest = Guest::debian();
-    guest.remove("/etc/hostname").link("/etc/hostname", &format!("/d{}", "/d".repeat(480))).directory("/d");
+    guest
+        .remove("/etc/hostname")
+        .link("/etc/hostname", &format!("/d{}", "/d".repeat(480)))
+        .directory("/d");
     let raw = whole(&place, &guest);
-    assert!(Command::new(&debugfs).args(["-w", "-R", "ln /d /d/d"]).arg(&raw).output().unwrap().status.success());
+    assert!(
+        Command::new(&debugfs)
+            .args(["-w", "-R", "ln /d /d/d"])
+            .arg(&raw)
+            .output()
+            .unwrap()
+            .status
+            .success()
+    );
     let report = check(&raw);
     assert!(found(&report, "hostname-generic").1.contains("too deep"), "{}", report.table());
 }
 
 #[test]
 fn the_last_cluster_of_a_file_may_be_short() {
-    let (Some(place), Some(qemu_io)) = (Workshop::open(32), require::program("qemu-io", "qemu-utils")) else { return };
+    let (Some(place), Some(qemu_io)) =
+        (ImageFactory::open(32), require::program("qemu-io", "qemu-utils"))
+    else {
+        return;
+    };
     let image = place.path("short.qcow2");
     let path = image.to_str().unwrap();
-    place.tools.qemu_img(&["create", "-q", "-f", "qcow2", "-o", "extended_l2=on,cluster_size=128k", path, "64M"]);
-    assert!(Command::new(qemu_io).args(["-c", "write 0 4k", path]).output().unwrap().status.success());
+    place.tools.qemu_img(&[
+        "create",
+        "-q",
+        "-f",
+        "qcow2",
+        "-o",
+        "extended_l2=on,cluster_size=128k",
+        path,
+        "64M",
+    ]);
+    assert!(
+        Command::new(qemu_io).args(["-c", "write 0 4k", path]).output().unwrap().status.success()
+    );
     assert!(std::fs::metadata(&image).unwrap().len() % (128 << 10) != 0);
     place.tools.qemu_img(&["check", "-q", path]);
     let report = check(&image);
@@ -227,7 +275,7 @@ fn the_last_cluster_of_a_file_may_be_short() {
 
 #[test]
 fn a_table_that_linux_does_not_believe_is_not_believed() {
-    let Some(place) = Workshop::open(32) else { return };
+    let Some(place) = ImageFactory::open(32) else { return };
     let raw = place.path("disk.raw");
     Guest::debian().disk(&place.tools, &raw, 32, Division::Gpt);
     // The protective entry's type.
@@ -237,7 +285,11 @@ fn a_table_that_linux_does_not_believe_is_not_believed() {
 
 #[test]
 fn a_transaction_of_a_wrong_checksum_is_not_believed() {
-    let (Some(place), Some(debugfs)) = (Workshop::open(32), require::program("debugfs", "e2fsprogs")) else { return };
+    let (Some(place), Some(debugfs)) =
+        (ImageFactory::open(32), require::program("debugfs", "e2fsprogs"))
+    else {
+        return;
+    };
     let raw = place.path("disk.raw");
     File::create(&raw).unwrap().set_len(64 << 20).unwrap();
     let guest = Guest::debian();
@@ -248,10 +300,20 @@ fn a_transaction_of_a_wrong_checksum_is_not_believed() {
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     };
     let (blocks, script) = (place.path("blocks"), place.path("script"));
-    std::fs::write(&blocks, [b"root:!:1::::::\n".to_vec(), vec![b'\n'; 4_096 - 15]].concat()).unwrap();
+    std::fs::write(&blocks, [b"root:!:1::::::\n".to_vec(), vec![b'\n'; 4_096 - 15]].concat())
+        .unwrap();
     let block = ask("bmap /etc/shadow 0");
     std::fs::write(&script, format!("jo -c\njw -b {block} {}\njc\n", blocks.display())).unwrap();
-    assert!(Command::new(&debugfs).args(["-w", "-f"]).arg(&script).arg(&raw).output().unwrap().status.success());
+    assert!(
+        Command::new(&debugfs)
+            .args(["-w", "-f"])
+            .arg(&script)
+            .arg(&raw)
+            .output()
+            .unwrap()
+            .status
+            .success()
+    );
     assert_eq!(found(&check(&raw), "root-password-locked").0, Outcome::Pass);
     // The commit is the journal's fourth block: superblock, descriptor, data, commit.
     let commit: u64 = ask("bmap <8> 3").parse().unwrap();
@@ -261,13 +323,27 @@ fn a_transaction_of_a_wrong_checksum_is_not_believed() {
 
 #[test]
 fn sizes_that_an_inode_claims_are_not_believed() {
-    let (Some(place), Some(debugfs)) = (Workshop::open(32), require::program("debugfs", "e2fsprogs")) else { return };
-    for (path, id) in
-        [("/etc", "machine-id-empty"), ("/etc/passwd", "root-password-locked"), ("/etc/ssh", "no-ssh-host-keys")]
-    {
+    let (Some(place), Some(debugfs)) =
+        (ImageFactory::open(32), require::program("debugfs", "e2fsprogs"))
+    else {
+        return;
+    };
+    for (path, id) in [
+        ("/etc", "machine-id-empty"),
+        ("/etc/passwd", "root-password-locked"),
+        ("/etc/ssh", "no-ssh-host-keys"),
+    ] {
         let raw = whole(&place, &Guest::debian());
         let claim = format!("set_inode_field {path} size 1099511627776");
-        assert!(Command::new(&debugfs).args(["-w", "-R", &claim]).arg(&raw).output().unwrap().status.success());
+        assert!(
+            Command::new(&debugfs)
+                .args(["-w", "-R", &claim])
+                .arg(&raw)
+                .output()
+                .unwrap()
+                .status
+                .success()
+        );
         let report = check(&raw);
         assert_eq!(found(&report, id).0, Outcome::Skip, "{path}: {}", report.table());
     }
@@ -275,7 +351,11 @@ fn sizes_that_an_inode_claims_are_not_believed() {
 
 #[test]
 fn an_extent_tree_that_shares_its_nodes_ends() {
-    let (Some(place), Some(debugfs)) = (Workshop::open(32), require::program("debugfs", "e2fsprogs")) else { return };
+    let (Some(place), Some(debugfs)) =
+        (ImageFactory::open(32), require::program("debugfs", "e2fsprogs"))
+    else {
+        return;
+    };
     let raw = place.path("disk.raw");
     File::create(&raw).unwrap().set_len(32 << 20).unwrap();
     let guest = Guest::debian();
@@ -286,7 +366,8 @@ fn an_extent_tree_that_shares_its_nodes_ends() {
         String::from_utf8(output.stdout).unwrap()
     };
     let node: u64 = ask("bmap /srv/node 0").trim().parse().unwrap();
-    // Four levels of nodes, each entry of which leads to the same next one; the leaf holds extents of no length.
+    // Four levels of nodes, each entry of which leads to the same next one; the leaf holds extents
+    // of no length.
     for depth in 0..4_u16 {
         let mut block = vec![0; 4_096];
         block[..8].copy_from_slice(&[0x0a, 0xf3, 0x54, 0x01, 0x54, 0x01, depth as u8, 0]);
@@ -302,8 +383,13 @@ fn an_extent_tree_that_shares_its_nodes_ends() {
     let imap = ask("imap /etc/passwd");
     let number = |after: &str| -> u64 {
         let rest = imap.split(after).nth(1).unwrap().trim_start();
-        let digits: String = rest.trim_start_matches("0x").chars().take_while(char::is_ascii_hexdigit).collect();
-        if rest.starts_with("0x") { u64::from_str_radix(&digits, 16).unwrap() } else { digits.parse().unwrap() }
+        let digits: String =
+            rest.trim_start_matches("0x").chars().take_while(char::is_ascii_hexdigit).collect();
+        if rest.starts_with("0x") {
+            u64::from_str_radix(&digits, 16).unwrap()
+        } else {
+            digits.parse().unwrap()
+        }
     };
     let at = number("located at block") * 4_096 + number("offset");
     let mut root = vec![0; 60];
@@ -319,7 +405,7 @@ fn an_extent_tree_that_shares_its_nodes_ends() {
 
 #[test]
 fn partition_tables_that_lead_astray_end() {
-    let Some(place) = Workshop::open(32) else { return };
+    let Some(place) = ImageFactory::open(32) else { return };
     let raw = place.path("disk.raw");
     let disk = |division| Guest::debian().disk(&place.tools, &raw, 32, division);
     // A chain of logical partitions that leads back to itself.
@@ -341,7 +427,7 @@ fn partition_tables_that_lead_astray_end() {
 
 #[test]
 fn any_damage_ends_in_a_report() {
-    let Some(place) = Workshop::open(32) else { return };
+    let Some(place) = ImageFactory::open(32) else { return };
     let mut random = Random::new(20_261_122);
     let originals = [whole(&place, &Guest::debian()), qcow2(&place, &[]), qcow2(&place, &["-c"])]
         .map(|path| std::fs::read(path).unwrap());
@@ -360,7 +446,8 @@ fn any_damage_ends_in_a_report() {
         std::fs::write(&image, &bytes).unwrap();
         let report = check(&image);
         assert!(report.findings.len() > 30, "round {round}");
-        let head = check_head(&bytes, "stream", &Options::default().policy, &Options::default().declared);
+        let head =
+            check_head(&bytes, "stream", &Options::default().policy, &Options::default().declared);
         assert_eq!(head.findings.len(), report.findings.len());
         let _ = Image::open(&image).unwrap().summary(Duration::from_secs(20)).unwrap();
     }
@@ -368,19 +455,30 @@ fn any_damage_ends_in_a_report() {
 
 #[test]
 fn what_takes_too_long_is_a_skip() {
-    let Some(place) = Workshop::open(32) else { return };
+    let Some(place) = ImageFactory::open(32) else { return };
     let image = qcow2(&place, &[]);
     let options = Options { limit: Duration::ZERO, ..Options::default() };
     let report = Image::open(&image).unwrap().check(&options).unwrap();
     assert_guest_unseen(&report);
-    assert!(found(&report, "no-ssh-host-keys").1.contains("longer than 0 seconds"), "{}", report.table());
+    assert!(
+        found(&report, "no-ssh-host-keys").1.contains("longer than 0 seconds"),
+        "{}",
+        report.table()
+    );
 }
 
 #[test]
 fn pipes_and_directories_are_refused_without_waiting() {
     let directory = tempfile::tempdir().unwrap();
     let pipe = directory.path().join("pipe");
-    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &pipe,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RWXU,
+        0,
+    )
+    .unwrap();
     for path in [&pipe, directory.path()] {
         let error = Image::open(path).err().unwrap().to_string();
         assert!(error.contains("neither a file nor a block device"), "{error}");
@@ -389,20 +487,32 @@ fn pipes_and_directories_are_refused_without_waiting() {
 
 #[test]
 fn what_is_only_in_the_journal_is_seen() {
-    let (Some(place), Some(debugfs)) = (Workshop::open(32), require::program("debugfs", "e2fsprogs")) else { return };
+    let (Some(place), Some(debugfs)) =
+        (ImageFactory::open(32), require::program("debugfs", "e2fsprogs"))
+    else {
+        return;
+    };
     let fsck = require::program("e2fsck", "e2fsprogs").unwrap();
-    for (options, open) in [(&[][..], ""), (&[], "-c"), (&["-O", "^64bit,^metadata_csum"], ""), (&["-t", "ext3"], "")] {
+    for (options, open) in
+        [(&[][..], ""), (&[], "-c"), (&["-O", "^64bit,^metadata_csum"], ""), (&["-t", "ext3"], "")]
+    {
         let raw = place.path("disk.raw");
         File::create(&raw).unwrap().set_len(64 << 20).unwrap();
         let base = ["-L", "root", "-b", "4096", "-J", "size=4"];
         Guest::debian().ext4(&place.tools, &raw, 0, 64, &[&base[..], options].concat());
         let debug = |flags: &[&str], request: &str| {
-            let output = Command::new(&debugfs).args(flags).args(["-R", request]).arg(&raw).output().unwrap();
+            let output = Command::new(&debugfs)
+                .args(flags)
+                .args(["-R", request])
+                .arg(&raw)
+                .output()
+                .unwrap();
             String::from_utf8(output.stdout).unwrap()
         };
         let block = debug(&[], "bmap /etc/shadow 0").trim().to_owned();
         let name = debug(&[], "bmap /etc/hostname 0").trim().to_owned();
-        // Two transactions: the second one has the last word on the one block, and revokes the other.
+        // Two transactions: the second one has the last word on the one block, and revokes the
+        // other.
         let block_of = |text: &str| {
             let mut bytes = text.as_bytes().to_vec();
             bytes.resize(4_096, b'\n');
@@ -411,17 +521,27 @@ fn what_is_only_in_the_journal_is_seen() {
         let (script, file) = (place.path("script"), place.path("blocks"));
         let write = |request: &str, blocks: &[u8]| {
             std::fs::write(&file, blocks).unwrap();
-            std::fs::write(&script, format!("jo {open}\njw {request} {}\njc\n", file.display())).unwrap();
-            let output = Command::new(&debugfs).args(["-w", "-f"]).arg(&script).arg(&raw).output().unwrap();
+            std::fs::write(&script, format!("jo {open}\njw {request} {}\njc\n", file.display()))
+                .unwrap();
+            let output =
+                Command::new(&debugfs).args(["-w", "-f"]).arg(&script).arg(&raw).output().unwrap();
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         };
-        let first = [block_of("root:$6$first$hash:1::::::\n"), block_of("first.example.com\n")].concat();
+        let first =
+            [block_of("root:$6$first$hash:1::::::\n"), block_of("first.example.com\n")].concat();
         write(&format!("-b {block},{name}"), &first);
-        write(&format!("-r {name} -b {block}"), &block_of("root:$6$second$hash:1::::::\nnobody::1::::::\n"));
+        write(
+            &format!("-r {name} -b {block}"),
+            &block_of("root:$6$second$hash:1::::::\nnobody::1::::::\n"),
+        );
         assert!(debug(&[], "features").contains("needs_recovery"), "{}", debug(&[], "features"));
         let before = market_testkit::md5_file(&raw).unwrap();
         let report = check(&raw);
-        assert!(found(&report, "no-user-passwords").1.contains("needs no password"), "{options:?}: {}", report.table());
+        assert!(
+            found(&report, "no-user-passwords").1.contains("needs no password"),
+            "{options:?}: {}",
+            report.table()
+        );
         assert_eq!(found(&report, "root-password-locked").0, Outcome::Fail);
         assert_eq!(found(&report, "hostname-generic").1, "localhost");
         assert_eq!(market_testkit::md5_file(&raw).unwrap(), before);
@@ -429,7 +549,9 @@ fn what_is_only_in_the_journal_is_seen() {
         Command::new(&fsck).args(["-fy"]).arg(&raw).output().unwrap();
         assert!(debug(&[], "cat /etc/shadow").starts_with("root:$6$second"));
         let after = check(&raw);
-        let outcomes = |report: &Report| report.findings.iter().map(|finding| finding.outcome).collect::<Vec<_>>();
+        let outcomes = |report: &Report| {
+            report.findings.iter().map(|finding| finding.outcome).collect::<Vec<_>>()
+        };
         assert_eq!(outcomes(&after), outcomes(&report), "{}", after.table());
     }
 }

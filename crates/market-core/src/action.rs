@@ -1,4 +1,5 @@
-//! The messages that `oned` and `one_market` hand to a driver: a dump, base64 of XML, decoded into typed actions.
+//! The messages that `oned` and `one_market` hand to a driver: a dump, base64 of XML, decoded into
+//! typed actions.
 //!
 //! ```
 //! use market_core::action::MonitorAction;
@@ -13,10 +14,13 @@
 //! ```
 //!
 //! Dumps come from other processes and hold what users wrote: they are capped ([`MAX_DUMP_BYTES`],
-//! [`MAX_XML_NODES`](crate::template::MAX_XML_NODES)), document types are refused, and no message repeats a value.
+//! [`MAX_XML_NODES`](crate::template::MAX_XML_NODES)), document types are refused, and no message
+//! repeats a value.
 
 use crate::encoding;
-use crate::model::{Datastore, Element, ElementError, Image, Marketplace, MarketplaceApp, MiB, Secret, SourceUrl};
+use crate::model::{
+    Datastore, Element, ElementError, Image, Marketplace, MarketplaceApp, MiB, Secret, SourceUrl,
+};
 use crate::template::{self, ValueError};
 use roxmltree::Node;
 use std::fmt;
@@ -25,8 +29,9 @@ use thiserror::Error;
 /// The largest base64 text that is taken for a dump: 64 MiB.
 pub const MAX_DUMP_BYTES: usize = 64 << 20;
 
-/// The word by which an executable of a market driver says that it reads its dump from standard input when its first argument is `-`:
-/// `one_market` looks for it in the bytes of the executable. What is built on `market_core::shim` has it; a script has it in a comment.
+/// The word by which an executable of a market driver says that it reads its dump from standard
+/// input when its first argument is `-`: `one_market` looks for it in the bytes of the executable.
+/// What is built on `market_core::shim` has it; a script has it in a comment.
 pub const DUMP_ON_STDIN: &str = "market-driver.dump-on-stdin";
 
 /// Why a dump cannot be used.
@@ -81,7 +86,8 @@ pub struct ImportAction {
     pub datastore: Option<Datastore>,
     /// What the datastore's `export` said about the bytes, or what is wrong with it.
     pub info: Result<ImportInfo, ElementError>,
-    /// The command that removes the temporary of the export, when there is one: it runs whatever becomes of the import.
+    /// The command that removes the temporary of the export, when there is one: it runs whatever
+    /// becomes of the import.
     pub dispose: Option<Secret>,
 }
 
@@ -153,16 +159,21 @@ fn decode<T>(
     Ok(read_dump(base64, root, |node| read(Element::new("", node)))??)
 }
 
-/// Decodes the message of any action, and hands its root element, which must be of this name, to `read`: for programs that
-/// pass messages on. Drivers have the types of this module.
+/// Decodes the message of any action, and hands its root element, which must be of this name, to
+/// `read`: for programs that pass messages on. Drivers have the types of this module.
 ///
 /// # Errors
 /// [`DumpError`] says what is wrong with it.
-pub fn read_dump<T>(base64: &[u8], root: &'static str, read: impl FnOnce(Node<'_, '_>) -> T) -> Result<T, DumpError> {
+pub fn read_dump<T>(
+    base64: &[u8],
+    root: &'static str,
+    read: impl FnOnce(Node<'_, '_>) -> T,
+) -> Result<T, DumpError> {
     if base64.len() > MAX_DUMP_BYTES {
         return Err(DumpError::TooLarge);
     }
-    // Some take the end of a text along, encoded or behind it; the stock drivers' parser passes over it.
+    // Some take the end of a text along, encoded or behind it; the stock drivers' parser passes
+    // over it.
     let mut bytes = encoding::decode(without_end(base64))?;
     bytes.truncate(without_end(&bytes).len());
     if bytes.is_empty() {
@@ -185,7 +196,8 @@ fn read_xml<T>(
 ) -> Result<T, DumpError> {
     let text = String::from_utf8(xml).map_err(|_| DumpError::NotUtf8)?;
     // The XML parser's messages quote names from the document, never its text.
-    let document = template::xml_document(&text).map_err(|error| DumpError::Xml(error.to_string()))?;
+    let document =
+        template::xml_document(&text).map_err(|error| DumpError::Xml(error.to_string()))?;
     let found = document.root_element().tag_name().name();
     if found != root {
         let found = found.chars().take(64).collect();
@@ -194,7 +206,8 @@ fn read_xml<T>(
     Ok(read(document.root_element())?)
 }
 
-/// Reads a marketplace as an operator has it: the output of `onemarket show -x`, or a driver message.
+/// Reads a marketplace as an operator has it: the output of `onemarket show -x`, or a driver
+/// message.
 ///
 /// # Errors
 /// [`DumpError`] says what is wrong with it.
@@ -242,7 +255,10 @@ impl ImportAction {
                 app: MarketplaceApp::from_element(&root.required("MARKETPLACEAPP")?)?,
                 marketplace: Marketplace::from_element(&root.required("MARKETPLACE")?)?,
                 image: root.child("IMAGE").map(|image| Image::from_element(&image)).transpose()?,
-                datastore: root.child("DATASTORE").map(|datastore| Datastore::from_element(&datastore)).transpose()?,
+                datastore: root
+                    .child("DATASTORE")
+                    .map(|datastore| Datastore::from_element(&datastore))
+                    .transpose()?,
                 info: ImportInfo::from_element(&root),
                 dispose: dispose(&root).map(Secret::new),
             })
@@ -259,7 +275,9 @@ impl ImportInfo {
         }
         let size = match text("SIZE").as_str() {
             "" => None,
-            size => Some(MiB(size.parse().map_err(|_| element.error("SIZE", "not a whole number"))?)),
+            size => {
+                Some(MiB(size.parse().map_err(|_| element.error("SIZE", "not a whole number"))?))
+            }
         };
         Ok(Self {
             source: SourceUrl::new(text("IMPORT_SOURCE")),
@@ -273,7 +291,8 @@ impl ImportInfo {
 
 pub(crate) fn dispose(element: &Element<'_, '_>) -> Option<String> {
     let command = element.text("DISPOSE_CMD").trim().to_owned();
-    (element.text("DISPOSE").trim().eq_ignore_ascii_case("yes") && !command.is_empty()).then_some(command)
+    (element.text("DISPOSE").trim().eq_ignore_ascii_case("yes") && !command.is_empty())
+        .then_some(command)
 }
 
 /// Whether a text is an MD5 in lower-case hexadecimal.
@@ -321,15 +340,20 @@ impl CopyAction {
             Ok(Self {
                 image: Image::from_element(&root.required("IMAGE")?)?,
                 datastore: Datastore::from_element(&root.required("DATASTORE")?)?,
-                marketplace: root.child("MARKETPLACE").map(|market| Marketplace::from_element(&market)).transpose()?,
+                marketplace: root
+                    .child("MARKETPLACE")
+                    .map(|market| Marketplace::from_element(&market))
+                    .transpose()?,
             })
         })
     }
 
-    /// An attribute of the image's template that holds a checksum: lower-case, `None` when it is missing or empty.
+    /// An attribute of the image's template that holds a checksum: lower-case, `None` when it is
+    /// missing or empty.
     ///
     /// # Errors
-    /// When the attribute is there but is no text: a checksum that cannot be read must not pass for none.
+    /// When the attribute is there but is no text: a checksum that cannot be read must not pass for
+    /// none.
     pub fn checksum(&self, name: &str) -> Result<Option<String>, ValueError> {
         let text = self.image.template.text(name)?.unwrap_or_default().trim().to_ascii_lowercase();
         Ok((!text.is_empty()).then_some(text))

@@ -63,7 +63,8 @@ impl TransferAttributes {
         }
     }
 
-    /// The options with these attributes applied, but a limit that is set already stays; what makes a transfer less safe is logged.
+    /// The options with these attributes applied, but a limit that is set already stays; what makes
+    /// a transfer less safe is logged.
     ///
     /// # Errors
     /// Names the attribute that cannot be used.
@@ -87,7 +88,8 @@ impl TransferAttributes {
         let limit = self.limit_transfer_bw.filter(|limit| !limit.trim().is_empty());
         if let Some(limit) = limit {
             let rate = limit.parse::<Rate>();
-            let rate = rate.map_err(|error| Error::config("LIMIT_TRANSFER_BW", error.to_string()))?;
+            let rate =
+                rate.map_err(|error| Error::config("LIMIT_TRANSFER_BW", error.to_string()))?;
             options.limit = options.limit.or(Some(rate));
         }
         Ok(options)

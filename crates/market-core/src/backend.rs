@@ -1,23 +1,26 @@
 //! What a market driver implements: one place where the bytes of apps live.
 //!
-//! The core owns the protocol and the integrity of the bytes, a backend owns the place. [`MarketBackend`] is what every driver
-//! implements; [`StorageBackend`] is what a marketplace that holds images adds. The pipeline calls an import's methods in this
-//! order, and no other:
+//! The core owns the protocol and the integrity of the bytes, a backend owns the place.
+//! [`MarketBackend`] is what every driver implements; [`StorageBackend`] is what a marketplace that
+//! holds images adds. The pipeline calls an import's methods in this order, and no other:
 //!
 //! ```text
 //! stage ─► (copy_range | write)* ─► written ─► (digests compared) ─► seal ─► (proof compared) ─► publish ─► resolve, when unknown
 //!    └────────────┴───────────────────────┴──────────────┴─────────────┴──► discard, on any failure and on a signal
 //! ```
 //!
-//! `stage` runs to its end. From then on methods may be dropped at any `await` until `seal` begins: the only call that follows
-//! then is `discard`. From `seal` to the outcome of `publish` nothing is dropped. The other actions (`open`, `monitor`, `delete`,
-//! `objects`, `remove`) may be dropped at any `await`. Where nothing is dropped, a store that hangs must be given up by the
-//! backend itself: [`Context::options`] has the patience that the operator wants.
+//! `stage` runs to its end. From then on methods may be dropped at any `await` until `seal` begins:
+//! the only call that follows then is `discard`. From `seal` to the outcome of `publish` nothing is
+//! dropped. The other actions (`open`, `monitor`, `delete`, `objects`, `remove`) may be dropped at
+//! any `await`. Where nothing is dropped, a store that hangs must be given up by the backend
+//! itself: [`Context::options`] has the patience that the operator wants.
 //!
-//! Futures run on tokio's current-thread runtime, with I/O and time enabled. A call that blocks the thread also delays signals. A driver is one process for one action on one thread, so futures need not be
-//! `Send`, and nothing needs to be shared between calls.
+//! Futures run on tokio's current-thread runtime, with I/O and time enabled. A call that blocks the
+//! thread also delays signals. A driver is one process for one action on one thread, so futures
+//! need not be `Send`, and nothing needs to be shared between calls.
 //!
-//! `examples/minimal_driver.rs` is a complete driver in one file, docs/write-a-driver.md explains it step by step.
+//! `examples/minimal_driver.rs` is a complete driver in one file, docs/write-a-driver.md explains
+//! it step by step.
 
 #![allow(async_fn_in_trait, reason = "a driver runs on one thread; its futures need not be Send")]
 
@@ -37,16 +40,18 @@ use std::time::Duration;
 pub struct Context {
     /// Where log lines go.
     pub log: Log,
-    /// Whether to stop. The pipeline asks it between calls; a backend that waits inside a call may ask it too.
+    /// Whether to stop. The pipeline asks it between calls; a backend that waits inside a call may
+    /// ask it too.
     pub stop: Stop,
-    /// How patiently others are waited for, with `CONNECT_TIMEOUT` and `IDLE_TIMEOUT` of the template applied.
+    /// How patiently others are waited for, with `CONNECT_TIMEOUT` and `IDLE_TIMEOUT` of the
+    /// template applied.
     pub options: Options,
 }
 
 /// A marketplace driver.
 pub trait MarketBackend: Sized {
-    /// The attributes of the marketplace's TEMPLATE that the driver reads; any others are left alone. Keys and passwords are
-    /// [`Secret`](crate::model::Secret)s.
+    /// The attributes of the marketplace's TEMPLATE that the driver reads; any others are left
+    /// alone. Keys and passwords are [`Secret`](crate::model::Secret)s.
     type Config: DeserializeOwned;
 
     /// The driver's name, as in `MARKET_MAD = "http"`.
@@ -58,13 +63,15 @@ pub trait MarketBackend: Sized {
     /// One line on what the driver is, for its `--help`.
     const ABOUT: &'static str;
 
-    /// Checks the configuration and prepares for the one action of this process. Creates nothing in the store.
+    /// Checks the configuration and prepares for the one action of this process. Creates nothing in
+    /// the store.
     ///
     /// # Errors
     /// An attribute that is wrong ([`Error::config`]), or a store that cannot be used.
-    async fn open(config: Self::Config, context: &Context) -> Result<Self, Error>;
+    async fn connect(config: Self::Config, context: &Context) -> Result<Self, Error>;
 
-    /// Reports the space of the marketplace, or the apps discovered in it. Creates nothing in the store.
+    /// Reports the space of the marketplace, or the apps discovered in it. Creates nothing in the
+    /// store.
     ///
     /// # Errors
     /// On any doubt: a partial list of apps makes `oned` drop the others.
@@ -74,12 +81,13 @@ pub trait MarketBackend: Sized {
 /// A marketplace that holds the bytes of its apps.
 pub trait StorageBackend: MarketBackend {
     /// An upload under way.
-    type Staged;
+    type Upload;
 
     /// What the store can promise, as it is configured; the pipeline adapts to it.
-    fn guarantees(&self) -> Guarantees;
+    fn capabilities(&self) -> Capabilities;
 
-    /// Bytes that can still be stored, when the store can tell. An import that needs more fails before the first byte.
+    /// Bytes that can still be stored, when the store can tell. An import that needs more fails
+    /// before the first byte.
     ///
     /// # Errors
     /// When the store cannot be asked. A store that has no answer returns `None`.
@@ -87,31 +95,45 @@ pub trait StorageBackend: MarketBackend {
         Ok(None)
     }
 
-    /// Opens a place that no reader of the marketplace sees. Its name holds the app's id, the time and something random, so
-    /// that two imports never meet and what a crash leaves can be found by [`objects`](Self::objects). `needed_bytes` is the room
-    /// that the bytes will take, when that is known: a store of several places chooses one that has it.
+    /// Opens a place that no reader of the marketplace sees. Its name holds the app's id, the time
+    /// and something random, so that two imports never meet and what a crash leaves can be found by
+    /// [`list`](Self::list). `needed_bytes` is the room that the bytes will take, when that is
+    /// known: a store of several places chooses one that has it.
     ///
     /// # Errors
-    /// When nothing can be stored. Then nothing is left either: there is no stage yet that could be discarded.
-    async fn stage(&self, app: AppId, length: Length, needed_bytes: Option<u64>) -> Result<Self::Staged, Error>;
+    /// When nothing can be stored. Then nothing is left either: there is no stage yet that could be
+    /// discarded.
+    async fn stage(
+        &self,
+        app: AppId,
+        length: Length,
+        needed_bytes: Option<u64>,
+    ) -> Result<Self::Upload, Error>;
 
-    /// Optional: a handle to read back what is stored, at the same offsets, while more is written. With it the pipeline hashes
-    /// what the store holds, not what was sent to it, and calls [`copy_range`](Self::copy_range).
+    /// Optional: a handle to read back what is stored, at the same offsets, while more is written.
+    /// With it the pipeline hashes what the store holds, not what was sent to it, and calls
+    /// [`copy_range`](Self::copy_range).
     ///
     /// # Errors
     /// What stands in the way; the import ends with `discard`.
-    fn read_back(&self, staged: &Self::Staged) -> Result<Option<File>, Error> {
+    fn read_back(&self, staged: &Self::Upload) -> Result<Option<File>, Error> {
         let _ = staged;
         Ok(None)
     }
 
-    /// Appends a range of a local file by the store's own means (shared extents, a copy inside the system). Ranges come in
-    /// order; holes between them come by [`write`](Self::write). The position of `source` is not the backend's to use. Only
-    /// called of a backend that can [read back](Self::read_back).
+    /// Appends a range of a local file by the store's own means (shared extents, a copy inside the
+    /// system). Ranges come in order; holes between them come by [`write`](Self::write). The
+    /// position of `source` is not the backend's to use. Only called of a backend that can [read
+    /// back](Self::read_back).
     ///
     /// # Errors
     /// When the store does not take it; the import ends with `discard`.
-    async fn copy_range(&self, staged: &mut Self::Staged, source: &File, range: Range<u64>) -> Result<(), Error> {
+    async fn copy_range(
+        &self,
+        staged: &mut Self::Upload,
+        source: &File,
+        range: Range<u64>,
+    ) -> Result<(), Error> {
         let _ = (staged, source, range);
         Err(Error::new(ErrorKind::Unsupported, "the store", "copies no ranges of files"))
     }
@@ -120,68 +142,79 @@ pub trait StorageBackend: MarketBackend {
     ///
     /// # Errors
     /// When the store does not take it; the import ends with `discard`.
-    async fn write(&self, staged: &mut Self::Staged, piece: Piece) -> Result<(), Error>;
+    async fn write(&self, staged: &mut Self::Upload, piece: Piece) -> Result<(), Error>;
 
-    /// Optional: all has been written, while its digests may still be computed. A store that is slow to make things durable can
-    /// begin here; what counts is [`seal`](Self::seal).
+    /// Optional: all has been written, while its digests may still be computed. A store that is
+    /// slow to make things durable can begin here; what counts is [`seal`](Self::seal).
     ///
     /// # Errors
     /// As [`write`](Self::write).
-    async fn written(&self, staged: &mut Self::Staged) -> Result<(), Error> {
+    async fn finish(&self, staged: &mut Self::Upload) -> Result<(), Error> {
         let _ = staged;
         Ok(())
     }
 
-    /// Makes what was written durable and proves that the store holds it: with a digest that the store computed itself, or at
-    /// least with the size that it has. The digests given are those of what was written; there is no MD5 among them when the
-    /// store promises a digest and the datastore has declared one: then those two are compared, and hashing here too would only
+    /// Makes what was written durable and proves that the store holds it: with a digest that the
+    /// store computed itself, or at least with the size that it has. The digests given are those of
+    /// what was written; there is no MD5 among them when the store promises a digest and the
+    /// datastore has declared one: then those two are compared, and hashing here too would only
     /// take time.
     ///
     /// # Errors
     /// When it cannot be made durable; the import ends with `discard`.
-    async fn seal(&self, staged: &mut Self::Staged, digests: &Digests) -> Result<Proof, Error>;
+    async fn seal(&self, staged: &mut Self::Upload, digests: &Digests) -> Result<Proof, Error>;
 
-    /// Makes the sealed bytes an app, in one step: before it no reader sees anything, after it everything. Never replaces what
-    /// is there already.
-    async fn publish(&self, staged: &mut Self::Staged) -> Published;
+    /// Makes the sealed bytes an app, in one step: before it no reader sees anything, after it
+    /// everything. Never replaces what is there already.
+    async fn publish(&self, staged: &mut Self::Upload) -> Published;
 
-    /// Finds out what became of a [`publish`](Self::publish) whose outcome was [`Published::Unknown`]. Asked a few times; while
-    /// it stays unknown, the import fails and says that the app may be there.
-    async fn resolve(&self, staged: &mut Self::Staged) -> Published {
+    /// Finds out what became of a [`publish`](Self::publish) whose outcome was
+    /// [`Published::Unknown`]. Asked a few times; while it stays unknown, the import fails and says
+    /// that the app may be there.
+    async fn resolve(&self, staged: &mut Self::Upload) -> Published {
         let _ = staged;
-        Published::Unknown(Error::new(ErrorKind::Failed, "publish", "its outcome cannot be found out"))
+        Published::Unknown(Error::new(
+            ErrorKind::Failed,
+            "publish",
+            "its outcome cannot be found out",
+        ))
     }
 
     /// Removes what was staged. Called on every failure, on signals, and when the caller has gone.
     ///
     /// # Errors
-    /// When something is left behind; it is logged, and found by [`objects`](Self::objects) later.
-    async fn discard(&self, staged: Self::Staged) -> Result<(), Error>;
+    /// When something is left behind; it is logged, and found by [`list`](Self::list) later.
+    async fn discard(&self, staged: Self::Upload) -> Result<(), Error>;
 
-    /// Removes a published app by its SOURCE. Confined to the marketplace: a SOURCE that points elsewhere is refused.
+    /// Removes a published app by its SOURCE. Confined to the marketplace: a SOURCE that points
+    /// elsewhere is refused.
     ///
     /// # Errors
     /// When it is refused, or the store does not do it.
     async fn delete(&self, app: AppId, source: &str) -> Result<Deleted, Error>;
 
-    /// Opens the stored bytes of an app to read them; `None` when they are not there. Confined as [`delete`](Self::delete) is.
+    /// Opens the stored bytes of an app to read them; `None` when they are not there. Confined as
+    /// [`delete`](Self::delete) is.
     ///
     /// # Errors
     /// When it is refused, or cannot be found out.
-    async fn stored(&self, app: AppId, source: &str) -> Result<Option<Source>, Error>;
+    async fn open(&self, app: AppId, source: &str) -> Result<Option<Source>, Error>;
 
-    /// The [key](StoredObject::key) that the published object of a SOURCE has, whether it is there or not; `None` when the SOURCE
-    /// points elsewhere. By it, `gc` knows which objects belong to an app.
-    fn key_of(&self, source: &str) -> Option<String>;
+    /// The [key](StoredObject::key) that the published object of a SOURCE has, whether it is there
+    /// or not; `None` when the SOURCE points elsewhere. By it, `gc` knows which objects belong to
+    /// an app.
+    fn locate(&self, source: &str) -> Option<String>;
 
-    /// Tells `sink` of everything that this marketplace has staged or published, and of nothing else.
+    /// Tells `sink` of everything that this marketplace has staged or published, and of nothing
+    /// else.
     ///
     /// # Errors
-    /// When the store cannot be listed completely; what can be listed has been told then. [`ErrorKind::Unsupported`] when all that
-    /// is published has been told, and what is staged cannot be.
-    async fn objects(&self, sink: &mut dyn FnMut(StoredObject)) -> Result<(), Error>;
+    /// When the store cannot be listed completely; what can be listed has been told then.
+    /// [`ErrorKind::Unsupported`] when all that is published has been told, and what is staged
+    /// cannot be.
+    async fn list(&self, sink: &mut dyn FnMut(StoredObject)) -> Result<(), Error>;
 
-    /// Removes an object that [`objects`](Self::objects) named. The core decides which.
+    /// Removes an object that [`list`](Self::list) named. The core decides which.
     ///
     /// # Errors
     /// When it is there and stays.
@@ -201,19 +234,19 @@ pub enum Length {
 
 /// What a store can promise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Guarantees {
+pub struct Capabilities {
     /// Whether staged bytes can be seen by readers of the marketplace.
     pub staging: Staging,
     /// How surely `publish` never replaces.
     pub create: Create,
     /// What `seal` proves at least.
     pub proof: ProofKind,
-    /// Whether holes are kept as holes, or cost room as zeros do. They come as [`Piece::Hole`] either way; a store without holes
-    /// writes zeros ([`ZEROS`](market_transfer::ZEROS)).
+    /// Whether holes are kept as holes, or cost room as zeros do. They come as [`Piece::Hole`]
+    /// either way; a store without holes writes zeros ([`ZEROS`](market_transfer::ZEROS)).
     pub keeps_holes: bool,
     /// The largest object, in bytes.
     pub largest_object_bytes: Option<u64>,
-    /// Whether [`StorageBackend::objects`] finds what a killed import has staged.
+    /// Whether [`StorageBackend::list`] finds what a killed import has staged.
     pub lists_staged: bool,
 }
 
@@ -222,8 +255,9 @@ pub struct Guarantees {
 pub enum Staging {
     /// Nobody sees it before `publish`.
     Invisible,
-    /// It may be seen: the pipeline first collects and verifies the bytes in a local temporary without a name, in `TMPDIR`
-    /// (`/tmp` when that is not set), which must have room for a whole image.
+    /// It may be seen: the pipeline first collects and verifies the bytes in a local temporary
+    /// without a name, in `TMPDIR` (`/tmp` when that is not set), which must have room for a whole
+    /// image.
     Visible,
 }
 
@@ -289,7 +323,8 @@ pub struct StoredObject {
     pub app: Option<AppId>,
     /// Its size in bytes, holes included.
     pub bytes: u64,
-    /// How long ago it was last written: by the store's clock, or by this machine's where the store's cannot be asked.
+    /// How long ago it was last written: by the store's clock, or by this machine's where the
+    /// store's cannot be asked.
     pub age: Duration,
     /// Whether an import that still runs writes it, where that can be told.
     pub busy: bool,

@@ -1,9 +1,11 @@
-//! What drivers share that discover apps in somebody's catalogue: its server's URL; JSON of others, read leniently; names that
-//! `oned` takes; values that a template can hold.
+//! What drivers share that discover apps in somebody's catalogue: its server's URL; JSON of others,
+//! read leniently; names that `oned` takes; values that a template can hold.
 
 use crate::log::Log;
 use crate::report::is_valid_app_name;
-use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -12,12 +14,13 @@ use std::fmt;
 use url::Url;
 
 /// The most members of an object, and items of an array, that are read.
-const MOST_ITEMS: usize = 50_000;
+const MAX_ITEMS: usize = 50_000;
 
 /// The largest entry of a catalogue that is read, in bytes.
-const MOST_ENTRY_BYTES: usize = 4 << 20;
+const MAX_ENTRY_BYTES: usize = 4 << 20;
 
-/// A value of a JSON document of which nobody knows the form: each look at it takes what is there, or nothing.
+/// A value of a JSON document of which nobody knows the form: each look at it takes what is there,
+/// or nothing.
 ///
 /// ```
 /// use market_core::catalogue::Json;
@@ -38,13 +41,15 @@ impl<'a> Json<'a> {
         serde_json::from_slice::<&RawValue>(document).ok().map(Self)
     }
 
-    /// The items of the array that a member of a document's object is; all of the document is looked at once.
+    /// The items of the array that a member of a document's object is; all of the document is
+    /// looked at once.
     ///
     /// # Errors
     /// What it is not: JSON, or an object with such an array, or one of at most 50,000 items.
     pub fn list_in(document: &'a [u8], member: &'static str) -> Result<Vec<Self>, &'static str> {
         let mut reader = serde_json::Deserializer::from_slice(document);
-        let found = reader.deserialize_map(ListIn(member)).and_then(|found| reader.end().map(|()| found));
+        let found =
+            reader.deserialize_map(ListIn(member)).and_then(|found| reader.end().map(|()| found));
         match found {
             Ok(Some(Items::Some(list))) => Ok(list),
             Ok(Some(Items::TooMany)) => Err("holds more than 50,000 items"),
@@ -64,7 +69,7 @@ impl<'a> Json<'a> {
     /// # Errors
     /// What it is instead.
     pub fn entry(self) -> Result<Object<'a>, &'static str> {
-        if self.0.get().len() > MOST_ENTRY_BYTES {
+        if self.0.get().len() > MAX_ENTRY_BYTES {
             return Err("it is larger than 4 MiB");
         }
         self.object().ok_or("it is no object")
@@ -74,7 +79,8 @@ impl<'a> Json<'a> {
         self.0.get().as_bytes().first() == Some(&byte)
     }
 
-    /// The members of an object, in their order; `None` of anything else, and of an object of more than 50,000.
+    /// The members of an object, in their order; `None` of anything else, and of an object of more
+    /// than 50,000.
     pub fn object(self) -> Option<Object<'a>> {
         if !self.begins_with(b'{') {
             return None;
@@ -93,7 +99,8 @@ impl<'a> Json<'a> {
         }
     }
 
-    /// A string, or a number or boolean as its text; `None` of `null`, of what is empty, and of objects and arrays.
+    /// A string, or a number or boolean as its text; `None` of `null`, of what is empty, and of
+    /// objects and arrays.
     pub fn text(self) -> Option<Cow<'a, str>> {
         let raw = self.0.get();
         let text = match raw.as_bytes().first()? {
@@ -158,7 +165,7 @@ impl<'de> Visitor<'de> for Members {
     fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Object<'de>, M::Error> {
         let mut members = Vec::with_capacity(8);
         while let Some((name, value)) = map.next_entry::<&RawValue, &RawValue>()? {
-            if members.len() == MOST_ITEMS {
+            if members.len() == MAX_ITEMS {
                 return Err(M::Error::custom("too many members"));
             }
             members.push((string(name.get()).unwrap_or_default(), Json(value)));
@@ -185,7 +192,7 @@ impl<'de> Visitor<'de> for ItemsSeed {
     fn visit_seq<S: SeqAccess<'de>>(self, mut items: S) -> Result<Items<'de>, S::Error> {
         let mut list = Vec::new();
         while let Some(item) = items.next_element::<&RawValue>()? {
-            if list.len() == MOST_ITEMS {
+            if list.len() == MAX_ITEMS {
                 // The rest must be JSON too; it is not kept.
                 while items.next_element::<IgnoredAny>()?.is_some() {}
                 return Ok(Items::TooMany);
@@ -241,8 +248,8 @@ impl Visitor<'_> for Bytes {
     }
 }
 
-/// A web server as a marketplace's template names it. It is asked with the user and password that its URL may hold; what is
-/// published of it, and every message, is without them.
+/// A web server as a marketplace's template names it. It is asked with the user and password that
+/// its URL may hold; what is published of it, and every message, is without them.
 ///
 /// ```
 /// use market_core::catalogue::Server;
@@ -286,8 +293,8 @@ impl Server {
         Self::of(url).ok_or(NONE)
     }
 
-    /// The server of which `path` was found at `url`: what is before it, when it ends in exactly these
-    /// segments, slashes behind them aside.
+    /// The server of which `path` was found at `url`: what is before it, when it ends in exactly
+    /// these segments, slashes behind them aside.
     ///
     /// ```
     /// use market_core::catalogue::Server;
@@ -298,7 +305,8 @@ impl Server {
     /// ```
     pub fn holding(url: &str, path: &str) -> Option<Self> {
         let mut url = Url::parse(url).ok().filter(Url::has_host)?;
-        let before = url.path().trim_end_matches('/').strip_suffix(path)?.strip_suffix('/')?.to_owned();
+        let before =
+            url.path().trim_end_matches('/').strip_suffix(path)?.strip_suffix('/')?.to_owned();
         url.set_path(&before);
         url.set_query(None);
         url.set_fragment(None);
@@ -326,7 +334,8 @@ impl Server {
         // Not another scheme, nor another host.
         let relative = format!("./{}", path.trim_start_matches('/'));
         let url = self.published.join(&relative).ok()?;
-        let is_below = url.as_str().strip_prefix(self.as_str()).is_some_and(|rest| !rest.is_empty());
+        let is_below =
+            url.as_str().strip_prefix(self.as_str()).is_some_and(|rest| !rest.is_empty());
         (is_below && url.query().is_none() && url.fragment().is_none()).then(|| url.into())
     }
 }
@@ -337,8 +346,8 @@ fn without_user(mut url: Url) -> Option<Url> {
     Some(url)
 }
 
-/// A text of somebody's as a value that a template can hold and `oned` can store: `]]>` is broken up, a backslash at its end gets
-/// a blank behind it, control characters become blanks.
+/// A text of somebody's as a value that a template can hold and `oned` can store: `]]>` is broken
+/// up, a backslash at its end gets a blank behind it, control characters become blanks.
 ///
 /// ```
 /// use market_core::catalogue::value;
@@ -347,7 +356,9 @@ fn without_user(mut url: Url) -> Option<Url> {
 /// ```
 pub fn value(text: &str) -> Cow<'_, str> {
     // Nearly always there is nothing to be done; that is found out many bytes at a time.
-    if !text.bytes().fold(false, |found, b| found | (b < b' ') | (b == b']') | (b == 0xef)) && !text.ends_with('\\') {
+    if !text.bytes().fold(false, |found, b| found | (b < b' ') | (b == b']') | (b == 0xef))
+        && !text.ends_with('\\')
+    {
         return Cow::Borrowed(text);
     }
     let unfit = |c: char| unfit(c) && c != '\n' && c != '\t';
@@ -380,11 +391,11 @@ pub fn valid_name(name: &str) -> Option<String> {
     if taken == name && is_valid_app_name(name) && name.trim() == name {
         return Some(taken);
     }
-    let valid = cut(taken.trim_matches(|c| c == '-' || c == ' '), MOST_NAME_BYTES);
+    let valid = cut(taken.trim_matches(|c| c == '-' || c == ' '), MAX_NAME_BYTES);
     is_valid_app_name(valid).then(|| valid.to_owned())
 }
 
-const MOST_NAME_BYTES: usize = 128;
+const MAX_NAME_BYTES: usize = 128;
 
 fn cut(text: &str, most: usize) -> &str {
     let mut end = text.len().min(most);
@@ -394,8 +405,9 @@ fn cut(text: &str, most: usize) -> &str {
     text[..end].trim_end()
 }
 
-/// `APP_NAME_PREFIX`: what the names of a marketplace's apps begin with. An app's identity is its name across all marketplaces
-/// (docs/driver-contract.md section 4), so two that offer the same names need it.
+/// `APP_NAME_PREFIX`: what the names of a marketplace's apps begin with. An app's identity is its
+/// name across all marketplaces (docs/driver-contract.md section 4), so two that offer the same
+/// names need it.
 ///
 /// ```
 /// use market_core::catalogue::NamePrefix;
@@ -410,7 +422,7 @@ fn cut(text: &str, most: usize) -> &str {
 pub struct NamePrefix(String);
 
 /// The longest prefix, in bytes: most of a name stays the app's own.
-const MOST_PREFIX_BYTES: usize = 48;
+const MAX_PREFIX_BYTES: usize = 48;
 
 impl NamePrefix {
     /// Takes a prefix of at most 48 bytes; an empty one changes nothing.
@@ -419,22 +431,25 @@ impl NamePrefix {
     /// Why no name can begin with it.
     pub fn new(prefix: &str) -> Result<Self, &'static str> {
         let prefix = prefix.trim();
-        if prefix.len() > MOST_PREFIX_BYTES {
+        if prefix.len() > MAX_PREFIX_BYTES {
             return Err("is longer than 48 bytes");
         }
         if !prefix.is_empty() && (!is_valid_app_name(prefix) || prefix.contains(unfit)) {
-            return Err("holds what no name of an app can: & | : \\ \" ; / ' # { } $ < > or a control character");
+            return Err(
+                "holds what no name of an app can: & | : \\ \" ; / ' # { } $ < > or a control character",
+            );
         }
         Ok(Self(prefix.to_owned()))
     }
 
-    /// A name as [`valid_name`] makes it, behind the prefix; cut where the two are longer than a name can be.
+    /// A name as [`valid_name`] makes it, behind the prefix; cut where the two are longer than a
+    /// name can be.
     pub fn name(&self, name: &str) -> Option<String> {
         let name = valid_name(name)?;
         if self.0.is_empty() {
             return Some(name);
         }
-        Some(cut(&format!("{}{name}", self.0), MOST_NAME_BYTES).to_owned())
+        Some(cut(&format!("{}{name}", self.0), MAX_NAME_BYTES).to_owned())
     }
 }
 
@@ -445,14 +460,15 @@ impl<'de> serde::Deserialize<'de> for NamePrefix {
     }
 }
 
-/// What is wrong with a catalogue's entries, told as WARN lines: a hundred, and that there are more.
+/// What is wrong with a catalogue's entries, told as WARN lines: a hundred, and that there are
+/// more.
 pub struct Complaints<'a> {
     log: &'a Log,
     told: Cell<usize>,
 }
 
 /// How many of them an operator reads.
-const MOST_COMPLAINTS: usize = 100;
+const MAX_COMPLAINTS: usize = 100;
 
 impl<'a> Complaints<'a> {
     /// Tells them to this log.
@@ -465,8 +481,10 @@ impl<'a> Complaints<'a> {
         let told = self.told.get();
         self.told.set(told.saturating_add(1));
         match told {
-            ..MOST_COMPLAINTS => self.log.warn(text),
-            MOST_COMPLAINTS => self.log.warn("more is wrong with the catalogue, which is not listed"),
+            ..MAX_COMPLAINTS => self.log.warn(text),
+            MAX_COMPLAINTS => {
+                self.log.warn("more is wrong with the catalogue, which is not listed")
+            }
             _ => {}
         }
     }
@@ -482,8 +500,9 @@ pub struct Entry<'a> {
     pub created: i64,
 }
 
-/// The names under which apps are reported, in the order of the entries; equal ones would be taken for one app. Among equal names
-/// the oldest (by time, then id) keeps it, the others get their id appended. `None` where even that name is taken.
+/// The names under which apps are reported, in the order of the entries; equal ones would be taken
+/// for one app. Among equal names the oldest (by time, then id) keeps it, the others get their id
+/// appended. `None` where even that name is taken.
 pub fn unique_names(entries: &[Entry<'_>]) -> Vec<Option<String>> {
     let mut oldest: BTreeMap<&str, usize> = BTreeMap::new();
     for (index, entry) in entries.iter().enumerate() {
@@ -498,7 +517,7 @@ pub fn unique_names(entries: &[Entry<'_>]) -> Vec<Option<String>> {
             return Some(entry.name.to_owned());
         }
         let id = cut(entry.id, 64);
-        let name = format!("{} {id}", cut(entry.name, MOST_NAME_BYTES - id.len() - 1));
+        let name = format!("{} {id}", cut(entry.name, MAX_NAME_BYTES - id.len() - 1));
         (is_valid_app_name(&name) && taken.insert(name.clone())).then_some(name)
     };
     entries.iter().enumerate().map(name).collect()
@@ -525,14 +544,21 @@ mod tests {
         let names: Vec<_> = names.iter().map(Option::as_deref).collect();
         let shortened = format!("{} g", "a".repeat(126));
         // The third is the oldest by its id; the name that the second would get is another's.
-        assert_eq!(names, [Some("x c"), None, Some("x"), Some("y"), Some("x b"), Some(&*long), Some(&*shortened)]);
+        assert_eq!(
+            names,
+            [Some("x c"), None, Some("x"), Some("y"), Some("x b"), Some(&*long), Some(&*shortened)]
+        );
     }
 
     #[test]
     fn whatever_comes_becomes_a_name_or_nothing() {
-        for (name, expected) in
-            [("plain (aarch64)-", Some("plain (aarch64)-")), ("a#", Some("a")), ("\n", None), ("#", None), ("", None)]
-        {
+        for (name, expected) in [
+            ("plain (aarch64)-", Some("plain (aarch64)-")),
+            ("a#", Some("a")),
+            ("\n", None),
+            ("#", None),
+            ("", None),
+        ] {
             assert_eq!(valid_name(name).as_deref(), expected);
         }
         let long = valid_name(&"é".repeat(100)).unwrap();

@@ -22,8 +22,9 @@ pub trait DiscoveryBackend: MarketBackend {
     /// What an operator looks at when the catalogue holds no app.
     const WHEN_EMPTY: &'static str = "look at ENDPOINT";
 
-    /// Tells `sink` of every app of the catalogue. What cannot be reported of a single entry costs that entry; everything else is
-    /// an error, and the first app is told only when there can be no more of those: a partial list makes `oned` drop apps.
+    /// Tells `sink` of every app of the catalogue. What cannot be reported of a single entry costs
+    /// that entry; everything else is an error, and the first app is told only when there can be no
+    /// more of those: a partial list makes `oned` drop apps.
     ///
     /// # Errors
     /// When the catalogue cannot be had as a whole, and what `sink` returns.
@@ -44,8 +45,8 @@ pub async fn collect<B: DiscoveryBackend>(backend: &B) -> Result<MonitorReport, 
     Ok(report)
 }
 
-/// Reads a catalogue on a thread of its own, so that signals are heard while it takes long; `read` is what tells of the apps.
-/// When this is dropped, `read` ends with the next app that it tells of.
+/// Reads a catalogue on a thread of its own, so that signals are heard while it takes long; `read`
+/// is what tells of the apps. When this is dropped, `read` ends with the next app that it tells of.
 ///
 /// # Errors
 /// Those of `read`, and what `sink` returns.
@@ -56,7 +57,8 @@ pub async fn read_apart(
     const WAITING: usize = 64;
     let (told, mut apps) = tokio::sync::mpsc::channel(WAITING);
     let reading = start_thread("catalogue", move || {
-        let nobody = |_| Error::new(ErrorKind::Cancelled, "the catalogue", "nobody takes its apps any more");
+        let nobody =
+            |_| Error::new(ErrorKind::Cancelled, "the catalogue", "nobody takes its apps any more");
         read(&mut |app| told.blocking_send(app).map_err(nobody))
     });
     let reading = reading.map_err(|error| Error::io("the catalogue", &error))?;
@@ -64,12 +66,17 @@ pub async fn read_apart(
         sink(app)?;
     }
     // It has dropped its end of the queue: there is nothing to wait for.
-    reading.join().map_err(|_| Error::new(ErrorKind::Failed, "the catalogue", "the reading thread died"))?
+    reading
+        .join()
+        .map_err(|_| Error::new(ErrorKind::Failed, "the catalogue", "the reading thread died"))?
 }
 
 /// What is said of a catalogue without apps: it may be right, and is hardly ever meant.
 pub(crate) fn empty<B: DiscoveryBackend>() -> String {
-    format!("the catalogue holds no app for this OpenNebula, which keeps those that it has; {}", B::WHEN_EMPTY)
+    format!(
+        "the catalogue holds no app for this OpenNebula, which keeps those that it has; {}",
+        B::WHEN_EMPTY
+    )
 }
 
 /// What takes the apps.
@@ -91,7 +98,9 @@ impl<W: Write> Printer<W> {
 
     pub(crate) fn app(&mut self, app: &AppTemplate) -> Result<(), Error> {
         let record = encode(&app.write()?);
-        if self.apps.is_multiple_of(READ_BACK_EVERY) && DiscoveredApp::read(record.as_bytes())?.name != app.name() {
+        if self.apps.is_multiple_of(READ_BACK_EVERY)
+            && DiscoveredApp::read(record.as_bytes())?.name != app.name()
+        {
             let cause = format!("the app {:?} does not read back", app.name());
             return Err(Error::new(ErrorKind::Failed, "the driver's answer", cause));
         }
@@ -128,14 +137,20 @@ fn cells(app: &AppTemplate) -> [String; 6] {
 pub(crate) fn table(apps: &[AppTemplate]) -> String {
     let mut rows = vec![["name", "type", "MiB", "arch", "hypervisor", "source"].map(str::to_owned)];
     rows.extend(apps.iter().map(cells));
-    let shown: Vec<[String; 6]> = rows.into_iter().map(|row| row.map(|cell| crate::line::one_line(&cell))).collect();
-    let width = |column: usize| shown.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
+    let shown: Vec<[String; 6]> =
+        rows.into_iter().map(|row| row.map(|cell| crate::line::one_line(&cell))).collect();
+    let width = |column: usize| {
+        shown.iter().map(|row| row[column].chars().count()).max().unwrap_or_default()
+    };
     let widths: [usize; 6] = std::array::from_fn(width);
     let mut table = String::new();
     for row in &shown {
         let [name, kind, size, arch, hypervisor, source] = row;
         let [n, k, s, a, h, _] = widths;
-        let _ = writeln!(table, "{name:n$}  {kind:k$}  {size:>s$}  {arch:a$}  {hypervisor:h$}  {source}");
+        let _ = writeln!(
+            table,
+            "{name:n$}  {kind:k$}  {size:>s$}  {arch:a$}  {hypervisor:h$}  {source}"
+        );
     }
     let _ = writeln!(table, "{} app(s)", apps.len());
     table
@@ -146,7 +161,8 @@ pub(crate) fn json(apps: &[AppTemplate]) -> String {
     let app = |app: &AppTemplate| -> Value {
         let cells = cells(app);
         let members = COLUMNS.iter().zip(cells).map(|((name, _), cell)| {
-            let value = if *name == "size_mib" { json!(cell.parse::<i64>().ok()) } else { json!(cell) };
+            let value =
+                if *name == "size_mib" { json!(cell.parse::<i64>().ok()) } else { json!(cell) };
             ((*name).to_owned(), value)
         });
         Value::Object(members.collect())

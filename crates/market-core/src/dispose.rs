@@ -9,8 +9,8 @@ use tokio::process::Command;
 const LIMIT: Duration = Duration::from_secs(60);
 const LIMIT_STOPPING: Duration = Duration::from_secs(5);
 
-/// Runs `DISPOSE_CMD`, which comes from the datastore's driver, with a shell. What becomes of it never changes the outcome of
-/// the import: it is logged.
+/// Runs `DISPOSE_CMD`, which comes from the datastore's driver, with a shell. What becomes of it
+/// never changes the outcome of the import: it is logged.
 pub(crate) async fn dispose(command: &str, context: &Context) {
     let outcome = tokio::select! {
         outcome = run(command, context) => Some(outcome),
@@ -19,10 +19,12 @@ pub(crate) async fn dispose(command: &str, context: &Context) {
     };
     match outcome {
         Some(Ok(())) => context.log.info("the temporary of the import was removed (DISPOSE_CMD)"),
-        Some(Err(cause)) => {
-            context.log.warn(format_args!("DISPOSE_CMD failed: {cause}; the temporary may be left behind"))
-        }
-        None => context.log.warn("DISPOSE_CMD took too long and was killed; the temporary may be left behind"),
+        Some(Err(cause)) => context
+            .log
+            .warn(format_args!("DISPOSE_CMD failed: {cause}; the temporary may be left behind")),
+        None => context
+            .log
+            .warn("DISPOSE_CMD took too long and was killed; the temporary may be left behind"),
     }
 }
 

@@ -1,8 +1,9 @@
 //! Base64 as OpenNebula's processes exchange it.
 //!
-//! Dumps come in on one line, wrapped, or without padding, depending on who encoded them: [`decode`] takes all of these.
-//! `oned` itself is far stricter about what it reads from a driver: [`decode_as_oned`] is its rule, so that what we are about
-//! to print can be read as it will be read.
+//! Dumps come in on one line, wrapped, or without padding, depending on who encoded them:
+//! [`decode`] takes all of these. `oned` itself is far stricter about what it reads from a driver:
+//! [`decode_as_oned`] is its rule, so that what we are about to print can be read as it will be
+//! read.
 
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
@@ -35,7 +36,9 @@ pub fn decode(text: &[u8]) -> Result<Vec<u8>, DecodeError> {
     };
     TOLERANT.decode(text).map_err(|error| {
         DecodeError(match error {
-            base64::DecodeError::InvalidByte(at, _) => format!("a byte outside the alphabet at offset {at}"),
+            base64::DecodeError::InvalidByte(at, _) => {
+                format!("a byte outside the alphabet at offset {at}")
+            }
             base64::DecodeError::InvalidLength(_) => "its length is not that of base64".to_owned(),
             _ => "the padding or the last symbol is wrong".to_owned(),
         })
@@ -52,8 +55,8 @@ pub fn encode_into(text: &mut String, bytes: &[u8]) {
     TOLERANT.encode_string(bytes, text);
 }
 
-/// Decodes by the rules of `oned` (the `EVP_DecodeBlock` of OpenSSL behind some trimming): anything that it does not like
-/// becomes empty, without an error.
+/// Decodes by the rules of `oned` (the `EVP_DecodeBlock` of OpenSSL behind some trimming): anything
+/// that it does not like becomes empty, without an error.
 ///
 /// ```
 /// use market_core::encoding::{decode_as_oned, encode};
@@ -63,7 +66,8 @@ pub fn encode_into(text: &mut String, bytes: &[u8]) {
 /// ```
 pub fn decode_as_oned(text: &[u8]) -> Vec<u8> {
     let start = text.iter().position(|b| !b" \t".contains(b)).unwrap_or(text.len());
-    // The pad count looks at the untrimmed end, which is how a trailing newline keeps two zero bytes.
+    // The pad count looks at the untrimmed end, which is how a trailing newline keeps two zero
+    // bytes.
     let pads = text.iter().rev().take_while(|&&b| b == b'=').count();
     let end = text.iter().rposition(|b| !b" \t\r\n-".contains(b)).map_or(start, |last| last + 1);
     let body = text.get(start..end).unwrap_or_default();

@@ -36,7 +36,8 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
-    /// The exit code of an executable that fails with this kind (docs/run-the-drivers.md lists them).
+    /// The exit code of an executable that fails with this kind (docs/run-the-drivers.md lists
+    /// them).
     pub fn exit_code(self) -> u8 {
         match self {
             Self::Failed => 1,
@@ -121,11 +122,18 @@ impl From<transfer::Error> for Error {
             From::Unreachable => (ErrorKind::Unreachable, Some("try again once it answers")),
             From::Untrusted => (
                 ErrorKind::Unreachable,
-                Some("set TLS_CA to a file with the certificate of its authority, or TLS_INSECURE=\"YES\""),
+                Some(
+                    "set TLS_CA to a file with the certificate of its authority, or TLS_INSECURE=\"YES\"",
+                ),
             ),
-            From::Changed => (ErrorKind::Mismatch, Some("nothing was published; try again when it is at rest")),
+            From::Changed => {
+                (ErrorKind::Mismatch, Some("nothing was published; try again when it is at rest"))
+            }
             From::Corrupt | From::Trailing => (ErrorKind::Mismatch, Some("check the source")),
-            From::TooLarge => (ErrorKind::Mismatch, Some("check the source, the declared SIZE and MAX_UNPACKED_MB")),
+            From::TooLarge => (
+                ErrorKind::Mismatch,
+                Some("check the source, the declared SIZE and MAX_UNPACKED_MB"),
+            ),
             From::Full => (ErrorKind::Full, Some("free some space")),
             From::Unsupported => (ErrorKind::Unsupported, None),
             From::Malformed => (ErrorKind::Config, None),

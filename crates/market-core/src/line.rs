@@ -21,8 +21,8 @@ pub fn one_line(text: &str) -> String {
     line
 }
 
-/// Where a text holds what is secret in URLs: users with their passwords, and everything behind a `?`, which may be a signature. The
-/// ranges are in order and do not overlap.
+/// Where a text holds what is secret in URLs: users with their passwords, and everything behind a
+/// `?`, which may be a signature. The ranges are in order and do not overlap.
 ///
 /// ```
 /// let text = "cannot read http://me:pass@host/a?sig=1 here";
@@ -33,8 +33,11 @@ pub fn secrets_of_urls(text: &[u8]) -> impl Iterator<Item = Range<usize>> {
     let mut from = 0;
     std::iter::from_fn(move || {
         let begin = from + memchr::memmem::find(&text[from..], b"://")? + 3;
-        let ends_url = |byte: &u8| byte.is_ascii_whitespace() || byte.is_ascii_control() || b"\"'<>`".contains(byte);
-        let end = text[begin..].iter().position(ends_url).map_or(text.len(), |length| begin + length);
+        let ends_url = |byte: &u8| {
+            byte.is_ascii_whitespace() || byte.is_ascii_control() || b"\"'<>`".contains(byte)
+        };
+        let end =
+            text[begin..].iter().position(ends_url).map_or(text.len(), |length| begin + length);
         from = end;
         Some(secrets_of_url(text, begin..end))
     })
@@ -47,13 +50,20 @@ fn secrets_of_url(text: &[u8], url: Range<usize>) -> [Range<usize>; 2] {
     let rest = &text[url.clone()];
     let authority = rest.iter().position(|byte| b"/?#".contains(byte)).unwrap_or(rest.len());
     let at = |part: &[u8]| part.iter().rposition(|&byte| byte == b'@');
-    // A password with a bare `/` or `?` ends the authority too early: then what stands there is no host and port.
+    // A password with a bare `/` or `?` ends the authority too early: then what stands there is no
+    // host and port.
     let is_cut = || {
-        let port = rest[..authority].iter().rposition(|&byte| byte == b':').map(|colon| &rest[colon + 1..authority]);
+        let port = rest[..authority]
+            .iter()
+            .rposition(|&byte| byte == b':')
+            .map(|colon| &rest[colon + 1..authority]);
         port.is_some_and(|port| !port.iter().all(u8::is_ascii_digit))
     };
     let user = at(&rest[..authority]).or_else(|| is_cut().then(|| at(rest)).flatten()).unwrap_or(0);
-    let query = rest[user..].iter().position(|&byte| byte == b'?').map_or(rest.len(), |mark| user + mark + 1);
+    let query = rest[user..]
+        .iter()
+        .position(|&byte| byte == b'?')
+        .map_or(rest.len(), |mark| user + mark + 1);
     [url.start..url.start + user, url.start + query..url.end]
 }
 
@@ -86,7 +96,10 @@ mod tests {
         for (text, shown) in [
             ("nothing here", "nothing here"),
             ("http://host:80/a@2x.png", "http://host:80/a@2x.png"),
-            ("http://a:b@c http://d:e@f/?g=h#i k", "http://<hidden>@c http://<hidden>@f/?<hidden> k"),
+            (
+                "http://a:b@c http://d:e@f/?g=h#i k",
+                "http://<hidden>@c http://<hidden>@f/?<hidden> k",
+            ),
             ("'https://token@host/' \"s3://b?x\"", "'https://<hidden>@host/' \"s3://b?<hidden>\""),
             ("http://me:pa/s?s@host/x", "http://<hidden>@host/x"),
             ("http://u:p@host/?next=http://u:p@other/", "http://<hidden>@host/?<hidden>"),

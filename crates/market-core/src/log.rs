@@ -1,7 +1,7 @@
 //! Log lines in the form that `oned` understands: `LEVEL: <script>: <text>` on standard error.
 //!
-//! Any other line on standard error becomes part of the failure message that a user sees (docs/driver-contract.md section 4),
-//! so everything but that one message goes through here.
+//! Any other line on standard error becomes part of the failure message that a user sees
+//! (docs/driver-contract.md section 4), so everything but that one message goes through here.
 
 use crate::line::one_line;
 use std::fmt;

@@ -1,10 +1,11 @@
-//! The actions of a marketplace over any backend. The order of an import is decided here and nowhere else: bytes are counted,
-//! hashed and compared before anything becomes visible, and on every other outcome what was staged is discarded.
+//! The actions of a marketplace over any backend. The order of an import is decided here and
+//! nowhere else: bytes are counted, hashed and compared before anything becomes visible, and on
+//! every other outcome what was staged is discarded.
 
 use crate::action::{DeleteAction, DumpError, ImportAction, ImportInfo};
 use crate::backend::{
-    Context, Deleted, Guarantees, Length, ObjectState, Proof, ProofKind, Published, Staging, StorageBackend,
-    StoredObject,
+    Capabilities, Context, Deleted, Length, ObjectState, Proof, ProofKind, Published, Staging,
+    StorageBackend, StoredObject,
 };
 use crate::container::{Container, refuse_other_content, refuse_references};
 use crate::error::{Error, ErrorKind};
@@ -12,7 +13,8 @@ use crate::model::{AppType, ImageType, MiB};
 use crate::readiness;
 use crate::report::{ImportedApp, ReportError};
 use market_transfer::{
-    FileSink, HEAD_BYTES, Options, Piece, Sink, Source, SparseFile, Transfer, Transferred, Wanted, shown, unnamed_file,
+    DigestSet, FileSink, HEAD_BYTES, Options, Piece, Sink, Source, SparseFile, Transfer,
+    Transferred, redacted, unnamed_file,
 };
 use std::fs::File;
 use std::io;
@@ -23,13 +25,15 @@ use std::time::Duration;
 const RESOLVE_TRIES: u32 = 5;
 const RESOLVE_PAUSE: Duration = Duration::from_secs(1);
 
-/// What is recorded of an app: its MD5 goes into the answer, its SHA-256, which `oned` has no place for, into the log.
-const RECORDED: Wanted = Wanted { md5: true, sha1: false, sha256: true };
+/// What is recorded of an app: its MD5 goes into the answer, its SHA-256, which `oned` has no place
+/// for, into the log.
+const RECORDED: DigestSet = DigestSet { md5: true, sha1: false, sha256: true };
 
 /// Imports an app: after a success it is published, whole and verified; after a failure nothing is.
 ///
 /// # Errors
-/// Everything that stands in the way; [`ErrorKind::Cancelled`] when the context's `stop` was used in time.
+/// Everything that stands in the way; [`ErrorKind::Cancelled`] when the context's `stop` was used
+/// in time.
 pub async fn import<B: StorageBackend>(
     backend: &B,
     action: &ImportAction,
@@ -37,7 +41,11 @@ pub async fn import<B: StorageBackend>(
 ) -> Result<ImportedApp, Error> {
     let info = action.info.as_ref().map_err(|error| Error::from(DumpError::from(error.clone())))?;
     if info.source.is_empty() {
-        return Err(Error::new(ErrorKind::Dump, "IMPORT_SOURCE", "is empty: the datastore's export named no source"));
+        return Err(Error::new(
+            ErrorKind::Dump,
+            "IMPORT_SOURCE",
+            "is empty: the datastore's export named no source",
+        ));
     }
     let announced = Announced { action, info };
     announced.check_answer()?;
@@ -49,7 +57,7 @@ pub async fn import<B: StorageBackend>(
     let needed_bytes = check_room(backend, &source, context).await?;
 
     let mut verified = None;
-    if backend.guarantees().staging == Staging::Visible {
+    if backend.capabilities().staging == Staging::Visible {
         let (spooled, transferred) = spool(source, &announced, context).await?;
         source = spooled;
         verified = Some(transferred);
@@ -57,20 +65,27 @@ pub async fn import<B: StorageBackend>(
     readiness::check(action, info, &source, &head, context).await?;
     // Not interrupted: what it creates could not be discarded.
     let mut staged = backend.stage(action.app.id, length(&source, info.size), needed_bytes).await?;
-    let outcome = match transfer(backend, &mut staged, source, &announced, verified, context).await {
+    let outcome = match transfer(backend, &mut staged, source, &announced, verified, context).await
+    {
         Ok(transferred) => publish(backend, &mut staged, &transferred, info, context).await,
         Err(error) => Err(error),
     };
     match outcome {
         Ok(app) => {
             let (id, bytes) = (action.app.id, app.bytes);
-            let (source, sha256) = (shown(&app.source), &app.sha256);
-            context.log.info(format_args!("app {id}: {bytes} bytes published as {source}, SHA-256 {sha256}"));
+            let (source, sha256) = (redacted(&app.source), &app.sha256);
+            context.log.info(format_args!(
+                "app {id}: {bytes} bytes published as {source}, SHA-256 {sha256}"
+            ));
             Ok(ImportedApp {
                 source: app.source,
                 md5: app.md5,
                 size: announced.size(bytes),
-                format: if info.format.is_empty() { container.format.to_owned() } else { info.format.clone() },
+                format: if info.format.is_empty() {
+                    container.format.to_owned()
+                } else {
+                    info.format.clone()
+                },
             })
         }
         Err(error) => match backend.discard(staged).await {
@@ -94,7 +109,8 @@ struct Announced<'a> {
 }
 
 impl Announced<'_> {
-    /// What cannot be answered must not be imported: the size and the format are known before the first byte.
+    /// What cannot be answered must not be imported: the size and the format are known before the
+    /// first byte.
     fn check_answer(&self) -> Result<(), Error> {
         let format = if self.info.format.is_empty() { "raw" } else { &self.info.format };
         let probe = ImportedApp {
@@ -103,7 +119,9 @@ impl Announced<'_> {
             size: self.size(0),
             format: format.to_owned(),
         };
-        let refused = |error: ReportError| Error::new(ErrorKind::Dump, "the driver message", error.to_string());
+        let refused = |error: ReportError| {
+            Error::new(ErrorKind::Dump, "the driver message", error.to_string())
+        };
         probe.write().map(drop).map_err(refused)
     }
 
@@ -113,8 +131,9 @@ impl Announced<'_> {
         self.info.size.or(of_image).unwrap_or_else(|| MiB::containing(bytes))
     }
 
-    /// Refuses what must not become an app: an image that needs another file, and what is no image where one is wanted. Kernels, RAM
-    /// disks and files for the contextualization are whatever they are.
+    /// Refuses what must not become an app: an image that needs another file, and what is no image
+    /// where one is wanted. Kernels, RAM disks and files for the contextualization are whatever
+    /// they are.
     fn refuse_unfit(&self, head: &[u8], subject: &str) -> Result<(), Error> {
         refuse_references(&Container::sniff(head), subject, &self.info.format)?;
         match self.action.image.as_ref().map(|image| image.image_type) {
@@ -123,8 +142,14 @@ impl Announced<'_> {
         }
     }
 
-    /// Compares what came with what was announced. What it is was looked at before; it is looked at again in what was stored.
-    fn verify(&self, subject: &str, transferred: &Transferred, length: Option<u64>) -> Result<(), Error> {
+    /// Compares what came with what was announced. What it is was looked at before; it is looked at
+    /// again in what was stored.
+    fn verify(
+        &self,
+        subject: &str,
+        transferred: &Transferred,
+        length: Option<u64>,
+    ) -> Result<(), Error> {
         let mismatch = |cause: String| {
             let error = Error::new(ErrorKind::Mismatch, subject, cause);
             Err(error.remedy("nothing was published; check the source and import again"))
@@ -150,7 +175,10 @@ impl Announced<'_> {
 fn note_format(declared: &str, sniffed: &str, context: &Context) {
     // Plain bytes can be anything that is declared; a header that says otherwise is worth a word.
     if sniffed != "raw" && !declared.is_empty() && !declared.eq_ignore_ascii_case(sniffed) {
-        context.log.warn(format_args!("the image is declared as {} and begins like {sniffed}", shown(declared)));
+        context.log.warn(format_args!(
+            "the image is declared as {} and begins like {sniffed}",
+            redacted(declared)
+        ));
     }
 }
 
@@ -162,16 +190,23 @@ fn length(source: &Source, size: Option<MiB>) -> Length {
     }
 }
 
-/// Fails before the first byte when the object is too large for the store, or the store has no room.
-/// The room that it needs, when that is known.
-async fn check_room<B: StorageBackend>(backend: &B, source: &Source, context: &Context) -> Result<Option<u64>, Error> {
+/// Fails before the first byte when the object is too large for the store, or the store has no
+/// room. The room that it needs, when that is known.
+async fn check_room<B: StorageBackend>(
+    backend: &B,
+    source: &Source,
+    context: &Context,
+) -> Result<Option<u64>, Error> {
     let Some(bytes) = source.length() else { return Ok(None) };
-    let Guarantees { keeps_holes, largest_object_bytes, .. } = backend.guarantees();
+    let Capabilities { keeps_holes, largest_object_bytes, .. } = backend.capabilities();
     let full = |cause: String| Err(Error::new(ErrorKind::Full, source.subject(), cause));
     if let Some(largest) = largest_object_bytes.filter(|&largest| bytes > largest) {
-        return full(format!("has {bytes} bytes, the marketplace stores at most {largest} in one object"));
+        return full(format!(
+            "has {bytes} bytes, the marketplace stores at most {largest} in one object"
+        ));
     }
-    let needed = source.allocated().filter(|_| keeps_holes).map_or(bytes, |allocated| allocated.min(bytes));
+    let needed =
+        source.allocated().filter(|_| keeps_holes).map_or(bytes, |allocated| allocated.min(bytes));
     match context.stop.or(backend.available_bytes()).await? {
         Some(free) if needed > free => {
             let (needed, free) = (MiB::containing(needed), MiB::within(free));
@@ -185,7 +220,7 @@ async fn check_room<B: StorageBackend>(backend: &B, source: &Source, context: &C
 /// Moves the bytes into the stage and compares what came with what was announced.
 async fn transfer<B: StorageBackend>(
     backend: &B,
-    staged: &mut B::Staged,
+    staged: &mut B::Upload,
     mut source: Source,
     announced: &Announced<'_>,
     verified: Option<Transferred>,
@@ -193,9 +228,10 @@ async fn transfer<B: StorageBackend>(
 ) -> Result<Transferred, Error> {
     let (subject, length) = (source.subject().to_owned(), source.length());
     // A digest of what the store holds, beside one that was declared, needs no third.
-    let proven =
-        backend.guarantees().proof == ProofKind::Digest && !announced.info.md5.is_empty() && verified.is_none();
-    let how = Transfer::hashed(Wanted { md5: !proven, ..RECORDED });
+    let proven = backend.capabilities().proof == ProofKind::Digest
+        && !announced.info.md5.is_empty()
+        && verified.is_none();
+    let how = Transfer::hashed(DigestSet { md5: !proven, ..RECORDED });
     let mut sink = BackendSink { backend, staged };
     let transferred = context.stop.or(source.transfer(&mut sink, how)).await?;
     announced.verify(&subject, &transferred, length)?;
@@ -210,7 +246,7 @@ async fn transfer<B: StorageBackend>(
 /// A backend's stage as the sink of a transfer.
 struct BackendSink<'a, B: StorageBackend> {
     backend: &'a B,
-    staged: &'a mut B::Staged,
+    staged: &'a mut B::Upload,
 }
 
 impl<B: StorageBackend> Sink for BackendSink<'_, B> {
@@ -228,8 +264,8 @@ impl<B: StorageBackend> Sink for BackendSink<'_, B> {
         self.backend.write(self.staged, piece).await
     }
 
-    async fn written(&mut self) -> Result<(), Error> {
-        self.backend.written(self.staged).await
+    async fn finish(&mut self) -> Result<(), Error> {
+        self.backend.finish(self.staged).await
     }
 }
 
@@ -244,7 +280,7 @@ struct App {
 /// From here to the outcome nothing is interrupted: a signal waits.
 async fn publish<B: StorageBackend>(
     backend: &B,
-    staged: &mut B::Staged,
+    staged: &mut B::Upload,
     transferred: &Transferred,
     info: &ImportInfo,
     context: &Context,
@@ -255,14 +291,16 @@ async fn publish<B: StorageBackend>(
     let proof = backend.seal(staged, &transferred.digests).await?;
     let bytes = transferred.bytes;
     let md5 = transferred.digests.md5.as_ref().unwrap_or(&info.md5).clone();
-    check_proof(&proof, backend.guarantees().proof, bytes, &md5)?;
+    check_proof(&proof, backend.capabilities().proof, bytes, &md5)?;
     if let Some(reason) = context.stop.reason() {
         return Err(reason.into());
     }
     let mut outcome = backend.publish(staged).await;
     for _ in 0..RESOLVE_TRIES {
         let Published::Unknown(error) = &outcome else { break };
-        context.log.warn(format_args!("the outcome of publishing is unknown ({error}); asking the store"));
+        context
+            .log
+            .warn(format_args!("the outcome of publishing is unknown ({error}); asking the store"));
         outcome = backend.resolve(staged).await;
         if matches!(outcome, Published::Unknown(_)) {
             // Whoever is told to stop has no time for pauses.
@@ -279,9 +317,11 @@ async fn publish<B: StorageBackend>(
             Ok(App { source, bytes, md5, sha256 })
         }
         Published::NotPublished(error) => Err(error),
-        Published::Exists(name) => {
-            Err(Error::new(ErrorKind::Exists, shown(&name), "already exists in the marketplace; nothing was replaced"))
-        }
+        Published::Exists(name) => Err(Error::new(
+            ErrorKind::Exists,
+            redacted(&name),
+            "already exists in the marketplace; nothing was replaced",
+        )),
         Published::Unknown(error) => Err(Error {
             cause: format!("{}: whether the app was published could not be found out", error.cause),
             remedy: Some("look for it in the marketplace before importing again".to_owned()),
@@ -300,9 +340,9 @@ fn check_proof(proof: &Proof, promised: ProofKind, bytes: u64, md5: &str) -> Res
         Proof::Bytes(_) if promised == ProofKind::Digest => {
             mismatch("proved the size of what it holds where it promises a digest".to_owned())
         }
-        Proof::Md5(held) if held != md5 => {
-            mismatch(format!("holds bytes of MD5 {held}, and {bytes} bytes of MD5 {md5} were to be stored"))
-        }
+        Proof::Md5(held) if held != md5 => mismatch(format!(
+            "holds bytes of MD5 {held}, and {bytes} bytes of MD5 {md5} were to be stored"
+        )),
         Proof::Bytes(held) if *held != bytes => {
             mismatch(format!("holds {held} bytes after {bytes} bytes of MD5 {md5} were sent"))
         }
@@ -335,18 +375,23 @@ async fn spool(
     let length = source.length();
     let mut target = SparseFile::new(file, true);
     let mut sink = FileSink { file: &mut target, subject: &shown_directory, durable: false };
-    let transferred = context.stop.or(source.transfer(&mut sink, Transfer::hashed(RECORDED))).await?;
+    let transferred =
+        context.stop.or(source.transfer(&mut sink, Transfer::hashed(RECORDED))).await?;
     announced.verify(source.subject(), &transferred, length)?;
     target.file().set_len(target.len()).map_err(|error| Error::io(&shown_directory, &error))?;
     Ok((Source::from_file(reader, source.subject(), &Options::default())?, transferred))
 }
 
-/// Deletes an app. What is already gone is a success with a warning; an app whose import still runs has nothing published, so
-/// what that import has staged goes.
+/// Deletes an app. What is already gone is a success with a warning; an app whose import still runs
+/// has nothing published, so what that import has staged goes.
 ///
 /// # Errors
 /// When it is there and stays, or SOURCE points out of the marketplace.
-pub async fn delete<B: StorageBackend>(backend: &B, action: &DeleteAction, context: &Context) -> Result<(), Error> {
+pub async fn delete<B: StorageBackend>(
+    backend: &B,
+    action: &DeleteAction,
+    context: &Context,
+) -> Result<(), Error> {
     let app = &action.app;
     if matches!(app.app_type, AppType::VmTemplate | AppType::ServiceTemplate) {
         context.log.info(format_args!("app {} holds no image: there is nothing to remove", app.id));
@@ -357,33 +402,46 @@ pub async fn delete<B: StorageBackend>(backend: &B, action: &DeleteAction, conte
         return discard_staged(backend, action, context).await;
     }
     match context.stop.or(backend.delete(app.id, source)).await? {
-        Deleted::Removed => context.log.info(format_args!("app {}: {} removed", app.id, shown(source))),
-        Deleted::Absent => context.log.warn(format_args!("app {}: {} was already gone", app.id, shown(source))),
+        Deleted::Removed => {
+            context.log.info(format_args!("app {}: {} removed", app.id, redacted(source)))
+        }
+        Deleted::Absent => {
+            context.log.warn(format_args!("app {}: {} was already gone", app.id, redacted(source)))
+        }
     }
     Ok(())
 }
 
-async fn discard_staged<B: StorageBackend>(backend: &B, action: &DeleteAction, context: &Context) -> Result<(), Error> {
+async fn discard_staged<B: StorageBackend>(
+    backend: &B,
+    action: &DeleteAction,
+    context: &Context,
+) -> Result<(), Error> {
     let id = action.app.id;
     let mut staged: Vec<StoredObject> = Vec::new();
     let mut listed = Ok(());
-    if backend.guarantees().lists_staged {
+    if backend.capabilities().lists_staged {
         let mut keep = |object: StoredObject| {
             if object.state == ObjectState::Staged && object.app == Some(id) {
                 staged.push(object);
             }
         };
-        listed = context.stop.or(backend.objects(&mut keep)).await;
+        listed = context.stop.or(backend.list(&mut keep)).await;
     }
     for object in &staged {
         if backend.remove(object).await? == Deleted::Removed {
-            context.log.info(format_args!("app {id}: the unfinished import {} was discarded", object.key));
+            context
+                .log
+                .info(format_args!("app {id}: the unfinished import {} was discarded", object.key));
         }
     }
     match listed {
-        // Whoever may import need not be allowed to look for what is unfinished, and not every service can tell.
+        // Whoever may import need not be allowed to look for what is unfinished, and not every
+        // service can tell.
         Err(error) if matches!(error.kind, ErrorKind::Unsupported | ErrorKind::Denied) => {
-            context.log.warn(format_args!("app {id}: unfinished imports cannot be looked for ({error})"));
+            context
+                .log
+                .warn(format_args!("app {id}: unfinished imports cannot be looked for ({error})"));
         }
         listed => listed?,
     }

@@ -1,8 +1,9 @@
-//! `qemu-img`, the one program that writes images in every format of QEMU's. It is never given an image that names another file:
-//! those are refused before.
+//! `qemu-img`, the one program that writes images in every format of QEMU's. It is never given an
+//! image that names another file: those are refused before.
 //!
-//! It may end well after a write that has failed. So what it has written counts once it was read again and compared with
-//! what it was written from, and once it had nothing to say on its standard error.
+//! It may end well after a write that has failed. So what it has written counts once it was read
+//! again and compared with what it was written from, and once it had nothing to say on its standard
+//! error.
 
 use crate::backend::Context;
 use crate::error::{Error, ErrorKind};
@@ -20,12 +21,13 @@ use tokio::process::Command;
 const PATIENCE: Duration = Duration::from_secs(12 * 3_600);
 
 /// More than this on its standard output is no answer of its.
-const MOST_OUTPUT_BYTES: usize = 1 << 20;
+const MAX_OUTPUT_BYTES: usize = 1 << 20;
 
 /// QEMU counts in sectors of this size.
 const SECTOR_BYTES: u64 = 512;
 
-/// An image, and the same image in another format. Paths must be absolute: others may be taken for the names of protocols.
+/// An image, and the same image in another format. Paths must be absolute: others may be taken for
+/// the names of protocols.
 #[derive(Clone, Copy, Debug)]
 pub struct Conversion<'a> {
     /// What is read.
@@ -39,8 +41,8 @@ pub struct Conversion<'a> {
 }
 
 impl Conversion<'_> {
-    /// Writes the target; `options` are further ones of `qemu-img convert`. It does not count before it was
-    /// [verified](Self::verify).
+    /// Writes the target; `options` are further ones of `qemu-img convert`. It does not count
+    /// before it was [verified](Self::verify).
     ///
     /// # Errors
     /// Those of [`qemu_img`].
@@ -51,8 +53,9 @@ impl Conversion<'_> {
         qemu_img(&arguments, context).await
     }
 
-    /// Compares the target with its source: every byte that a guest can see, the size of the disk, and of a qcow2 the tables.
-    /// The size is that of the source, rounded up to a multiple of so many bytes.
+    /// Compares the target with its source: every byte that a guest can see, the size of the disk,
+    /// and of a qcow2 the tables. The size is that of the source, rounded up to a multiple of so
+    /// many bytes.
     ///
     /// # Errors
     /// [`ErrorKind::Mismatch`] when they differ, those of [`qemu_img`].
@@ -65,10 +68,12 @@ impl Conversion<'_> {
             Some(1) => return Err(self.differs(&run.cause())),
             _ => return Err(run.failure()),
         }
-        let expected = disk_bytes(self.source, self.from, context).await?.next_multiple_of(size_multiple);
+        let expected =
+            disk_bytes(self.source, self.from, context).await?.next_multiple_of(size_multiple);
         let written = disk_bytes(self.target, self.to, context).await?;
         if written != expected {
-            return Err(self.differs(&format!("its disk has {written} bytes, and {expected} were expected")));
+            return Err(self
+                .differs(&format!("its disk has {written} bytes, and {expected} were expected")));
         }
         if self.to == "qcow2" {
             let mut arguments = words(&["check", "-q", "-f", "qcow2"]);
@@ -80,7 +85,11 @@ impl Conversion<'_> {
 
     fn differs(&self, cause: &str) -> Error {
         let subject = format!("qemu-img convert -f {} -O {}", self.from, self.to);
-        let error = Error::new(ErrorKind::Mismatch, subject, format!("what it wrote is not what it read: {cause}"));
+        let error = Error::new(
+            ErrorKind::Mismatch,
+            subject,
+            format!("what it wrote is not what it read: {cause}"),
+        );
         error.remedy("nothing was kept; check the disk")
     }
 
@@ -92,10 +101,12 @@ fn words(words: &[&str]) -> Vec<OsString> {
     words.iter().map(OsString::from).collect()
 }
 
-/// Runs `qemu-img` until it ends well, without a word on its standard error; it is killed when the context asks to stop.
+/// Runs `qemu-img` until it ends well, without a word on its standard error; it is killed when the
+/// context asks to stop.
 ///
 /// # Errors
-/// [`ErrorKind::Unsupported`] when it is not installed, [`ErrorKind::Failed`] with its own words when it fails or has any.
+/// [`ErrorKind::Unsupported`] when it is not installed, [`ErrorKind::Failed`] with its own words
+/// when it fails or has any.
 pub async fn qemu_img<S: AsRef<OsStr>>(arguments: &[S], context: &Context) -> Result<(), Error> {
     let run = run(arguments, context).await?;
     if run.status.success() { run.without_words() } else { Err(run.failure()) }
@@ -114,8 +125,9 @@ async fn disk_bytes(path: &Path, format: &str, context: &Context) -> Result<u64,
     if !run.status.success() {
         return Err(run.failure());
     }
-    let info: Info = serde_json::from_slice(&run.output)
-        .map_err(|_| Error::new(ErrorKind::Failed, run.subject, "its answer names no size of the disk"))?;
+    let info: Info = serde_json::from_slice(&run.output).map_err(|_| {
+        Error::new(ErrorKind::Failed, run.subject, "its answer names no size of the disk")
+    })?;
     Ok(info.virtual_size.next_multiple_of(SECTOR_BYTES))
 }
 
@@ -131,8 +143,11 @@ impl Run {
     /// Its last words, wherever it said them, or else how it ended.
     fn cause(&self) -> String {
         let output = String::from_utf8_lossy(&self.output);
-        let last = |text: &str| text.lines().map(str::trim).rfind(|line| !line.is_empty()).map(one_line);
-        last(&self.words).or_else(|| last(&output)).unwrap_or_else(|| format!("ended with {}", self.status))
+        let last =
+            |text: &str| text.lines().map(str::trim).rfind(|line| !line.is_empty()).map(one_line);
+        last(&self.words)
+            .or_else(|| last(&output))
+            .unwrap_or_else(|| format!("ended with {}", self.status))
     }
 
     fn failure(&self) -> Error {
@@ -145,7 +160,8 @@ impl Run {
             return Ok(());
         }
         let cause = format!("it ended well, but complained: {}", self.cause());
-        Err(Error::new(ErrorKind::Failed, &self.subject, cause).remedy("nothing was kept; see to the complaint"))
+        Err(Error::new(ErrorKind::Failed, &self.subject, cause)
+            .remedy("nothing was kept; see to the complaint"))
     }
 }
 
@@ -158,7 +174,8 @@ async fn run<S: AsRef<OsStr>>(arguments: &[S], context: &Context) -> Result<Run,
     command.args(arguments);
     let fail = |error: &io::Error| match error.kind() {
         io::ErrorKind::NotFound => {
-            Error::new(ErrorKind::Unsupported, &subject, "qemu-img is not installed").remedy("install qemu-utils")
+            Error::new(ErrorKind::Unsupported, &subject, "qemu-img is not installed")
+                .remedy("install qemu-utils")
         }
         _ => Error::io(subject.as_str(), error),
     };
@@ -167,7 +184,7 @@ async fn run<S: AsRef<OsStr>>(arguments: &[S], context: &Context) -> Result<Run,
         process.close_input();
         let mut output = Vec::new();
         while let Some(bytes) = process.read().await.map_err(|error| fail(&error))? {
-            let room = MOST_OUTPUT_BYTES.saturating_sub(output.len());
+            let room = MAX_OUTPUT_BYTES.saturating_sub(output.len());
             output.extend_from_slice(&bytes[..bytes.len().min(room)]);
         }
         let ended = process.wait().await.map_err(|error| fail(&error))?;

@@ -1,4 +1,5 @@
-//! Whether an image is ready to be published: the marketplace's attributes `IMAGE_CHECK` and `IMAGE_CHECK_POLICY`.
+//! Whether an image is ready to be published: the marketplace's attributes `IMAGE_CHECK` and
+//! `IMAGE_CHECK_POLICY`.
 
 use crate::action::{ImportAction, ImportInfo};
 use crate::backend::Context;
@@ -6,7 +7,9 @@ use crate::error::{Error, ErrorKind};
 use crate::line::one_line;
 use crate::model::{ImageType, Marketplace};
 use crate::shim::{configuration, in_marketplace};
-use ::image_check::{Declared, Finding, Group, Image, Options, Outcome, Policy, Report, check_head};
+use ::image_check::{
+    Declared, Finding, Group, Image, Options, Outcome, Policy, Report, check_head,
+};
 use market_transfer::{Source, run_on_thread};
 use serde::Deserialize;
 use std::fs::File;
@@ -43,14 +46,16 @@ impl Attributes {
     }
 
     fn policy(&self) -> Result<Policy, Error> {
-        let name = self.image_check_policy.as_deref().map(str::trim).filter(|name| !name.is_empty());
+        let name =
+            self.image_check_policy.as_deref().map(str::trim).filter(|name| !name.is_empty());
         let name = name.unwrap_or("opennebula");
-        Policy::load(name).map_err(|error| Error::config("IMAGE_CHECK_POLICY", one_line(&error.to_string())))
+        Policy::load(name)
+            .map_err(|error| Error::config("IMAGE_CHECK_POLICY", one_line(&error.to_string())))
     }
 }
 
-/// What a marketplace says of checks, or what is wrong with it: told when the marketplace is monitored, and not only once
-/// somebody imports.
+/// What a marketplace says of checks, or what is wrong with it: told when the marketplace is
+/// monitored, and not only once somebody imports.
 ///
 /// # Errors
 /// [`ErrorKind::Config`], with the marketplace and the attribute.
@@ -71,8 +76,8 @@ fn wanted(marketplace: &Marketplace) -> Result<Option<(Mode, Policy)>, Error> {
 /// Looks at what is about to be published, as the marketplace wants it.
 ///
 /// # Errors
-/// [`ErrorKind::Unsupported`] when the marketplace enforces it and something fails; [`ErrorKind::Config`] when its attributes make
-/// no sense.
+/// [`ErrorKind::Unsupported`] when the marketplace enforces it and something fails;
+/// [`ErrorKind::Config`] when its attributes make no sense.
 pub(crate) async fn check(
     action: &ImportAction,
     info: &ImportInfo,
@@ -85,7 +90,9 @@ pub(crate) async fn check(
     let looked = match source.file() {
         Some(file) => whole(file, source.subject(), options, context).await,
         None => {
-            context.log.info("IMAGE_CHECK: of a stream the first 64 KiB are looked at, before the rest has come");
+            context.log.info(
+                "IMAGE_CHECK: of a stream the first 64 KiB are looked at, before the rest has come",
+            );
             Ok(check_head(head, source.subject(), &options.policy, &options.declared))
         }
     };
@@ -103,17 +110,23 @@ pub(crate) async fn check(
     judge(&report, mode, context)
 }
 
-/// Only a system has to be ready to start: a CD, a disk of data or a kernel without one is what it is. But a system is one whatever
-/// its image is called: the type can be changed, and an app of it be exported as a system again.
+/// Only a system has to be ready to start: a CD, a disk of data or a kernel without one is what it
+/// is. But a system is one whatever its image is called: the type can be changed, and an app of it
+/// be exported as a system again.
 fn keep_what_fits(report: &mut Report) {
     let is_of_guest = |finding: &Finding| finding.group != Group::Container;
-    if !report.findings.iter().any(|finding| is_of_guest(finding) && finding.outcome != Outcome::Skip) {
+    if !report
+        .findings
+        .iter()
+        .any(|finding| is_of_guest(finding) && finding.outcome != Outcome::Skip)
+    {
         report.findings.retain(|finding| !is_of_guest(finding) && finding.id != "format-known");
     }
 }
 
 fn options(policy: Policy, action: &ImportAction, info: &ImportInfo) -> Options {
-    let size = info.size.or(action.image.as_ref().map(|image| image.size)).filter(|size| size.0 > 0);
+    let size =
+        info.size.or(action.image.as_ref().map(|image| image.size)).filter(|size| size.0 > 0);
     let declared = Declared {
         format: Some(info.format.clone()).filter(|format| !format.is_empty()),
         size_mib: size.and_then(|size| u64::try_from(size.0).ok()),
@@ -123,19 +136,33 @@ fn options(policy: Policy, action: &ImportAction, info: &ImportInfo) -> Options 
 }
 
 /// All checks, on a thread: a signal does not wait for them.
-async fn whole(file: &File, subject: &str, options: Options, context: &Context) -> Result<Report, Error> {
+async fn whole(
+    file: &File,
+    subject: &str,
+    options: Options,
+    context: &Context,
+) -> Result<Report, Error> {
     // A description of its own: looking for holes moves the position.
-    let own = File::open(format!("/proc/self/fd/{}", file.as_raw_fd())).map_err(|error| Error::io(subject, &error))?;
+    let own = File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))
+        .map_err(|error| Error::io(subject, &error))?;
     let name = subject.to_owned();
-    let looked = run_on_thread("image-check", move || Image::from_file(own, &name)?.check(&options));
-    let fail = |cause: String| Error::new(ErrorKind::Failed, subject, format!("could not be looked at: {cause}"));
+    let looked =
+        run_on_thread("image-check", move || Image::from_file(own, &name)?.check(&options));
+    let fail = |cause: String| {
+        Error::new(ErrorKind::Failed, subject, format!("could not be looked at: {cause}"))
+    };
     let looked = async { looked.await.map_err(|error| fail(error.to_string())) };
     context.stop.or(looked).await?.map_err(|error| fail(error.cause))
 }
 
 fn judge(report: &Report, mode: Mode, context: &Context) -> Result<(), Error> {
     for finding in report.with(Outcome::Fail).chain(report.with(Outcome::Warn)) {
-        context.log.warn(format_args!("IMAGE_CHECK: {} {}: {}", finding.outcome.word(), finding.id, finding.found));
+        context.log.warn(format_args!(
+            "IMAGE_CHECK: {} {}: {}",
+            finding.outcome.word(),
+            finding.id,
+            finding.found
+        ));
     }
     let skipped: Vec<&Finding> = report.with(Outcome::Skip).collect();
     context.log.info(format_args!(
@@ -151,14 +178,18 @@ fn judge(report: &Report, mode: Mode, context: &Context) -> Result<(), Error> {
     if report.ran_out_of_time() {
         let cause = "could not be looked at in time, and IMAGE_CHECK is enforced";
         let error = Error::new(ErrorKind::Unsupported, &report.image, cause);
-        return Err(error.remedy("import it again when the disk is less busy, or with IMAGE_CHECK=\"warn\""));
+        return Err(error
+            .remedy("import it again when the disk is less busy, or with IMAGE_CHECK=\"warn\""));
     }
     if report.is_ready() {
         return Ok(());
     }
-    let failed: Vec<String> =
-        report.with(Outcome::Fail).map(|finding| format!("{} ({})", finding.id, finding.found)).collect();
+    let failed: Vec<String> = report
+        .with(Outcome::Fail)
+        .map(|finding| format!("{} ({})", finding.id, finding.found))
+        .collect();
     let cause = format!("is not ready to be published: {}", failed.join(", "));
-    let remedy = "marketctl image check says how to repair it; IMAGE_CHECK=\"warn\" publishes it as it is";
+    let remedy =
+        "marketctl image check says how to repair it; IMAGE_CHECK=\"warn\" publishes it as it is";
     Err(Error::new(ErrorKind::Unsupported, &report.image, cause).remedy(remedy))
 }

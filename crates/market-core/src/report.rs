@@ -1,7 +1,8 @@
 //! What a driver answers, checked before it can be printed.
 //!
-//! `oned` reads an answer as one template: one broken line loses all of it, and `]]>` inside an `APP` record crashes the
-//! daemon. So every answer here is a type, and its `write` is the only way to text: it refuses what `oned` could not read back.
+//! `oned` reads an answer as one template: one broken line loses all of it, and `]]>` inside an
+//! `APP` record crashes the daemon. So every answer here is a type, and its `write` is the only way
+//! to text: it refuses what `oned` could not read back.
 //!
 //! ```
 //! use market_core::model::{AppType, MiB};
@@ -69,7 +70,8 @@ fn form<T>(attribute: &'static str, expected: &'static str) -> Result<T, ReportE
 
 /// Whether `oned` takes a name as it is (docs/driver-contract.md section 4).
 pub fn is_valid_app_name(name: &str) -> bool {
-    (1..=128).contains(&name.len()) && !name.contains(|c| "&|:\\\";/'#{}$<>\t\n\u{b}\u{c}\r".contains(c))
+    (1..=128).contains(&name.len())
+        && !name.contains(|c| "&|:\\\";/'#{}$<>\t\n\u{b}\u{c}\r".contains(c))
 }
 
 /// The answer to `monitor`.
@@ -122,17 +124,20 @@ impl MonitorReport {
         Ok(writer.finish())
     }
 
-    /// Reads what a driver printed: the sizes (the published guide's `USED_MD` is taken for `USED_MB`) and the apps as
-    /// `oned` makes them out.
+    /// Reads what a driver printed: the sizes (the published guide's `USED_MD` is taken for
+    /// `USED_MB`) and the apps as `oned` makes them out.
     ///
     /// # Errors
     /// When the text is no template, or an `APP` record would crash `oned`.
     pub fn read(text: &[u8]) -> Result<(Space, Vec<DiscoveredApp>), ReportError> {
-        let template = Template::parse(text).map_err(|failure| ReportError::Parse(failure.error))?;
+        let template =
+            Template::parse(text).map_err(|failure| ReportError::Parse(failure.error))?;
         let size = |name| MiB(stream_integer(first_single(&template, name).unwrap_or_default()).0);
-        let used = if template.get("USED_MB").is_some() { size("USED_MB") } else { size("USED_MD") };
+        let used =
+            if template.get("USED_MB").is_some() { size("USED_MB") } else { size("USED_MD") };
         let space = Space { used, free: size("FREE_MB"), total: size("TOTAL_MB") };
-        let apps = template.get_all("APP").filter_map(|app| app.as_bytes()).map(DiscoveredApp::read);
+        let apps =
+            template.get_all("APP").filter_map(|app| app.as_bytes()).map(DiscoveredApp::read);
         Ok((space, apps.collect::<Result<_, _>>()?))
     }
 }
@@ -145,7 +150,8 @@ const USUAL_BYTES: usize = 4 << 10;
 pub struct AppTemplate {
     name: String,
     app_type: AppType,
-    /// Those with one value, to be looked up: names and values one behind the other, and where they end.
+    /// Those with one value, to be looked up: names and values one behind the other, and where they
+    /// end.
     singles: String,
     ends: Vec<(usize, usize)>,
     /// All of them, written.
@@ -153,7 +159,8 @@ pub struct AppTemplate {
 }
 
 impl AppTemplate {
-    /// A template with its `NAME`; `TYPE` is added by [`write`](Self::write) unless it was added before.
+    /// A template with its `NAME`; `TYPE` is added by [`write`](Self::write) unless it was added
+    /// before.
     ///
     /// # Errors
     /// When `oned` would not take the name, or the type has no word.
@@ -262,16 +269,18 @@ pub struct DiscoveredApp {
 }
 
 impl DiscoveredApp {
-    /// Takes the value of an `APP` line apart by the rules of `oned`, its base64 decoder included: what that one does not like
-    /// is an app without attributes.
+    /// Takes the value of an `APP` line apart by the rules of `oned`, its base64 decoder included:
+    /// what that one does not like is an app without attributes.
     ///
     /// # Errors
     /// When the record is no template; `]]>` in it crashes `oned`.
     pub fn read(value: &[u8]) -> Result<Self, ReportError> {
         let text = encoding::decode_as_oned(value);
-        let mut template = Template::parse_owned(text).map_err(|failure| ReportError::Parse(failure.error))?;
+        let mut template =
+            Template::parse_owned(text).map_err(|failure| ReportError::Parse(failure.error))?;
         let mut take = |name: &str| {
-            let value = first_single(&template, name).map(|value| String::from_utf8_lossy(value).into_owned());
+            let value = first_single(&template, name)
+                .map(|value| String::from_utf8_lossy(value).into_owned());
             template.remove(name);
             value.unwrap_or_default()
         };
@@ -296,7 +305,8 @@ fn first_single<'a>(template: &'a Template, name: &str) -> Option<&'a [u8]> {
     template.get_all(name).find_map(|value| value.as_bytes())
 }
 
-/// A number as a C++ stream reads it: leading blanks, a sign, digits; then whether nothing else follows.
+/// A number as a C++ stream reads it: leading blanks, a sign, digits; then whether nothing else
+/// follows.
 fn stream_integer(text: &[u8]) -> (i64, bool) {
     let text = text.trim_ascii_start();
     let (negative, digits) = match text {
@@ -305,9 +315,9 @@ fn stream_integer(text: &[u8]) -> (i64, bool) {
         rest => (false, rest),
     };
     let count = digits.iter().take_while(|b| b.is_ascii_digit()).count();
-    let magnitude = digits[..count]
-        .iter()
-        .fold(0_i128, |number, digit| (number * 10 + i128::from(digit - b'0')).min(i128::from(u64::MAX)));
+    let magnitude = digits[..count].iter().fold(0_i128, |number, digit| {
+        (number * 10 + i128::from(digit - b'0')).min(i128::from(u64::MAX))
+    });
     let number = if negative { -magnitude } else { magnitude };
     let saturated = i64::try_from(number).unwrap_or(if negative { i64::MIN } else { i64::MAX });
     (saturated, count > 0 && count == digits.len() && i128::from(saturated) == number)
@@ -340,9 +350,12 @@ impl ImportedApp {
         }
         let mut writer = Writer::new(Rules::Oned);
         let size = self.size.0.to_string();
-        for (attribute, value) in
-            [("SOURCE", &self.source), ("MD5", &self.md5), ("SIZE", &size), ("FORMAT", &self.format)]
-        {
+        for (attribute, value) in [
+            ("SOURCE", &self.source),
+            ("MD5", &self.md5),
+            ("SIZE", &size),
+            ("FORMAT", &self.format),
+        ] {
             if value.trim().is_empty() {
                 return Err(ReportError::Missing { attribute });
             }
@@ -378,18 +391,21 @@ impl ImportInfo {
         Ok(out)
     }
 
-    /// Reads what an `export` printed. A stray `"` behind the closing tag, as the stock Ceph driver prints it, is accepted.
+    /// Reads what an `export` printed. A stray `"` behind the closing tag, as the stock Ceph driver
+    /// prints it, is accepted.
     ///
     /// # Errors
     /// When it is no such XML.
     pub fn read(text: &str) -> Result<Self, ReportError> {
         read_info(text, |element| {
-            Self::from_element(element).map_err(|error| ReportError::Parse(ParseError::Xml(error.to_string())))
+            Self::from_element(element)
+                .map_err(|error| ReportError::Parse(ParseError::Xml(error.to_string())))
         })
     }
 }
 
-/// What an `export` printed, as it goes into the message of the import: the values as they are, for a driver to judge.
+/// What an `export` printed, as it goes into the message of the import: the values as they are, for
+/// a driver to judge.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ExportedElements {
     /// `IMPORT_SOURCE`, `MD5`, `SIZE`, `FORMAT`, `DISPOSE` and `DISPOSE_CMD`, one after the other.
@@ -399,7 +415,8 @@ pub struct ExportedElements {
 }
 
 impl ExportedElements {
-    /// Takes the elements out of what an `export` printed, as [`ImportInfo::read`] does; those that are missing are empty.
+    /// Takes the elements out of what an `export` printed, as [`ImportInfo::read`] does; those that
+    /// are missing are empty.
     ///
     /// ```
     /// use market_core::report::ExportedElements;
@@ -422,7 +439,10 @@ impl ExportedElements {
     }
 }
 
-fn read_info<T>(text: &str, read: impl FnOnce(&Element<'_, '_>) -> Result<T, ReportError>) -> Result<T, ReportError> {
+fn read_info<T>(
+    text: &str,
+    read: impl FnOnce(&Element<'_, '_>) -> Result<T, ReportError>,
+) -> Result<T, ReportError> {
     let xml = text.trim().trim_end_matches('"').trim_end();
     let document = template::xml_document(xml).map_err(ReportError::Parse)?;
     if document.root_element().tag_name().name() != "IMPORT_INFO" {

@@ -9,11 +9,14 @@
 //! # }
 //! ```
 //!
-//! One executable answers to three names, and has two commands for operators ([`upkeep`]). Which action is meant is told by the name it is called by (`monitor`, `import`,
-//! `delete`; what follows a dot does not count, so that `import.real` still is an import) or else by its first argument. The
-//! dump comes in the next argument, or on standard input when that argument is `-`.
+//! One executable answers to three names, and has two commands for operators ([`upkeep`]). Which
+//! action is meant is told by the name it is called by (`monitor`, `import`, `delete`; what follows
+//! a dot does not count, so that `import.real` still is an import) or else by its first argument.
+//! The dump comes in the next argument, or on standard input when that argument is `-`.
 
-use crate::action::{DeleteAction, DumpError, ImportAction, MAX_DUMP_BYTES, MonitorAction, read_marketplace};
+use crate::action::{
+    DeleteAction, DumpError, ImportAction, MAX_DUMP_BYTES, MonitorAction, read_marketplace,
+};
 use crate::attributes::TransferAttributes;
 use crate::backend::{Context, MarketBackend, StorageBackend};
 use crate::discovery::{self, DiscoveryBackend, Printer};
@@ -82,7 +85,10 @@ impl<A: Copy> Program<'_, A> {
     ///
     /// # Errors
     /// [`ErrorKind::Usage`], or [`ErrorKind::Dump`] when there is no dump or it is too large.
-    pub fn parse(&self, arguments: impl IntoIterator<Item = OsString>) -> Result<Request<A>, Error> {
+    pub fn parse(
+        &self,
+        arguments: impl IntoIterator<Item = OsString>,
+    ) -> Result<Request<A>, Error> {
         let mut arguments = arguments.into_iter();
         let called = arguments.next().unwrap_or_default();
         let mut parser = lexopt::Parser::from_args(arguments);
@@ -90,7 +96,9 @@ impl<A: Copy> Program<'_, A> {
         let mut words = Vec::new();
         while let Some(argument) = parser.next().map_err(|error| self.usage(&error.to_string()))? {
             match argument {
-                lexopt::Arg::Short('h') | lexopt::Arg::Long("help") => return Ok(Request::Print(self.help())),
+                lexopt::Arg::Short('h') | lexopt::Arg::Long("help") => {
+                    return Ok(Request::Print(self.help()));
+                }
                 lexopt::Arg::Short('V') | lexopt::Arg::Long("version") => {
                     return Ok(Request::Print(format!("{} {}\n", self.name, self.version)));
                 }
@@ -101,7 +109,9 @@ impl<A: Copy> Program<'_, A> {
                         let shown = word
                             .to_str()
                             .filter(|word| word.len() <= 32)
-                            .map_or("of that name".to_owned(), |word| format!("\"{}\"", one_line(word)));
+                            .map_or("of that name".to_owned(), |word| {
+                                format!("\"{}\"", one_line(word))
+                            });
                         return Err(self.usage(&format!("there is no action {shown}")));
                     }
                 }
@@ -109,7 +119,9 @@ impl<A: Copy> Program<'_, A> {
                 other => return Err(self.usage(&one_line(&other.unexpected().to_string()))),
             }
         }
-        let Some((script, action)) = action else { return Err(self.usage("the action is missing")) };
+        let Some((script, action)) = action else {
+            return Err(self.usage("the action is missing"));
+        };
         let (dump, id) = self.dump(words)?;
         Ok(Request::Action(Call { action, script, dump, id }))
     }
@@ -130,7 +142,8 @@ impl<A: Copy> Program<'_, A> {
             None => return Err(self.usage("the dump is missing")),
         };
         let id = words.next().map(|word| {
-            let number = std::str::from_utf8(word.as_bytes()).ok().and_then(|text| text.parse().ok());
+            let number =
+                std::str::from_utf8(word.as_bytes()).ok().and_then(|text| text.parse().ok());
             number.ok_or_else(|| self.usage("the id is not a whole number"))
         });
         match words.next() {
@@ -153,7 +166,8 @@ impl<A: Copy> Program<'_, A> {
         let dump = if self.dump_on_stdin {
             "on standard input"
         } else {
-            // one_market looks for the word in the bytes of the executable: it is action::DUMP_ON_STDIN.
+            // one_market looks for the word in the bytes of the executable: it is
+            // action::DUMP_ON_STDIN.
             "or - to read it from standard input (market-driver.dump-on-stdin)"
         };
         format!(
@@ -173,7 +187,11 @@ impl<A: Copy> Program<'_, A> {
 pub(crate) fn read_stdin() -> Result<Vec<u8>, Error> {
     let stdin = std::io::stdin();
     if stdin.is_terminal() {
-        let error = Error::new(ErrorKind::Usage, "standard input", "is a terminal, and a dump was expected there");
+        let error = Error::new(
+            ErrorKind::Usage,
+            "standard input",
+            "is a terminal, and a dump was expected there",
+        );
         return Err(error.remedy("pipe it in"));
     }
     let mut dump = Vec::new();
@@ -194,9 +212,11 @@ pub fn check_id(call: Option<i64>, dump: i64) -> Result<(), Error> {
     }
 }
 
-/// Runs an executable: reads the command line, runs `act` until it ends or is told to stop, prints one line for a failure.
+/// Runs an executable: reads the command line, runs `act` until it ends or is told to stop, prints
+/// one line for a failure.
 ///
-/// Signals (SIGTERM, SIGINT, SIGHUP) and a caller that closes our standard output reach `act` through the context's `stop`.
+/// Signals (SIGTERM, SIGINT, SIGHUP) and a caller that closes our standard output reach `act`
+/// through the context's `stop`.
 pub fn execute<A: Copy>(
     program: &Program<'_, A>,
     act: impl AsyncFnOnce(Call<A>, Context) -> Result<(), Error>,
@@ -210,14 +230,19 @@ pub fn execute<A: Copy>(
     })
 }
 
-/// Runs the body of a main function: says the one line of a failure, and by an exit code what it is to whoever called.
-pub fn end(exit_code: impl FnOnce(ErrorKind) -> u8, body: impl FnOnce() -> Result<(), Error>) -> ExitCode {
+/// Runs the body of a main function: says the one line of a failure, and by an exit code what it is
+/// to whoever called.
+pub fn end(
+    exit_code: impl FnOnce(ErrorKind) -> u8,
+    body: impl FnOnce() -> Result<(), Error>,
+) -> ExitCode {
     prepare_process();
     one_line_panics();
     match body() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // The one plain line that a user sees; a broken standard error leaves the exit code to speak.
+            // The one plain line that a user sees; a broken standard error leaves the exit code to
+            // speak.
             let _ = writeln!(std::io::stderr(), "{}", one_line(&error.to_string()));
             ExitCode::from(exit_code(error.kind))
         }
@@ -226,8 +251,9 @@ pub fn end(exit_code: impl FnOnce(ErrorKind) -> u8, body: impl FnOnce() -> Resul
 
 /// Sets right what a caller hands on: none of it may decide how an action ends.
 fn prepare_process() {
-    // Callers that block signals hand that on: then nothing here would ever hear of a SIGTERM. The signal of a file that has
-    // become too large is blocked: the write fails instead, and what was staged is discarded.
+    // Callers that block signals hand that on: then nothing here would ever hear of a SIGTERM. The
+    // signal of a file that has become too large is blocked: the write fails instead, and what was
+    // staged is discarded.
     let mut blocked = SigSet::empty();
     blocked.add(Signal::SIGXFSZ);
     let _ = blocked.thread_set_mask();
@@ -236,21 +262,30 @@ fn prepare_process() {
     umask(umask(others) & others | Mode::WGRP | Mode::WOTH);
 }
 
-/// For a process that has keys in memory: no core file is written of it, and no other process of its user looks in.
+/// For a process that has keys in memory: no core file is written of it, and no other process of
+/// its user looks in.
 pub fn protect_memory() {
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
-/// Runs a program with a command line of its own until it ends or is told to stop; log lines begin with the word `script`.
+/// Runs a program with a command line of its own until it ends or is told to stop; log lines begin
+/// with the word `script`.
 ///
 /// # Errors
 /// Those of `act`, and what the system reports before it.
-pub fn run_until_stopped(script: &str, act: impl AsyncFnOnce(Context) -> Result<(), Error>) -> Result<(), Error> {
+pub fn run_until_stopped(
+    script: &str,
+    act: impl AsyncFnOnce(Context) -> Result<(), Error>,
+) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Error::io("the runtime", &error))?;
     let outcome = runtime.block_on(async {
         let switch = StopSwitch::new();
-        let context = Context { log: Log::stderr(script), stop: switch.listen(), options: options_of_environment() };
+        let context = Context {
+            log: Log::stderr(script),
+            stop: switch.listen(),
+            options: options_of_environment(),
+        };
         watch_signals(&switch)?;
         watch_caller(switch).map_err(|error| Error::io("a thread", &error))?;
         act(context).await
@@ -260,7 +295,8 @@ pub fn run_until_stopped(script: &str, act: impl AsyncFnOnce(Context) -> Result<
     outcome
 }
 
-/// The options before any template was read: `SSH` is the command, and `ONE_LOCATION` where OpenNebula's own helpers are.
+/// The options before any template was read: `SSH` is the command, and `ONE_LOCATION` where
+/// OpenNebula's own helpers are.
 fn options_of_environment() -> Options {
     let helpers = Helpers { directory: remotes().join("datastore"), dump: None };
     let ssh = std::env::var("SSH").unwrap_or_default();
@@ -270,7 +306,10 @@ fn options_of_environment() -> Options {
 /// Where OpenNebula keeps its drivers: `/var/lib/one/remotes`, or below `ONE_LOCATION`.
 pub fn remotes() -> PathBuf {
     let one = std::env::var_os("ONE_LOCATION").filter(|location| !location.is_empty());
-    let var = one.map_or_else(|| PathBuf::from("/var/lib/one"), |location| PathBuf::from(location).join("var"));
+    let var = one.map_or_else(
+        || PathBuf::from("/var/lib/one"),
+        |location| PathBuf::from(location).join("var"),
+    );
     var.join("remotes")
 }
 
@@ -283,7 +322,9 @@ pub fn run<B: StorageBackend>() -> ExitCode {
             None => print(work.help(&name).as_bytes()),
             Some(task) => {
                 protect_memory();
-                run_until_stopped(work.word(), async |context| upkeep::run::<B>(task, context).await)
+                run_until_stopped(work.word(), async |context| {
+                    upkeep::run::<B>(task, context).await
+                })
             }
         });
     }
@@ -322,7 +363,9 @@ pub fn run_discovery<B: DiscoveryBackend>() -> ExitCode {
             MarketAction::Monitor => discover::<B>(call, context).await,
             MarketAction::Import => {
                 // What the export step made must not stay.
-                if let Some(command) = ImportAction::decode(&call.dump).ok().and_then(|action| action.dispose) {
+                if let Some(command) =
+                    ImportAction::decode(&call.dump).ok().and_then(|action| action.dispose)
+                {
                     dispose(command.expose(), &context).await;
                 }
                 refused("import app into")
@@ -332,7 +375,10 @@ pub fn run_discovery<B: DiscoveryBackend>() -> ExitCode {
     })
 }
 
-async fn discover<B: DiscoveryBackend>(call: Call<MarketAction>, mut context: Context) -> Result<(), Error> {
+async fn discover<B: DiscoveryBackend>(
+    call: Call<MarketAction>,
+    mut context: Context,
+) -> Result<(), Error> {
     let action = MonitorAction::decode(&call.dump)?;
     check_id(call.id, action.marketplace.id)?;
     let backend = open::<B>(&action.marketplace, &mut context).await?;
@@ -384,7 +430,8 @@ impl Preview {
         Ok(preview)
     }
 
-    /// The marketplace of a file, of standard input or of a dump; one without attributes when none is named.
+    /// The marketplace of a file, of standard input or of a dump; one without attributes when none
+    /// is named.
     fn marketplace(&self, mad: &str) -> Result<Marketplace, Error> {
         let text = match &self.market {
             None => format!(
@@ -394,11 +441,15 @@ impl Preview {
             Some(word) if word == "-" || Path::new(word).exists() => upkeep::read_file(Path::new(word))?.0,
             Some(word) => word.as_bytes().to_vec(),
         };
-        read_marketplace(&text).map_err(|error| Error::new(ErrorKind::Usage, "the marketplace", error.to_string()))
+        read_marketplace(&text)
+            .map_err(|error| Error::new(ErrorKind::Usage, "the marketplace", error.to_string()))
     }
 }
 
-async fn preview_apps<B: DiscoveryBackend>(preview: Preview, mut context: Context) -> Result<(), Error> {
+async fn preview_apps<B: DiscoveryBackend>(
+    preview: Preview,
+    mut context: Context,
+) -> Result<(), Error> {
     let backend = open::<B>(&preview.marketplace(B::MAD)?, &mut context).await?;
     let apps = context.stop.or(backend.monitor()).await?.apps;
     if apps.is_empty() {
@@ -409,7 +460,13 @@ async fn preview_apps<B: DiscoveryBackend>(preview: Preview, mut context: Contex
 }
 
 fn program_of<B: MarketBackend>(name: &str) -> Program<'_, MarketAction> {
-    Program { name, version: B::VERSION, about: B::ABOUT, actions: MarketAction::ALL, dump_on_stdin: false }
+    Program {
+        name,
+        version: B::VERSION,
+        about: B::ABOUT,
+        actions: MarketAction::ALL,
+        dump_on_stdin: false,
+    }
 }
 
 /// The actions of a market driver.
@@ -429,7 +486,10 @@ impl MarketAction {
         &[("monitor", Self::Monitor), ("import", Self::Import), ("delete", Self::Delete)];
 }
 
-async fn monitor<B: StorageBackend>(call: Call<MarketAction>, mut context: Context) -> Result<(), Error> {
+async fn monitor<B: StorageBackend>(
+    call: Call<MarketAction>,
+    mut context: Context,
+) -> Result<(), Error> {
     let action = MonitorAction::decode(&call.dump)?;
     check_id(call.id, action.marketplace.id)?;
     let backend = open::<B>(&action.marketplace, &mut context).await?;
@@ -438,7 +498,10 @@ async fn monitor<B: StorageBackend>(call: Call<MarketAction>, mut context: Conte
     print(&report.write()?)
 }
 
-async fn import<B: StorageBackend>(call: Call<MarketAction>, mut context: Context) -> Result<(), Error> {
+async fn import<B: StorageBackend>(
+    call: Call<MarketAction>,
+    mut context: Context,
+) -> Result<(), Error> {
     let action = ImportAction::decode(&call.dump)?;
     if let Some(helpers) = &mut context.options.helpers {
         helpers.dump = Some(call.dump.as_slice().into());
@@ -448,11 +511,16 @@ async fn import<B: StorageBackend>(call: Call<MarketAction>, mut context: Contex
         dispose(command.expose(), &context).await;
     }
     let (backend, app) = outcome?;
-    let Err(undelivered) = app.write().map_err(Error::from).and_then(|answer| print(&answer)) else { return Ok(()) };
+    let Err(undelivered) = app.write().map_err(Error::from).and_then(|answer| print(&answer))
+    else {
+        return Ok(());
+    };
     // Nobody will ever know of this app: it must not stay.
     match backend.delete(action.app.id, &app.source).await {
         Ok(_) => context.log.warn("the answer could not be delivered: the app was removed again"),
-        Err(error) => context.log.error(format_args!("the answer could not be delivered, and the app stays: {error}")),
+        Err(error) => context
+            .log
+            .error(format_args!("the answer could not be delivered, and the app stays: {error}")),
     }
     Err(undelivered)
 }
@@ -469,7 +537,10 @@ async fn published<B: StorageBackend>(
     Ok((backend, app))
 }
 
-async fn delete<B: StorageBackend>(call: Call<MarketAction>, mut context: Context) -> Result<(), Error> {
+async fn delete<B: StorageBackend>(
+    call: Call<MarketAction>,
+    mut context: Context,
+) -> Result<(), Error> {
     let action = DeleteAction::decode(&call.dump)?;
     check_id(call.id, action.app.id.0)?;
     let backend = open::<B>(&action.marketplace, &mut context).await?;
@@ -478,8 +549,9 @@ async fn delete<B: StorageBackend>(call: Call<MarketAction>, mut context: Contex
 
 /// Reads a configuration from a marketplace's template.
 pub(crate) fn configuration<C: DeserializeOwned>(marketplace: &Marketplace) -> Result<C, Error> {
-    from_template(&marketplace.template)
-        .map_err(|error| in_marketplace(marketplace, Error::new(ErrorKind::Config, "", error.to_string())))
+    from_template(&marketplace.template).map_err(|error| {
+        in_marketplace(marketplace, Error::new(ErrorKind::Config, "", error.to_string()))
+    })
 }
 
 /// Says which marketplace a wrong attribute belongs to, and how to correct it.
@@ -487,7 +559,11 @@ pub(crate) fn in_marketplace(marketplace: &Marketplace, error: Error) -> Error {
     if !matches!(error.kind, ErrorKind::Config | ErrorKind::Unsupported) {
         return error;
     }
-    let cause = if error.subject.is_empty() { error.cause } else { format!("{}: {}", error.subject, error.cause) };
+    let cause = if error.subject.is_empty() {
+        error.cause
+    } else {
+        format!("{}: {}", error.subject, error.cause)
+    };
     // One that a person describes, not one of an OpenNebula.
     let (subject, advice) = if marketplace.id < 0 {
         ("the marketplace".to_owned(), "name a MARKET file with it, or correct it there".to_owned())
@@ -500,18 +576,31 @@ pub(crate) fn in_marketplace(marketplace: &Marketplace, error: Error) -> Error {
 }
 
 /// Opens the backend of a marketplace, and makes the context follow the marketplace's template.
-pub(crate) async fn open<B: MarketBackend>(marketplace: &Marketplace, context: &mut Context) -> Result<B, Error> {
+pub(crate) async fn open<B: MarketBackend>(
+    marketplace: &Marketplace,
+    context: &mut Context,
+) -> Result<B, Error> {
     let attributes: TransferAttributes = configuration(marketplace)?;
-    let options = Options { user_agent: format!("market-{}/{}", B::MAD, B::VERSION), ..context.options.clone() };
-    context.options = attributes.apply(options, &context.log).map_err(|error| in_marketplace(marketplace, error))?;
+    let options = Options {
+        user_agent: format!("market-{}/{}", B::MAD, B::VERSION),
+        ..context.options.clone()
+    };
+    context.options = attributes
+        .apply(options, &context.log)
+        .map_err(|error| in_marketplace(marketplace, error))?;
     let config = configuration(marketplace)?;
-    context.stop.or(B::open(config, context)).await.map_err(|error| in_marketplace(marketplace, error))
+    context
+        .stop
+        .or(B::connect(config, context))
+        .await
+        .map_err(|error| in_marketplace(marketplace, error))
 }
 
 /// Writes an answer to standard output.
 ///
 /// # Errors
-/// When not all of it is taken: then whoever asked does not know of what was done, and it must be undone.
+/// When not all of it is taken: then whoever asked does not know of what was done, and it must be
+/// undone.
 pub fn print(answer: &[u8]) -> Result<(), Error> {
     answer_to()?.write_all(answer).map_err(|error| undelivered(&error))
 }
@@ -526,13 +615,19 @@ pub fn answer_to() -> Result<StandardOutput, Error> {
 
 /// An answer that was not taken.
 pub(crate) fn undelivered(error: &std::io::Error) -> Error {
-    Error { kind: ErrorKind::Failed, ..Error::io("standard output", error).remedy("the answer could not be delivered") }
+    Error {
+        kind: ErrorKind::Failed,
+        ..Error::io("standard output", error).remedy("the answer could not be delivered")
+    }
 }
 
 /// SIGTERM, SIGINT and SIGHUP ask to stop.
 fn watch_signals(switch: &StopSwitch) -> Result<(), Error> {
-    let kinds =
-        [(SignalKind::terminate(), "SIGTERM"), (SignalKind::interrupt(), "SIGINT"), (SignalKind::hangup(), "SIGHUP")];
+    let kinds = [
+        (SignalKind::terminate(), "SIGTERM"),
+        (SignalKind::interrupt(), "SIGINT"),
+        (SignalKind::hangup(), "SIGHUP"),
+    ];
     for (kind, name) in kinds {
         let mut received = signal(kind).map_err(|error| Error::io(name, &error))?;
         let switch = switch.clone();
@@ -565,7 +660,8 @@ fn watch_caller(switch: StopSwitch) -> std::io::Result<()> {
 fn one_line_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map_or_else(String::new, ToString::to_string);
-        let _ = writeln!(std::io::stderr(), "internal error at {}: please report it", one_line(&place));
+        let _ =
+            writeln!(std::io::stderr(), "internal error at {}: please report it", one_line(&place));
     }));
 }
 
@@ -577,12 +673,16 @@ mod tests {
     #[test]
     fn the_advice_fits_a_marketplace_that_no_opennebula_has() {
         let said = |id: i64| {
-            let xml =
-                format!("<MARKETPLACE><ID>{id}</ID><NAME>m</NAME><MARKET_MAD>x</MARKET_MAD><TEMPLATE/></MARKETPLACE>");
+            let xml = format!(
+                "<MARKETPLACE><ID>{id}</ID><NAME>m</NAME><MARKET_MAD>x</MARKET_MAD><TEMPLATE/></MARKETPLACE>"
+            );
             let marketplace = read_marketplace(xml.as_bytes()).unwrap();
             in_marketplace(&marketplace, Error::config("BUCKET", "is missing")).to_string()
         };
-        assert_eq!(said(7), "marketplace 7 (m): attribute BUCKET: is missing; correct it with \"onemarket update 7\"");
+        assert_eq!(
+            said(7),
+            "marketplace 7 (m): attribute BUCKET: is missing; correct it with \"onemarket update 7\""
+        );
         assert_eq!(
             said(-1),
             "the marketplace: attribute BUCKET: is missing; name a MARKET file with it, or correct it there"

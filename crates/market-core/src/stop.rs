@@ -72,11 +72,15 @@ impl Stop {
         }
     }
 
-    /// Runs a step unless or until somebody asks to stop. A step that is stopped is dropped where it waits.
+    /// Runs a step unless or until somebody asks to stop. A step that is stopped is dropped where
+    /// it waits.
     ///
     /// # Errors
     /// Those of the step, or [`ErrorKind::Cancelled`].
-    pub async fn or<T, E: Into<Error>>(&self, step: impl Future<Output = Result<T, E>>) -> Result<T, Error> {
+    pub async fn or<T, E: Into<Error>>(
+        &self,
+        step: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, Error> {
         tokio::select! {
             biased;
             reason = self.requested() => Err(reason.into()),

@@ -1,4 +1,5 @@
-//! The in-memory marketplace keeps every promise of a storage backend, so that the tests that use it mean something.
+//! The in-memory marketplace keeps every promise of a storage backend, so that the tests that use
+//! it mean something.
 #![cfg(feature = "driver")]
 
 use market_testkit::conformance;

@@ -1,15 +1,23 @@
 //! Dumps, answers, and what oned makes of them.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed expectation is a failed test"
+)]
 #![cfg(feature = "model")]
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use market_core::action::{
-    CopyAction, DeleteAction, DumpError, ExportAction, ImportAction, ImportInfo, MAX_DUMP_BYTES, MonitorAction,
+    CopyAction, DeleteAction, DumpError, ExportAction, ImportAction, ImportInfo, MAX_DUMP_BYTES,
+    MonitorAction,
 };
 use market_core::encoding;
 use market_core::model::{AppId, AppState, AppType, DatastoreType, ImageType, MiB, SourceUrl};
-use market_core::report::{AppTemplate, CopiedImage, DiscoveredApp, ImportedApp, MonitorReport, ReportError};
+use market_core::report::{
+    AppTemplate, CopiedImage, DiscoveredApp, ImportedApp, MonitorReport, ReportError,
+};
 use serde_json::Value as Json;
 
 fn vectors(file: &str) -> String {
@@ -29,12 +37,18 @@ fn dump(name: &str) -> Vec<u8> {
 fn a_captured_import_is_decoded() {
     let action = ImportAction::decode(&dump("market-http-import")).unwrap();
     assert_eq!(action.app.id, AppId(30));
-    assert_eq!((action.app.state, action.app.app_type, action.app.origin_id), (AppState::Locked, AppType::Image, 7));
+    assert_eq!(
+        (action.app.state, action.app.app_type, action.app.origin_id),
+        (AppState::Locked, AppType::Image, 7)
+    );
     assert_eq!(action.app.description, "rig & <test> \"q\"");
     assert!(action.app.source.is_empty());
     assert_eq!(action.marketplace.id, 107);
     assert_eq!(action.marketplace.total, MiB(258_020));
-    assert_eq!(action.marketplace.template.text("PUBLIC_DIR").unwrap(), Some("/var/local/market-http"));
+    assert_eq!(
+        action.marketplace.template.text("PUBLIC_DIR").unwrap(),
+        Some("/var/local/market-http")
+    );
     assert_eq!(action.marketplace.permissions.owner, [true, true, false]);
     assert_eq!(action.image.as_ref().unwrap().image_type, ImageType::Os);
     assert_eq!(action.datastore.as_ref().unwrap().clusters, [0]);
@@ -50,10 +64,16 @@ fn captured_monitor_delete_export_and_copy_are_decoded() {
         MonitorAction::decode(&dump(name)).unwrap();
     }
     let delete = DeleteAction::decode(&dump("market-http-delete")).unwrap();
-    assert_eq!(delete.app.source.as_str(), "http://market.example:8080/55ed0bc34ecf89807809ba3fca00eec9");
+    assert_eq!(
+        delete.app.source.as_str(),
+        "http://market.example:8080/55ed0bc34ecf89807809ba3fca00eec9"
+    );
     assert_eq!(delete.marketplace.apps, [AppId(30)]);
     let export = ExportAction::decode(&dump("datastore-fs-export")).unwrap();
-    assert_eq!(export.image.source.as_str(), "/var/lib/one//datastores/103/21ca6da344cda2ed4000d1daa702d234");
+    assert_eq!(
+        export.image.source.as_str(),
+        "/var/lib/one//datastores/103/21ca6da344cda2ed4000d1daa702d234"
+    );
     let copy = CopyAction::decode(&dump("datastore-fs-cp-from-http-app")).unwrap();
     assert_eq!(copy.checksum("FROM_APP_MD5").unwrap().unwrap(), "399447eede14ccb9e008571d362984a5");
     assert_eq!(copy.marketplace.unwrap().id, 107);
@@ -64,8 +84,11 @@ fn captured_monitor_delete_export_and_copy_are_decoded() {
 #[test]
 fn a_dump_is_taken_wrapped_unpadded_or_with_blanks() {
     let text = String::from_utf8(dump("market-http-monitor")).unwrap();
-    let wrapped: String =
-        text.as_bytes().chunks(60).map(|line| format!("{}\r\n", std::str::from_utf8(line).unwrap())).collect();
+    let wrapped: String = text
+        .as_bytes()
+        .chunks(60)
+        .map(|line| format!("{}\r\n", std::str::from_utf8(line).unwrap()))
+        .collect();
     for form in [wrapped, text.trim_end_matches('=').to_owned(), format!("  {text}\n")] {
         assert_eq!(MonitorAction::decode(form.as_bytes()).unwrap().marketplace.id, 100);
     }
@@ -88,7 +111,10 @@ fn hostile_dumps_are_refused_in_one_line_without_their_values() {
         (encode("hunter2"), "the dump is refused"),
         (encode("<A>hunter2</A>"), "the dump holds <A>, not <MARKET_DRIVER_ACTION_DATA>"),
         (encode("<MARKET_DRIVER_ACTION_DATA/>"), "MARKETPLACE: missing from the dump"),
-        (encode("<MARKET_DRIVER_ACTION_DATA><MARKETPLACE/></MARKET_DRIVER_ACTION_DATA>"), "MARKETPLACE/ID: missing"),
+        (
+            encode("<MARKET_DRIVER_ACTION_DATA><MARKETPLACE/></MARKET_DRIVER_ACTION_DATA>"),
+            "MARKETPLACE/ID: missing",
+        ),
         (encode(laughs), "the dump is refused"),
         (encoding::encode(b"<\xff>").into_bytes(), "not UTF-8"),
         (vec![b'A'; MAX_DUMP_BYTES + 4], "larger than 64 MiB"),
@@ -98,9 +124,13 @@ fn hostile_dumps_are_refused_in_one_line_without_their_values() {
         assert!(message.contains(expected), "{message}");
         assert!(!message.contains("hunter2") && !message.contains('\n'), "{message}");
     }
-    let wrong =
-        encode("<MARKET_DRIVER_ACTION_DATA><MARKETPLACE><ID>hunter2</ID></MARKETPLACE></MARKET_DRIVER_ACTION_DATA>");
-    assert_eq!(MonitorAction::decode(&wrong).unwrap_err().to_string(), "the dump's MARKETPLACE/ID: not a whole number");
+    let wrong = encode(
+        "<MARKET_DRIVER_ACTION_DATA><MARKETPLACE><ID>hunter2</ID></MARKETPLACE></MARKET_DRIVER_ACTION_DATA>",
+    );
+    assert_eq!(
+        MonitorAction::decode(&wrong).unwrap_err().to_string(),
+        "the dump's MARKETPLACE/ID: not a whole number"
+    );
 }
 
 #[test]
@@ -141,8 +171,18 @@ fn what_we_encode_is_what_oned_decodes() {
         let input = STANDARD.decode(row["input_b64"].as_str().unwrap()).unwrap();
         let expected = STANDARD.decode(row["out_b64"].as_str().unwrap()).unwrap();
         assert_eq!(encoding::decode_as_oned(&input), expected, "{}", row["id"]);
-        assert_eq!(encoding::decode_as_oned(encoding::encode(&input).as_bytes()), input, "{}", row["id"]);
-        assert_eq!(encoding::decode(encoding::encode(&input).as_bytes()).unwrap(), input, "{}", row["id"]);
+        assert_eq!(
+            encoding::decode_as_oned(encoding::encode(&input).as_bytes()),
+            input,
+            "{}",
+            row["id"]
+        );
+        assert_eq!(
+            encoding::decode(encoding::encode(&input).as_bytes()).unwrap(),
+            input,
+            "{}",
+            row["id"]
+        );
     }
     assert_eq!(rows.len(), 428);
 }
@@ -162,17 +202,29 @@ fn app_records_are_taken_apart_as_oned_does() {
         let word = app.app_type.word().unwrap_or("UNKNOWN");
         let text = |key: &str| row[key].as_str().unwrap().to_owned();
         assert_eq!(word, text("type"), "{id}");
-        assert_eq!((app.name, app.source.as_str()), (text("app_name"), text("source").as_str()), "{id}");
+        assert_eq!(
+            (app.name, app.source.as_str()),
+            (text("app_name"), text("source").as_str()),
+            "{id}"
+        );
         assert_eq!((app.md5, app.format), (text("md5"), text("format")), "{id}");
         assert_eq!(
             (app.size.0.0, app.registered.0),
             (row["size"].as_i64().unwrap(), row["regtime"].as_i64().unwrap()),
             "{id}"
         );
-        assert_eq!((app.size.1, app.registered.1), (row["size_ok"] == true, row["regtime_ok"] == true), "{id}");
+        assert_eq!(
+            (app.size.1, app.registered.1),
+            (row["size_ok"] == true, row["regtime_ok"] == true),
+            "{id}"
+        );
         let names: Vec<_> = app.template.iter().map(|a| a.name().to_owned()).collect();
-        let expected: Vec<_> =
-            row["attrs"].as_array().unwrap().iter().map(|a| a["name"].as_str().unwrap().to_owned()).collect();
+        let expected: Vec<_> = row["attrs"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|a| a["name"].as_str().unwrap().to_owned())
+            .collect();
         assert_eq!(names, expected, "{id}");
     }
     assert_eq!(rows.len(), 36);
@@ -202,7 +254,10 @@ fn a_monitor_report_is_read_back_as_oned_reads_it() {
 #[test]
 fn reports_that_would_hurt_oned_are_refused() {
     for name in ["", "a/b", "a\nb", "a\"b", "a#b", &"x".repeat(129)] {
-        assert!(matches!(AppTemplate::new(name, AppType::Image), Err(ReportError::Name { .. })), "{name}");
+        assert!(
+            matches!(AppTemplate::new(name, AppType::Image), Err(ReportError::Name { .. })),
+            "{name}"
+        );
     }
     assert!(AppTemplate::new("a", AppType::Unknown).is_err());
     let mut hostile = app("a");
@@ -215,14 +270,20 @@ fn reports_that_would_hurt_oned_are_refused() {
     assert_eq!(hostile, app("a"), "nothing of it was kept");
     let doubled = MonitorReport { space: None, apps: vec![app("a"), app("a")] };
     assert_eq!(doubled.write().unwrap_err(), ReportError::DuplicateName { name: "a".into() });
-    let nowhere = MonitorReport { space: None, apps: vec![AppTemplate::new("a", AppType::Image).unwrap()] };
+    let nowhere =
+        MonitorReport { space: None, apps: vec![AppTemplate::new("a", AppType::Image).unwrap()] };
     assert_eq!(nowhere.write().unwrap_err().to_string(), "SOURCE is missing or empty");
     assert!(MonitorReport::of_space(MiB(1), MiB(-1), MiB(0)).write().is_err());
 }
 
 #[test]
 fn an_import_answer_needs_its_four_attributes_and_cannot_be_injected_into() {
-    let good = ImportedApp { source: "http://m/1".into(), md5: "0".repeat(32), size: MiB(0), format: "raw".into() };
+    let good = ImportedApp {
+        source: "http://m/1".into(),
+        md5: "0".repeat(32),
+        size: MiB(0),
+        format: "raw".into(),
+    };
     assert_eq!(
         String::from_utf8(good.write().unwrap()).unwrap(),
         format!("SOURCE=\"http://m/1\"\nMD5=\"{}\"\nSIZE=\"0\"\nFORMAT=\"raw\"\n", "0".repeat(32))
@@ -267,7 +328,9 @@ fn a_copy_answer_is_two_words() {
 
 #[test]
 fn debug_of_a_dump_shows_no_key() {
-    let action = MonitorAction::decode(&monitor_dump("<SECRET_ACCESS_KEY>hunter2</SECRET_ACCESS_KEY>")).unwrap();
+    let action =
+        MonitorAction::decode(&monitor_dump("<SECRET_ACCESS_KEY>hunter2</SECRET_ACCESS_KEY>"))
+            .unwrap();
     assert!(!format!("{action:?}").contains("hunter2"));
     let url = SourceUrl::new("rbd://user:hunter2@host/pool/image?CEPH_KEY=hunter2");
     assert!(!format!("{url:?}").contains("hunter2"));

@@ -1,6 +1,12 @@
-//! What the import pipeline promises, whatever the source and the backend do: after a success the app is there, whole and
-//! right; after anything else nothing is visible and nothing is left staged.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
+//! What the import pipeline promises, whatever the source and the backend do: after a success the
+//! app is there, whole and right; after anything else nothing is visible and nothing is left
+//! staged.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed expectation is a failed test"
+)]
 #![cfg(feature = "driver")]
 
 use market_core::action::{DeleteAction, ImportAction};
@@ -29,7 +35,11 @@ struct Scene {
 
 fn scene() -> Scene {
     let switch = StopSwitch::new();
-    let options = Options { backoff: Duration::ZERO, idle_timeout: Duration::from_millis(300), ..Options::default() };
+    let options = Options {
+        backoff: Duration::ZERO,
+        idle_timeout: Duration::from_millis(300),
+        ..Options::default()
+    };
     let context = Context { log: Log::memory("import"), stop: switch.listen(), options };
     Scene { directory: TempDir::new().unwrap(), switch, context }
 }
@@ -48,7 +58,12 @@ impl Scene {
 }
 
 fn dump_of(source: &str, md5: &str) -> Dump {
-    Dump { import_source: source.to_owned(), md5: md5.to_owned(), format: String::new(), ..Dump::default() }
+    Dump {
+        import_source: source.to_owned(),
+        md5: md5.to_owned(),
+        format: String::new(),
+        ..Dump::default()
+    }
 }
 
 fn assert_nothing<const V: bool>(market: &MemoryMarket<V>) {
@@ -95,7 +110,9 @@ fn a_declared_md5_that_differs_publishes_nothing() {
         let scene = scene();
         let market: MemoryMarket = MemoryMarket::default();
         market.copies.set(copies);
-        let error = scene.import(&market, &dump_of(&scene.file(b"bytes"), &md5_hex(b"others"))).unwrap_err();
+        let error = scene
+            .import(&market, &dump_of(&scene.file(b"bytes"), &md5_hex(b"others")))
+            .unwrap_err();
         assert_eq!(error.kind, ErrorKind::Mismatch);
         assert!(error.to_string().contains(&md5_hex(b"others")), "{error}");
         assert_nothing(&market);
@@ -130,10 +147,13 @@ fn every_broken_promise_of_a_backend_leaves_nothing_visible_and_is_one_clear_err
         assert_nothing(&visible);
     }
     let scene = scene();
-    for (fault, kind) in [(Fault::Copy, ErrorKind::Failed), (Fault::CorruptCopy(7), ErrorKind::Mismatch)] {
+    for (fault, kind) in
+        [(Fault::Copy, ErrorKind::Failed), (Fault::CorruptCopy(7), ErrorKind::Mismatch)]
+    {
         let market: MemoryMarket = MemoryMarket::with(fault);
         market.copies.set(true);
-        let error = scene.import(&market, &dump_of(&scene.file(&bytes), &md5_hex(&bytes))).unwrap_err();
+        let error =
+            scene.import(&market, &dump_of(&scene.file(&bytes), &md5_hex(&bytes))).unwrap_err();
         assert_eq!(error.kind, kind, "{fault:?}: {error}");
         assert_nothing(&market);
     }
@@ -148,7 +168,11 @@ fn a_lost_answer_to_publish_is_resolved_and_one_that_stays_unknown_is_never_a_su
     let app = scene.import(&market, &dump).unwrap();
     assert_eq!(market.published.borrow()[&app.source], bytes);
     let market: MemoryMarket = MemoryMarket::with(Fault::NeverKnown);
-    let paused = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    let paused = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .unwrap();
     let action = ImportAction::decode(dump.import().as_bytes()).unwrap();
     let error = paused.block_on(pipeline::import(&market, &action, &scene.context)).unwrap_err();
     assert!(error.to_string().contains("could not be found out"), "{error}");
@@ -160,9 +184,13 @@ fn a_lost_answer_to_publish_is_resolved_and_one_that_stays_unknown_is_never_a_su
 fn a_discard_that_fails_is_logged_and_the_first_error_stays() {
     let scene = scene();
     let market: MemoryMarket = MemoryMarket::with(Fault::Discard);
-    let error = scene.import(&market, &dump_of(&scene.file(b"bytes"), &md5_hex(b"others"))).unwrap_err();
+    let error =
+        scene.import(&market, &dump_of(&scene.file(b"bytes"), &md5_hex(b"others"))).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Mismatch);
-    assert!(scene.context.log.lines()[0].starts_with("WARN: import: what was staged could not be discarded"));
+    assert!(
+        scene.context.log.lines()[0]
+            .starts_with("WARN: import: what was staged could not be discarded")
+    );
 }
 
 #[test]
@@ -205,7 +233,8 @@ fn a_stop_ends_the_wait_for_a_silent_source() {
     let mut scene = scene();
     scene.context.options.idle_timeout = Duration::from_secs(3_600);
     let switch = scene.switch.clone();
-    let server = HttpServer::start(move |_, _| Reply::bytes(noise(7, 1_000_000)).stall_after(500_000));
+    let server =
+        HttpServer::start(move |_, _| Reply::bytes(noise(7, 1_000_000)).stall_after(500_000));
     let market: MemoryMarket = MemoryMarket::default();
     *market.on_call.borrow_mut() = Some(Box::new(move |name| {
         if name == "write" {
@@ -267,7 +296,9 @@ fn sources_that_die_lie_or_change_publish_nothing() {
             "changes after the cut",
             {
                 let (g, o) = (good.clone(), other.clone());
-                HttpServer::start(move |_, nth| if nth == 0 { reply(&g).cut_after(200_000) } else { reply(&o) })
+                HttpServer::start(
+                    move |_, nth| if nth == 0 { reply(&g).cut_after(200_000) } else { reply(&o) },
+                )
             },
             ErrorKind::Mismatch,
         ),
@@ -275,9 +306,9 @@ fn sources_that_die_lie_or_change_publish_nothing() {
             "shrinks after the cut",
             {
                 let g = good.clone();
-                HttpServer::start(
-                    move |_, nth| if nth == 0 { reply(&g).cut_after(200_000) } else { reply(&g[..300_000]) },
-                )
+                HttpServer::start(move |_, nth| {
+                    if nth == 0 { reply(&g).cut_after(200_000) } else { reply(&g[..300_000]) }
+                })
             },
             ErrorKind::Mismatch,
         ),
@@ -286,7 +317,8 @@ fn sources_that_die_lie_or_change_publish_nothing() {
     for (name, server, kind) in cases {
         let scene = scene();
         let market: MemoryMarket = MemoryMarket::default();
-        let error = scene.import(&market, &dump_of(&server.url("/i?token=hunter2"), "")).unwrap_err();
+        let error =
+            scene.import(&market, &dump_of(&server.url("/i?token=hunter2"), "")).unwrap_err();
         assert_eq!(error.kind, kind, "{name}: {error}");
         assert!(!error.to_string().contains("hunter2"), "{error}");
         assert_nothing(&market);
@@ -303,7 +335,8 @@ fn an_unannounced_length_is_fine_when_the_digest_agrees_and_a_lie_is_told_by_it(
     let app = scene.import(&market, &dump_of(&server.url("/i"), &md5_hex(&bytes))).unwrap();
     assert_eq!(market.published.borrow()[&app.source], bytes);
     let served = bytes.clone();
-    let short = HttpServer::start(move |_, _| Reply::bytes(served.clone()).unannounced().cut_after(1_000));
+    let short =
+        HttpServer::start(move |_, _| Reply::bytes(served.clone()).unannounced().cut_after(1_000));
     let market: MemoryMarket = MemoryMarket::default();
     assert_eq!(
         scene.import(&market, &dump_of(&short.url("/i"), &md5_hex(&bytes))).unwrap_err().kind,
@@ -333,8 +366,12 @@ fn images_that_need_another_file_are_refused_whatever_they_are_declared_as() {
     let descriptor_only = sparse_vmdk(&[(12, &[0]), (28, &[1])]);
     let mut old_parent = hidden_parent.clone();
     old_parent[..4].copy_from_slice(b"COWD");
-    let late_extent =
-        [b"version=1\n".to_vec(), b"#\n".repeat(64 << 10), b"RW 1 FLAT \"/etc/shadow\" 0\n".to_vec()].concat();
+    let late_extent = [
+        b"version=1\n".to_vec(),
+        b"#\n".repeat(64 << 10),
+        b"RW 1 FLAT \"/etc/shadow\" 0\n".to_vec(),
+    ]
+    .concat();
     let vmdk = b"# Disk DescriptorFile\nversion=1\nCID=1\nparentCID=ffffffff\nRW 100 FLAT \"/etc/shadow\" 0\n".to_vec();
     let child = b"#\nversion=1\nparentCID=12345678\nparentFileNameHint=\"/etc/shadow\"\n".to_vec();
     let external = {
@@ -386,7 +423,9 @@ fn an_answer_that_could_not_be_written_stops_the_import_before_the_first_byte() 
     let scene = scene();
     let market: MemoryMarket = MemoryMarket::default();
     let path = scene.file(b"bytes");
-    for (format, size, md5) in [("]]>", "1", ""), ("raw", "-1", ""), ("raw", "4.7", ""), ("raw", "1", "nonsense")] {
+    for (format, size, md5) in
+        [("]]>", "1", ""), ("raw", "-1", ""), ("raw", "4.7", ""), ("raw", "1", "nonsense")]
+    {
         let dump = Dump { format: format.into(), size: size.into(), ..dump_of(&path, md5) };
         assert!(scene.import(&market, &dump).is_err(), "{format} {size} {md5}");
     }
@@ -462,5 +501,9 @@ fn delete_is_calm_about_what_is_gone_and_discards_what_an_import_has_staged() {
     market.staged.borrow_mut().insert("30-7".into(), vec![1]);
     market.staged.borrow_mut().insert("31-8".into(), vec![1]);
     delete(&market, &Dump::default()).unwrap();
-    assert_eq!(market.staged.borrow().keys().collect::<Vec<_>>(), ["31-8"], "only its own import was discarded");
+    assert_eq!(
+        market.staged.borrow().keys().collect::<Vec<_>>(),
+        ["31-8"],
+        "only its own import was discarded"
+    );
 }

@@ -1,5 +1,11 @@
-//! What holds for every template, on generated ones: the alphabet is that of the grammar's own symbols.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
+//! What holds for every template, on generated ones: the alphabet is that of the grammar's own
+//! symbols.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed expectation is a failed test"
+)]
 
 use market_core::template::{Rules, Template, Value, WriteErrorReason, Writer, lint};
 use proptest::collection::vec;
@@ -170,7 +176,10 @@ fn debug_hides_secrets_and_errors_hold_no_values() {
 #[test]
 fn an_error_names_line_column_and_attribute() {
     let failure = Template::parse(b"A=1\n  disk = [ image = x\n size = 2 ]\n").unwrap_err();
-    assert_eq!(failure.to_string(), "line 3, column 2: attribute DISK: expected COMMA or CBRACKET, found VARIABLE");
+    assert_eq!(
+        failure.to_string(),
+        "line 3, column 2: attribute DISK: expected COMMA or CBRACKET, found VARIABLE"
+    );
     assert_eq!(failure.partial.len(), 1);
 }
 

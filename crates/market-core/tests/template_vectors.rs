@@ -1,5 +1,11 @@
-//! Agreement with OpenNebula's own parser: every vector of tests/vectors (docs/template-grammar.md says where they come from).
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
+//! Agreement with OpenNebula's own parser: every vector of tests/vectors (docs/template-grammar.md
+//! says where they come from).
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed expectation is a failed test"
+)]
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -35,7 +41,12 @@ fn expected(row: &Json, key: &str) -> Vec<(String, Shape)> {
         let shape = match attribute["kind"].as_str().unwrap() {
             "single" => Shape::Single(bytes(attribute, "value")),
             _ => Shape::Vector(
-                attribute["pairs"].as_array().unwrap().iter().map(|p| (bytes(p, "k"), bytes(p, "v"))).collect(),
+                attribute["pairs"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .map(|p| (bytes(p, "k"), bytes(p, "v")))
+                    .collect(),
             ),
         };
         (attribute["name"].as_str().unwrap().to_owned(), shape)
@@ -46,7 +57,9 @@ fn expected(row: &Json, key: &str) -> Vec<(String, Shape)> {
 fn actual(template: &Template) -> Vec<(String, Shape)> {
     let shape = |value: Value<'_>| match value {
         Value::Single(value) => Shape::Single(value.to_vec()),
-        Value::Vector(v) => Shape::Vector(v.iter().map(|(k, v)| (k.as_bytes().to_vec(), v.to_vec())).collect()),
+        Value::Vector(v) => {
+            Shape::Vector(v.iter().map(|(k, v)| (k.as_bytes().to_vec(), v.to_vec())).collect())
+        }
     };
     template.iter().map(|a| (a.name().to_owned(), shape(a.value()))).collect()
 }
@@ -81,7 +94,8 @@ fn check_parse(row: &Json, parsed: Result<Template, Box<ParseFailure>>) {
     }
 }
 
-/// What we write is read back as the same template, or is refused for a value that ends in a backslash or the like.
+/// What we write is read back as the same template, or is refused for a value that ends in a
+/// backslash or the like.
 fn check_write(row: &Json, template: &Template) -> bool {
     let id = &row["id"];
     match template.write() {
@@ -107,10 +121,16 @@ fn check_xml(row: &Json, template: &Template) -> bool {
     if row["xml_rt"] != "malformed" {
         assert_eq!(xml.as_bytes(), stock, "{}", row["id"]);
     }
-    let document = roxmltree::Document::parse(&xml).unwrap_or_else(|e| panic!("{}: {e}", row["id"]));
+    let document =
+        roxmltree::Document::parse(&xml).unwrap_or_else(|e| panic!("{}: {e}", row["id"]));
     // Otherwise empty vectors are dropped, and names that start with XML gain a prefix.
     if row["xml_rt"] == "same" {
-        assert_eq!(&Template::from_element(document.root_element()).unwrap(), template, "{}", row["id"]);
+        assert_eq!(
+            &Template::from_element(document.root_element()).unwrap(),
+            template,
+            "{}",
+            row["id"]
+        );
     }
     true
 }
@@ -141,7 +161,8 @@ fn text_or_xml_parses_as_in_the_core() {
         let input = decode(&row["input_b64"]);
         let parsed = Template::parse_text_or_xml(&input);
         match row["id"].as_str().unwrap() {
-            // These two need a document type, which we refuse: with one, a few hundred bytes can grow to gigabytes.
+            // These two need a document type, which we refuse: with one, a few hundred bytes can
+            // grow to gigabytes.
             "str_or_xml-0048" | "str_or_xml-0049" => {
                 let error = parsed.unwrap_err().error.to_string();
                 assert!(error.contains("DTD"), "{error}");
@@ -168,7 +189,10 @@ fn values_are_written_as_the_core_reads_them_or_refused() {
         let expected = [b"A=", decode(&row["mid_b64"]).as_slice(), b"\n"].concat();
         let text = writer.finish();
         assert_eq!(text, expected, "{}", row["id"]);
-        assert_eq!(Template::parse(&text).unwrap().get("A").unwrap().as_bytes(), Some(value.as_slice()));
+        assert_eq!(
+            Template::parse(&text).unwrap().get("A").unwrap().as_bytes(),
+            Some(value.as_slice())
+        );
     }
     assert_eq!(rows.len(), 925);
 }
@@ -180,12 +204,16 @@ fn xml_is_escaped_and_read_as_in_the_core() {
     for row in &rows {
         let id = &row["id"];
         let value = decode(&row["input_b64"]);
-        for (form, rc, attrs) in
-            [("cdata", "libxml_rc", "libxml_attrs"), ("entity", "libxml_entity_rc", "libxml_entity_attrs")]
-        {
-            let document = [b"<TEMPLATE><A>", bytes(row, form).as_slice(), b"</A></TEMPLATE>"].concat();
+        for (form, rc, attrs) in [
+            ("cdata", "libxml_rc", "libxml_attrs"),
+            ("entity", "libxml_entity_rc", "libxml_entity_attrs"),
+        ] {
+            let document =
+                [b"<TEMPLATE><A>", bytes(row, form).as_slice(), b"</A></TEMPLATE>"].concat();
             // The core's test read the values untrimmed; the text-or-XML entry point trims them.
-            let parsed = std::str::from_utf8(&document).ok().and_then(|text| roxmltree::Document::parse(text).ok());
+            let parsed = std::str::from_utf8(&document)
+                .ok()
+                .and_then(|text| roxmltree::Document::parse(text).ok());
             let well_formed = Template::parse_text_or_xml(&document).is_ok();
             assert_eq!(well_formed, row[rc].as_i64().unwrap() == 0, "{id} {form}");
             if let (true, Some(parsed)) = (well_formed, parsed) {

@@ -39,7 +39,9 @@ impl End {
     /// `out_of_memory`: the kernel has killed a process for want of memory while this one ran.
     pub(crate) fn of(status: ExitStatus, out_of_memory: bool) -> Self {
         match (status.code(), status.signal()) {
-            (None, Some(signal)) => Self::Killed(Death { signal, dumped_core: status.core_dumped(), out_of_memory }),
+            (None, Some(signal)) => {
+                Self::Killed(Death { signal, dumped_core: status.core_dumped(), out_of_memory })
+            }
             (code, _) => Self::Exit(Exit { code: code.unwrap_or(BY_SIGNAL), out_of_memory }),
         }
     }
@@ -96,9 +98,16 @@ impl fmt::Display for Death {
                 "most likely out of memory, because the kernel has killed a process for that meanwhile: see dmesg"
             }
             Ok(Signal::SIGKILL) => "by somebody, by a service manager, or out of memory: see dmesg",
-            Ok(Signal::SIGTERM | Signal::SIGINT | Signal::SIGHUP | Signal::SIGQUIT) => "somebody wanted its end",
+            Ok(Signal::SIGTERM | Signal::SIGINT | Signal::SIGHUP | Signal::SIGQUIT) => {
+                "somebody wanted its end"
+            }
             Ok(
-                Signal::SIGSEGV | Signal::SIGBUS | Signal::SIGILL | Signal::SIGFPE | Signal::SIGABRT | Signal::SIGTRAP,
+                Signal::SIGSEGV
+                | Signal::SIGBUS
+                | Signal::SIGILL
+                | Signal::SIGFPE
+                | Signal::SIGABRT
+                | Signal::SIGTRAP,
             ) => "a fault in it",
             Ok(Signal::SIGSYS) => "it made a system call that is forbidden to it",
             Ok(Signal::SIGXCPU) => "it has used all of its CPU time, see ulimit -t",
@@ -110,8 +119,8 @@ impl fmt::Display for Death {
     }
 }
 
-/// How many processes the kernel has killed for want of memory, of the whole machine or of a control group; `None` when it does not
-/// tell.
+/// How many processes the kernel has killed for want of memory, of the whole machine or of a
+/// control group; `None` when it does not tell.
 pub(crate) fn killed_for_memory() -> Option<u64> {
     let counters = std::fs::read_to_string("/proc/vmstat").ok()?;
     counters.lines().find_map(|line| line.strip_prefix("oom_kill "))?.parse().ok()
@@ -131,10 +140,17 @@ mod tests {
     #[test]
     fn every_signal_has_a_name_or_a_number() {
         for signal in 1..=64 {
-            assert!(killed(signal, false).starts_with("killed by SIG") == (signal <= 31), "{}", killed(signal, false));
+            assert!(
+                killed(signal, false).starts_with("killed by SIG") == (signal <= 31),
+                "{}",
+                killed(signal, false)
+            );
         }
         assert_eq!(killed(40, false), "killed by signal 40");
-        assert_eq!(killed(0x80 | 11, false), "killed by SIGSEGV (signal 11), core dumped: a fault in it");
+        assert_eq!(
+            killed(0x80 | 11, false),
+            "killed by SIGSEGV (signal 11), core dumped: a fault in it"
+        );
         assert!(killed(9, true).contains("most likely out of memory"));
         assert!(killed(9, false).contains("by somebody, by a service manager, or out of memory"));
     }

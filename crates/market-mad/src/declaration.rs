@@ -1,6 +1,7 @@
-//! Whether an executable takes its dump on standard input: it says so itself, or a file beside it says so of all. What takes it as
-//! an argument would take the word `-` for a dump, and do whatever that makes it do. The stock drivers are such scripts, and may have
-//! been put back beside the file; so it is not believed of a script that is not seen to read standard input.
+//! Whether an executable takes its dump on standard input: it says so itself, or a file beside it
+//! says so of all. What takes it as an argument would take the word `-` for a dump, and do whatever
+//! that makes it do. The stock drivers are such scripts, and may have been put back beside the
+//! file; so it is not believed of a script that is not seen to read standard input.
 
 use market_core::action::DUMP_ON_STDIN;
 use std::collections::HashMap;
@@ -14,16 +15,16 @@ use std::sync::{Mutex, PoisonError};
 const MARKER: &str = ".dump-on-stdin";
 
 /// No executable is larger; what stands behind is not looked at.
-const MOST_BYTES: u64 = 128 << 20;
+const MAX_BYTES: u64 = 128 << 20;
 
 /// Nor is any script.
-const MOST_SCRIPT_BYTES: usize = 1 << 20;
+const MAX_SCRIPT_BYTES: usize = 1 << 20;
 
 /// How much is read at once.
 const BUFFER_BYTES: usize = 1 << 20;
 
 /// More executables than any installation has.
-const MOST_KNOWN: usize = 10_000;
+const MAX_KNOWN: usize = 10_000;
 
 /// How an executable takes its dump.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,13 +68,17 @@ impl Declarations {
         let metadata = executable.metadata().ok().filter(Metadata::is_file);
         let Some(metadata) = metadata else { return Way::Argument { contradicts_marker: false } };
         let identity = Identity::of(&metadata);
-        let known = self.known().get(executable).filter(|(before, _)| *before == identity).map(|(_, kind)| *kind);
+        let known = self
+            .known()
+            .get(executable)
+            .filter(|(before, _)| *before == identity)
+            .map(|(_, kind)| *kind);
         let read = known.map_or_else(|| Kind::of(executable), Ok);
         let kind = *read.as_ref().unwrap_or(&Kind::Other);
         // What could not be read may be readable the next time.
         if known.is_none() && read.is_ok() {
             let mut all = self.known();
-            if all.len() >= MOST_KNOWN {
+            if all.len() >= MAX_KNOWN {
                 all.clear();
             }
             all.insert(executable.to_owned(), (identity, kind));
@@ -108,7 +113,7 @@ impl Identity {
 
 impl Kind {
     fn of(executable: &Path) -> io::Result<Self> {
-        let mut file = File::open(executable)?.take(MOST_BYTES);
+        let mut file = File::open(executable)?.take(MAX_BYTES);
         let sought = memchr::memmem::Finder::new(DUMP_ON_STDIN);
         let mut window = Vec::new();
         let mut may_read = None;
@@ -119,8 +124,11 @@ impl Kind {
             }
             // A script is as a whole in the first piece, or is not looked at.
             may_read = may_read.or_else(|| {
-                let is_short = window.len() < MOST_SCRIPT_BYTES;
-                Some(!window.starts_with(b"#!") || is_short && script_reads_stdin(&String::from_utf8_lossy(&window)))
+                let is_short = window.len() < MAX_SCRIPT_BYTES;
+                Some(
+                    !window.starts_with(b"#!")
+                        || is_short && script_reads_stdin(&String::from_utf8_lossy(&window)),
+                )
             });
             if read == 0 {
                 break;
@@ -131,7 +139,8 @@ impl Kind {
     }
 }
 
-/// Whether a script reads its own standard input, or becomes a program that is no script and gets all of its arguments.
+/// Whether a script reads its own standard input, or becomes a program that is no script and gets
+/// all of its arguments.
 fn script_reads_stdin(script: &str) -> bool {
     reads_stdin(script) || script.lines().filter_map(becomes).any(|program| !is_script(program))
 }
@@ -155,8 +164,8 @@ fn is_script(program: &Path) -> bool {
     !is_file || read().is_err() || begin == *b"#!"
 }
 
-/// Whether a script reads its own standard input, as far as that can be seen: a name of that in a language of scripts, or a command of
-/// a shell that reads it when it is given no file.
+/// Whether a script reads its own standard input, as far as that can be seen: a name of that in a
+/// language of scripts, or a command of a shell that reads it when it is given no file.
 fn reads_stdin(script: &str) -> bool {
     const NAMES: [&str; 15] = [
         "sys.stdin",
@@ -177,8 +186,9 @@ fn reads_stdin(script: &str) -> bool {
     ];
     let lines = || script.lines().map(str::trim).filter(|line| !line.starts_with('#'));
     // What stands in a block with an input of its own reads that.
-    let gives_input =
-        |line: &str| line.contains('<') && ["}", "done", "fi", ")"].iter().any(|end| line.starts_with(end));
+    let gives_input = |line: &str| {
+        line.contains('<') && ["}", "done", "fi", ")"].iter().any(|end| line.starts_with(end))
+    };
     let has_blocks = lines().any(gives_input);
     lines().any(|line| {
         let lower = line.to_ascii_lowercase();
@@ -191,12 +201,15 @@ fn reads_stdin(script: &str) -> bool {
 /// Whether a line of a shell is a command that reads lines into variables.
 fn reads_lines(line: &str) -> bool {
     let command = line.split_whitespace().find(|word| !word.contains('='));
-    !line.contains(['<', '|']) && command.is_some_and(|command| ["read", "mapfile", "readarray"].contains(&command))
+    !line.contains(['<', '|'])
+        && command.is_some_and(|command| ["read", "mapfile", "readarray"].contains(&command))
 }
 
 /// Whether the first command of a pipeline reads what the script was given.
 fn begins_by_reading(pipeline: &str) -> bool {
-    let Some(first) = pipeline.split('|').next().filter(|first| !first.contains('<')) else { return false };
+    let Some(first) = pipeline.split('|').next().filter(|first| !first.contains('<')) else {
+        return false;
+    };
     let mut words = first.split_whitespace().skip_while(|word| word.contains('='));
     words.next().is_some_and(|command| ["cat", "base64", "wc"].contains(&command))
         && words.take_while(|word| !word.starts_with('>')).all(|word| word.starts_with('-'))
@@ -244,9 +257,15 @@ mod tests {
         let [program, script] = ["program", "script"].map(|name| directory.path().join(name));
         fs::write(&program, "\u{7f}ELF").unwrap();
         fs::write(&script, "#!/bin/sh\necho \"$1\"").unwrap();
-        let wrapper = |program: &Path| format!("#!/bin/sh\nexport X=1\nexec {} \"$@\"\n", program.display());
+        let wrapper =
+            |program: &Path| format!("#!/bin/sh\nexport X=1\nexec {} \"$@\"\n", program.display());
         assert!(script_reads_stdin(&wrapper(&program)));
-        for other in [script.as_path(), &directory.path().join("missing"), directory.path(), Path::new("program")] {
+        for other in [
+            script.as_path(),
+            &directory.path().join("missing"),
+            directory.path(),
+            Path::new("program"),
+        ] {
             assert!(!script_reads_stdin(&wrapper(other)), "{other:?}");
         }
         let interpreter = format!("exec {} {} \"$@\"", program.display(), script.display());

@@ -2,10 +2,10 @@
 
 use crate::death::{End, killed_for_memory};
 use crate::output::Output;
+use crate::protocol::Level;
 use crate::redaction::Redaction;
 use crate::said::Said;
 use crate::splitter::{Line, Splitter};
-use crate::words::Level;
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::ffi::OsString;
 use std::fs::File;
@@ -21,14 +21,15 @@ use tokio::sync::{Notify, watch};
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until, timeout};
 
-/// How long an executable may take to clean up after it was asked to stop. An upload that is given up is taken back by a server
-/// that may be slow itself.
+/// How long an executable may take to clean up after it was asked to stop. An upload that is given
+/// up is taken back by a server that may be slow itself.
 const GRACE: Duration = Duration::from_secs(30);
 
 /// The same when `one_market` itself has to end.
 const LAST_GRACE: Duration = Duration::from_millis(1_200);
 
-/// How long the pipes of an executable that has ended are read on: another process may hold them open for ever.
+/// How long the pipes of an executable that has ended are read on: another process may hold them
+/// open for ever.
 const LEFT_OPEN: Duration = Duration::from_millis(300);
 
 /// Why an action is to stop. A later reason is a stronger one.
@@ -77,14 +78,16 @@ impl Ended {
         match self {
             Self::Stopped(Stop::Cancelled) => "cancelled".to_owned(),
             Self::Stopped(Stop::Ending) => "cancelled: one_market ends".to_owned(),
-            Self::TimedOut(limit) => format!("{name} took longer than {} s and was ended", limit.as_secs()),
+            Self::TimedOut(limit) => {
+                format!("{name} took longer than {} s and was ended", limit.as_secs())
+            }
             Self::TooMuch => format!("{name} wrote more than can be taken and was ended"),
         }
     }
 }
 
 /// What stands around every run of an action.
-pub(crate) struct Surroundings<'a> {
+pub(crate) struct ExecContext<'a> {
     pub(crate) output: &'a Output,
     /// The id of the action.
     pub(crate) id: i64,
@@ -95,7 +98,7 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) variables: &'a [(String, String)],
 }
 
-impl Surroundings<'_> {
+impl ExecContext<'_> {
     /// Runs an executable to its end.
     ///
     /// # Errors
@@ -109,7 +112,8 @@ impl Surroundings<'_> {
         let mut child = command.stderr(Stdio::piped()).process_group(0).spawn()?;
         let group = Group(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw));
 
-        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let (stdin, stdout, stderr) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let message = job.stdin.unwrap_or_default();
         let mut fed = Fed::new(stdin.as_ref());
         let overflow = Notify::new();
@@ -149,7 +153,8 @@ impl Surroundings<'_> {
         })
     }
 
-    /// Waits for the end, and brings it about when it has to come: it is asked first, so that it can clean up.
+    /// Waits for the end, and brings it about when it has to come: it is asked first, so that it
+    /// can clean up.
     async fn end(
         &self,
         child: &mut Child,
@@ -206,8 +211,9 @@ async fn at<T>(time: Option<(Instant, T)>) -> T {
 struct Group(Option<Pid>);
 
 impl Group {
-    /// The number of a group is not given to another process while one of the group lives; and there is no moment between its
-    /// end and this in which the system could go through all other numbers.
+    /// The number of a group is not given to another process while one of the group lives; and
+    /// there is no moment between its end and this in which the system could go through all other
+    /// numbers.
     fn signal(&self, signal: Signal) {
         if let Some(group) = self.0 {
             let _ = kill_process_group(group, signal);
@@ -230,7 +236,8 @@ struct Fed {
 
 impl Fed {
     fn new(stdin: Option<&ChildStdin>) -> Self {
-        let pipe = stdin.and_then(|stdin| File::open(format!("/proc/self/fd/{}", stdin.as_raw_fd())).ok());
+        let pipe =
+            stdin.and_then(|stdin| File::open(format!("/proc/self/fd/{}", stdin.as_raw_fd())).ok());
         Self { written: 0, pipe }
     }
 
@@ -274,23 +281,25 @@ impl Taken {
 const BUFFER_BYTES: usize = 64 << 10;
 
 /// How much of one line of standard error is looked at: more than is shown of any.
-const MOST_LINE_BYTES: usize = 4 << 10;
+const MAX_LINE_BYTES: usize = 4 << 10;
 
-/// Of a line that was cut, so many bytes at the end are not shown: they may be the beginning of a key, which cannot be told any more.
+/// Of a line that was cut, so many bytes at the end are not shown: they may be the beginning of a
+/// key, which cannot be told any more.
 const CUT_BYTES: usize = 256;
 
-/// How much of the log lines before is looked at again with the next: a key that is wrapped over several is known by its second line.
-const MOST_BEFORE_BYTES: usize = 256;
+/// How much of the log lines before is looked at again with the next: a key that is wrapped over
+/// several is known by its second line.
+const MAX_BEFORE_BYTES: usize = 256;
 
 /// How many lines of one executable go to the log.
-const MOST_LOG_LINES: usize = 500;
+const MAX_LOG_LINES: usize = 500;
 
 /// How much of the plain lines is kept: the first of them, and the last.
-const MOST_WORDS_BYTES: usize = 4 << 10;
+const MAX_WORDS_BYTES: usize = 4 << 10;
 
 /// Standard error: log lines go to the log, plain ones are what a failure says.
 struct Words<'a> {
-    around: &'a Surroundings<'a>,
+    around: &'a ExecContext<'a>,
     splitter: Splitter,
     /// Log lines that have come together: a key may be wrapped over several.
     together: Vec<(Level, String)>,
@@ -307,10 +316,10 @@ struct Words<'a> {
 }
 
 impl<'a> Words<'a> {
-    fn new(around: &'a Surroundings<'a>) -> Self {
+    fn new(around: &'a ExecContext<'a>) -> Self {
         Self {
             around,
-            splitter: Splitter::new(MOST_LINE_BYTES),
+            splitter: Splitter::new(MAX_LINE_BYTES),
             together: Vec::new(),
             before: String::new(),
             log_lines: 0,
@@ -335,11 +344,12 @@ impl<'a> Words<'a> {
     }
 
     fn take_splitter(&mut self) -> Splitter {
-        std::mem::replace(&mut self.splitter, Splitter::new(MOST_LINE_BYTES))
+        std::mem::replace(&mut self.splitter, Splitter::new(MAX_LINE_BYTES))
     }
 
     fn line(&mut self, line: &Line<'_>) {
-        let length = if line.cut { line.bytes.len().saturating_sub(CUT_BYTES) } else { line.bytes.len() };
+        let length =
+            if line.cut { line.bytes.len().saturating_sub(CUT_BYTES) } else { line.bytes.len() };
         let line = line.bytes[..length].trim_ascii();
         let Some(first) = line.first() else { return };
         // Most of a flood is passed over without a closer look.
@@ -349,7 +359,7 @@ impl<'a> Words<'a> {
                 return self.log(level, text);
             }
         }
-        if self.plain_bytes < MOST_WORDS_BYTES {
+        if self.plain_bytes < MAX_WORDS_BYTES {
             self.plain_bytes += line.len();
             self.plain.push(String::from_utf8_lossy(line).into_owned());
         } else {
@@ -363,7 +373,7 @@ impl<'a> Words<'a> {
             self.error.clear();
             self.error.push_str(text);
         }
-        if self.log_lines >= MOST_LOG_LINES {
+        if self.log_lines >= MAX_LOG_LINES {
             self.left_out += 1;
             return;
         }
@@ -376,12 +386,15 @@ impl<'a> Words<'a> {
         if lines.is_empty() {
             return;
         }
-        let texts: Vec<_> = self.before.split('\n').chain(lines.iter().map(|(_, text)| text.as_str())).collect();
+        let texts: Vec<_> =
+            self.before.split('\n').chain(lines.iter().map(|(_, text)| text.as_str())).collect();
         let shown = self.shown(texts.iter().copied());
         let all = texts.join("\n");
-        self.before = all[all.ceil_char_boundary(all.len().saturating_sub(MOST_BEFORE_BYTES))..].to_owned();
+        self.before =
+            all[all.ceil_char_boundary(all.len().saturating_sub(MAX_BEFORE_BYTES))..].to_owned();
         for ((level, _), text) in lines.iter().zip(&shown[shown.len() - lines.len()..]) {
-            let repeated = *level == Level::Info && self.around.said.is_some_and(|said| said.again(text));
+            let repeated =
+                *level == Level::Info && self.around.said.is_some_and(|said| said.again(text));
             let level = if repeated { Level::Debug } else { *level };
             self.around.output.log(level, Some(self.around.id), text);
         }
@@ -393,8 +406,8 @@ impl<'a> Words<'a> {
         self.around.redaction.apply(&text).split('\n').map(str::to_owned).collect()
     }
 
-    /// The plain lines: of a failure they are its message, each with a blank before the next, or else its last ERROR line is; of
-    /// a success they are log lines.
+    /// The plain lines: of a failure they are its message, each with a blank before the next, or
+    /// else its last ERROR line is; of a success they are log lines.
     fn finish(mut self, success: bool) -> String {
         // A last line without an end counts too, even if its pipe is held open by somebody.
         self.take_splitter().end(|line| self.line(&line));
@@ -408,7 +421,8 @@ impl<'a> Words<'a> {
         }
         self.log_together();
         if self.left_out > 0 {
-            let text = format!("one_market: {} further log lines of it were left out", self.left_out);
+            let text =
+                format!("one_market: {} further log lines of it were left out", self.left_out);
             self.around.output.log(Level::Warn, Some(self.around.id), &text);
         }
         match silent {
@@ -420,16 +434,17 @@ impl<'a> Words<'a> {
 }
 
 /// How long a message may be before its middle is left out.
-const MOST_MESSAGE_CHARS: usize = 1_900;
+const MAX_MESSAGE_CHARS: usize = 1_900;
 
-/// Lines as one text, the middle left out when it is too long: what failed stands in the first lines or in the last.
+/// Lines as one text, the middle left out when it is too long: what failed stands in the first
+/// lines or in the last.
 fn joined(lines: &[String]) -> String {
     let text = lines.join(" ");
     let count = text.chars().count();
-    if count <= MOST_MESSAGE_CHARS {
+    if count <= MAX_MESSAGE_CHARS {
         return text;
     }
-    let (head, tail) = (MOST_MESSAGE_CHARS * 2 / 3, MOST_MESSAGE_CHARS / 3);
+    let (head, tail) = (MAX_MESSAGE_CHARS * 2 / 3, MAX_MESSAGE_CHARS / 3);
     let begin: String = text.chars().take(head).collect();
     let end: String = text.chars().skip(count - tail).collect();
     format!("{begin} ... {end}")

@@ -16,13 +16,13 @@ mod execution;
 mod message;
 mod output;
 mod place;
+mod protocol;
 mod queue;
 mod redaction;
 mod said;
 mod service;
 mod settings;
 mod splitter;
-mod words;
 mod work;
 
 pub use settings::{Settings, WrongArgument};
@@ -31,6 +31,7 @@ use message::Message;
 use nix::sys::signal::SigSet;
 use output::{Output, WriterThread};
 use place::Place;
+use protocol::Level;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -38,14 +39,14 @@ use std::process::ExitCode;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::Receiver;
-use words::Level;
 
 /// How long the writing thread is waited for in the end: `oned` may have stopped reading.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// Runs `one_market`: the whole main of it.
 pub fn run() -> ExitCode {
-    // oned blocks all signals, and whoever is started inherits that: nothing below here would ever hear of a SIGTERM.
+    // oned blocks all signals, and whoever is started inherits that: nothing below here would ever
+    // hear of a SIGTERM.
     let _ = SigSet::empty().thread_set_mask();
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
     if let Some(text) = for_people(&arguments) {

@@ -1,8 +1,9 @@
-//! What `oned` says: lines from standard input, made into messages. A thread reads them, so that a large dump holds up nobody.
+//! What `oned` says: lines from standard input, made into messages. A thread reads them, so that a
+//! large dump holds up nobody.
 
+use crate::protocol::Action;
 use crate::redaction::Redaction;
 use crate::splitter::{Line, Splitter};
-use crate::words::Action;
 use market_core::action::{DATASTORE, DumpError, MARKET, MAX_DUMP_BYTES, read_dump};
 use market_core::encoding::encode;
 use market_core::roxmltree::{Document, Node};
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 /// The longest line that is kept: the largest dump, and the words before it.
-const MOST_LINE_BYTES: usize = MAX_DUMP_BYTES + 256;
+const MAX_LINE_BYTES: usize = MAX_DUMP_BYTES + 256;
 
 /// The type of an app that is an image.
 pub(crate) const IMAGE: i64 = 1;
@@ -94,11 +95,14 @@ impl ImportBody {
 }
 
 impl Body {
-    /// What must not be shown of it. It takes many times the memory of the message, so it is made when the action starts.
+    /// What must not be shown of it. It takes many times the memory of the message, so it is made
+    /// when the action starts.
     pub(crate) fn redaction(&self) -> Redaction {
         let redaction = match self {
             Self::Dump(dump) => read_dump(dump, MARKET, Redaction::of).ok(),
-            Self::Import(import) => Document::parse(&import.xml).ok().map(|xml| Redaction::of(xml.root_element())),
+            Self::Import(import) => {
+                Document::parse(&import.xml).ok().map(|xml| Redaction::of(xml.root_element()))
+            }
         };
         redaction.unwrap_or_else(Redaction::of_anything)
     }
@@ -107,7 +111,10 @@ impl Body {
 impl std::fmt::Debug for Request {
     /// Neither the dump nor the keys in it.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Request").field("action", &self.action).field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("Request")
+            .field("action", &self.action)
+            .field("id", &self.id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -122,14 +129,15 @@ impl Request {
     }
 }
 
-/// Starts the thread that reads standard input. It ends with [`Message::Finalize`] when there is no more.
+/// Starts the thread that reads standard input. It ends with [`Message::Finalize`] when there is no
+/// more.
 ///
 /// # Errors
 /// When there is no thread to be had.
 pub(crate) fn read() -> io::Result<mpsc::Receiver<Message>> {
     let (sender, messages) = mpsc::channel(1);
     std::thread::Builder::new().spawn(move || {
-        let mut splitter = Splitter::new(MOST_LINE_BYTES);
+        let mut splitter = Splitter::new(MAX_LINE_BYTES);
         let mut buffer = vec![0; 256 << 10];
         let mut wanted = true;
         while wanted && let Some(count) = read_some(&mut buffer) {
@@ -153,7 +161,9 @@ fn read_some(buffer: &mut [u8]) -> Option<usize> {
             Ok(0) => return None,
             Ok(count) => return Some(count),
             Err(rustix::io::Errno::INTR) => {}
-            Err(rustix::io::Errno::AGAIN) => drop(poll(&mut [PollFd::new(&stdin, PollFlags::IN)], None)),
+            Err(rustix::io::Errno::AGAIN) => {
+                let _ = poll(&mut [PollFd::new(&stdin, PollFlags::IN)], None);
+            }
             Err(_) => return None,
         }
     }
@@ -175,7 +185,9 @@ fn parse(line: &Line<'_>) -> Option<Message> {
         match (Action::of(word), id, dump, more) {
             (None, ..) => Message::Ignored("no action that is known here"),
             (_, None, ..) => Message::Ignored("an action without an id"),
-            (_, _, None, _) | (_, _, _, Some(_)) => Message::Ignored("an action with a wrong number of words"),
+            (_, _, None, _) | (_, _, _, Some(_)) => {
+                Message::Ignored("an action with a wrong number of words")
+            }
             (Some(action), Some(id), Some(_), None) if line.cut => {
                 let detail = "the message is larger than 64 MiB".to_owned();
                 Message::Refused { action, id, cause: CANNOT_DECODE, detail }
@@ -191,14 +203,19 @@ const WRONG_FORMAT: &str = "Wrong driver message format";
 fn request(action: Action, id: i64, dump: &[u8]) -> Message {
     match read_dump(dump, MARKET, |root| Parts::of(root, action == Action::Import)) {
         Ok(Ok(parts)) => Message::Request(Box::new(parts.request(action, id, dump))),
-        Ok(Err(missing)) => {
-            Message::Refused { action, id, cause: WRONG_FORMAT, detail: format!("{missing} is missing from the dump") }
-        }
+        Ok(Err(missing)) => Message::Refused {
+            action,
+            id,
+            cause: WRONG_FORMAT,
+            detail: format!("{missing} is missing from the dump"),
+        },
         // No message of this type repeats a value.
         Err(error @ DumpError::Root { .. }) => {
             Message::Refused { action, id, cause: WRONG_FORMAT, detail: error.to_string() }
         }
-        Err(error) => Message::Refused { action, id, cause: CANNOT_DECODE, detail: error.to_string() },
+        Err(error) => {
+            Message::Refused { action, id, cause: CANNOT_DECODE, detail: error.to_string() }
+        }
     }
 }
 
@@ -218,7 +235,9 @@ impl Parts {
         let market_mad = text(["MARKETPLACE", "MARKET_MAD"]).filter(|mad| !mad.is_empty());
         let app_type = text(["MARKETPLACEAPP", "TYPE"]).and_then(|number| number.parse().ok());
         let mut parts = Self {
-            market: text(["MARKETPLACE", "ID"]).and_then(|number| number.parse().ok()).unwrap_or(-1),
+            market: text(["MARKETPLACE", "ID"])
+                .and_then(|number| number.parse().ok())
+                .unwrap_or(-1),
             market_mad: market_mad.clone().unwrap_or_default(),
             app_type,
             has_source: text(["MARKETPLACEAPP", "SOURCE"]).is_some_and(|source| !source.is_empty()),
@@ -324,22 +343,34 @@ mod tests {
     #[test]
     fn what_cannot_be_answered_is_ignored() {
         assert!(message("").is_none() && message("  \t ").is_none());
-        for line in
-            ["MONITOR", "MONITOR 7", "MONITOR x y", "MONITOR 7 a b", "EXPORT 7 a", "\0\u{1}\u{ff}", "DRIVER_CANCEL"]
-        {
+        for line in [
+            "MONITOR",
+            "MONITOR 7",
+            "MONITOR x y",
+            "MONITOR 7 a b",
+            "EXPORT 7 a",
+            "\0\u{1}\u{ff}",
+            "DRIVER_CANCEL",
+        ] {
             assert!(matches!(message(line), Some(Message::Ignored(_))), "{line:?}");
         }
     }
 
     #[test]
     fn what_cannot_be_read_is_refused_under_its_own_action() {
-        let no_mad = encode(b"<MARKET_DRIVER_ACTION_DATA><MARKETPLACE/></MARKET_DRIVER_ACTION_DATA>");
+        let no_mad =
+            encode(b"<MARKET_DRIVER_ACTION_DATA><MARKETPLACE/></MARKET_DRIVER_ACTION_DATA>");
         let other = encode(b"<OTHER/>");
-        for (dump, expected) in
-            [("%%", CANNOT_DECODE), ("PGE+", CANNOT_DECODE), (&no_mad, WRONG_FORMAT), (&other, WRONG_FORMAT)]
-        {
+        for (dump, expected) in [
+            ("%%", CANNOT_DECODE),
+            ("PGE+", CANNOT_DECODE),
+            (&no_mad, WRONG_FORMAT),
+            (&other, WRONG_FORMAT),
+        ] {
             match message(&format!("DELETE 7 {dump}")) {
-                Some(Message::Refused { action: Action::Delete, id: 7, cause, .. }) => assert_eq!(cause, expected),
+                Some(Message::Refused { action: Action::Delete, id: 7, cause, .. }) => {
+                    assert_eq!(cause, expected)
+                }
                 other => panic!("{other:?}"),
             }
         }
@@ -360,14 +391,18 @@ mod tests {
 
     #[test]
     fn an_import_goes_to_the_datastore_and_then_to_the_driver() {
-        let dump = Dump { image_source: "/images/a&b".into(), ..Dump::of_market(&[("X", "</MARKETPLACE>")]) };
+        let dump = Dump {
+            image_source: "/images/a&b".into(),
+            ..Dump::of_market(&[("X", "</MARKETPLACE>")])
+        };
         // As it comes from oned: without what the export tells.
         let import = request(&format!("IMPORT  30  {}", dump.import()));
         let Body::Import(body) = &*import.body else { panic!("an import") };
         assert_eq!(body.ds_mad, "fs");
         let export = market_core::action::ExportAction::decode(&body.for_export()).unwrap();
         assert_eq!(export.image.source.as_str(), "/images/a&b");
-        let import = ImportAction::decode(&body.for_import("<LATER><![CDATA[x]]></LATER>")).unwrap();
+        let import =
+            ImportAction::decode(&body.for_import("<LATER><![CDATA[x]]></LATER>")).unwrap();
         assert_eq!(import.marketplace.template.text("X").unwrap(), Some("</MARKETPLACE>"));
     }
 
@@ -375,7 +410,10 @@ mod tests {
     fn a_delete_learns_the_source_of_an_import_that_had_just_ended() {
         for dump in [Dump::default(), Dump { app_source: "old".into(), ..Dump::default() }] {
             let dump = with_source(dump.delete().as_bytes(), "http://market/a&<b>").unwrap();
-            assert_eq!(DeleteAction::decode(&dump).unwrap().app.source.as_str(), "http://market/a&<b>");
+            assert_eq!(
+                DeleteAction::decode(&dump).unwrap().app.source.as_str(),
+                "http://market/a&<b>"
+            );
         }
     }
 }

@@ -1,7 +1,7 @@
-//! What goes to `oned`: whole lines, the answer to INIT first. A thread writes, so that nothing stands still while `oned` does
-//! not read; then log lines are left out, and answers wait.
+//! What goes to `oned`: whole lines, the answer to INIT first. A thread writes, so that nothing
+//! stands still while `oned` does not read; then log lines are left out, and answers wait.
 
-use crate::words::{Action, Level};
+use crate::protocol::{Action, Level};
 use market_core::encoding::encode_into;
 use market_core::line::one_line;
 use rustix::event::{PollFd, PollFlags, poll};
@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 /// How many log lines may wait; further ones are only counted.
-const MOST_LOG_LINES: usize = 2_000;
+const MAX_LOG_LINES: usize = 2_000;
 
 /// How long lines that came before INIT wait behind its answer.
 const AFTER_INIT: Duration = Duration::from_millis(100);
@@ -64,7 +64,8 @@ impl Output {
         let (sender, entries) = mpsc::unbounded_channel();
         let (done, finished) = std::sync::mpsc::channel();
         let logs = Arc::new(Logs::default());
-        let writer = Writer { initialised: false, held: Vec::new(), broken: false, logs: Arc::clone(&logs) };
+        let writer =
+            Writer { initialised: false, held: Vec::new(), broken: false, logs: Arc::clone(&logs) };
         std::thread::Builder::new().spawn(move || {
             writer.run(entries);
             let _ = done.send(());
@@ -79,7 +80,7 @@ impl Output {
 
     /// A log line.
     pub(crate) fn log(&self, level: Level, id: Option<i64>, text: &str) {
-        if self.logs.waiting.load(Ordering::Relaxed) >= MOST_LOG_LINES {
+        if self.logs.waiting.load(Ordering::Relaxed) >= MAX_LOG_LINES {
             self.logs.left_out.fetch_add(1, Ordering::Relaxed);
             return;
         }
@@ -134,7 +135,8 @@ fn log_line(level: Level, id: Option<i64>, text: &str) -> String {
 
 struct Writer {
     initialised: bool,
-    /// What came before INIT was answered: `oned` takes the first thing that it reads for that answer.
+    /// What came before INIT was answered: `oned` takes the first thing that it reads for that
+    /// answer.
     held: Vec<Entry>,
     /// Nobody reads any more.
     broken: bool,
@@ -165,7 +167,9 @@ impl Writer {
     fn write(&mut self, entry: Entry) {
         self.put(&entry.line);
         match entry.kind {
-            Kind::Log if self.logs.waiting.fetch_sub(1, Ordering::Relaxed) == 1 => self.say_what_was_left_out(),
+            Kind::Log if self.logs.waiting.fetch_sub(1, Ordering::Relaxed) == 1 => {
+                self.say_what_was_left_out()
+            }
             Kind::Answer(Some(written)) => drop(written.send(())),
             _ => {}
         }

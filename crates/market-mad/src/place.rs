@@ -1,5 +1,6 @@
-//! Where OpenNebula keeps what `one_market` needs, and what its start-up script sets before the stock one runs: the working
-//! directory, the variables of `defaultrc`, the priority, and where standard error goes.
+//! Where OpenNebula keeps what `one_market` needs, and what its start-up script sets before the
+//! stock one runs: the working directory, the variables of `defaultrc`, the priority, and where
+//! standard error goes.
 
 use rustix::fs::Mode;
 use rustix::process::{getpriority_process, setpriority_process, umask};
@@ -22,23 +23,33 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Finds the installation and enters it, as the start-up script of the stock `one_market` does. What is not there is done
-    /// without.
+    /// Finds the installation and enters it, as the start-up script of the stock `one_market` does.
+    /// What is not there is done without.
     pub(crate) fn enter() -> Self {
-        let place =
-            Self::of(std::env::var_os("ONE_LOCATION").filter(|location| !location.is_empty()).map(PathBuf::from));
+        let place = Self::of(
+            std::env::var_os("ONE_LOCATION")
+                .filter(|location| !location.is_empty())
+                .map(PathBuf::from),
+        );
         let _ = place.remotes.parent().map(std::env::set_current_dir);
-        let variable = |name: &str| place.variables.get(name).cloned().or_else(|| std::env::var(name).ok());
-        let priority = variable("PRIORITY").and_then(|text| text.trim().parse().ok()).unwrap_or(PRIORITY);
+        let variable =
+            |name: &str| place.variables.get(name).cloned().or_else(|| std::env::var(name).ok());
+        let priority =
+            variable("PRIORITY").and_then(|text| text.trim().parse().ok()).unwrap_or(PRIORITY);
         // Never less patient than whoever started this: that takes rights.
         if getpriority_process(None).is_ok_and(|current| current < priority) {
             let _ = setpriority_process(None, priority);
         }
-        // With whatever mask oned was started: what executables make is not for others to write, unless they say so.
+        // With whatever mask oned was started: what executables make is not for others to write,
+        // unless they say so.
         umask(umask(Mode::empty()) | Mode::WGRP | Mode::WOTH);
         // Standard error comes closed from oned; what stands there now is nobody's.
         let debug = variable("ONE_MAD_DEBUG").is_some_and(|value| !value.is_empty());
-        let log = if debug { place.open_log() } else { File::options().write(true).open("/dev/null").ok() };
+        let log = if debug {
+            place.open_log()
+        } else {
+            File::options().write(true).open("/dev/null").ok()
+        };
         let _ = log.map(rustix::stdio::dup2_stderr);
         place
     }
@@ -48,8 +59,9 @@ impl Place {
             Some(location) => (location.join("var"), location.join("etc"), location.join("var")),
             None => ("/var/lib/one".into(), "/etc/one".into(), "/var/log/one".into()),
         };
-        let variables =
-            std::fs::read_to_string(etc.join("defaultrc")).map(|text| assignments(&text)).unwrap_or_default();
+        let variables = std::fs::read_to_string(etc.join("defaultrc"))
+            .map(|text| assignments(&text))
+            .unwrap_or_default();
         Self { remotes: var.join("remotes"), variables, log: logs.join("one_market.log") }
     }
 
@@ -79,15 +91,17 @@ fn directory(parent: &Path, name: &str) -> Option<PathBuf> {
     plain.then(|| parent.join(name)).filter(|path| path.is_dir())
 }
 
-/// The assignments of a shell file that mean what they say: `NAME=value` with or without quotes. One with anything that a shell
-/// would work on is left out.
+/// The assignments of a shell file that mean what they say: `NAME=value` with or without quotes.
+/// One with anything that a shell would work on is left out.
 fn assignments(text: &str) -> BTreeMap<String, String> {
     let is_name = |name: &str| {
-        name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') && !name.starts_with(|c: char| c.is_ascii_digit())
+        name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+            && !name.starts_with(|c: char| c.is_ascii_digit())
     };
     let assignment = |line: &str| {
         let line = line.trim();
-        let (name, value) = line.strip_prefix("export ").unwrap_or(line).trim_start().split_once('=')?;
+        let (name, value) =
+            line.strip_prefix("export ").unwrap_or(line).trim_start().split_once('=')?;
         (!name.is_empty() && is_name(name)).then_some(())?;
         Some((name.to_owned(), plain_value(value)?))
     };
@@ -113,7 +127,12 @@ mod tests {
         let text = "# comment\nONE_MAD_DEBUG=\nPRIORITY=19\nexport http_proxy=\"http://proxy:3128\"  # ours\nA='$x'\n\
                     B=$A\nC=`date`\nD=a b\nif [ -x y ]; then\n1X=2\n";
         let found: Vec<_> = assignments(text).into_iter().collect();
-        let expected = [("A", "$x"), ("ONE_MAD_DEBUG", ""), ("PRIORITY", "19"), ("http_proxy", "http://proxy:3128")];
+        let expected = [
+            ("A", "$x"),
+            ("ONE_MAD_DEBUG", ""),
+            ("PRIORITY", "19"),
+            ("http_proxy", "http://proxy:3128"),
+        ];
         assert_eq!(found, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
     }
 

@@ -1,4 +1,5 @@
-//! Which action may start next: a slow marketplace does not hold up the others, and an app has one action at a time.
+//! Which action may start next: a slow marketplace does not hold up the others, and an app has one
+//! action at a time.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -111,7 +112,8 @@ impl<T> Ready<T> {
 }
 
 impl<T> Queue<T> {
-    /// With so many slots. A quarter of them, at least one of several, is kept for marketplaces without a running action.
+    /// With so many slots. A quarter of them, at least one of several, is kept for marketplaces
+    /// without a running action.
     pub(crate) fn new(slots: usize) -> Self {
         let reserved = if slots > 1 { (slots / 4).max(1) } else { 0 };
         Self {
@@ -147,7 +149,8 @@ impl<T> Queue<T> {
         self.count += 1;
     }
 
-    /// The next action that may start; it holds a slot until [`finish`](Self::finish). Short ones go first.
+    /// The next action that may start; it holds a slot until [`finish`](Self::finish). Short ones
+    /// go first.
     pub(crate) fn next(&mut self) -> Option<(Ticket, T)> {
         self.next_of(Length::Short).or_else(|| self.next_of(Length::Long))
     }
@@ -176,8 +179,8 @@ impl<T> Queue<T> {
         Some(started)
     }
 
-    /// Marketplaces of which nothing runs keep their slots; so does a short action among imports: of its own marketplace, and of all.
-    /// A delete does not wait for a slow monitor either.
+    /// Marketplaces of which nothing runs keep their slots; so does a short action among imports:
+    /// of its own marketplace, and of all. A delete does not wait for a slow monitor either.
     fn may_start(&self, ticket: Ticket) -> bool {
         let running = self.running.get(&ticket.market).copied().unwrap_or_default();
         let free = self.slots - self.all_running.all();
@@ -193,7 +196,8 @@ impl<T> Queue<T> {
                 let of_share = self.slots - self.reserved - 1;
                 leaves_one
                     && (running.all() == 0 && free > 0
-                        || free > self.reserved && (running.imports == 0 || running.imports < of_share))
+                        || free > self.reserved
+                            && (running.imports == 0 || running.imports < of_share))
             }
         }
     }
@@ -240,7 +244,8 @@ impl<T> Queue<T> {
     pub(crate) fn take_out(&mut self, subject: Subject, meant: impl Fn(&T) -> bool) -> Vec<T> {
         let mut out = Vec::new();
         if let Some(waiting) = self.behind.remove(&subject) {
-            let (gone, rest): (Line<T>, Line<T>) = waiting.into_iter().partition(|(_, action)| meant(action));
+            let (gone, rest): (Line<T>, Line<T>) =
+                waiting.into_iter().partition(|(_, action)| meant(action));
             out.extend(gone.into_iter().map(|(_, action)| action));
             if !rest.is_empty() {
                 self.behind.insert(subject, rest);
@@ -272,7 +277,10 @@ impl<T> Queue<T> {
     /// Takes out all that wait.
     pub(crate) fn take_all(&mut self) -> Vec<T> {
         self.turn.clear();
-        let ready = self.ready.drain().flat_map(|(_, ready)| ready.short.into_values().chain(ready.long.into_values()));
+        let ready = self
+            .ready
+            .drain()
+            .flat_map(|(_, ready)| ready.short.into_values().chain(ready.long.into_values()));
         let mut all: Vec<_> = ready.map(|(_, action)| action).collect();
         all.extend(self.behind.drain().flat_map(|(_, actions)| actions).map(|(_, action)| action));
         all
@@ -353,7 +361,11 @@ mod tests {
             }
             assert_eq!(start_all(&mut queue).len(), imports, "{slots}");
             queue.push(app(1, 200), 200);
-            assert_eq!(start_all(&mut queue), [200], "{slots}: a delete does not wait for an import");
+            assert_eq!(
+                start_all(&mut queue),
+                [200],
+                "{slots}: a delete does not wait for an import"
+            );
             if slots > 2 {
                 queue.push(import(2, 300), 300);
                 assert_eq!(start_all(&mut queue), [300], "{slots}: nor does another marketplace");
@@ -399,7 +411,11 @@ mod tests {
         assert_eq!(start_all(&mut queue), [1]);
         queue.finish(app(1, 7));
         assert_eq!(start_all(&mut queue), [3]);
-        assert_eq!(queue.take_out(Subject::App(7), |_| true), [] as [i64; 0], "what runs is not waiting");
+        assert_eq!(
+            queue.take_out(Subject::App(7), |_| true),
+            [] as [i64; 0],
+            "what runs is not waiting"
+        );
     }
 
     proptest! {

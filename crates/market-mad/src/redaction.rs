@@ -1,10 +1,12 @@
-//! Keeping keys out of what drivers write to standard error: a shell driver that traces itself prints its whole dump.
+//! Keeping keys out of what drivers write to standard error: a shell driver that traces itself
+//! prints its whole dump.
 //!
-//! Nobody knows what a key is called, so every value of a template is hidden that does not belong to an attribute known as
-//! harmless. What is a secret by its name, or looks like a key, is hidden by its parts too; of anything else a part is an ordinary
-//! word or path, so it is hidden as a whole. A text is searched as it stands, and with its escapes and base64 undone, whatever
-//! quotes and line breaks stand in between. Both take time in proportion to the bytes that are looked at. What cannot be looked
-//! for is not shown either.
+//! Nobody knows what a key is called, so every value of a template is hidden that does not belong
+//! to an attribute known as harmless. What is a secret by its name, or looks like a key, is hidden
+//! by its parts too; of anything else a part is an ordinary word or path, so it is hidden as a
+//! whole. A text is searched as it stands, and with its escapes and base64 undone, whatever quotes
+//! and line breaks stand in between. Both take time in proportion to the bytes that are looked at.
+//! What cannot be looked for is not shown either.
 
 mod pieces;
 mod view;
@@ -31,24 +33,26 @@ const SHORTEST_PIECE: usize = 4;
 /// A value of so many bytes may be a key.
 const SHORTEST_KEY: usize = 16;
 
-/// The dump is known by parts of so many bytes, one in every four bytes: so base64 of eleven bytes of it is noticed.
+/// The dump is known by parts of so many bytes, one in every four bytes: so base64 of eleven bytes
+/// of it is noticed.
 const DUMP_PIECE: usize = 8;
 const DUMP_STEP: usize = 4;
 
-/// The parts of a larger dump are not kept; then every long run of base64 counts as a part of it. A path is such a run too, so a run
-/// with several of its separators must be longer: in base64 of ASCII they are next to never seen.
-const MOST_DUMP_BYTES: usize = 512 << 10;
+/// The parts of a larger dump are not kept; then every long run of base64 counts as a part of it. A
+/// path is such a run too, so a run with several of its separators must be longer: in base64 of
+/// ASCII they are next to never seen.
+const MAX_DUMP_BYTES: usize = 512 << 10;
 const LONG_RUN: usize = 24;
 const LONG_PATH: usize = 64;
 
 /// More pieces of values than any template makes. With more of them no line is shown.
-const MOST_PIECES: usize = 256 << 10;
+const MAX_PIECES: usize = 256 << 10;
 
 /// The same for values that are too short for a piece.
-const MOST_SHORT: usize = 256;
+const MAX_SHORT: usize = 256;
 
 /// Escapes are undone so many times: one layer inside another.
-const MOST_LAYERS: usize = 2;
+const MAX_LAYERS: usize = 2;
 
 /// What must not be shown of one message.
 #[derive(Default)]
@@ -69,7 +73,8 @@ pub(crate) struct Redaction {
 #[derive(PartialEq, Eq)]
 struct Short {
     value: Vec<u8>,
-    /// Its attribute says that it is a secret: a line that holds it is not shown. Otherwise the word is not.
+    /// Its attribute says that it is a secret: a line that holds it is not shown. Otherwise the
+    /// word is not.
     secret: bool,
 }
 
@@ -102,12 +107,14 @@ impl Redaction {
     pub(crate) fn of(root: Node<'_, '_>) -> Self {
         let mut redaction = Self::default();
         let xml = root.document().input_text().as_bytes();
-        redaction.large_dump = xml.len() > MOST_DUMP_BYTES;
+        redaction.large_dump = xml.len() > MAX_DUMP_BYTES;
         if !redaction.large_dump {
             // The dump is base64 itself, and somebody may encode it once more.
             redaction.dump.reserve(xml.len() * 7 / 3 / DUMP_STEP);
             for text in [xml, encoding::encode(xml).as_bytes()] {
-                text.windows(DUMP_PIECE).step_by(DUMP_STEP).for_each(|piece| redaction.dump.insert(piece));
+                text.windows(DUMP_PIECE)
+                    .step_by(DUMP_STEP)
+                    .for_each(|piece| redaction.dump.insert(piece));
             }
         }
         redaction.hide_elements(root);
@@ -145,7 +152,8 @@ impl Redaction {
         let mut open = vec![(root, Place::Outside, false)];
         while let (Some((node, place, secret)), false) = (open.pop(), self.too_much) {
             let name = node.tag_name().name();
-            let value: String = node.children().filter(Node::is_text).filter_map(|text| text.text()).collect();
+            let value: String =
+                node.children().filter(Node::is_text).filter_map(|text| text.text()).collect();
             let secret = secret || is_secret(name);
             self.hide_secrets_of_urls(&value);
             if place == Place::Hidden {
@@ -155,7 +163,9 @@ impl Redaction {
                 self.hide_wrapped(&value);
             }
             let children = node.children().filter(Node::is_element);
-            open.extend(children.map(|child| (child, place.of_child(child.tag_name().name()), secret)));
+            open.extend(
+                children.map(|child| (child, place.of_child(child.tag_name().name()), secret)),
+            );
         }
     }
 
@@ -172,7 +182,9 @@ impl Redaction {
             let (name, secret) = (attribute.name(), is_secret(attribute.name()));
             let mut values = match attribute.value() {
                 Value::Single(value) => vec![(value, secret)],
-                Value::Vector(vector) => vector.iter().map(|(key, value)| (value, secret || is_secret(key))).collect(),
+                Value::Vector(vector) => {
+                    vector.iter().map(|(key, value)| (value, secret || is_secret(key))).collect()
+                }
             };
             for (value, secret) in values.drain(..) {
                 let value = String::from_utf8_lossy(value);
@@ -210,7 +222,7 @@ impl Redaction {
 
     /// Hides a value wherever it is found.
     fn hide(&mut self, value: &str, secret: bool) {
-        if value.len() > MOST_PIECES {
+        if value.len() > MAX_PIECES {
             self.too_much = true;
         }
         if self.too_much {
@@ -224,13 +236,17 @@ impl Redaction {
         // Lines are printed one by one; and a secret may be a list of several.
         let ends_word = |c: char| c.is_whitespace() || c == ',';
         let ends = |c: char| if secret { ends_word(c) } else { c == '\n' };
-        for part in value.split(ends).filter(|part| part.len() < value.len() && part.trim().len() >= SHORTEST_PIECE) {
+        for part in value
+            .split(ends)
+            .filter(|part| part.len() < value.len() && part.trim().len() >= SHORTEST_PIECE)
+        {
             self.hide_bytes(&View::of(part).compact().bytes, secret);
         }
         if !secret {
             // Names of hosts have dots, and so have tokens, whose parts are long.
             let words = value.split(ends_word);
-            let words = words.flat_map(|word| word.split(if word.contains('/') { '\0' } else { '.' }));
+            let words =
+                words.flat_map(|word| word.split(if word.contains('/') { '\0' } else { '.' }));
             words.filter(|word| looks_like_key(word)).for_each(|key| self.hide_parts(key));
         }
     }
@@ -247,7 +263,8 @@ impl Redaction {
     }
 
     fn hide_bytes(&mut self, value: &[u8], secret: bool) {
-        // A zero stands between two runs of base64 that a text is searched in. Of what is not text the crumbs between two are left out.
+        // A zero stands between two runs of base64 that a text is searched in. Of what is not text
+        // the crumbs between two are left out.
         let parts = || value.split(|byte| *byte == 0).filter(|part| !part.is_empty());
         let is_one = parts().nth(1).is_none();
         let long_enough = |part: &&[u8]| is_one || part.len() >= SHORTEST_PIECE;
@@ -258,11 +275,13 @@ impl Redaction {
                     self.short.push(short);
                 }
             } else if secret {
-                value.windows(value.len().min(LONGEST_PIECE)).for_each(|piece| self.values.insert(piece));
+                value
+                    .windows(value.len().min(LONGEST_PIECE))
+                    .for_each(|piece| self.values.insert(piece));
             } else {
                 self.wholes.insert(value);
             }
-            if self.values.len() + self.wholes.len() > MOST_PIECES || self.short.len() > MOST_SHORT {
+            if self.values.len() + self.wholes.len() > MAX_PIECES || self.short.len() > MAX_SHORT {
                 *self = Self::of_anything();
                 return;
             }
@@ -277,13 +296,17 @@ impl Redaction {
         } else {
             self.mark(text, &mut marks);
         }
-        if marks.contains(&true) { Cow::Owned(without_marked(text, &marks)) } else { Cow::Borrowed(text) }
+        if marks.contains(&true) {
+            Cow::Owned(without_marked(text, &marks))
+        } else {
+            Cow::Borrowed(text)
+        }
     }
 
     fn mark(&self, text: &str, marks: &mut [bool]) {
         let mut view = View::of(text);
         self.mark_in(&view, text, marks);
-        for _ in 0..MOST_LAYERS {
+        for _ in 0..MAX_LAYERS {
             let Some(unescaped) = view.unescaped() else { break };
             view = unescaped;
             self.mark_in(&view, text, marks);
@@ -293,7 +316,9 @@ impl Redaction {
             self.mark_in_base64(&unwrapped.decoded_base64(alignment), text, marks);
         }
         for alignment in 0..2 {
-            self.mark_values(&unwrapped.decoded_hex(alignment).compact(), false, |found| marks[found].fill(true));
+            self.mark_values(&unwrapped.decoded_hex(alignment).compact(), false, |found| {
+                marks[found].fill(true)
+            });
         }
         if self.large_dump {
             runs_of_base64(text)
@@ -319,7 +344,8 @@ impl Redaction {
         self.mark_values(&view.compact(), true, |found| marks[found].fill(true));
     }
 
-    /// Tells where in the first text values are. `in_words`: what is hidden as a whole is not in the middle of a word.
+    /// Tells where in the first text values are. `in_words`: what is hidden as a whole is not in
+    /// the middle of a word.
     fn mark_values(&self, compact: &View, in_words: bool, mut mark: impl FnMut(Range<usize>)) {
         self.values.find(&compact.bytes, |found| mark(compact.origin(found)));
         self.wholes.find(compact, in_words, |found| mark(compact.origin(found)));
@@ -344,17 +370,20 @@ fn holds_base64(name: &str) -> bool {
     name.ends_with("64")
 }
 
-/// Values that are in every second line and tell nobody anything: switches, and small numbers unless they are secrets.
+/// Values that are in every second line and tell nobody anything: switches, and small numbers
+/// unless they are secrets.
 fn says_nothing(value: &[u8], secret: bool) -> bool {
-    const SWITCHES: [&str; 12] =
-        ["yes", "no", "on", "off", "true", "false", "none", "null", "auto", "default", "enabled", "disabled"];
+    const SWITCHES: [&str; 12] = [
+        "yes", "no", "on", "off", "true", "false", "none", "null", "auto", "default", "enabled",
+        "disabled",
+    ];
     let is_switch = || SWITCHES.iter().any(|word| value.eq_ignore_ascii_case(word.as_bytes()));
     let is_small = || value.len() < SHORTEST_PIECE && value.iter().all(u8::is_ascii_digit);
     value.is_empty() || !secret && (is_small() || is_switch())
 }
 
-/// Whether a word may be a key, whatever its attribute is called: long, and of letters and digits; with a `/` in it, of all that base64
-/// is made of, which a path seldom is.
+/// Whether a word may be a key, whatever its attribute is called: long, and of letters and digits;
+/// with a `/` in it, of all that base64 is made of, which a path seldom is.
 fn looks_like_key(word: &str) -> bool {
     let has = |is: fn(&u8) -> bool| word.as_bytes().iter().any(is);
     let mixed = has(u8::is_ascii_alphabetic) && has(u8::is_ascii_digit);
@@ -365,10 +394,13 @@ fn looks_like_key(word: &str) -> bool {
     word.len() >= SHORTEST_KEY && mixed && (!word.contains('/') || is_base64())
 }
 
-/// Whether a variable that is a secret by its name says where one is. `ONE_AUTH` always does; a key may begin with a `/` too.
+/// Whether a variable that is a secret by its name says where one is. `ONE_AUTH` always does; a key
+/// may begin with a `/` too.
 fn is_path(name: &str, value: &str) -> bool {
-    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"/._-".contains(&byte);
-    value.starts_with('/') && (name == "ONE_AUTH" || value[1..].contains('/') && value.bytes().all(is_plain))
+    let is_plain =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"/._-".contains(&byte);
+    value.starts_with('/')
+        && (name == "ONE_AUTH" || value[1..].contains('/') && value.bytes().all(is_plain))
 }
 
 /// Whether a run of base64 may be of a dump whose parts are not known.
@@ -381,7 +413,8 @@ fn is_part_of_dump(run: &[u8]) -> bool {
 /// The whole line or lines that a part of a text is in.
 fn line_around(text: &str, part: Range<usize>) -> Range<usize> {
     let start = memchr::memrchr(b'\n', &text.as_bytes()[..part.start]).map_or(0, |at| at + 1);
-    let end = memchr::memchr(b'\n', &text.as_bytes()[part.end..]).map_or(text.len(), |at| part.end + at);
+    let end =
+        memchr::memchr(b'\n', &text.as_bytes()[part.end..]).map_or(text.len(), |at| part.end + at);
     start..end
 }
 
@@ -436,7 +469,8 @@ mod tests {
 
     /// Of a marketplace with these attributes.
     fn with(attributes: &[(&str, &str)]) -> Redaction {
-        let all = attributes.iter().map(|(name, value)| format!("<{name}><![CDATA[{value}]]></{name}>"));
+        let all =
+            attributes.iter().map(|(name, value)| format!("<{name}><![CDATA[{value}]]></{name}>"));
         of(&format!(
             "<M><MARKETPLACE><NAME>apps</NAME><TEMPLATE>{}</TEMPLATE></MARKETPLACE></M>",
             all.collect::<String>()
@@ -449,7 +483,9 @@ mod tests {
                    <PROXY><PASSWORD>hunter2</PASSWORD></PROXY><ENDPOINT>http://me:pass:word@host/</ENDPOINT></TEMPLATE></M>";
         let redaction = of(xml);
         let dump = encode(xml.as_bytes());
-        let text = format!("+ xpath.rb -b {dump} x\n key a+key/of=ours apps hunter2 {dump} http://me:pass:word@host");
+        let text = format!(
+            "+ xpath.rb -b {dump} x\n key a+key/of=ours apps hunter2 {dump} http://me:pass:word@host"
+        );
         assert_eq!(
             redaction.apply(&text),
             "+ xpath.rb -b <hidden> x\n key <hidden> apps <hidden> <hidden> http://<hidden>@host"
@@ -475,30 +511,43 @@ mod tests {
         ]);
         assert_eq!(redaction.apply("q=correct+horse"), "q=<hidden>");
         let text = "correct horse, battery-staple, 0123456789abcdef, by somebody; north host1 host2 yes 15 apps";
-        assert_eq!(redaction.apply(text), "<hidden>, <hidden>, <hidden>, <hidden>; north host1 host2 yes 15 apps");
+        assert_eq!(
+            redaction.apply(text),
+            "<hidden>, <hidden>, <hidden>, <hidden>; north host1 host2 yes 15 apps"
+        );
     }
 
     #[test]
     fn escapes_quotes_and_base64_hide_nothing_from_us() {
         let key = "a<b>&c\"d'e+f/g%h=swordfish!";
         let redaction = with(&[("PASSPHRASE", key)]);
-        let xml = key.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;").replace('\'', "&#39;");
+        let xml = key
+            .replace('&', "&amp;")
+            .replace('<', "&lt;")
+            .replace('"', "&quot;")
+            .replace('\'', "&#39;");
         let percent: String = key.bytes().map(|byte| format!("%{byte:02x}")).collect();
         let quoted = format!("'{}'", key.replace('\'', "'\\''"));
         let json = key.replace('"', "\\\"").replace('/', "\\/").replace('<', "\\u003c");
-        let in_base64 = ["", "x", "yy"].map(|before| encode(format!("{before}{key} and more").as_bytes()));
+        let in_base64 =
+            ["", "x", "yy"].map(|before| encode(format!("{before}{key} and more").as_bytes()));
         let url_safe = in_base64[1].replace('+', "-").replace('/', "_");
         let xml_in_base64 = encode(format!("<X>{xml}</X>").as_bytes());
         let twice = xml.replace('&', "&amp;");
         let hex: String = key.bytes().map(|byte| format!("{byte:02x} ")).collect();
         let octal: String = key.bytes().map(|byte| format!("\\{byte:03o}")).collect();
-        for text in [key, &xml, &percent, &quoted, &json, &url_safe, &xml_in_base64, &twice, &hex, &octal]
-            .into_iter()
-            .chain(in_base64.iter().map(String::as_str))
+        for text in
+            [key, &xml, &percent, &quoted, &json, &url_safe, &xml_in_base64, &twice, &hex, &octal]
+                .into_iter()
+                .chain(in_base64.iter().map(String::as_str))
         {
             let shown = redaction.apply(text);
-            let left = ["swordfish", &encode(b"swordfish")[..10], "%73%77", "d3b3J", "73 77", "163"];
-            assert!(shown.contains("<hidden>") && !left.iter().any(|part| shown.contains(part)), "{text}: {shown}");
+            let left =
+                ["swordfish", &encode(b"swordfish")[..10], "%73%77", "d3b3J", "73 77", "163"];
+            assert!(
+                shown.contains("<hidden>") && !left.iter().any(|part| shown.contains(part)),
+                "{text}: {shown}"
+            );
             assert!(shown.len() < 30, "{text}: {shown}");
         }
     }
@@ -507,11 +556,17 @@ mod tests {
     fn what_is_wrapped_is_hidden_on_all_of_its_lines() {
         let key = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
         let redaction = with(&[("SECRET_ACCESS_KEY", key)]);
-        let dump =
-            encode(format!("<A><TEMPLATE><SECRET_ACCESS_KEY>{key}</SECRET_ACCESS_KEY></TEMPLATE></A>").as_bytes());
+        let dump = encode(
+            format!("<A><TEMPLATE><SECRET_ACCESS_KEY>{key}</SECRET_ACCESS_KEY></TEMPLATE></A>")
+                .as_bytes(),
+        );
         for width in [3, 7, 10, 19, 40, 60, 76] {
             for text in [key, &encode(key.as_bytes()), &dump] {
-                let lines: Vec<_> = text.as_bytes().chunks(width).map(|line| String::from_utf8_lossy(line)).collect();
+                let lines: Vec<_> = text
+                    .as_bytes()
+                    .chunks(width)
+                    .map(|line| String::from_utf8_lossy(line))
+                    .collect();
                 let shown = redaction.apply(&lines.join("\n")).into_owned();
                 assert_eq!(shown.lines().count(), lines.len(), "{shown}");
                 let readable: String = shown.lines().filter(|line| *line != HIDDEN).collect();
@@ -523,8 +578,14 @@ mod tests {
 
     #[test]
     fn a_part_of_a_long_key_is_hidden_and_each_line_and_item_of_a_value() {
-        let redaction = with(&[("KEYS", "alpha-key,beta-key gamma-key"), ("PEM", "-----BEGIN\nline-one\nline-two\n")]);
-        assert_eq!(redaction.apply("gamma-key | beta-key; line-two"), "<hidden> | <hidden>; <hidden>");
+        let redaction = with(&[
+            ("KEYS", "alpha-key,beta-key gamma-key"),
+            ("PEM", "-----BEGIN\nline-one\nline-two\n"),
+        ]);
+        assert_eq!(
+            redaction.apply("gamma-key | beta-key; line-two"),
+            "<hidden> | <hidden>; <hidden>"
+        );
         let redaction = with(&[("SECRET", "abcdefghijklmnopqrstuvwxyz")]);
         assert_eq!(redaction.apply("hijklmnopqrstu"), HIDDEN);
     }
@@ -553,16 +614,27 @@ mod tests {
             ("ENDPOINT", "https://h/?X-Signature=signed-text&n=1"),
             ("BRIDGE_LIST", "ssh://oneadmin@host"),
         ]);
-        assert_eq!(redaction.apply("first-pass my-token signed-text oneadmin"), "<hidden> <hidden> <hidden> oneadmin");
-        assert_eq!(redaction.apply("GET https://x:y@other/?z=1 200"), "GET https://<hidden>@other/?<hidden> 200");
-        assert_eq!(redaction.apply("http%3A%2F%2Fx%3Ay%40other%2Fa"), "http%3A%2F%2F<hidden>%40other%2Fa");
+        assert_eq!(
+            redaction.apply("first-pass my-token signed-text oneadmin"),
+            "<hidden> <hidden> <hidden> oneadmin"
+        );
+        assert_eq!(
+            redaction.apply("GET https://x:y@other/?z=1 200"),
+            "GET https://<hidden>@other/?<hidden> 200"
+        );
+        assert_eq!(
+            redaction.apply("http%3A%2F%2Fx%3Ay%40other%2Fa"),
+            "http%3A%2F%2F<hidden>%40other%2Fa"
+        );
     }
 
     #[test]
     fn the_template_in_base64_of_an_app_is_looked_into() {
-        let template = encode(b"NAME=\"vm\"\nGRAPHICS=[TYPE=\"VNC\",PASSWD=\"letmein\"]\nMEMORY=\"1024\"");
-        let redaction =
-            of(&format!("<M><MARKETPLACEAPP><APPTEMPLATE64>{template}</APPTEMPLATE64></MARKETPLACEAPP></M>"));
+        let template =
+            encode(b"NAME=\"vm\"\nGRAPHICS=[TYPE=\"VNC\",PASSWD=\"letmein\"]\nMEMORY=\"1024\"");
+        let redaction = of(&format!(
+            "<M><MARKETPLACEAPP><APPTEMPLATE64>{template}</APPTEMPLATE64></MARKETPLACEAPP></M>"
+        ));
         assert_eq!(redaction.apply(&format!("letmein 1024 {template}")), "<hidden> 1024 <hidden>");
     }
 
@@ -572,15 +644,24 @@ mod tests {
         redaction.hide_variable("https_proxy", "http://me:proxy-pass@proxy");
         redaction.hide_variable("AWS_SECRET_ACCESS_KEY", "env-key");
         redaction.hide_variable("PATH", "/usr/bin");
-        redaction.hide_exported("<IMPORT_SOURCE><![CDATA[rbd://h/p/i?CEPH_KEY=ceph-key]]></IMPORT_SOURCE><MD5></MD5>");
-        assert_eq!(redaction.apply("proxy-pass env-key ceph-key /usr/bin"), "<hidden> <hidden> <hidden> /usr/bin");
+        redaction.hide_exported(
+            "<IMPORT_SOURCE><![CDATA[rbd://h/p/i?CEPH_KEY=ceph-key]]></IMPORT_SOURCE><MD5></MD5>",
+        );
+        assert_eq!(
+            redaction.apply("proxy-pass env-key ceph-key /usr/bin"),
+            "<hidden> <hidden> <hidden> /usr/bin"
+        );
     }
 
     #[test]
     fn thousands_of_elements_in_one_another_take_moments() {
         let before = Instant::now();
         for (open, close) in [("<PASSWORD>x", "</PASSWORD>"), ("<PASSWORD>", "</PASSWORD>")] {
-            let xml = format!("<M><TEMPLATE>{}secret-text{}</TEMPLATE></M>", open.repeat(20_000), close.repeat(20_000));
+            let xml = format!(
+                "<M><TEMPLATE>{}secret-text{}</TEMPLATE></M>",
+                open.repeat(20_000),
+                close.repeat(20_000)
+            );
             assert_eq!(of(&xml).apply("secret-text"), HIDDEN);
         }
         let long = "aaaaaaaaaaaaaaaaaaaaaaab".repeat(10_000);
@@ -607,21 +688,31 @@ mod tests {
         let text = "admin: https://www.example.com/x '/var/lib/one/backups' ceph-key-1 %2fvar%2flib%2fone%2fbackups%20";
         assert_eq!(redaction.apply(text), "<hidden>: <hidden> '<hidden>' <hidden>-1 <hidden>%20");
         let wrapped = "see /var/lib/\none/back\nups and /var/lib/one/backups2";
-        assert_eq!(redaction.apply(wrapped), "see <hidden>\n<hidden>\n<hidden> and /var/lib/one/backups2");
+        assert_eq!(
+            redaction.apply(wrapped),
+            "see <hidden>\n<hidden>\n<hidden> and /var/lib/one/backups2"
+        );
         let in_base64 = encode(b"see /var/lib/one/backups there");
         assert_eq!(redaction.apply(&in_base64), HIDDEN);
     }
 
     #[test]
     fn what_looks_like_a_key_is_hidden_by_its_parts_whatever_it_is_called() {
-        let [hex, base64] = ["0123456789abcdef0123456789abcdef", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"];
+        let [hex, base64] =
+            ["0123456789abcdef0123456789abcdef", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"];
         let redaction = with(&[("INVENTED", hex), ("OTHER", &format!("me {base64}, none"))]);
-        assert_eq!(redaction.apply("x89abcdef0123x lrXUtnFEMI/K7MDEN... me"), "x<hidden>x <hidden>... me");
+        assert_eq!(
+            redaction.apply("x89abcdef0123x lrXUtnFEMI/K7MDEN... me"),
+            "x<hidden>x <hidden>... me"
+        );
     }
 
     #[test]
     fn of_a_dump_that_is_not_kept_long_runs_are_hidden_and_paths_are_not() {
-        let xml = format!("<M><PASSWORD>hunter2</PASSWORD><NAME>{}</NAME></M>", "x".repeat(MOST_DUMP_BYTES));
+        let xml = format!(
+            "<M><PASSWORD>hunter2</PASSWORD><NAME>{}</NAME></M>",
+            "x".repeat(MAX_DUMP_BYTES)
+        );
         let redaction = of(&xml);
         let shown = "/var/lib/one/datastores/100/5f2b51ca2fdc 5f2b51ca-2fdc-5baa-31ec-02e002f69aec";
         assert_eq!(redaction.apply(shown), shown);
@@ -644,7 +735,8 @@ mod tests {
     fn what_is_not_text_hides_no_line() {
         let bytes: Vec<u8> = (0..=255).flat_map(|byte| [byte, 0, byte, b'x', 0]).collect();
         for name in ["ICON64", "KEY64"] {
-            let redaction = with(&[(name, &encode(&bytes)), ("QUOTES", "\"\"\"\"\"\"\"\"\"\"\"\"\"\"a1")]);
+            let redaction =
+                with(&[(name, &encode(&bytes)), ("QUOTES", "\"\"\"\"\"\"\"\"\"\"\"\"\"\"a1")]);
             let text = "any line is shown: ax 0x1, beta1";
             assert_eq!(redaction.apply(text), text, "{name}");
         }
@@ -654,7 +746,9 @@ mod tests {
     fn zeros_in_values_are_between_two_of_them() {
         for name in ["FOO64", "KEY64"] {
             let redaction = with(&[(name, &encode(b"swordfish\0"))]);
-            for (line, shown) in [("73776f726466697368", HIDDEN), ("0a73776f726466697368", "0a<hidden>")] {
+            for (line, shown) in
+                [("73776f726466697368", HIDDEN), ("0a73776f726466697368", "0a<hidden>")]
+            {
                 assert_eq!(redaction.apply(line), shown, "{name}");
             }
         }

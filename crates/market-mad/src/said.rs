@@ -6,7 +6,7 @@ use std::hash::BuildHasher;
 use std::sync::{Mutex, PoisonError};
 
 /// How many marketplaces are remembered. When there are more, what they say is news again.
-const MOST_MARKETS: usize = 10_000;
+const MAX_MARKETS: usize = 10_000;
 
 /// What monitors have said last.
 #[derive(Default)]
@@ -18,14 +18,19 @@ pub(crate) struct Memory {
 impl Memory {
     /// For a monitor of a marketplace, one at a time.
     pub(crate) fn of(&self, market: i64) -> Said {
-        let before = self.markets.lock().unwrap_or_else(PoisonError::into_inner).remove(&market).unwrap_or_default();
+        let before = self
+            .markets
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&market)
+            .unwrap_or_default();
         Said { before, now: Mutex::default(), hasher: self.hasher.clone() }
     }
 
     /// The monitor has ended.
     pub(crate) fn keep(&self, market: i64, said: Said) {
         let mut markets = self.markets.lock().unwrap_or_else(PoisonError::into_inner);
-        if markets.len() >= MOST_MARKETS {
+        if markets.len() >= MAX_MARKETS {
             markets.clear();
         }
         markets.insert(market, said.now.into_inner().unwrap_or_else(PoisonError::into_inner));

@@ -4,10 +4,10 @@ use crate::execution::Stop;
 use crate::message::{Message, Request, has_bytes};
 use crate::output::{Output, failure, success};
 use crate::place::Place;
+use crate::protocol::{Action, Level};
 use crate::queue::{Length, Queue, Subject, Ticket};
 use crate::settings::Settings;
-use crate::words::{Action, Level};
-use crate::work::{Done, Imported, Workshop, unsupported};
+use crate::work::{Done, Executor, Imported, unsupported};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,25 +24,31 @@ const LAST_ACTIONS: Duration = Duration::from_secs(8);
 const LAST_CLEANING: Duration = Duration::from_millis(1_500);
 
 /// How many bytes of messages may wait. Further imports and monitors fail.
-const MOST_WAITING_BYTES: usize = 1 << 30;
+const MAX_WAITING_BYTES: usize = 1 << 30;
 
-/// How many of them with deletes: `oned` does not ask again for one, and forgets the app whatever the answer is.
-const MOST_WAITING_WITH_DELETES: usize = 2 << 30;
+/// How many of them with deletes: `oned` does not ask again for one, and forgets the app whatever
+/// the answer is.
+const MAX_WAITING_WITH_DELETES: usize = 2 << 30;
 
 /// How many apps are remembered after their import: `oned` reads an answer within moments.
-const MOST_REMEMBERED: usize = 1_000;
+const MAX_REMEMBERED: usize = 1_000;
 
 /// A longer SOURCE is not remembered.
-const MOST_SOURCE_BYTES: usize = 4 << 10;
+const MAX_SOURCE_BYTES: usize = 4 << 10;
 
 /// How many messages that make no sense are told of.
-const MOST_COMPLAINTS: u32 = 100;
+const MAX_COMPLAINTS: u32 = 100;
 
 /// Serves until there are no more messages, FINALIZE comes, or a signal asks for the end.
-pub(crate) async fn serve(settings: Settings, place: Place, output: Output, mut messages: Receiver<Message>) {
+pub(crate) async fn serve(
+    settings: Settings,
+    place: Place,
+    output: Output,
+    mut messages: Receiver<Message>,
+) {
     let mut service = Service {
         queue: Queue::new(settings.threads),
-        workshop: Arc::new(Workshop::new(settings, place, output.clone())),
+        workshop: Arc::new(Executor::new(settings, place, output.clone())),
         output,
         working: JoinSet::new(),
         running: HashMap::new(),
@@ -82,7 +88,7 @@ async fn received(signal: &mut Option<tokio::signal::unix::Signal>) {
 }
 
 struct Service {
-    workshop: Arc<Workshop>,
+    workshop: Arc<Executor>,
     output: Output,
     queue: Queue<Box<Request>>,
     working: JoinSet<(Ticket, Done)>,
@@ -110,10 +116,10 @@ impl EndedImports {
     fn published(&mut self, subject: Subject, source: String) {
         // It has ended too late to be given up.
         self.given_up.remove(&subject);
-        if source.len() > MOST_SOURCE_BYTES {
+        if source.len() > MAX_SOURCE_BYTES {
             return;
         }
-        if self.apps.len() >= MOST_REMEMBERED {
+        if self.apps.len() >= MAX_REMEMBERED {
             self.apps.pop_front();
         }
         self.apps.push_back((subject, source));
@@ -123,7 +129,10 @@ impl EndedImports {
     fn of(&mut self, subject: Subject) -> Option<Imported> {
         let given_up = self.given_up.remove(&subject).then_some(Imported::Nothing);
         let place = self.apps.iter().rposition(|(of, _)| *of == subject);
-        place.and_then(|at| self.apps.remove(at)).map(|(_, source)| Imported::App(source)).or(given_up)
+        place
+            .and_then(|at| self.apps.remove(at))
+            .map(|(_, source)| Imported::App(source))
+            .or(given_up)
     }
 }
 
@@ -144,9 +153,17 @@ impl Service {
 
     fn complain(&mut self, reason: &str) {
         self.complaints = self.complaints.saturating_add(1);
-        if self.complaints <= MOST_COMPLAINTS {
-            let more = if self.complaints == MOST_COMPLAINTS { "; further ones are not told of" } else { "" };
-            self.output.log(Level::Warn, None, &format!("one_market: a message was ignored: {reason}{more}"));
+        if self.complaints <= MAX_COMPLAINTS {
+            let more = if self.complaints == MAX_COMPLAINTS {
+                "; further ones are not told of"
+            } else {
+                ""
+            };
+            self.output.log(
+                Level::Warn,
+                None,
+                &format!("one_market: a message was ignored: {reason}{more}"),
+            );
         }
     }
 
@@ -156,7 +173,11 @@ impl Service {
         match action {
             Action::Import if !has_bytes(request.app_type) => {
                 // The core has made it READY already; any answer would make it fail.
-                self.output.log(Level::Debug, Some(id), "one_market: an app without an image needs no import");
+                self.output.log(
+                    Level::Debug,
+                    Some(id),
+                    "one_market: an app without an image needs no import",
+                );
                 return;
             }
             Action::Import => {
@@ -172,8 +193,10 @@ impl Service {
         if let Err(cause) = self.workshop.market_driver(&request.market_mad) {
             return self.output.send_answer(failure(action, id, &cause));
         }
-        let subject = if action == Action::Monitor { Subject::Market(id) } else { Subject::App(id) };
-        let most = if action == Action::Delete { MOST_WAITING_WITH_DELETES } else { MOST_WAITING_BYTES };
+        let subject =
+            if action == Action::Monitor { Subject::Market(id) } else { Subject::App(id) };
+        let most =
+            if action == Action::Delete { MAX_WAITING_WITH_DELETES } else { MAX_WAITING_BYTES };
         if self.waiting_bytes >= most {
             let text = format!("too many actions wait: {} GiB of messages", most >> 30);
             return self.output.send_answer(failure(action, id, &text));
@@ -207,7 +230,9 @@ impl Service {
             self.give_up(request, "cancelled: the app is deleted");
             self.ended_imports.given_up.insert(subject);
         }
-        if let Some(running) = self.running.get(&subject).filter(|running| running.action == Action::Import) {
+        if let Some(running) =
+            self.running.get(&subject).filter(|running| running.action == Action::Import)
+        {
             running.stop.send_replace(Some(Stop::Cancelled));
             self.ended_imports.given_up.insert(subject);
         }
@@ -238,11 +263,16 @@ impl Service {
             self.waiting_bytes -= request.bytes();
             let (stop, stopped) = watch::channel(None);
             self.running.insert(ticket.subject, Running { action: request.action, stop });
-            let imported = if request.action == Action::Delete { self.ended_imports.of(ticket.subject) } else { None };
+            let imported = if request.action == Action::Delete {
+                self.ended_imports.of(ticket.subject)
+            } else {
+                None
+            };
             let (workshop, output) = (Arc::clone(&self.workshop), self.output.clone());
             self.working.spawn(async move {
                 let mut done = workshop.work(*request, stopped, imported).await;
-                // Its slot is not free before its answer is out: what waits to be read by oned stays within bounds.
+                // Its slot is not free before its answer is out: what waits to be read by oned
+                // stays within bounds.
                 output.answer(std::mem::take(&mut done.answer)).await;
                 (ticket, done)
             });
@@ -262,7 +292,11 @@ impl Service {
     /// Lets running actions end, then makes them.
     async fn end(mut self) {
         for request in self.queue.take_all() {
-            self.output.send_answer(failure(request.action, request.id, "cancelled: one_market ends"));
+            self.output.send_answer(failure(
+                request.action,
+                request.id,
+                "cancelled: one_market ends",
+            ));
         }
         self.wait_for_all(LAST_ACTIONS).await;
         for running in self.running.values() {

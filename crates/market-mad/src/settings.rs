@@ -37,7 +37,10 @@ impl fmt::Debug for Settings {
         let Self { threads, market_types, timeout, proxy } = self;
         let proxy = proxy.as_deref().map(without_secrets_of_urls);
         let mut shown = f.debug_struct("Settings");
-        shown.field("threads", threads).field("market_types", market_types).field("timeout", timeout);
+        shown
+            .field("threads", threads)
+            .field("market_types", market_types)
+            .field("timeout", timeout);
         shown.field("proxy", &proxy).finish()
     }
 }
@@ -49,13 +52,15 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Reads arguments, however many of them stand in one word. One that makes no sense is as if it was not there, and is told
-    /// of: when the driver did not start, `oned` would not either.
-    pub fn read(arguments: impl IntoIterator<Item = impl Into<OsString>>) -> (Self, Vec<WrongArgument>) {
+    /// Reads arguments, however many of them stand in one word. One that makes no sense is as if it
+    /// was not there, and is told of: when the driver did not start, `oned` would not either.
+    pub fn read(
+        arguments: impl IntoIterator<Item = impl Into<OsString>>,
+    ) -> (Self, Vec<WrongArgument>) {
         let mut settings = Self::default();
         let mut wrong = Vec::new();
         let mut parser = lexopt::Parser::from_args(words(arguments));
-        while wrong.len() < MOST_WRONG {
+        while wrong.len() < MAX_WRONG {
             match settings.take_next(&mut parser) {
                 Ok(true) => {}
                 Ok(false) => break,
@@ -71,7 +76,7 @@ impl Settings {
         match argument {
             Arg::Short('t') | Arg::Long("threads") => {
                 let threads = number(parser, "-t")?;
-                self.threads = usize::try_from(threads).unwrap_or(usize::MAX).clamp(1, MOST_THREADS);
+                self.threads = usize::try_from(threads).unwrap_or(usize::MAX).clamp(1, MAX_THREADS);
             }
             Arg::Short('m') | Arg::Long("market-types") => {
                 let value = text(parser)?;
@@ -80,7 +85,8 @@ impl Settings {
             }
             Arg::Short('w') | Arg::Long("timeout") => {
                 let seconds = number(parser, "-w")?;
-                self.timeout = (seconds > 0).then(|| Duration::from_secs(seconds.min(LONGEST_TIMEOUT)));
+                self.timeout =
+                    (seconds > 0).then(|| Duration::from_secs(seconds.min(LONGEST_TIMEOUT)));
             }
             Arg::Short('p') | Arg::Long("proxy") => self.proxy = Some(text(parser)?),
             other => {
@@ -95,13 +101,13 @@ impl Settings {
 }
 
 /// More executables at once than any machine has a use for.
-const MOST_THREADS: usize = 1_024;
+const MAX_THREADS: usize = 1_024;
 
 /// Ten years: enough, and no clock overflows.
 const LONGEST_TIMEOUT: u64 = 10 * 365 * 86_400;
 
 /// How many wrong arguments are told of.
-const MOST_WRONG: usize = 20;
+const MAX_WRONG: usize = 20;
 
 /// The words of all arguments. A list goes on behind a comma, blanks or not; an option ends it.
 fn words(arguments: impl IntoIterator<Item = impl Into<OsString>>) -> Vec<String> {
@@ -110,7 +116,9 @@ fn words(arguments: impl IntoIterator<Item = impl Into<OsString>>) -> Vec<String
         let argument: OsString = argument.into();
         for word in argument.to_string_lossy().split_whitespace() {
             match words.last_mut() {
-                Some(last) if (last.ends_with(',') || word.starts_with(',')) && !word.starts_with('-') => {
+                Some(last)
+                    if (last.ends_with(',') || word.starts_with(',')) && !word.starts_with('-') =>
+                {
                     last.push_str(word);
                 }
                 _ => words.push(word.to_owned()),
@@ -120,7 +128,8 @@ fn words(arguments: impl IntoIterator<Item = impl Into<OsString>>) -> Vec<String
     words
 }
 
-/// The value of an option: what stands in one word with it, or the next word, unless that is an option itself.
+/// The value of an option: what stands in one word with it, or the next word, unless that is an
+/// option itself.
 fn text(parser: &mut lexopt::Parser) -> Result<String, WrongArgument> {
     if let Some(value) = parser.optional_value() {
         return Ok(value.to_string_lossy().into_owned());
@@ -135,7 +144,9 @@ fn text(parser: &mut lexopt::Parser) -> Result<String, WrongArgument> {
 
 fn number(parser: &mut lexopt::Parser, option: &str) -> Result<u64, WrongArgument> {
     let value = text(parser)?;
-    value.parse().map_err(|_| WrongArgument(format!("{option} needs a whole number, not \"{value}\"")))
+    value
+        .parse()
+        .map_err(|_| WrongArgument(format!("{option} needs a whole number, not \"{value}\"")))
 }
 
 fn wrong(error: lexopt::Error) -> WrongArgument {
@@ -159,7 +170,11 @@ mod tests {
         let several = ["-t3", "-m", "http, s3", "--timeout", "60", "--proxy=http://proxy:3128"];
         assert_eq!(right(&several), one);
         assert_eq!(one.timeout, Some(Duration::from_secs(60)));
-        assert_eq!(right(&["-m http, s3, -t 3", "-w 60 -p http://proxy:3128"]), one, "a comma too many");
+        assert_eq!(
+            right(&["-m http, s3, -t 3", "-w 60 -p http://proxy:3128"]),
+            one,
+            "a comma too many"
+        );
     }
 
     #[test]
@@ -184,7 +199,10 @@ mod tests {
             ("http://me:hunter2@proxy", "<hidden>@proxy"),
         ] {
             let (settings, wrong) = Settings::read([format!("-p http://proxy {arguments} -m s3")]);
-            assert!(!wrong.is_empty() && wrong[0].to_string().contains(named), "{arguments}: {wrong:?}");
+            assert!(
+                !wrong.is_empty() && wrong[0].to_string().contains(named),
+                "{arguments}: {wrong:?}"
+            );
             assert_eq!(settings.market_types, Some(vec!["s3".to_owned()]), "{arguments}");
             assert_eq!((settings.threads, settings.timeout), (15, None), "{arguments}");
             assert!(settings.proxy.is_some_and(|proxy| proxy == "http://proxy"));

@@ -38,7 +38,8 @@ const EXPORT: &str = "echo '<IMPORT_INFO><IMPORT_SOURCE>/image</IMPORT_SOURCE><M
                       <DISPOSE>NO</DISPOSE><DISPOSE_CMD/></IMPORT_INFO>\"'";
 
 /// Says that it is at work, and waits for a file that a test makes.
-const WAITS: &str = "echo INFO: at work >&2; while [ ! -e go ]; do sleep 0.02; done; echo 'SOURCE=\"there\"'";
+const WAITS: &str =
+    "echo INFO: at work >&2; while [ ! -e go ]; do sleep 0.02; done; echo 'SOURCE=\"there\"'";
 
 fn at_work(oned: &Oned, id: i64) {
     let line = format!("LOG I {id} at work");
@@ -93,7 +94,8 @@ fn a_marker_speaks_for_all_but_scripts_that_do_not_read_standard_input() {
     assert_eq!(oned.printed("MONITOR", 108, &dump), format!("- 108\n{dump}"));
 
     // What is compiled is not looked into: with `cat` as the driver, `-` is standard input.
-    let cat = ["/bin/cat", "/usr/bin/cat"].into_iter().find(|cat| Path::new(cat).is_file()).unwrap();
+    let cat =
+        ["/bin/cat", "/usr/bin/cat"].into_iter().find(|cat| Path::new(cat).is_file()).unwrap();
     fs::remove_file(&monitor).unwrap();
     fs::copy(cat, &monitor).unwrap();
     let failure = oned.failure("MONITOR", 109, &dump);
@@ -109,13 +111,16 @@ fn a_marker_speaks_for_all_but_scripts_that_do_not_read_standard_input() {
 
 #[test]
 fn a_foreign_driver_behind_a_leftover_marker_gets_its_dump_as_an_argument() {
-    // As the stock ones are made: what cannot be decoded leaves empty values, and figures of another disk.
+    // As the stock ones are made: what cannot be decoded leaves empty values, and figures of
+    // another disk.
     let shell = "DUMP=$1\nID=$2\ndecode() { printf %s \"$DUMP\" | base64 -d; }\nSCRIPT=$(cat <<EOF\ndf -P | tail -n 1\nEOF\n)\n\
                  while IFS= read -r line; do DIR=$line; done < /dev/null\n[ \"$1\" = - ] && touch got-a-dash\n\
                  decode | grep -q MARKETPLACE || exit 9\necho FREE_MB=8";
-    for (script, marker_first) in
-        [(shell, true), (shell, false), ("[ \"$1\" = - ] && touch got-a-dash; echo FREE_MB=8", false)]
-    {
+    for (script, marker_first) in [
+        (shell, true),
+        (shell, false),
+        ("[ \"$1\" = - ] && touch got-a-dash; echo FREE_MB=8", false),
+    ] {
         let location = installation(if marker_first { "true" } else { script });
         fs::write(location.remotes().join("market/foreign/.dump-on-stdin"), "").unwrap();
         location.script("market/foreign/monitor", script);
@@ -130,7 +135,10 @@ fn a_success_without_a_look_at_the_dump_is_none() {
     let location = installation(&format!("{DECLARED}\necho FREE_MB=8"));
     let mut oned = start(&location, "");
     let failure = oned.failure("MONITOR", 107, &foreign(30).monitor());
-    assert!(failure.contains("market/foreign/monitor has read nothing of its message"), "{failure}");
+    assert!(
+        failure.contains("market/foreign/monitor has read nothing of its message"),
+        "{failure}"
+    );
 }
 
 #[test]
@@ -141,16 +149,25 @@ fn a_dump_that_is_no_argument_is_refused_unless_the_driver_reads_standard_input(
     dump.market_apps = (0..8_000).collect();
     let large = dump.monitor();
     let failure = oned.failure("MONITOR", 107, &large);
-    assert!(failure.contains("market-driver.dump-on-stdin") && failure.contains("131071"), "{failure}");
+    assert!(
+        failure.contains("market-driver.dump-on-stdin") && failure.contains("131071"),
+        "{failure}"
+    );
     location.script("market/foreign/monitor", &format!("{DECLARED}\nprintf %s \"$1\"; wc -c"));
     dump.market_id = 108;
-    assert_eq!(oned.printed("MONITOR", 108, &dump.monitor()), format!("-{}\n", dump.monitor().len()));
+    assert_eq!(
+        oned.printed("MONITOR", 108, &dump.monitor()),
+        format!("-{}\n", dump.monitor().len())
+    );
 }
 
 #[test]
 fn import_asks_the_datastore_first_and_adds_what_it_tells() {
     let location = installation("printf %s \"$1\" | base64 -d | tail -c 290");
-    location.script("datastore/foreign/export", &format!("base64 -d > export.xml; echo \"$*\" > export.id; {EXPORT}"));
+    location.script(
+        "datastore/foreign/export",
+        &format!("base64 -d > export.xml; echo \"$*\" > export.id; {EXPORT}"),
+    );
     let mut oned = start(&location, "");
     let dump = Dump { image_source: "/images/1".into(), ..foreign(30) };
     let printed = oned.printed("IMPORT", 30, &dump.import_request());
@@ -187,7 +204,10 @@ fn apps_without_an_image_get_no_answer_to_import_and_a_good_one_to_delete() {
     let failure = oned.failure("IMPORT", 33, &Dump { app_type: 0, ..foreign(33) }.import_request());
     assert_eq!(failure, "Type 0 not supported");
     let (lines, _) = oned.end();
-    assert!(!lines.iter().any(|line| line.starts_with("IMPORT") && !line.contains(" 33 ")), "{lines:?}");
+    assert!(
+        !lines.iter().any(|line| line.starts_with("IMPORT") && !line.contains(" 33 ")),
+        "{lines:?}"
+    );
     assert!(!location.path().join("var/ran").exists());
 }
 
@@ -208,15 +228,27 @@ fn a_failure_is_the_plain_lines_and_every_log_line_comes_once() {
         "echo 'WARN: monitor: slow' >&2; echo 'cannot reach' >&2; echo 'INFO: 12 tries' >&2; printf '\\033[31mthe\\377 store\\n' >&2; exit 3",
     );
     let mut oned = start(&location, "");
-    assert_eq!(oned.failure("MONITOR", 107, &foreign(30).monitor()), "cannot reach \\u{1b}[31mthe\u{fffd} store");
-    assert_eq!((logs(&oned, "slow"), logs(&oned, "LOG I 107 12 tries")), (1, 1), "{:?}", oned.lines());
+    assert_eq!(
+        oned.failure("MONITOR", 107, &foreign(30).monitor()),
+        "cannot reach \\u{1b}[31mthe\u{fffd} store"
+    );
+    assert_eq!(
+        (logs(&oned, "slow"), logs(&oned, "LOG I 107 12 tries")),
+        (1, 1),
+        "{:?}",
+        oned.lines()
+    );
     assert_eq!(logs(&oned, "cannot reach"), 0);
     assert_eq!(logs(&oned, "market/foreign/monitor failed (exit code: 3)"), 1);
 
-    location.script("market/foreign/delete", "echo 'plain words' >&2; echo 'WARN: delete: gone' >&2");
+    location
+        .script("market/foreign/delete", "echo 'plain words' >&2; echo 'WARN: delete: gone' >&2");
     assert_eq!(oned.call("DELETE", 30, &foreign(30).delete()), "SUCCESS -");
     let (lines, _) = oned.end();
-    assert!(lines.contains(&"LOG D 30 plain words".to_owned()) && lines.contains(&"LOG W 30 delete: gone".to_owned()));
+    assert!(
+        lines.contains(&"LOG D 30 plain words".to_owned())
+            && lines.contains(&"LOG W 30 delete: gone".to_owned())
+    );
 }
 
 #[test]
@@ -230,16 +262,28 @@ fn a_driver_that_says_nothing_or_dies_by_a_signal_is_named() {
         market += 1;
         oned.failure("MONITOR", market, &dump)
     };
-    assert_eq!(said_by("exit 7"), "market/foreign/monitor failed with exit code 7 and said nothing");
-    for (signal, name) in
-        [(6, "SIGABRT"), (9, "SIGKILL"), (11, "SIGSEGV"), (15, "SIGTERM"), (25, "SIGXFSZ"), (34, "signal 34")]
-    {
+    assert_eq!(
+        said_by("exit 7"),
+        "market/foreign/monitor failed with exit code 7 and said nothing"
+    );
+    for (signal, name) in [
+        (6, "SIGABRT"),
+        (9, "SIGKILL"),
+        (11, "SIGSEGV"),
+        (15, "SIGTERM"),
+        (25, "SIGXFSZ"),
+        (34, "signal 34"),
+    ] {
         let failure = said_by(&format!("ulimit -c 0; kill -{signal} $$"));
-        assert!(failure.starts_with(&format!("market/foreign/monitor was killed by {name}")), "{failure}");
+        assert!(
+            failure.starts_with(&format!("market/foreign/monitor was killed by {name}")),
+            "{failure}"
+        );
     }
     let failure = said_by("echo 'reading the image' >&2; kill -9 $$");
     assert!(
-        failure.contains("was killed by SIGKILL") && failure.ends_with("Its last words: reading the image"),
+        failure.contains("was killed by SIGKILL")
+            && failure.ends_with("Its last words: reading the image"),
         "{failure}"
     );
     assert!(failure.contains("memory"), "{failure}");
@@ -252,7 +296,10 @@ fn a_driver_that_says_nothing_or_dies_by_a_signal_is_named() {
     assert_eq!(oned.failure("DELETE", 31, &foreign(31).delete()), "delete: no such app");
     fs::remove_file(location.remotes().join("market/foreign/delete")).unwrap();
     let failure = oned.failure("DELETE", 30, &foreign(30).delete());
-    assert!(failure.contains("market/foreign/delete cannot be run") && failure.contains("No such file"), "{failure}");
+    assert!(
+        failure.contains("market/foreign/delete cannot be run") && failure.contains("No such file"),
+        "{failure}"
+    );
 }
 
 #[test]
@@ -264,14 +311,17 @@ fn an_import_whose_export_or_driver_is_killed_says_which() {
     location.script("datastore/foreign/export", "kill -11 $$");
     let failure = oned.failure("IMPORT", 31, &foreign(31).import_request());
     assert!(
-        failure.starts_with("Error exporting image to file: datastore/foreign/export was killed by SIGSEGV"),
+        failure.starts_with(
+            "Error exporting image to file: datastore/foreign/export was killed by SIGSEGV"
+        ),
         "{failure}"
     );
 }
 
 #[test]
 fn what_a_monitor_says_in_every_cycle_is_news_once() {
-    let location = installation("echo 'INFO: is reported as x' >&2; echo 'WARN: late' >&2; cat news >&2");
+    let location =
+        installation("echo 'INFO: is reported as x' >&2; echo 'WARN: late' >&2; cat news >&2");
     let news = location.path().join("var/news");
     fs::write(&news, "").unwrap();
     let mut oned = start(&location, "");
@@ -279,7 +329,8 @@ fn what_a_monitor_says_in_every_cycle_is_news_once() {
     for round in 1..=3 {
         oned.ask("MONITOR", 107, &dump);
         oned.wait("the answer", |lines| {
-            (lines.iter().filter(|line| line.starts_with("MONITOR SUCCESS 107")).count() == round).then_some(())
+            (lines.iter().filter(|line| line.starts_with("MONITOR SUCCESS 107")).count() == round)
+                .then_some(())
         });
         assert_eq!(logs(&oned, "LOG I 107 is reported as x"), 1);
         assert_eq!(logs(&oned, "LOG D 107 is reported as x"), round - 1);
@@ -320,7 +371,10 @@ fn what_cannot_be_decoded_fails_under_its_own_action() {
         assert_eq!(oned.failure(action, id + 10, &empty), "Wrong driver message format");
     }
     let no_image = Dump { ds_mad: String::new(), ..foreign(9) };
-    assert_eq!(oned.failure("IMPORT", 9, &no_image.import_request()), "Wrong driver message format");
+    assert_eq!(
+        oned.failure("IMPORT", 9, &no_image.import_request()),
+        "Wrong driver message format"
+    );
 }
 
 #[test]
@@ -335,9 +389,13 @@ fn an_export_that_fails_or_prints_something_else_fails_the_import() {
     ] {
         location.script("datastore/foreign/export", script);
         let failure = oned.failure("IMPORT", app, &foreign(app).import_request());
-        assert!(failure.starts_with("Error exporting image to file: ") && failure.contains(expected), "{failure}");
+        assert!(
+            failure.starts_with("Error exporting image to file: ") && failure.contains(expected),
+            "{failure}"
+        );
     }
-    let failure = oned.failure("IMPORT", 5, &Dump { ds_mad: "none".into(), ..foreign(5) }.import_request());
+    let failure =
+        oned.failure("IMPORT", 5, &Dump { ds_mad: "none".into(), ..foreign(5) }.import_request());
     assert_eq!(failure, "Error exporting image to file: Datastore driver 'none' not available");
     assert!(!location.path().join("var/ran").exists());
 }
@@ -346,13 +404,19 @@ fn an_export_that_fails_or_prints_something_else_fails_the_import() {
 fn garbage_is_ignored_and_words_may_have_any_case_and_any_blanks() {
     let location = installation("true");
     let mut oned = start(&location, "");
-    oned.stdin().write_all(b"\n  \nRESTART 1 x\nMONITOR\nMONITOR 1\nMONITOR x y\nMONITOR 1 a b\n\0\xff\x01\n").unwrap();
+    oned.stdin()
+        .write_all(
+            b"\n  \nRESTART 1 x\nMONITOR\nMONITOR 1\nMONITOR x y\nMONITOR 1 a b\n\0\xff\x01\n",
+        )
+        .unwrap();
     let dump = foreign(30).monitor();
     oned.stdin().write_all(format!("\t mOnItOr \t 107   {dump} \r\n").as_bytes()).unwrap();
     assert_eq!(oned.answer("MONITOR", 107), "SUCCESS LQ==");
     let (lines, _) = oned.end();
-    let others: Vec<_> =
-        lines.iter().filter(|line| !line.starts_with("LOG W - one_market: a message was ignored")).collect();
+    let others: Vec<_> = lines
+        .iter()
+        .filter(|line| !line.starts_with("LOG W - one_market: a message was ignored"))
+        .collect();
     assert_eq!(others.len(), 2, "{lines:?}");
 }
 
@@ -397,26 +461,38 @@ fn init_is_answered_first_whatever_came_before() {
 #[test]
 fn a_closed_standard_error_is_no_matter_and_debugging_has_a_log_file() {
     let location = installation("echo x >&2; exit 1");
-    fs::write(location.path().join("etc/defaultrc"), "ONE_MAD_DEBUG=1\nGREETING='hello there'\n").unwrap();
-    location
-        .script("market/foreign/delete", "[ \"$GREETING\" = 'hello there' ] && [ \"$https_proxy\" = http://proxy:1 ]");
+    fs::write(location.path().join("etc/defaultrc"), "ONE_MAD_DEBUG=1\nGREETING='hello there'\n")
+        .unwrap();
+    location.script(
+        "market/foreign/delete",
+        "[ \"$GREETING\" = 'hello there' ] && [ \"$https_proxy\" = http://proxy:1 ]",
+    );
     let mut child = Command::new("/bin/sh");
     child.args(["-c", "exec 2>&-; exec \"$0\" \"$@\"", ONE_MARKET, "-t 3 -p http://proxy:1"]);
     child.env("ONE_LOCATION", location.path()).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = child.spawn().unwrap();
-    let text = format!("INIT\nMONITOR  107 {}\nDELETE  30 {}\n", foreign(30).monitor(), foreign(30).delete());
+    let text = format!(
+        "INIT\nMONITOR  107 {}\nDELETE  30 {}\n",
+        foreign(30).monitor(),
+        foreign(30).delete()
+    );
     child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
     let output = String::from_utf8(output.stdout).unwrap();
     assert!(output.starts_with("INIT SUCCESS - -\n"), "{output}");
-    assert!(output.contains("MONITOR FAILURE 107 x\n") && output.contains("DELETE SUCCESS 30 -\n"), "{output}");
+    assert!(
+        output.contains("MONITOR FAILURE 107 x\n") && output.contains("DELETE SUCCESS 30 -\n"),
+        "{output}"
+    );
     assert!(location.path().join("var/one_market.log").exists());
 }
 
 /// What is written to an `oned` that started it by a shell which runs this first.
 fn output_behind(location: &OneLocation, shell: &str, messages: &str) -> String {
     let mut child = Command::new("/bin/sh");
-    child.args(["-c", &format!("{shell}; exec \"$0\" \"$@\""), ONE_MARKET, ""]).env("ONE_LOCATION", location.path());
+    child
+        .args(["-c", &format!("{shell}; exec \"$0\" \"$@\""), ONE_MARKET, ""])
+        .env("ONE_LOCATION", location.path());
     let mut child = child.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(messages.as_bytes()).unwrap();
     String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
@@ -425,7 +501,11 @@ fn output_behind(location: &OneLocation, shell: &str, messages: &str) -> String 
 #[test]
 fn a_system_that_has_no_more_descriptors_makes_an_action_fail_and_nothing_end() {
     let location = installation("true");
-    let messages = format!("INIT\nMONITOR  107 {}\nDELETE  30 {}\n", foreign(30).monitor(), foreign(30).delete());
+    let messages = format!(
+        "INIT\nMONITOR  107 {}\nDELETE  30 {}\n",
+        foreign(30).monitor(),
+        foreign(30).delete()
+    );
     let output = output_behind(&location, "ulimit -n 12", &messages);
     assert!(output.starts_with("INIT SUCCESS - -\n"), "{output}");
     for failure in [
@@ -458,7 +538,12 @@ fn wrong_arguments_are_left_out_and_told_of() {
     assert!(oned.failure("MONITOR", 107, &foreign(30).monitor()).contains("not available"));
     let (lines, _) = oned.end();
     for told in ["-t needs a whole number, not \"many\"", "'--what'"] {
-        assert!(lines.iter().any(|line| line.starts_with("LOG E - one_market: ") && line.contains(told)), "{lines:?}");
+        assert!(
+            lines
+                .iter()
+                .any(|line| line.starts_with("LOG E - one_market: ") && line.contains(told)),
+            "{lines:?}"
+        );
         let log = fs::read_to_string(location.path().join("var/one_market.log")).unwrap();
         assert!(log.contains(told), "{log}");
     }
@@ -468,10 +553,16 @@ fn wrong_arguments_are_left_out_and_told_of() {
 fn people_are_told_what_it_is() {
     for (word, expected) in [("--help", "Usage: one_market"), ("-V", "one_market 0.")] {
         let output = Command::new(ONE_MARKET).arg(word).stdin(Stdio::null()).output().unwrap();
-        assert!(output.status.success() && String::from_utf8(output.stdout).unwrap().contains(expected));
+        assert!(
+            output.status.success() && String::from_utf8(output.stdout).unwrap().contains(expected)
+        );
     }
-    let output =
-        Command::new(ONE_MARKET).arg("-x").env("ONE_LOCATION", "/nonexistent").stdin(Stdio::null()).output().unwrap();
+    let output = Command::new(ONE_MARKET)
+        .arg("-x")
+        .env("ONE_LOCATION", "/nonexistent")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
     assert!(String::from_utf8(output.stderr).unwrap().contains("invalid option '-x'"));
 }
 
@@ -514,7 +605,9 @@ fn two_actions_on_one_app_never_run_at_once() {
 
 #[test]
 fn an_executable_that_takes_too_long_is_ended_with_all_it_has_started() {
-    let location = installation("sleep 1000 & echo $! > child; trap 'echo cleaned > cleaned; exit 1' TERM; wait");
+    let location = installation(
+        "sleep 1000 & echo $! > child; trap 'echo cleaned > cleaned; exit 1' TERM; wait",
+    );
     let mut oned = start(&location, "-w 1");
     let failure = oned.failure("MONITOR", 107, &foreign(30).monitor());
     assert_eq!(failure, "market/foreign/monitor took longer than 1 s and was ended");
@@ -528,7 +621,9 @@ fn an_executable_that_takes_too_long_is_ended_with_all_it_has_started() {
 
 #[test]
 fn a_flood_does_not_put_off_the_end() {
-    for flood in ["yes >&2", "yes 'INFO: more' >&2", "yes 'ERROR: more' >&2", "while :; do echo x >&2; done"] {
+    for flood in
+        ["yes >&2", "yes 'INFO: more' >&2", "yes 'ERROR: more' >&2", "while :; do echo x >&2; done"]
+    {
         let location = installation(flood);
         let mut oned = start(&location, "-w 1");
         let failure = oned.failure("DELETE", 30, &foreign(30).delete());
@@ -545,14 +640,19 @@ fn a_later_monitor_takes_the_place_of_one_that_waits() {
         at_work(&oned, 107);
     }
     oned.wait("the one that gives way", |lines| {
-        lines.iter().any(|line| line.starts_with("MONITOR FAILURE 107 a later monitor")).then_some(())
+        lines
+            .iter()
+            .any(|line| line.starts_with("MONITOR FAILURE 107 a later monitor"))
+            .then_some(())
     });
     go(&location);
     oned.wait("three answers", |lines| {
-        (lines.iter().filter(|line| line.starts_with("MONITOR SUCCESS 107 ")).count() == 2).then_some(())
+        (lines.iter().filter(|line| line.starts_with("MONITOR SUCCESS 107 ")).count() == 2)
+            .then_some(())
     });
     let (lines, _) = oned.end();
-    let failures = lines.iter().filter(|line| line.starts_with("MONITOR FAILURE 107 a later monitor"));
+    let failures =
+        lines.iter().filter(|line| line.starts_with("MONITOR FAILURE 107 a later monitor"));
     assert_eq!(failures.count(), 1, "{lines:?}");
 }
 
@@ -572,7 +672,10 @@ fn an_import_that_is_cancelled_in_its_first_step_says_so_and_leaves_no_temporary
         assert_eq!(oned.answer("IMPORT", 30), "FAILURE cancelled");
         let var = location.path().join("var");
         assert!(!var.join("temporary").exists());
-        assert_eq!(logs(&oned, "the temporary of the export was removed"), usize::from(export.starts_with("trap")));
+        assert_eq!(
+            logs(&oned, "the temporary of the export was removed"),
+            usize::from(export.starts_with("trap"))
+        );
     }
 }
 
@@ -585,22 +688,31 @@ fn driver_cancel_ends_what_runs_and_what_waits() {
     oned.ask("DELETE", 30, &foreign(30).delete());
     oned.say("DRIVER_CANCEL 30");
     oned.wait("two answers", |lines| {
-        (lines.iter().filter(|line| *line == "DELETE FAILURE 30 cancelled").count() == 2).then_some(())
+        (lines.iter().filter(|line| *line == "DELETE FAILURE 30 cancelled").count() == 2)
+            .then_some(())
     });
     assert_eq!(logs(&oned, "Driver command for 30 cancelled"), 1);
 }
 
 #[test]
 fn a_delete_ends_the_import_of_its_app_and_waits_for_its_cleaning() {
-    let location =
-        installation("trap 'echo discarded >> order; exit 12' TERM; echo INFO: at work >&2; sleep 1000 & wait");
+    let location = installation(
+        "trap 'echo discarded >> order; exit 12' TERM; echo INFO: at work >&2; sleep 1000 & wait",
+    );
     location.script("market/foreign/delete", "echo deleted >> order; echo 'no SOURCE' >&2; exit 1");
     let mut oned = start(&location, "");
     oned.ask("IMPORT", 30, &foreign(30).import_request());
     at_work(&oned, 30);
-    assert_eq!(oned.call("DELETE", 30, &foreign(30).delete()), "SUCCESS -", "nothing was published");
+    assert_eq!(
+        oned.call("DELETE", 30, &foreign(30).delete()),
+        "SUCCESS -",
+        "nothing was published"
+    );
     assert_eq!(oned.answer("IMPORT", 30), "FAILURE cancelled");
-    assert_eq!(fs::read_to_string(location.path().join("var/order")).unwrap(), "discarded\ndeleted\n");
+    assert_eq!(
+        fs::read_to_string(location.path().join("var/order")).unwrap(),
+        "discarded\ndeleted\n"
+    );
 }
 
 #[test]
@@ -650,7 +762,8 @@ fn deletes_and_monitors_do_not_wait_for_imports() {
     oned.ask("IMPORT", 40, &other.import_request());
     at_work(&oned, 40);
     assert_eq!(logs(&oned, "at work"), 6, "never more imports than before");
-    let mut deleted: Vec<_> = fs::read_to_string(var.join("deleted")).unwrap().lines().map(str::to_owned).collect();
+    let mut deleted: Vec<_> =
+        fs::read_to_string(var.join("deleted")).unwrap().lines().map(str::to_owned).collect();
     deleted.sort_unstable();
     assert_eq!(deleted, ["1", "2", "30"], "of what was never begun there is nothing to delete");
     assert_eq!(fs::read_to_string(var.join("discarded")).unwrap().lines().count(), 2);
@@ -663,8 +776,9 @@ fn deletes_and_monitors_do_not_wait_for_imports() {
 
 #[test]
 fn a_delete_finds_what_an_import_has_published_meanwhile() {
-    let location =
-        installation("trap 'echo SOURCE=\\\"there\\\"; exit 0' TERM; echo INFO: at work >&2; sleep 1000 & wait");
+    let location = installation(
+        "trap 'echo SOURCE=\\\"there\\\"; exit 0' TERM; echo INFO: at work >&2; sleep 1000 & wait",
+    );
     location.script("market/foreign/delete", "printf %s \"$1\" | base64 -d > deleted.xml");
     let mut oned = start(&location, "");
     oned.ask("IMPORT", 30, &foreign(30).import_request());
@@ -704,7 +818,10 @@ fn keys_and_dumps_are_in_no_line() {
     let location = installation(
         "set -x; : \"$1\"; echo \"INFO: key is hunter2+secret\" >&2; printf %s \"$1\" | base64 -d >&2; echo \"$1\" >&2; exit 1",
     );
-    location.script("datastore/foreign/export", &format!("dump=$(cat); set -x; : \"$dump\"; set +x; {EXPORT}"));
+    location.script(
+        "datastore/foreign/export",
+        &format!("dump=$(cat); set -x; : \"$dump\"; set +x; {EXPORT}"),
+    );
     let mut oned = start(&location, "");
     let dump = Dump {
         market: vec![("SECRET_ACCESS_KEY".into(), "hunter2+secret".into())],
@@ -715,7 +832,14 @@ fn keys_and_dumps_are_in_no_line() {
     oned.failure("IMPORT", 30, &dump.import_request());
     let (lines, _) = oned.end();
     let (monitor, import) = (dump.monitor(), dump.import_request());
-    for secret in ["hunter2", "swordfish", &monitor[..60], &monitor[100..160], &import[..60], &import[200..260]] {
+    for secret in [
+        "hunter2",
+        "swordfish",
+        &monitor[..60],
+        &monitor[100..160],
+        &import[..60],
+        &import[200..260],
+    ] {
         assert!(!lines.iter().any(|line| line.contains(secret)), "{secret}: {lines:#?}");
     }
     assert!(lines.iter().any(|line| line.contains("key is <hidden>")), "{lines:#?}");
@@ -734,14 +858,29 @@ fn values_of_templates_are_in_no_line_however_they_are_written() {
          done; exit 1",
     );
     let mut oned = start(&location, "");
-    let mut market = vec![("ADMIN_PASS".into(), "a <b> key of ours".into()), ("TOKEN2".into(), "r0t4t3d".into())];
-    market.extend((0..2_000).map(|number| (format!("PASSWORD{number}"), format!("value-{number:05}"))));
+    let mut market = vec![
+        ("ADMIN_PASS".into(), "a <b> key of ours".into()),
+        ("TOKEN2".into(), "r0t4t3d".into()),
+    ];
+    market.extend(
+        (0..2_000).map(|number| (format!("PASSWORD{number}"), format!("value-{number:05}"))),
+    );
     market.push(("ZULU".into(), "the last of them".into()));
     let dump = Dump { market, ..foreign(30) };
     oned.failure("MONITOR", 107, &dump.monitor());
     let (lines, _) = oned.end();
     let all = lines.join("\n");
-    let parts = ["key of", "y of ours", "r0t4t3d", "value-01", "the last", "x1y2z3", "q9w8e7", "r5t6u7", "&lt;b"];
+    let parts = [
+        "key of",
+        "y of ours",
+        "r0t4t3d",
+        "value-01",
+        "the last",
+        "x1y2z3",
+        "q9w8e7",
+        "r5t6u7",
+        "&lt;b",
+    ];
     for part in parts {
         assert!(!all.contains(part), "{part}: {all:.4000}");
     }
@@ -777,14 +916,19 @@ fn a_key_that_comes_piece_by_piece_is_known_by_its_second_piece() {
 fn thousands_of_nested_elements_cost_no_time() {
     let location = installation("echo secret-text >&2; exit 1");
     let mut oned = start(&location, "");
-    let nested = format!("{}secret-text{}", "<PASSWORD>".repeat(20_000), "</PASSWORD>".repeat(20_000));
+    let nested =
+        format!("{}secret-text{}", "<PASSWORD>".repeat(20_000), "</PASSWORD>".repeat(20_000));
     let dump = format!(
         "<MARKET_DRIVER_ACTION_DATA><MARKETPLACE><ID>107</ID><MARKET_MAD>foreign</MARKET_MAD><TEMPLATE>{nested}</TEMPLATE>\
          </MARKETPLACE></MARKET_DRIVER_ACTION_DATA>"
     );
     let before = Instant::now();
     oned.ask("MONITOR", 107, &encode(dump.as_bytes()));
-    assert_eq!(oned.call("DELETE", 30, &foreign(30).delete()), "FAILURE secret-text", "no secret of this one");
+    assert_eq!(
+        oned.call("DELETE", 30, &foreign(30).delete()),
+        "FAILURE secret-text",
+        "no secret of this one"
+    );
     assert!(oned.answer("MONITOR", 107).starts_with("FAILURE the message has"));
     assert!(before.elapsed() < Duration::from_secs(10), "{:?}", before.elapsed());
 }
@@ -820,11 +964,17 @@ fn a_child_that_is_left_behind_holds_nothing_up() {
     let mut oned = start(&location, "");
     let before = Instant::now();
     assert_eq!(oned.printed("MONITOR", 107, &foreign(30).monitor()), "done\n");
-    assert!(before.elapsed() < Duration::from_secs(40), "it waited for a process that is none of its own");
+    assert!(
+        before.elapsed() < Duration::from_secs(40),
+        "it waited for a process that is none of its own"
+    );
     assert_eq!(logs(&oned, "LOG D 107 the end"), 1, "the last words, without a line end");
     assert_eq!(logs(&oned, "holds its output open"), 1);
     let pid = fs::read_to_string(location.path().join("var/pid")).unwrap();
-    assert!(Command::new("kill").arg(pid.trim()).status().unwrap().success(), "a session of its own stays");
+    assert!(
+        Command::new("kill").arg(pid.trim()).status().unwrap().success(),
+        "a session of its own stays"
+    );
 }
 
 #[test]
@@ -839,7 +989,10 @@ fn answers_wait_for_an_oned_that_does_not_read() {
     oned.ask("DELETE", 41, &Dump { market_id: 41, ..foreign(41) }.delete());
     oned.listen();
     for app in 1..=40 {
-        assert_eq!(oned.answer("MONITOR", app).len(), "SUCCESS ".len() + 400_000_usize.div_ceil(3) * 4);
+        assert_eq!(
+            oned.answer("MONITOR", app).len(),
+            "SUCCESS ".len() + 400_000_usize.div_ceil(3) * 4
+        );
     }
 }
 

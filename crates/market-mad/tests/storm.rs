@@ -1,4 +1,5 @@
-//! 2,000 actions on 20 marketplaces whose drivers die, hang, flood and leave children behind: 2,000 answers, and nothing stays.
+//! 2,000 actions on 20 marketplaces whose drivers die, hang, flood and leave children behind: 2,000
+//! answers, and nothing stays.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed expectation is a failed test")]
 
 use market_core::encoding::decode;
@@ -40,7 +41,9 @@ fn expected(action: &str, app: i64) -> String {
     match app % 100 {
         1 | 11 | 21 | 31 => format!("FAILURE no room for {app}"),
         2 | 12 | 22 | 32 => format!("FAILURE {name} was killed by SIGKILL"),
-        4 if action == "IMPORT" => format!("FAILURE {name} wrote more than can be taken and was ended"),
+        4 if action == "IMPORT" => {
+            format!("FAILURE {name} wrote more than can be taken and was ended")
+        }
         9 | 19 | 29 | 39 => format!("FAILURE {name} failed with exit code 4 and said nothing"),
         // They never end by themselves; one of them does not even want to.
         3 | 10 => "FAILURE cancelled".into(),
@@ -52,11 +55,14 @@ fn expected(action: &str, app: i64) -> String {
 fn words_of(line: &str) -> Option<(String, i64, String)> {
     let mut words = line.splitn(4, ' ');
     let (action, result, id, text) = (words.next()?, words.next()?, words.next()?, words.next()?);
-    let is_answer = ["IMPORT", "DELETE", "MONITOR"].contains(&action) && ["SUCCESS", "FAILURE"].contains(&result);
+    let is_answer = ["IMPORT", "DELETE", "MONITOR"].contains(&action)
+        && ["SUCCESS", "FAILURE"].contains(&result);
     assert!(is_answer || action == "LOG" || line == "INIT SUCCESS - -", "{line:.300}");
     is_answer.then_some(())?;
     let text = match (result, text) {
-        ("SUCCESS", text) if text != "-" => String::from_utf8(decode(text.as_bytes()).unwrap()).unwrap(),
+        ("SUCCESS", text) if text != "-" => {
+            String::from_utf8(decode(text.as_bytes()).unwrap()).unwrap()
+        }
         (_, text) => text.to_owned(),
     };
     Some((action.to_owned(), id.parse().unwrap(), format!("{result} {text}")))
@@ -97,20 +103,26 @@ fn two_thousand_actions_get_two_thousand_answers_and_nothing_stays() {
         if app % 100 == 10 && app != 1_010 || app % 100 == 3 && app % 97 == 0 {
             continue;
         }
-        let action = if [3, 10].contains(&(app % 100)) || random.below(3) > 0 { "IMPORT" } else { "DELETE" };
+        let action =
+            if [3, 10].contains(&(app % 100)) || random.below(3) > 0 { "IMPORT" } else { "DELETE" };
         asked.insert((action.into(), app), expected(action, app));
-        let message = if action == "IMPORT" { dump(app).import_request() } else { dump(app).delete() };
+        let message =
+            if action == "IMPORT" { dump(app).import_request() } else { dump(app).delete() };
         oned.ask(action, app, &message);
     }
-    for app in (1_001..=app)
-        .filter(|app| asked.get(&("IMPORT".into(), *app)).is_some_and(|answer| answer.ends_with("cancelled")))
-    {
+    for app in (1_001..=app).filter(|app| {
+        asked.get(&("IMPORT".into(), *app)).is_some_and(|answer| answer.ends_with("cancelled"))
+    }) {
         let line = format!("LOG I {app} deaf");
         oned.wait(&line, |lines| lines.contains(&line).then_some(()));
         oned.say(&format!("DRIVER_CANCEL {app}"));
     }
-    let is_answer = |line: &&String| ["IMPORT ", "DELETE ", "MONITOR "].iter().any(|word| line.starts_with(word));
-    oned.wait("2,000 answers", |lines| (lines.iter().filter(is_answer).count() >= 2_000).then_some(()));
+    let is_answer = |line: &&String| {
+        ["IMPORT ", "DELETE ", "MONITOR "].iter().any(|word| line.starts_with(word))
+    };
+    oned.wait("2,000 answers", |lines| {
+        (lines.iter().filter(is_answer).count() >= 2_000).then_some(())
+    });
     let peak = fs::read_to_string(format!("/proc/{}/status", oned.id())).unwrap();
     let peak = peak.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap().trim().to_owned();
     let var = location.path().join("var").canonicalize().unwrap();

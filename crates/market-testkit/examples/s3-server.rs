@@ -1,5 +1,6 @@
-//! An S3 server to try a driver on: `cargo run --release -p market-testkit --features s3 --example s3-server [DIRECTORY]`.
-//! It prints what a marketplace's template needs, and runs until its standard input ends.
+//! An S3 server to try a driver on: `cargo run --release -p market-testkit --features s3 --example
+//! s3-server [DIRECTORY]`. It prints what a marketplace's template needs, and runs until its
+//! standard input ends.
 #![allow(clippy::print_stdout, reason = "it tells where it is")]
 
 use market_testkit::s3::{Fate, S3Server};

@@ -1,6 +1,7 @@
 //! What every storage backend must do, case by case, as plain functions over the trait.
 //!
-//! Call [`all`] with an empty marketplace of your own; a case that fails panics and says which promise was broken.
+//! Call [`all`] with an empty marketplace of your own; a case that fails panics and says which
+//! promise was broken.
 //!
 //! ```
 //! use market_core::backend::Context;
@@ -13,7 +14,8 @@
 use crate::{md5_hex, noise, read_to_end};
 use bytes::Bytes;
 use market_core::backend::{
-    Context, Deleted, Length, ObjectState, Proof, ProofKind, Published, StorageBackend, StoredObject,
+    Context, Deleted, Length, ObjectState, Proof, ProofKind, Published, StorageBackend,
+    StoredObject,
 };
 use market_core::error::ErrorKind;
 use market_core::model::AppId;
@@ -46,35 +48,55 @@ fn pieces() -> (Vec<Piece>, Vec<u8>) {
     let (start, end) = (noise(1, PIECE_BYTES), noise(2, 70_001));
     let hole = 3 * PIECE_BYTES;
     let bytes = [&start[..], &vec![0; hole], &end].concat();
-    (vec![Piece::Data(Bytes::from(start)), Piece::Hole(hole as u64), Piece::Data(Bytes::from(end))], bytes)
+    (
+        vec![
+            Piece::Data(Bytes::from(start)),
+            Piece::Hole(hole as u64),
+            Piece::Data(Bytes::from(end)),
+        ],
+        bytes,
+    )
 }
 
-async fn stage<B: StorageBackend>(backend: &B, bytes: usize) -> B::Staged {
+async fn stage<B: StorageBackend>(backend: &B, bytes: usize) -> B::Upload {
     stage_for(APP, backend, bytes).await
 }
 
-async fn stage_for<B: StorageBackend>(app: AppId, backend: &B, bytes: usize) -> B::Staged {
+async fn stage_for<B: StorageBackend>(app: AppId, backend: &B, bytes: usize) -> B::Upload {
     let length = bytes as u64;
-    backend.stage(app, Length::Exact(length), Some(length)).await.expect("stage: an empty marketplace takes an app")
+    backend
+        .stage(app, Length::Exact(length), Some(length))
+        .await
+        .expect("stage: an empty marketplace takes an app")
 }
 
 /// Writes and seals; the proof is checked as the pipeline does it.
-async fn seal<B: StorageBackend>(backend: &B, staged: &mut B::Staged, pieces: Vec<Piece>, bytes: &[u8]) {
+async fn seal<B: StorageBackend>(
+    backend: &B,
+    staged: &mut B::Upload,
+    pieces: Vec<Piece>,
+    bytes: &[u8],
+) {
     for piece in pieces {
         backend.write(staged, piece).await.expect("write");
     }
-    backend.written(staged).await.expect("written");
-    let digests = Digests { bytes: bytes.len() as u64, md5: Some(md5_hex(bytes)), ..Digests::default() };
+    backend.finish(staged).await.expect("written");
+    let digests =
+        Digests { bytes: bytes.len() as u64, md5: Some(md5_hex(bytes)), ..Digests::default() };
     match backend.seal(staged, &digests).await.expect("seal") {
         Proof::Md5(md5) => assert_eq!(md5, md5_hex(bytes), "seal: the digest of what is held"),
         Proof::Bytes(count) => {
-            assert_eq!(backend.guarantees().proof, ProofKind::Size, "seal: a digest was promised");
+            assert_eq!(
+                backend.capabilities().proof,
+                ProofKind::Size,
+                "seal: a digest was promised"
+            );
             assert_eq!(count, bytes.len() as u64, "seal: the size of what is held");
         }
     }
 }
 
-async fn publish<B: StorageBackend>(backend: &B, staged: &mut B::Staged) -> String {
+async fn publish<B: StorageBackend>(backend: &B, staged: &mut B::Upload) -> String {
     match backend.publish(staged).await {
         Published::At(source) => source,
         other => panic!("publish: {other:?}"),
@@ -91,7 +113,7 @@ async fn import<B: StorageBackend>(app: AppId, backend: &B, seed: u64) -> (Strin
 /// Everything in the store.
 pub async fn objects<B: StorageBackend>(backend: &B) -> Vec<StoredObject> {
     let mut objects = Vec::new();
-    backend.objects(&mut |object| objects.push(object)).await.expect("objects");
+    backend.list(&mut |object| objects.push(object)).await.expect("objects");
     objects
 }
 
@@ -102,13 +124,17 @@ async fn assert_empty<B: StorageBackend>(backend: &B, why: &str) {
 
 /// The bytes of an app; `None` when it is not there.
 pub async fn stored<B: StorageBackend>(backend: &B, app: AppId, source: &str) -> Option<Vec<u8>> {
-    let mut source = backend.stored(app, source).await.expect("stored")?;
+    let mut source = backend.open(app, source).await.expect("stored")?;
     Some(read_to_end(&mut source).await.expect("an app can be read"))
 }
 
 async fn delete<B: StorageBackend>(app: AppId, backend: &B, source: &str) {
     assert_eq!(backend.delete(app, source).await, Ok(Deleted::Removed), "delete of what is there");
-    assert_eq!(backend.delete(app, source).await, Ok(Deleted::Absent), "delete of what is gone is no error");
+    assert_eq!(
+        backend.delete(app, source).await,
+        Ok(Deleted::Absent),
+        "delete of what is gone is no error"
+    );
     assert_eq!(stored(backend, app, source).await, None, "what was deleted can still be read");
     assert_empty(backend, "a deleted app leaves nothing").await;
 }
@@ -126,7 +152,11 @@ pub async fn what_is_published_is_what_was_written<B: StorageBackend>(backend: &
     let objects = objects(backend).await;
     let [object] = &objects[..] else { panic!("one app is one object: {objects:?}") };
     assert_eq!((object.state, object.bytes), (ObjectState::Published, bytes.len() as u64));
-    assert_eq!(backend.key_of(&source).as_ref(), Some(&object.key), "key_of: gc would take the app for garbage");
+    assert_eq!(
+        backend.locate(&source).as_ref(),
+        Some(&object.key),
+        "locate: gc would take the app for garbage"
+    );
     delete(APP, backend, &source).await;
 }
 
@@ -136,9 +166,16 @@ pub async fn nothing_is_visible_before_it_is_published<B: StorageBackend>(backen
     let mut staged = stage(backend, bytes.len()).await;
     seal(backend, &mut staged, pieces, &bytes).await;
     let listed = objects(backend).await;
-    assert!(listed.iter().all(|object| object.state == ObjectState::Staged), "visible before publish: {listed:?}");
-    if backend.guarantees().lists_staged {
-        assert_eq!(listed.iter().map(|object| object.app).collect::<Vec<_>>(), [Some(APP)], "the stage names its app");
+    assert!(
+        listed.iter().all(|object| object.state == ObjectState::Staged),
+        "visible before publish: {listed:?}"
+    );
+    if backend.capabilities().lists_staged {
+        assert_eq!(
+            listed.iter().map(|object| object.app).collect::<Vec<_>>(),
+            [Some(APP)],
+            "the stage names its app"
+        );
     }
     backend.discard(staged).await.expect("discard");
     assert_empty(backend, "a discarded stage leaves nothing").await;
@@ -160,7 +197,8 @@ pub async fn a_discarded_stage_is_gone<B: StorageBackend>(backend: &B) {
 pub async fn a_stage_can_be_given_up_in_the_middle_of_a_write<B: StorageBackend>(backend: &B) {
     let mut staged = stage(backend, 64 * PIECE_BYTES).await;
     for seed in 0..64 {
-        let mut write = pin!(backend.write(&mut staged, Piece::Data(noise(seed, PIECE_BYTES).into())));
+        let mut write =
+            pin!(backend.write(&mut staged, Piece::Data(noise(seed, PIECE_BYTES).into())));
         let once = std::future::poll_fn(|cx| match write.as_mut().poll(cx) {
             Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
             Poll::Pending => Poll::Ready(None),
@@ -174,7 +212,8 @@ pub async fn a_stage_can_be_given_up_in_the_middle_of_a_write<B: StorageBackend>
     assert_empty(backend, "a stage that was given up leaves nothing").await;
 }
 
-/// Of one app, at one time: each has bytes of its own, or the second one is told that the name is taken.
+/// Of one app, at one time: each has bytes of its own, or the second one is told that the name is
+/// taken.
 pub async fn two_imports_never_meet<B: StorageBackend>(backend: &B) {
     let (one, other) = (noise(4, 50_000), noise(5, 60_000));
     let mut first = stage(backend, one.len()).await;
@@ -189,7 +228,10 @@ pub async fn two_imports_never_meet<B: StorageBackend>(backend: &B) {
         outcome => panic!("publish: {outcome:?}"),
     }
     for (source, bytes) in &sources {
-        assert!(stored(backend, APP, source).await.as_ref() == Some(bytes), "one import has the bytes of the other");
+        assert!(
+            stored(backend, APP, source).await.as_ref() == Some(bytes),
+            "one import has the bytes of the other"
+        );
     }
     for (source, _) in sources {
         assert_eq!(backend.delete(APP, &source).await, Ok(Deleted::Removed));
@@ -197,9 +239,13 @@ pub async fn two_imports_never_meet<B: StorageBackend>(backend: &B) {
     assert_empty(backend, "two deleted apps leave nothing").await;
 }
 
-/// A process that was killed discards nothing: what it leaves is listed, with its app, and can be removed.
-pub async fn an_abandoned_stage_is_found_and_removed<B: StorageBackend>(backend: &B, context: &Context) {
-    if !backend.guarantees().lists_staged {
+/// A process that was killed discards nothing: what it leaves is listed, with its app, and can be
+/// removed.
+pub async fn an_abandoned_stage_is_found_and_removed<B: StorageBackend>(
+    backend: &B,
+    context: &Context,
+) {
+    if !backend.capabilities().lists_staged {
         return;
     }
     let (source, bytes) = import(OTHER, backend, 6).await;
@@ -213,14 +259,18 @@ pub async fn an_abandoned_stage_is_found_and_removed<B: StorageBackend>(backend:
     assert_eq!(object.app, Some(APP));
     drop(staged);
     assert_eq!(gc::remove(backend, object, context).await, Ok(Deleted::Removed));
-    assert_eq!(gc::remove(backend, object, context).await, Ok(Deleted::Absent), "remove of what is gone is no error");
+    assert_eq!(
+        gc::remove(backend, object, context).await,
+        Ok(Deleted::Absent),
+        "remove of what is gone is no error"
+    );
     assert!(stored(backend, OTHER, &source).await.expect("gc took an app") == bytes);
     delete(OTHER, backend, &source).await;
 }
 
 /// The app was deleted while it was imported.
 pub async fn a_removed_stage_is_never_published<B: StorageBackend>(backend: &B) {
-    if !backend.guarantees().lists_staged {
+    if !backend.capabilities().lists_staged {
         return;
     }
     let bytes = noise(8, 100_000);
@@ -264,9 +314,14 @@ pub async fn sources_that_point_elsewhere_are_refused<B: StorageBackend>(backend
             Ok(Deleted::Removed) => panic!("delete of {foreign:?} removed something"),
             Err(error) => assert_eq!(error.kind, ErrorKind::Denied, "{foreign:?}: {error}"),
         }
-        assert!(!matches!(backend.stored(APP, foreign).await, Ok(Some(_))), "stored opens {foreign:?}");
+        assert!(
+            !matches!(backend.open(APP, foreign).await, Ok(Some(_))),
+            "stored opens {foreign:?}"
+        );
     }
-    assert!(stored(backend, APP, &source).await.expect("a foreign SOURCE removed the app") == bytes);
+    assert!(
+        stored(backend, APP, &source).await.expect("a foreign SOURCE removed the app") == bytes
+    );
     delete(APP, backend, &source).await;
 }
 

@@ -33,12 +33,15 @@ pub fn stderr(output: &Output) -> String {
 /// The one plain line of a failure, after the log lines.
 ///
 /// # Panics
-/// When it has succeeded, or ended with another code, or printed an answer, or anything but one plain line.
+/// When it has succeeded, or ended with another code, or printed an answer, or anything but one
+/// plain line.
 pub fn failure(output: &Output, code: i32) -> String {
     let stderr = stderr(output);
     assert_eq!(output.status.code(), Some(code), "{stderr}");
     assert!(output.stdout.is_empty(), "a failure prints no answer");
-    let is_log = |line: &&str| ["ERROR: ", "WARN: ", "INFO: ", "DEBUG: "].iter().any(|level| line.starts_with(level));
+    let is_log = |line: &&str| {
+        ["ERROR: ", "WARN: ", "INFO: ", "DEBUG: "].iter().any(|level| line.starts_with(level))
+    };
     let plain: Vec<_> = stderr.lines().filter(|line| !is_log(line)).collect();
     assert_eq!(plain.len(), 1, "{stderr}");
     plain[0].to_owned()
@@ -54,13 +57,18 @@ pub fn answer(output: &Output, name: &str) -> String {
     template.text(name).expect("one value").expect("the attribute").to_owned()
 }
 
-/// An executable of this workspace, for tests that need those of several packages: they stand where the test itself was built.
+/// An executable of this workspace, for tests that need those of several packages: they stand where
+/// the test itself was built.
 ///
 /// # Panics
 /// When it was not built: `cargo test --workspace` builds all of them.
 pub fn built(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("the path of the test");
     let path = test.parent().and_then(Path::parent).expect("a target directory").join(name);
-    assert!(path.is_file(), "{} is missing; build it with: cargo build --workspace --bins", path.display());
+    assert!(
+        path.is_file(),
+        "{} is missing; build it with: cargo build --workspace --bins",
+        path.display()
+    );
     path
 }

@@ -3,7 +3,8 @@
 use market_core::encoding::encode;
 use market_core::template::Template;
 
-/// A message to a market driver or to a datastore driver; the fields that a test does not set have the values of a plain case.
+/// A message to a market driver or to a datastore driver; the fields that a test does not set have
+/// the values of a plain case.
 #[derive(Clone, Debug)]
 pub struct Dump {
     /// App id.
@@ -86,7 +87,13 @@ impl Dump {
 
     /// The message of `monitor`.
     pub fn monitor(&self) -> String {
-        encode(format!("<MARKET_DRIVER_ACTION_DATA>{}</MARKET_DRIVER_ACTION_DATA>", self.marketplace()).as_bytes())
+        encode(
+            format!(
+                "<MARKET_DRIVER_ACTION_DATA>{}</MARKET_DRIVER_ACTION_DATA>",
+                self.marketplace()
+            )
+            .as_bytes(),
+        )
     }
 
     /// The message of `delete`.
@@ -97,7 +104,8 @@ impl Dump {
 
     /// The message of `import` as `oned` sends it: what the export step tells is not in it yet.
     pub fn import_request(&self) -> String {
-        let body = format!("{}{}{}{}", self.app(), self.marketplace(), self.image(), self.datastore());
+        let body =
+            format!("{}{}{}{}", self.app(), self.marketplace(), self.image(), self.datastore());
         encode(format!("<MARKET_DRIVER_ACTION_DATA>{body}</MARKET_DRIVER_ACTION_DATA>").as_bytes())
     }
 
@@ -112,7 +120,13 @@ impl Dump {
             ("DISPOSE_CMD", &self.dispose),
         ];
         let info: String = info.iter().map(|(name, value)| element(name, value)).collect();
-        let body = format!("{}{}{}{}{info}", self.app(), self.marketplace(), self.image(), self.datastore());
+        let body = format!(
+            "{}{}{}{}{info}",
+            self.app(),
+            self.marketplace(),
+            self.image(),
+            self.datastore()
+        );
         encode(format!("<MARKET_DRIVER_ACTION_DATA>{body}</MARKET_DRIVER_ACTION_DATA>").as_bytes())
     }
 
@@ -128,9 +142,13 @@ impl Dump {
         encode(format!("<DS_DRIVER_ACTION_DATA>{body}</DS_DRIVER_ACTION_DATA>").as_bytes())
     }
 
-    /// A message to a datastore driver with nothing but the marketplace, as the web interface makes it for a download.
+    /// A message to a datastore driver with nothing but the marketplace, as the web interface makes
+    /// it for a download.
     pub fn marketplace_only(&self) -> String {
-        encode(format!("<DS_DRIVER_ACTION_DATA>{}</DS_DRIVER_ACTION_DATA>", self.marketplace()).as_bytes())
+        encode(
+            format!("<DS_DRIVER_ACTION_DATA>{}</DS_DRIVER_ACTION_DATA>", self.marketplace())
+                .as_bytes(),
+        )
     }
 
     fn app(&self) -> String {

@@ -1,5 +1,6 @@
-//! Images with a system in them, or what a check sees of one: files laid out as distributions do it, in a real file system made by
-//! `mkfs.ext4 -d`, on a disk divided by `sgdisk`, in a container by `qemu-img`. Nothing in them can start.
+//! Images with a system in them, or what a check sees of one: files laid out as distributions do
+//! it, in a real file system made by `mkfs.ext4 -d`, on a disk divided by `sgdisk`, in a container
+//! by `qemu-img`. Nothing in them can start.
 
 use crate::require;
 use std::fs::{self, File, Permissions};
@@ -52,7 +53,7 @@ fn run(command: &mut Command) {
 
 /// The programs, and a directory of a test for the images that they make.
 #[derive(Debug)]
-pub struct Workshop {
+pub struct ImageFactory {
     /// The programs.
     pub tools: Tools,
     /// The directory, which is removed with this.
@@ -60,13 +61,18 @@ pub struct Workshop {
     mib: u64,
 }
 
-impl Workshop {
-    /// A place for disks of so many MiB; `None`, after saying what to install, when a program is missing.
+impl ImageFactory {
+    /// A place for disks of so many MiB; `None`, after saying what to install, when a program is
+    /// missing.
     ///
     /// # Panics
     /// Without a temporary directory.
     pub fn open(mib: u64) -> Option<Self> {
-        Some(Self { tools: Tools::find()?, directory: tempfile::tempdir().expect("a temporary directory"), mib })
+        Some(Self {
+            tools: Tools::find()?,
+            directory: tempfile::tempdir().expect("a temporary directory"),
+            mib,
+        })
     }
 
     /// A path in the directory.
@@ -90,7 +96,11 @@ impl Workshop {
     /// When a program fails.
     pub fn qcow2(&self, guest: &Guest, division: Division, options: &[&str]) -> PathBuf {
         let image = self.path("disk.qcow2");
-        self.tools.convert(&self.raw(guest, division), &image, &[&["-O", "qcow2"], options].concat());
+        self.tools.convert(
+            &self.raw(guest, division),
+            &image,
+            &[&["-O", "qcow2"], options].concat(),
+        );
         image
     }
 }
@@ -145,7 +155,10 @@ impl Guest {
                        Package: one-context\nStatus: install ok installed\nVersion: 6.10.0-3\n";
         guest
             .write("/usr/bin/env", &elf(X86_64))
-            .write("/etc/os-release", b"PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nID=debian\nVERSION_ID=\"12\"\n")
+            .write(
+                "/etc/os-release",
+                b"PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nID=debian\nVERSION_ID=\"12\"\n",
+            )
             .write("/var/lib/dpkg/status", package.as_bytes())
             .program("/usr/lib/systemd/systemd", &elf(X86_64))
             .link("/usr/sbin/init", "/usr/lib/systemd/systemd")
@@ -157,7 +170,10 @@ impl Guest {
             )
             .write("/etc/hostname", b"localhost\n")
             .write("/etc/machine-id", b"")
-            .write("/boot/grub/grub.cfg", b"linux /vmlinuz root=LABEL=root ro console=tty0 console=ttyS0\n");
+            .write(
+                "/boot/grub/grub.cfg",
+                b"linux /vmlinuz root=LABEL=root ro console=tty0 console=ttyS0\n",
+            );
         guest.common();
         guest
     }
@@ -283,8 +299,12 @@ impl Guest {
     /// When it cannot be removed.
     pub fn remove(&self, path: &str) -> &Self {
         let place = self.place(path);
-        if place.is_dir() && !place.is_symlink() { fs::remove_dir_all(place) } else { fs::remove_file(place) }
-            .expect("it is gone");
+        if place.is_dir() && !place.is_symlink() {
+            fs::remove_dir_all(place)
+        } else {
+            fs::remove_file(place)
+        }
+        .expect("it is gone");
         self
     }
 
@@ -302,7 +322,16 @@ impl Guest {
                 sgdisk(
                     tools,
                     to,
-                    &["-n", "1:2048:4095", "-t", kind, "-n", &format!("2:4096:{}", last - 1), "-t", "2:8300"],
+                    &[
+                        "-n",
+                        "1:2048:4095",
+                        "-t",
+                        kind,
+                        "-n",
+                        &format!("2:4096:{}", last - 1),
+                        "-t",
+                        "2:8300",
+                    ],
                 );
                 (2, mib - 3)
             }
@@ -339,7 +368,8 @@ fn sgdisk(tools: &Tools, disk: &Path, arguments: &[&str]) {
     run(Command::new(&tools.sgdisk).args(["-o", "-a", "1"]).args(arguments).arg(disk));
 }
 
-/// Writes a DOS partition table into a sector: type, first sector and number of sectors of each entry.
+/// Writes a DOS partition table into a sector: type, first sector and number of sectors of each
+/// entry.
 fn mbr(disk: &Path, sector: u64, entries: &[(u8, u64, u64)]) {
     let mut table = [0; 512];
     for (index, (kind, start, sectors)) in entries.iter().enumerate() {
@@ -349,5 +379,9 @@ fn mbr(disk: &Path, sector: u64, entries: &[(u8, u64, u64)]) {
         entry[12..].copy_from_slice(&u32::try_from(*sectors).expect("a small disk").to_le_bytes());
     }
     table[510..].copy_from_slice(&[0x55, 0xaa]);
-    File::options().write(true).open(disk).and_then(|file| file.write_all_at(&table, sector * 512)).expect("a table");
+    File::options()
+        .write(true)
+        .open(disk)
+        .and_then(|file| file.write_all_at(&table, sector * 512))
+        .expect("a table");
 }

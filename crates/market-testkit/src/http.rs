@@ -1,4 +1,5 @@
-//! A small HTTP/1.1 server on a free loopback port: it serves what a test tells it to, correctly or wrongly.
+//! A small HTTP/1.1 server on a free loopback port: it serves what a test tells it to, correctly or
+//! wrongly.
 //!
 //! ```
 //! use market_testkit::http::{HttpServer, Reply};
@@ -55,7 +56,8 @@ pub struct Reply {
 #[derive(Clone, Debug)]
 enum Body {
     Bytes(Arc<[u8]>),
-    /// A file from an offset on. It is open from the beginning: whoever removes it meanwhile takes nothing from the reply.
+    /// A file from an offset on. It is open from the beginning: whoever removes it meanwhile takes
+    /// nothing from the reply.
     File(Arc<File>, u64),
 }
 
@@ -78,12 +80,20 @@ impl Reply {
     /// 200 with these bytes.
     pub fn bytes(body: impl Into<Vec<u8>>) -> Self {
         let body = Body::Bytes(Arc::from(body.into()));
-        Self { status: 200, headers: Vec::new(), body, announced: Announced::Truth, fate: Fate::Whole }
+        Self {
+            status: 200,
+            headers: Vec::new(),
+            body,
+            announced: Announced::Truth,
+            fate: Fate::Whole,
+        }
     }
 
     /// 200 with a file's bytes; 404 when there is none.
     pub fn file(path: impl Into<PathBuf>) -> Self {
-        let file = File::open(path.into()).ok().filter(|file| file.metadata().is_ok_and(|metadata| metadata.is_file()));
+        let file = File::open(path.into())
+            .ok()
+            .filter(|file| file.metadata().is_ok_and(|metadata| metadata.is_file()));
         match file {
             Some(file) => Self { body: Body::File(Arc::new(file), 0), ..Self::bytes([]) },
             None => Self::status(404),
@@ -106,7 +116,9 @@ impl Reply {
     #[must_use]
     pub fn ranged(mut self, request: &Request, etag: &str) -> Self {
         let total = self.length();
-        if let (Some(start), Some(true)) = (request.range_start(), request.header("if-range").map(|tag| tag == etag)) {
+        if let (Some(start), Some(true)) =
+            (request.range_start(), request.header("if-range").map(|tag| tag == etag))
+        {
             self.status = 206;
             self.body = match self.body {
                 Body::Bytes(bytes) => Body::Bytes(bytes[usize::try_from(start).unwrap()..].into()),
@@ -162,7 +174,9 @@ impl Reply {
     fn length(&self) -> u64 {
         match &self.body {
             Body::Bytes(bytes) => bytes.len() as u64,
-            Body::File(file, offset) => file.metadata().map_or(0, |metadata| metadata.len()) - offset,
+            Body::File(file, offset) => {
+                file.metadata().map_or(0, |metadata| metadata.len()) - offset
+            }
         }
     }
 }
@@ -189,7 +203,8 @@ impl HttpServer {
                     return;
                 }
                 let Ok(stream) = stream else { continue };
-                let (answer, closing, requests) = (answer.clone(), accept_closing.clone(), accept_requests.clone());
+                let (answer, closing, requests) =
+                    (answer.clone(), accept_closing.clone(), accept_requests.clone());
                 std::thread::spawn(move || {
                     // A client that goes away is the client's business.
                     let _ = serve(&stream, &*answer, &requests, &closing);
@@ -200,7 +215,8 @@ impl HttpServer {
         Self { address, closing, requests }
     }
 
-    /// Serves the files of a directory, as a plain web server does; names that leave it or begin with a dot are 404.
+    /// Serves the files of a directory, as a plain web server does; names that leave it or begin
+    /// with a dot are 404.
     pub fn directory(root: impl Into<PathBuf>) -> Self {
         let root = root.into();
         Self::start(move |request, _| {
@@ -240,7 +256,12 @@ impl Drop for HttpServer {
 
 type Answer = dyn Fn(&Request, usize) -> Reply + Send + Sync;
 
-fn serve(stream: &TcpStream, answer: &Answer, requests: &Mutex<Vec<Request>>, closing: &AtomicBool) -> io::Result<()> {
+fn serve(
+    stream: &TcpStream,
+    answer: &Answer,
+    requests: &Mutex<Vec<Request>>,
+    closing: &AtomicBool,
+) -> io::Result<()> {
     let Some(request) = read_request(stream)? else { return Ok(()) };
     let nth = {
         let mut requests = requests.lock().unwrap();
@@ -287,7 +308,9 @@ fn send(reply: &Reply, limit: u64, mut out: &TcpStream) -> io::Result<()> {
             }
             if limit == u64::MAX { out.write_all(b"0\r\n\r\n") } else { Ok(()) }
         }
-        Body::Bytes(bytes) => out.write_all(&bytes[..usize::try_from(limit).unwrap_or(usize::MAX).min(bytes.len())]),
+        Body::Bytes(bytes) => {
+            out.write_all(&bytes[..usize::try_from(limit).unwrap_or(usize::MAX).min(bytes.len())])
+        }
         Body::File(file, offset) => {
             let (mut at, end) = (*offset, offset.saturating_add(limit));
             let mut buffer = vec![0; 64 << 10];
@@ -312,7 +335,8 @@ fn stall(stream: &TcpStream, closing: &AtomicBool) {
     while !closing.load(Ordering::SeqCst) {
         match reader.read(&mut byte) {
             Ok(_) => return,
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
             Err(_) => return,
         }
     }
@@ -322,7 +346,8 @@ fn read_request(stream: &TcpStream) -> io::Result<Option<Request>> {
     let mut lines = BufReader::new(stream).lines();
     let Some(first) = lines.next().transpose()? else { return Ok(None) };
     let mut words = first.split(' ');
-    let (method, path) = (words.next().unwrap_or_default().to_owned(), words.next().unwrap_or_default().to_owned());
+    let (method, path) =
+        (words.next().unwrap_or_default().to_owned(), words.next().unwrap_or_default().to_owned());
     let mut headers = Vec::new();
     for line in lines {
         let line = line?;

@@ -8,7 +8,8 @@ use std::path::Path;
 
 const CLUSTER: u64 = 64 << 10;
 
-/// Writes a sparse raw image of `size` bytes in which one byte range of `stretch` bytes in every tenth of it holds data.
+/// Writes a sparse raw image of `size` bytes in which one byte range of `stretch` bytes in every
+/// tenth of it holds data.
 ///
 /// # Errors
 /// What the file system reports.
@@ -21,7 +22,8 @@ pub fn sparse_raw(path: &Path, size: u64, stretch: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes a qcow2 (version 3) image of `virtual_size` bytes whose first `data_clusters` clusters of 64 KiB hold data.
+/// Writes a qcow2 (version 3) image of `virtual_size` bytes whose first `data_clusters` clusters of
+/// 64 KiB hold data.
 ///
 /// # Errors
 /// What the file system reports.
@@ -29,9 +31,14 @@ pub fn sparse_raw(path: &Path, size: u64, stretch: usize) -> io::Result<()> {
 /// # Panics
 /// When the image would need more than one table of each kind: 512 MiB, 8,188 clusters.
 pub fn qcow2(path: &Path, virtual_size: u64, data_clusters: u64) -> io::Result<()> {
-    assert!(virtual_size <= 512 << 20 && data_clusters * CLUSTER <= virtual_size && data_clusters < 8_188);
+    assert!(
+        virtual_size <= 512 << 20
+            && data_clusters * CLUSTER <= virtual_size
+            && data_clusters < 8_188
+    );
     // Clusters in order: header, refcount table, refcount block, L1, L2, data.
-    let (table, block, l1, l2, data) = (CLUSTER, 2 * CLUSTER, 3 * CLUSTER, 4 * CLUSTER, 5 * CLUSTER);
+    let (table, block, l1, l2, data) =
+        (CLUSTER, 2 * CLUSTER, 3 * CLUSTER, 4 * CLUSTER, 5 * CLUSTER);
     let file = File::create(path)?;
     file.set_len(data + data_clusters * CLUSTER)?;
     let mut header = Vec::new();
@@ -55,10 +62,14 @@ pub fn qcow2(path: &Path, virtual_size: u64, data_clusters: u64) -> io::Result<(
     file.write_all_at(&1_u16.to_be_bytes().repeat(used), block)?;
     const COPIED: u64 = 1 << 63;
     file.write_all_at(&(l2 | COPIED).to_be_bytes(), l1)?;
-    let entries: Vec<u8> = (0..data_clusters).flat_map(|n| ((data + n * CLUSTER) | COPIED).to_be_bytes()).collect();
+    let entries: Vec<u8> =
+        (0..data_clusters).flat_map(|n| ((data + n * CLUSTER) | COPIED).to_be_bytes()).collect();
     file.write_all_at(&entries, l2)?;
     for n in 0..data_clusters {
-        file.write_all_at(&noise(n + 1, usize::try_from(CLUSTER).unwrap_or_default()), data + n * CLUSTER)?;
+        file.write_all_at(
+            &noise(n + 1, usize::try_from(CLUSTER).unwrap_or_default()),
+            data + n * CLUSTER,
+        )?;
     }
     Ok(())
 }

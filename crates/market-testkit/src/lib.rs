@@ -1,5 +1,10 @@
 #![doc = include_str!("../README.md")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test part fails its test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test part fails its test"
+)]
 
 pub mod conformance;
 pub mod driver;
@@ -29,7 +34,11 @@ use std::time::Duration;
 
 /// What a backend gets in a test: a log in memory, nobody who asks to stop, little patience.
 pub fn context() -> Context {
-    let options = Options { backoff: Duration::ZERO, idle_timeout: Duration::from_secs(5), ..Options::default() };
+    let options = Options {
+        backoff: Duration::ZERO,
+        idle_timeout: Duration::from_secs(5),
+        ..Options::default()
+    };
     Context { log: Log::memory("test"), stop: StopSwitch::new().listen(), options }
 }
 
@@ -59,7 +68,11 @@ pub fn md5_file(path: &Path) -> io::Result<String> {
 /// # Panics
 /// When there is no runtime to be had.
 pub fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(future)
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime")
+        .block_on(future)
 }
 
 /// All the bytes of a source.
@@ -74,7 +87,9 @@ pub async fn read_to_end(source: &mut Source) -> Result<Vec<u8>, Error> {
     while let Some(piece) = source.next().await? {
         match piece {
             Piece::Data(data) => bytes.extend_from_slice(&data),
-            Piece::Hole(length) => bytes.resize(bytes.len() + usize::try_from(length).expect("a small hole"), 0),
+            Piece::Hole(length) => {
+                bytes.resize(bytes.len() + usize::try_from(length).expect("a small hole"), 0)
+            }
         }
     }
     Ok(bytes)

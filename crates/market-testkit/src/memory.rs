@@ -1,9 +1,10 @@
-//! A marketplace in memory that keeps every promise of [`StorageBackend`], or breaks the one that a test chooses.
+//! A marketplace in memory that keeps every promise of [`StorageBackend`], or breaks the one that a
+//! test chooses.
 
 use crate::md5_hex;
 use market_core::backend::{
-    Context, Create, Deleted, Guarantees, Length, MarketBackend, ObjectState, Proof, ProofKind, Published, Staging,
-    StorageBackend, StoredObject,
+    Capabilities, Context, Create, Deleted, Length, MarketBackend, ObjectState, Proof, ProofKind,
+    Published, Staging, StorageBackend, StoredObject,
 };
 use market_core::error::{Error, ErrorKind};
 use market_core::model::{AppId, MiB};
@@ -81,7 +82,7 @@ pub struct NoConfig {}
 
 /// An unfinished import.
 #[derive(Debug)]
-pub struct Staged {
+pub struct MemoryUpload {
     name: String,
     bytes: Vec<u8>,
     /// What is read back: what is stored, not what was sent.
@@ -108,13 +109,14 @@ impl<const VISIBLE: bool> MemoryMarket<VISIBLE> {
     }
 
     /// What was appended from an offset on is there now.
-    fn store(&self, staged: &Staged, start: usize) -> Result<(), Error> {
+    fn store(&self, staged: &MemoryUpload, start: usize) -> Result<(), Error> {
         self.staged.borrow_mut().insert(staged.name.clone(), staged.bytes.clone());
         let Some(copy) = &staged.copy else { return Ok(()) };
-        copy.write_all_at(&staged.bytes[start..], start as u64).map_err(|error| Error::io("the copy", &error))
+        copy.write_all_at(&staged.bytes[start..], start as u64)
+            .map_err(|error| Error::io("the copy", &error))
     }
 
-    fn source_of(staged: &Staged) -> String {
+    fn source_of(staged: &MemoryUpload) -> String {
         format!("memory://{}", staged.name)
     }
 }
@@ -130,21 +132,25 @@ impl<const VISIBLE: bool> MarketBackend for MemoryMarket<VISIBLE> {
     const VERSION: &'static str = env!("CARGO_PKG_VERSION");
     const ABOUT: &'static str = "A marketplace in memory, for tests.";
 
-    async fn open(_: NoConfig, _: &Context) -> Result<Self, Error> {
+    async fn connect(_: NoConfig, _: &Context) -> Result<Self, Error> {
         Ok(Self::default())
     }
 
     async fn monitor(&self) -> Result<MonitorReport, Error> {
         let used = self.published.borrow().values().map(|bytes| bytes.len() as u64).sum();
-        Ok(MonitorReport::of_space(MiB::containing(used), MiB(1), MiB::containing(used + MiB::BYTES)))
+        Ok(MonitorReport::of_space(
+            MiB::containing(used),
+            MiB(1),
+            MiB::containing(used + MiB::BYTES),
+        ))
     }
 }
 
 impl<const VISIBLE: bool> StorageBackend for MemoryMarket<VISIBLE> {
-    type Staged = Staged;
+    type Upload = MemoryUpload;
 
-    fn guarantees(&self) -> Guarantees {
-        Guarantees {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
             staging: if VISIBLE { Staging::Visible } else { Staging::Invisible },
             create: Create::Atomic,
             proof: ProofKind::Digest,
@@ -161,25 +167,36 @@ impl<const VISIBLE: bool> StorageBackend for MemoryMarket<VISIBLE> {
         })
     }
 
-    async fn stage(&self, app: AppId, _: Length, _: Option<u64>) -> Result<Staged, Error> {
+    async fn stage(&self, app: AppId, _: Length, _: Option<u64>) -> Result<MemoryUpload, Error> {
         self.called("stage");
         self.broken(Fault::Stage)?;
         let name = format!("{app}-{}", self.calls.borrow().len());
         self.staged.borrow_mut().insert(name.clone(), Vec::new());
         let copy = self.copies.get().then(tempfile::tempfile).transpose();
-        Ok(Staged { name, bytes: Vec::new(), copy: copy.map_err(|error| Error::io("the copy", &error))? })
+        Ok(MemoryUpload {
+            name,
+            bytes: Vec::new(),
+            copy: copy.map_err(|error| Error::io("the copy", &error))?,
+        })
     }
 
-    fn read_back(&self, staged: &Staged) -> Result<Option<File>, Error> {
+    fn read_back(&self, staged: &MemoryUpload) -> Result<Option<File>, Error> {
         let handle = staged.copy.as_ref().map(File::try_clone).transpose();
         handle.map_err(|error| Error::io("the copy", &error))
     }
 
-    async fn copy_range(&self, staged: &mut Staged, source: &File, range: Range<u64>) -> Result<(), Error> {
+    async fn copy_range(
+        &self,
+        staged: &mut MemoryUpload,
+        source: &File,
+        range: Range<u64>,
+    ) -> Result<(), Error> {
         self.called("copy_range");
         self.broken(Fault::Copy)?;
         let start = staged.bytes.len();
-        staged.bytes.resize(start + usize::try_from(range.end - range.start).unwrap_or_default(), 0);
+        staged
+            .bytes
+            .resize(start + usize::try_from(range.end - range.start).unwrap_or_default(), 0);
         let copied = source.read_exact_at(&mut staged.bytes[start..], range.start);
         copied.map_err(|error| Error::io("the copy", &error))?;
         if let Fault::CorruptCopy(byte) = self.fault.get() {
@@ -188,14 +205,14 @@ impl<const VISIBLE: bool> StorageBackend for MemoryMarket<VISIBLE> {
         self.store(staged, start)
     }
 
-    async fn write(&self, staged: &mut Staged, piece: Piece) -> Result<(), Error> {
+    async fn write(&self, staged: &mut MemoryUpload, piece: Piece) -> Result<(), Error> {
         self.called("write");
         let start = staged.bytes.len();
         match piece {
             Piece::Data(data) => staged.bytes.extend_from_slice(&data),
-            Piece::Hole(length) => {
-                staged.bytes.resize(staged.bytes.len() + usize::try_from(length).unwrap_or_default(), 0)
-            }
+            Piece::Hole(length) => staged
+                .bytes
+                .resize(staged.bytes.len() + usize::try_from(length).unwrap_or_default(), 0),
         }
         self.store(staged, start)?;
         match self.fault.get() {
@@ -204,7 +221,7 @@ impl<const VISIBLE: bool> StorageBackend for MemoryMarket<VISIBLE> {
         }
     }
 
-    async fn seal(&self, staged: &mut Staged, _: &Digests) -> Result<Proof, Error> {
+    async fn seal(&self, staged: &mut MemoryUpload, _: &Digests) -> Result<Proof, Error> {
         self.called("seal");
         self.broken(Fault::Seal)?;
         match self.fault.get() {
@@ -218,7 +235,7 @@ impl<const VISIBLE: bool> StorageBackend for MemoryMarket<VISIBLE> {
         Ok(Proof::Md5(md5_hex(&staged.bytes)))
     }
 
-    async fn publish(&self, staged: &mut Staged) -> Published {
+    async fn publish(&self, staged: &mut MemoryUpload) -> Published {
         self.called("publish");
         let source = Self::source_of(staged);
         match self.fault.get() {
@@ -228,14 +245,19 @@ impl<const VISIBLE: bool> StorageBackend for MemoryMarket<VISIBLE> {
             _ => {}
         }
         if self.staged.borrow_mut().remove(&staged.name).is_none() {
-            let error = Error::new(ErrorKind::Absent, &staged.name, "was removed while it was imported");
+            let error =
+                Error::new(ErrorKind::Absent, &staged.name, "was removed while it was imported");
             return Published::NotPublished(error);
         }
         self.published.borrow_mut().insert(source.clone(), staged.bytes.clone());
-        if self.fault.get() == Fault::LostAnswer { Published::Unknown(fault_error()) } else { Published::At(source) }
+        if self.fault.get() == Fault::LostAnswer {
+            Published::Unknown(fault_error())
+        } else {
+            Published::At(source)
+        }
     }
 
-    async fn resolve(&self, staged: &mut Staged) -> Published {
+    async fn resolve(&self, staged: &mut MemoryUpload) -> Published {
         self.called("resolve");
         let source = Self::source_of(staged);
         if self.fault.get() == Fault::NeverKnown {
@@ -248,7 +270,7 @@ impl<const VISIBLE: bool> StorageBackend for MemoryMarket<VISIBLE> {
         }
     }
 
-    async fn discard(&self, staged: Staged) -> Result<(), Error> {
+    async fn discard(&self, staged: MemoryUpload) -> Result<(), Error> {
         self.called("discard");
         self.broken(Fault::Discard)?;
         self.staged.borrow_mut().remove(&staged.name);
@@ -260,7 +282,7 @@ impl<const VISIBLE: bool> StorageBackend for MemoryMarket<VISIBLE> {
         Ok(if removed { Deleted::Removed } else { Deleted::Absent })
     }
 
-    async fn stored(&self, _: AppId, source: &str) -> Result<Option<Source>, Error> {
+    async fn open(&self, _: AppId, source: &str) -> Result<Option<Source>, Error> {
         let fail = |error| Error::io("the copy", &error);
         let Some(bytes) = self.published.borrow().get(source).cloned() else { return Ok(None) };
         let copy = tempfile::tempfile().map_err(fail)?;
@@ -268,24 +290,39 @@ impl<const VISIBLE: bool> StorageBackend for MemoryMarket<VISIBLE> {
         Ok(Some(Source::from_file(copy, source, &Options::default())?))
     }
 
-    fn key_of(&self, source: &str) -> Option<String> {
+    fn locate(&self, source: &str) -> Option<String> {
         source.starts_with("memory://").then(|| source.to_owned())
     }
 
-    async fn objects(&self, sink: &mut dyn FnMut(StoredObject)) -> Result<(), Error> {
-        for (stored, state) in [(&self.staged, ObjectState::Staged), (&self.published, ObjectState::Published)] {
+    async fn list(&self, sink: &mut dyn FnMut(StoredObject)) -> Result<(), Error> {
+        for (stored, state) in
+            [(&self.staged, ObjectState::Staged), (&self.published, ObjectState::Published)]
+        {
             for (key, bytes) in &*stored.borrow() {
-                let app =
-                    key.trim_start_matches("memory://").split('-').next().and_then(|id| id.parse().ok()).map(AppId);
+                let app = key
+                    .trim_start_matches("memory://")
+                    .split('-')
+                    .next()
+                    .and_then(|id| id.parse().ok())
+                    .map(AppId);
                 let (key, place, bytes) = (key.clone(), String::new(), bytes.len() as u64);
-                sink(StoredObject { key, place, state, app, bytes, age: self.age.get(), busy: false });
+                sink(StoredObject {
+                    key,
+                    place,
+                    state,
+                    app,
+                    bytes,
+                    age: self.age.get(),
+                    busy: false,
+                });
             }
         }
         Ok(())
     }
 
     async fn remove(&self, object: &StoredObject) -> Result<Deleted, Error> {
-        let stored = if object.state == ObjectState::Staged { &self.staged } else { &self.published };
+        let stored =
+            if object.state == ObjectState::Staged { &self.staged } else { &self.published };
         let removed = stored.borrow_mut().remove(&object.key).is_some();
         Ok(if removed { Deleted::Removed } else { Deleted::Absent })
     }

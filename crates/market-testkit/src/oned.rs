@@ -1,5 +1,5 @@
-//! The other end of `one_market`: an installation of OpenNebula in a directory of its own, and what `oned` says and hears over
-//! the two pipes.
+//! The other end of `one_market`: an installation of OpenNebula in a directory of its own, and what
+//! `oned` says and hears over the two pipes.
 
 use market_core::encoding::decode;
 use nix::sys::signal::SigSet;
@@ -215,7 +215,9 @@ impl Oned {
     pub fn answer(&self, action: &str, id: i64) -> String {
         let begin = [format!("{action} SUCCESS {id} "), format!("{action} FAILURE {id} ")];
         self.wait(&format!("an answer to {action} {id}"), |lines| {
-            let line = lines.iter().find(|line| begin.iter().any(|begin| line.starts_with(begin.as_str())))?;
+            let line = lines
+                .iter()
+                .find(|line| begin.iter().any(|begin| line.starts_with(begin.as_str())))?;
             let mut words = line.splitn(4, ' ').skip(1);
             Some(format!("{} {}", words.next()?, words.nth(1)?))
         })
@@ -242,7 +244,8 @@ impl Oned {
     /// When it failed.
     pub fn printed_by(&self, action: &str, id: i64) -> String {
         let answer = self.answer(action, id);
-        let word = answer.strip_prefix("SUCCESS ").unwrap_or_else(|| panic!("{action} {id}: {answer}"));
+        let word =
+            answer.strip_prefix("SUCCESS ").unwrap_or_else(|| panic!("{action} {id}: {answer}"));
         String::from_utf8(decode(word.as_bytes()).expect("base64")).expect("text")
     }
 
@@ -252,7 +255,10 @@ impl Oned {
     /// When it succeeded.
     pub fn failure(&mut self, action: &str, id: i64, dump: &str) -> String {
         let answer = self.call(action, id, dump);
-        answer.strip_prefix("FAILURE ").unwrap_or_else(|| panic!("{action} {id}: {answer}")).to_owned()
+        answer
+            .strip_prefix("FAILURE ")
+            .unwrap_or_else(|| panic!("{action} {id}: {answer}"))
+            .to_owned()
     }
 
     /// All lines so far.
@@ -294,7 +300,11 @@ impl Oned {
         self.stdin = None;
         let status = self.ended();
         let lines = self.heard.lines.lock().expect("lines");
-        let (lines, waited) = self.heard.news.wait_timeout_while(lines, PATIENCE, |lines| !lines.ended).expect("lines");
+        let (lines, waited) = self
+            .heard
+            .news
+            .wait_timeout_while(lines, PATIENCE, |lines| !lines.ended)
+            .expect("lines");
         assert!(!waited.timed_out(), "its output does not end");
         (lines.whole.clone(), status)
     }
@@ -323,11 +333,14 @@ impl Oned {
 }
 
 impl Drop for Oned {
-    /// A test that has failed leaves nothing running: at the end of its input it ends what it has started.
+    /// A test that has failed leaves nothing running: at the end of its input it ends what it has
+    /// started.
     fn drop(&mut self) {
         self.stdin = None;
         let deadline = Instant::now() + Duration::from_secs(11);
-        while Instant::now() < deadline && self.child.try_wait().is_ok_and(|status| status.is_none()) {
+        while Instant::now() < deadline
+            && self.child.try_wait().is_ok_and(|status| status.is_none())
+        {
             std::thread::sleep(Duration::from_millis(5));
         }
         let _ = self.child.kill();

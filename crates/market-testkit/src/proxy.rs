@@ -38,7 +38,8 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Starts a proxy in front of an address; what happens to a connection is told by how many came before it.
+    /// Starts a proxy in front of an address; what happens to a connection is told by how many came
+    /// before it.
     pub fn start(target: SocketAddr, fate: impl Fn(usize) -> Break + Send + 'static) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a loopback port");
         let address = listener.local_addr().expect("its address");
@@ -49,7 +50,9 @@ impl Proxy {
                 if accepting.load(Ordering::SeqCst) {
                     return;
                 }
-                let (Ok(client), Ok(server)) = (stream, TcpStream::connect(target)) else { continue };
+                let (Ok(client), Ok(server)) = (stream, TcpStream::connect(target)) else {
+                    continue;
+                };
                 connect(client, server, fate(nth), &accepting);
             }
         });
@@ -70,7 +73,8 @@ impl Drop for Proxy {
     }
 }
 
-/// A SOCKS 5 proxy that asks for no password, and remembers what was asked for; it ends when it is dropped.
+/// A SOCKS 5 proxy that asks for no password, and remembers what was asked for; it ends when it is
+/// dropped.
 ///
 /// ```
 /// let proxy = market_testkit::proxy::Socks::start();
@@ -145,7 +149,9 @@ fn negotiate(client: &TcpStream) -> std::io::Result<(TcpStream, String)> {
             String::from_utf8_lossy(&read(length)?).into_owned()
         }
         1 => read(4)?.iter().map(u8::to_string).collect::<Vec<_>>().join("."),
-        _ => std::net::Ipv6Addr::from(<[u8; 16]>::try_from(read(16)?).expect("16 bytes")).to_string(),
+        _ => {
+            std::net::Ipv6Addr::from(<[u8; 16]>::try_from(read(16)?).expect("16 bytes")).to_string()
+        }
     };
     let port = read(2)?;
     let server = TcpStream::connect(("127.0.0.1", u16::from_be_bytes([port[0], port[1]])))?;
@@ -171,7 +177,13 @@ fn connect(client: TcpStream, server: TcpStream, fate: Break, closing: &Arc<Atom
     }
 }
 
-fn forward(mut from: TcpStream, mut to: TcpStream, fate: Break, shared: &Shared, closing: &AtomicBool) {
+fn forward(
+    mut from: TcpStream,
+    mut to: TcpStream,
+    fate: Break,
+    shared: &Shared,
+    closing: &AtomicBool,
+) {
     let _ = from.set_read_timeout(Some(Duration::from_millis(50)));
     let mut buffer = vec![0; if let Break::Slow(bytes) = fate { bytes.max(1) } else { 16 << 10 }];
     while !closing.load(Ordering::SeqCst) && !shared.reset.load(Ordering::SeqCst) {
@@ -181,13 +193,19 @@ fn forward(mut from: TcpStream, mut to: TcpStream, fate: Break, shared: &Shared,
                 return;
             }
             Ok(count) => count,
-            Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
+                ) =>
+            {
                 continue;
             }
             Err(_) => break,
         };
         let before = shared.moved.fetch_add(count as u64, Ordering::SeqCst);
-        let left = |limit: u64| usize::try_from(limit.saturating_sub(before)).unwrap_or(count).min(count);
+        let left =
+            |limit: u64| usize::try_from(limit.saturating_sub(before)).unwrap_or(count).min(count);
         match fate {
             Break::Reset(limit) if before + count as u64 > limit => {
                 let _ = to.write_all(&buffer[..left(limit)]);
@@ -230,7 +248,11 @@ fn stall(from: &TcpStream, closing: &AtomicBool) {
             Ok(0) => return,
             // Waiting for what is never taken.
             Ok(_) => std::thread::sleep(Duration::from_millis(20)),
-            Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {}
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
+                ) => {}
             Err(_) => return,
         }
     }

@@ -3,8 +3,9 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// Finds a program. When it is missing, the test is to return: what to install has been said, in a line that the test script
-/// counts. With `MARKET_TEST_REQUIRE=all` in the environment a missing program is a failure instead.
+/// Finds a program. When it is missing, the test is to return: what to install has been said, in a
+/// line that the test script counts. With `MARKET_TEST_REQUIRE=all` in the environment a missing
+/// program is a failure instead.
 ///
 /// ```no_run
 /// let Some(nginx) = market_testkit::require::program("nginx", "nginx-light") else { return };
@@ -15,7 +16,8 @@ use std::path::{Path, PathBuf};
 pub fn program(name: &str, debian_package: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let places = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
-    let found = places.map(|place: PathBuf| place.join(name)).find(|candidate| is_executable(candidate));
+    let found =
+        places.map(|place: PathBuf| place.join(name)).find(|candidate| is_executable(candidate));
     if found.is_none() {
         missing(&format!("{name} is missing; install it with: apt-get install {debian_package}"));
     }
@@ -27,7 +29,10 @@ pub fn program(name: &str, debian_package: &str) -> Option<PathBuf> {
 /// # Panics
 /// With `MARKET_TEST_REQUIRE=all` in the environment.
 pub fn missing(reason: &str) {
-    assert!(std::env::var_os("MARKET_TEST_REQUIRE").is_none_or(|required| required != "all"), "required: {reason}");
+    assert!(
+        std::env::var_os("MARKET_TEST_REQUIRE").is_none_or(|required| required != "all"),
+        "required: {reason}"
+    );
     say(&format!("SKIPPED: {reason}"));
 }
 
@@ -50,5 +55,6 @@ pub fn data(path: &Path) -> bool {
 
 fn is_executable(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
-    path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+    path.metadata()
+        .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }

@@ -105,9 +105,11 @@ impl Faulted {
 
     fn file(&mut self, random: &mut Random, path: &Path, length: usize) {
         self.url = path.to_str().expect("UTF-8").to_owned();
-        let (change, at, pause) = (random.below(4), random.below(length as u64), random.below(2_000));
+        let (change, at, pause) =
+            (random.below(4), random.below(length as u64), random.below(2_000));
         if self.md5.is_empty() {
-            // Two changes within one tick of the file system's clock look alike: only the MD5 tells then.
+            // Two changes within one tick of the file system's clock look alike: only the MD5 tells
+            // then.
             self.md5 = md5_hex(&self.truths[0]);
         }
         let mut changed = self.truths[0].clone();
@@ -142,26 +144,34 @@ impl Faulted {
                 7 => Reply::bytes(truth.clone()).announcing(truth.len() as u64 + at),
                 8 => Reply::bytes(truth.clone()).chunked(),
                 9 => Reply::bytes(truth.clone()).chunked().cut_after(at),
-                // Another object under the same name: a good server has another ETag for it, a bad one the same.
+                // Another object under the same name: a good server has another ETag for it, a bad
+                // one the same.
                 10 => Reply::bytes(noise(at, truth.len())).ranged(request, "\"v2\""),
-                11 => Reply::bytes(truth.clone()).into_partial().header("Content-Range", format!("bytes {at}-/*")),
+                11 => Reply::bytes(truth.clone())
+                    .into_partial()
+                    .header("Content-Range", format!("bytes {at}-/*")),
                 12 => Reply::status(302).header("Location", "/elsewhere"),
                 // A part of another object, by servers that prove nothing with it.
-                13 | 14 => match request.range_start().and_then(|start| usize::try_from(start).ok()) {
-                    Some(start) if start < truth.len() => {
-                        let range = format!("bytes {start}-{}/{}", truth.len() - 1, truth.len());
-                        let part = Reply::bytes(&noise(at, truth.len())[start..]).into_partial();
-                        let part = part.header("Content-Range", range);
-                        if fault == 13 { part.header("ETag", "W/\"v1\"") } else { part }
+                13 | 14 => {
+                    match request.range_start().and_then(|start| usize::try_from(start).ok()) {
+                        Some(start) if start < truth.len() => {
+                            let range =
+                                format!("bytes {start}-{}/{}", truth.len() - 1, truth.len());
+                            let part =
+                                Reply::bytes(&noise(at, truth.len())[start..]).into_partial();
+                            let part = part.header("Content-Range", range);
+                            if fault == 13 { part.header("ETag", "W/\"v1\"") } else { part }
+                        }
+                        _ => reply.cut_after(at),
                     }
-                    _ => reply.cut_after(at),
-                },
+                }
                 _ => reply,
             }
         });
         self.url = server.url("/image?token=hunter2");
         if self.md5.is_empty() {
-            // What is cut where no length was said, and what was replaced before the first byte, cannot be told without it.
+            // What is cut where no length was said, and what was replaced before the first byte,
+            // cannot be told without it.
             self.md5 = md5_hex(&self.truths[0]);
         }
         self._parts.0 = Some(server);
@@ -179,8 +189,12 @@ impl Faulted {
                 _ => Break::Never,
             }
         });
-        let server = HttpServer::start(move |request, _| Reply::bytes(truth.clone()).ranged(request, "\"v1\""));
-        let proxy = Proxy::start(server.address(), move |nth| fates.get(nth).copied().unwrap_or(Break::Never));
+        let server = HttpServer::start(move |request, _| {
+            Reply::bytes(truth.clone()).ranged(request, "\"v1\"")
+        });
+        let proxy = Proxy::start(server.address(), move |nth| {
+            fates.get(nth).copied().unwrap_or(Break::Never)
+        });
         self.url = format!("http://127.0.0.1:{}/image", proxy.port());
         self._parts = (Some(server), Some(proxy), None);
     }
@@ -215,13 +229,18 @@ impl Faulted {
         let at = directory.display();
         let (name, script) = match kind {
             Kind::Told => {
-                fs::write(directory.join("told"), format!("cd '{at}' && {output}")).expect("a file");
-                ("restic_downloader.rb", format!("echo \"command='sh {at}/told'\"; echo \"clean_command=true\""))
+                fs::write(directory.join("told"), format!("cd '{at}' && {output}"))
+                    .expect("a file");
+                (
+                    "restic_downloader.rb",
+                    format!("echo \"command='sh {at}/told'\"; echo \"clean_command=true\""),
+                )
             }
             _ => ("downloader.d/tape", format!("cd '{at}' && {output}")),
         };
         fs::write(remotes.join(name), format!("#!/bin/sh\n{script}\n")).expect("a file");
-        fs::set_permissions(remotes.join(name), fs::Permissions::from_mode(0o755)).expect("its mode");
+        fs::set_permissions(remotes.join(name), fs::Permissions::from_mode(0o755))
+            .expect("its mode");
         self.url = if kind == Kind::Told { "restic://100/7/0" } else { "tape://7" }.to_owned();
         self.options.helpers = Some(Helpers { directory: remotes, dump: None });
         self.options.idle_timeout = Duration::from_secs(20);

@@ -1,5 +1,6 @@
-//! A stand-in for `ssh` that runs everything on this machine, and breaks when it is told to: hundreds of broken connections take
-//! seconds with it. What a real `sshd` does is tested with [`sshd`](crate::sshd).
+//! A stand-in for `ssh` that runs everything on this machine, and breaks when it is told to:
+//! hundreds of broken connections take seconds with it. What a real `sshd` does is tested with
+//! [`sshd`](crate::sshd).
 //!
 //! ```
 //! use market_testkit::shell::{Fate, Shell};

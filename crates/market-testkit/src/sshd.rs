@@ -1,7 +1,9 @@
-//! A real `sshd` on loopback that plays several hosts, and a client that logs in without being asked anything.
+//! A real `sshd` on loopback that plays several hosts, and a client that logs in without being
+//! asked anything.
 //!
-//! Each host has a port of its own. They can be told apart by what they hold: a host can have a directory of its own at a path that
-//! all of them use, or a file system without space there (both by private mounts, which need `unshare`).
+//! Each host has a port of its own. They can be told apart by what they hold: a host can have a
+//! directory of its own at a path that all of them use, or a file system without space there (both
+//! by private mounts, which need `unshare`).
 
 use crate::require;
 use rustix::process::{Pid, Signal, geteuid, kill_process};
@@ -38,7 +40,8 @@ pub struct Sshd {
 }
 
 impl Sshd {
-    /// Starts a server for hosts of these names; `None` when something is missing, which has been said then.
+    /// Starts a server for hosts of these names; `None` when something is missing, which has been
+    /// said then.
     pub fn start(hosts: &[(&str, Kind)]) -> Option<Self> {
         let sshd = require::program("sshd", "openssh-server")?;
         require::program("ssh", "openssh-client")?;
@@ -58,17 +61,21 @@ impl Sshd {
             assert!(made.expect("ssh-keygen").success());
         }
         // A port may be taken between the look and the start.
-        (0..5).find_map(|_| Self::try_start(&sshd, directory.path(), hosts)).map(|(child, ports)| Self {
-            directory,
-            child,
-            ports,
-        })
+        (0..5)
+            .find_map(|_| Self::try_start(&sshd, directory.path(), hosts))
+            .map(|(child, ports)| Self { directory, child, ports })
     }
 
-    fn try_start(sshd: &Path, directory: &Path, hosts: &[(&str, Kind)]) -> Option<(Child, Vec<u16>)> {
+    fn try_start(
+        sshd: &Path,
+        directory: &Path,
+        hosts: &[(&str, Kind)],
+    ) -> Option<(Child, Vec<u16>)> {
         let ports: Vec<u16> = free_ports(hosts.len());
-        fs::write(directory.join("sshd_config"), server_config(directory, hosts, &ports)).expect("a file");
-        fs::write(directory.join("ssh_config"), client_config(directory, hosts, &ports)).expect("a file");
+        fs::write(directory.join("sshd_config"), server_config(directory, hosts, &ports))
+            .expect("a file");
+        fs::write(directory.join("ssh_config"), client_config(directory, hosts, &ports))
+            .expect("a file");
         let mut child = Command::new(sshd)
             .args(["-D", "-e", "-f"])
             .arg(directory.join("sshd_config"))
@@ -105,7 +112,8 @@ impl Sshd {
         let mut killed = 0;
         let children = children();
         while let Some(parent) = parents.get(killed) {
-            let of_parent: Vec<u32> = children.iter().filter(|(_, of)| of == parent).map(|(child, _)| *child).collect();
+            let of_parent: Vec<u32> =
+                children.iter().filter(|(_, of)| of == parent).map(|(child, _)| *child).collect();
             parents.extend(of_parent);
             killed += 1;
         }
@@ -144,11 +152,13 @@ fn children() -> Vec<(u32, u32)> {
 
 /// Held all at once, so that they differ.
 fn free_ports(count: usize) -> Vec<u16> {
-    let listeners: Vec<_> = (0..count).map(|_| TcpListener::bind(("127.0.0.1", 0)).expect("a port")).collect();
+    let listeners: Vec<_> =
+        (0..count).map(|_| TcpListener::bind(("127.0.0.1", 0)).expect("a port")).collect();
     listeners.iter().map(|listener| listener.local_addr().expect("its address").port()).collect()
 }
 
-/// `SHLVL` keeps the start-up files of whoever runs the test out of it: bash reads them for ssh only in a first shell.
+/// `SHLVL` keeps the start-up files of whoever runs the test out of it: bash reads them for ssh
+/// only in a first shell.
 fn server_config(directory: &Path, hosts: &[(&str, Kind)], ports: &[u16]) -> String {
     let at = directory.display();
     let mut config = format!(
@@ -162,14 +172,22 @@ fn server_config(directory: &Path, hosts: &[(&str, Kind)], ports: &[u16]) -> Str
     }
     for ((name, kind), port) in up() {
         if let Kind::Shell(shell) = kind {
-            let script =
-                executable(directory, name, &format!("exec '{}' -c \"$SSH_ORIGINAL_COMMAND\"", shell.display()));
-            config.push_str(&format!("Match LocalPort {port}\nForceCommand {}\n", script.display()));
+            let script = executable(
+                directory,
+                name,
+                &format!("exec '{}' -c \"$SSH_ORIGINAL_COMMAND\"", shell.display()),
+            );
+            config
+                .push_str(&format!("Match LocalPort {port}\nForceCommand {}\n", script.display()));
             continue;
         }
         let mount = match kind {
-            Kind::Holding(own, path) => format!("mount --bind '{}' '{}'", own.display(), path.display()),
-            Kind::Small(path) => format!("mount -t tmpfs -o size=1m,mode=0777 none '{}'", path.display()),
+            Kind::Holding(own, path) => {
+                format!("mount --bind '{}' '{}'", own.display(), path.display())
+            }
+            Kind::Small(path) => {
+                format!("mount -t tmpfs -o size=1m,mode=0777 none '{}'", path.display())
+            }
             _ => continue,
         };
         let text = format!(

@@ -1,11 +1,11 @@
-//! The one HTTP client of the workspace: whom it trusts, where it lets itself be sent, through which proxies, and what its failures
-//! are.
+//! The one HTTP client of the workspace: whom it trusts, where it lets itself be sent, through
+//! which proxies, and what its failures are.
 
-use crate::resume::Attempt;
+use crate::resume::RetryableError;
 use crate::thread::run_on_thread;
 use crate::{Error, ErrorKind, Options, read_small_file, trust};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::redirect::{Action, Attempt as Redirect, Policy};
+use reqwest::redirect::{Action, Policy, Attempt as Redirect};
 use reqwest::{Client, ClientBuilder};
 use rustls::CertificateError;
 use std::error::Error as StdError;
@@ -36,7 +36,11 @@ pub(crate) fn client(
             .referer(false)
             .redirect(Policy::custom(move |redirect| follow(redirect, to_http)))
             .dns_resolver(Arc::new(Resolver));
-        let builder = if everything_is_direct(|name| std::env::var(name).ok()) { builder.no_proxy() } else { builder };
+        let builder = if everything_is_direct(|name| std::env::var(name).ok()) {
+            builder.no_proxy()
+        } else {
+            builder
+        };
         adjust(builder)
     };
     let client = match &options.tls_ca {
@@ -45,11 +49,16 @@ pub(crate) fn client(
             let pem = read_small_file(path, MAX_CA_BYTES)?;
             let provider = Arc::new(rustls::crypto::ring::default_provider());
             let configuration = trust::configuration(&pem, provider).ok_or_else(|| {
-                Error::new(ErrorKind::Malformed, path.to_string_lossy(), "holds no PEM certificate that can be used")
+                Error::new(
+                    ErrorKind::Malformed,
+                    path.to_string_lossy(),
+                    "holds no PEM certificate that can be used",
+                )
             })?;
             builder().tls_backend_preconfigured(configuration).build()
         }
-        // Without any certificate on the machine no client can be built that verifies; plain http needs none.
+        // Without any certificate on the machine no client can be built that verifies; plain http
+        // needs none.
         None => builder().build().or_else(|_| builder().tls_certs_only([]).build()),
     };
     client.map_err(|error| failure(subject, &error).error)
@@ -78,7 +87,8 @@ fn follow(redirect: Redirect<'_>, to_http: bool) -> Action {
     }
 }
 
-/// Whether `no_proxy` has the entry `*`: the library takes it for names alone, and it is meant for addresses too.
+/// Whether `no_proxy` has the entry `*`: the library takes it for names alone, and it is meant for
+/// addresses too.
 fn everything_is_direct(variable: impl Fn(&str) -> Option<String>) -> bool {
     let list = variable("NO_PROXY").or_else(|| variable("no_proxy")).unwrap_or_default();
     list.split(',').any(|entry| entry.trim() == "*")
@@ -91,7 +101,8 @@ impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
         Box::pin(async move {
             let host = name.as_str().to_owned();
-            let look = move || (host.as_str(), 0).to_socket_addrs().map(Iterator::collect::<Vec<_>>);
+            let look =
+                move || (host.as_str(), 0).to_socket_addrs().map(Iterator::collect::<Vec<_>>);
             let addresses = run_on_thread("resolver", look).await??;
             Ok(Box::new(addresses.into_iter()) as Addrs)
         })
@@ -99,15 +110,27 @@ impl Resolve for Resolver {
 }
 
 /// A request that did not get through.
-pub(crate) fn failure(subject: &str, error: &reqwest::Error) -> Attempt {
-    let of = |kind, cause: &str, again| Attempt { error: Error::new(kind, subject, cause), again, pause: None };
+pub(crate) fn failure(subject: &str, error: &reqwest::Error) -> RetryableError {
+    let of = |kind, cause: &str, again| RetryableError {
+        error: Error::new(kind, subject, cause),
+        again,
+        pause: None,
+    };
     if let Some(astray) = caused_by::<Astray>(error) {
-        let kind = if astray == Astray::Downgraded { ErrorKind::Untrusted } else { ErrorKind::Unreachable };
+        let kind = if astray == Astray::Downgraded {
+            ErrorKind::Untrusted
+        } else {
+            ErrorKind::Unreachable
+        };
         return of(kind, &astray.to_string(), false);
     }
     if error.is_timeout() {
         let connecting = error.is_connect();
-        let cause = if connecting { "did not accept a connection in time" } else { "was silent for too long" };
+        let cause = if connecting {
+            "did not accept a connection in time"
+        } else {
+            "was silent for too long"
+        };
         return of(ErrorKind::Unreachable, cause, true);
     }
     if let Some(rustls::Error::InvalidCertificate(reason)) = caused_by(error) {
@@ -128,14 +151,18 @@ fn distrust(reason: &CertificateError) -> String {
             "is one for another name"
         }
         CertificateError::UnknownIssuer => "is signed by nobody who is trusted here",
-        // Most of all, that an authority shows its own certificate; the library has no variant for it.
-        CertificateError::Other(_) => "is none that a trusted authority gives to a server: is it self-signed?",
+        // Most of all, that an authority shows its own certificate; the library has no variant for
+        // it.
+        CertificateError::Other(_) => {
+            "is none that a trusted authority gives to a server: is it self-signed?"
+        }
         other => return format!("the server's certificate cannot be trusted: {other}"),
     };
     format!("the server's certificate {cause}")
 }
 
-/// An error of a type somewhere in the chain of causes. An [`io::Error`] passes over the error that it holds.
+/// An error of a type somewhere in the chain of causes. An [`io::Error`] passes over the error that
+/// it holds.
 fn caused_by<T: StdError + Clone + 'static>(error: &reqwest::Error) -> Option<T> {
     let mut next: Option<&(dyn StdError + 'static)> = error.source();
     while let Some(cause) = next {
@@ -171,9 +198,15 @@ mod tests {
     #[test]
     fn a_star_among_what_needs_no_proxy_is_everything() {
         let of = |upper: Option<&'static str>, lower: Option<&'static str>| {
-            everything_is_direct(move |name| if name == "NO_PROXY" { upper } else { lower }.map(str::to_owned))
+            everything_is_direct(move |name| {
+                if name == "NO_PROXY" { upper } else { lower }.map(str::to_owned)
+            })
         };
         assert!(of(Some("*"), None) && of(None, Some(" * ")) && of(None, Some("localhost, *")));
-        assert!(!of(None, None) && !of(Some("*.example.com"), None) && !of(Some("10.0.0.0/8"), Some("*")));
+        assert!(
+            !of(None, None)
+                && !of(Some("*.example.com"), None)
+                && !of(Some("10.0.0.0/8"), Some("*"))
+        );
     }
 }

@@ -1,8 +1,8 @@
 //! What a command writes to its standard output, as the origin of a stream of unknown length.
 
-use crate::location::shown_line;
+use crate::location::redacted_line;
 use crate::process::pipe_failure;
-use crate::resume::{Attempt, Opened, Origin};
+use crate::resume::{Opened, Origin, RetryableError};
 use crate::ssh::{CONNECTION_FAILED, Host, Ssh};
 use crate::{Ended, Error, ErrorKind, Options, Process, Secrets};
 use bytes::Bytes;
@@ -18,21 +18,22 @@ const CLEANING: Duration = Duration::from_secs(60);
 /// Exports an image of Ceph to standard output; the arguments are those of `rbd`.
 const RBD: &str = "exec rbd \"$@\"";
 
-/// Runs what a helper has told in `$MARKET_TOLD`: shell lines that set `command` and `clean_command`; $1 says which of them.
+/// Runs what a helper has told in `$MARKET_TOLD`: shell lines that set `command` and
+/// `clean_command`; $1 says which of them.
 const TOLD: &str = r#"eval "$MARKET_TOLD"; unset MARKET_TOLD
 case $1 in command) eval "$command" ;; *) eval "$clean_command" ;; esac"#;
 
 /// A command that can be run, again and again.
-pub(crate) enum Recipe {
+pub(crate) enum CommandSpec {
     /// `rbd export` on a host.
     Rbd { ssh: Ssh, host: Host, arguments: Vec<String> },
     /// An executable.
     Executable { path: PathBuf, arguments: Vec<String>, stdin: Option<Arc<[u8]>> },
     /// What a helper has told to run.
-    Told { told: String, which: &'static str },
+    HelperScript { told: String, which: &'static str },
 }
 
-impl Recipe {
+impl CommandSpec {
     fn command(&self) -> Command {
         match self {
             Self::Rbd { ssh, host, arguments } => {
@@ -43,7 +44,7 @@ impl Recipe {
                 command.args(arguments);
                 command
             }
-            Self::Told { told, which } => {
+            Self::HelperScript { told, which } => {
                 let mut command = Command::new("/bin/sh");
                 command.args(["-c", TOLD, "sh", which]).env("MARKET_TOLD", told);
                 command
@@ -54,7 +55,7 @@ impl Recipe {
 
 /// A command's output.
 pub(crate) struct CommandOutput {
-    recipe: Recipe,
+    spec: CommandSpec,
     subject: String,
     /// The URL, and the driver message of a helper: what is not to be shown.
     location: String,
@@ -63,15 +64,20 @@ pub(crate) struct CommandOutput {
     /// Whether it may be run a second time when it fails.
     again: bool,
     /// What is run after all was read.
-    clean: Option<Recipe>,
+    clean: Option<CommandSpec>,
     process: Option<Process>,
 }
 
 impl CommandOutput {
-    pub(crate) fn new(recipe: Recipe, location: &str, subject: String, options: &Options) -> Self {
+    pub(crate) fn new(
+        spec: CommandSpec,
+        location: &str,
+        subject: String,
+        options: &Options,
+    ) -> Self {
         let dump = options.helpers.as_ref().and_then(|helpers| helpers.dump.clone());
         let (location, patience) = (location.to_owned(), options.idle_timeout);
-        Self { recipe, subject, location, dump, patience, again: true, clean: None, process: None }
+        Self { spec, subject, location, dump, patience, again: true, clean: None, process: None }
     }
 
     /// It may be silent for so long.
@@ -87,7 +93,7 @@ impl CommandOutput {
     }
 
     /// Another command is run after this one was read to its end.
-    pub(crate) fn then(mut self, clean: Recipe) -> Self {
+    pub(crate) fn then(mut self, clean: CommandSpec) -> Self {
         self.clean = Some(clean);
         self
     }
@@ -100,39 +106,49 @@ impl CommandOutput {
         }
     }
 
-    fn failure(&self, ended: &Ended) -> Attempt {
-        let cause = said(ended, &self.location, self.dump.as_deref(), &self.recipe);
+    fn failure(&self, ended: &Ended) -> RetryableError {
+        let cause = said(ended, &self.location, self.dump.as_deref(), &self.spec);
         let error = |kind| Error::new(kind, &self.subject, cause.as_str());
-        match (&self.recipe, ended.status.code()) {
-            (Recipe::Rbd { host, .. }, Some(CONNECTION_FAILED)) => Attempt::connection(&self.subject, host, &cause),
+        match (&self.spec, ended.status.code()) {
+            (CommandSpec::Rbd { host, .. }, Some(CONNECTION_FAILED)) => {
+                RetryableError::connection(&self.subject, host, &cause)
+            }
             // No such image.
-            (Recipe::Rbd { .. }, Some(2)) => error(ErrorKind::Absent).into(),
-            (Recipe::Rbd { .. }, Some(127)) => error(ErrorKind::Unsupported).into(),
-            _ => Attempt { error: error(ErrorKind::Failed), again: self.again, pause: None },
+            (CommandSpec::Rbd { .. }, Some(2)) => error(ErrorKind::Absent).into(),
+            (CommandSpec::Rbd { .. }, Some(127)) => error(ErrorKind::Unsupported).into(),
+            _ => RetryableError { error: error(ErrorKind::Failed), again: self.again, pause: None },
         }
     }
 }
 
 impl Origin for CommandOutput {
-    async fn open(&mut self, at: u64) -> Result<Opened, Attempt> {
+    async fn open(&mut self, at: u64) -> Result<Opened, RetryableError> {
         if at > 0 && !self.again {
-            return Err(Error::new(ErrorKind::Unreachable, &self.subject, "broke, and cannot be read again").into());
+            return Err(Error::new(
+                ErrorKind::Unreachable,
+                &self.subject,
+                "broke, and cannot be read again",
+            )
+            .into());
         }
         self.process = None;
-        let mut process = Process::start(self.recipe.command(), self.patience)
+        let mut process = Process::start(self.spec.command(), self.patience)
             .map_err(|error| Error::io(self.subject.as_str(), &error))?;
-        match &self.recipe {
-            Recipe::Executable { stdin: Some(dump), .. } => process.feed(Arc::clone(dump)),
+        match &self.spec {
+            CommandSpec::Executable { stdin: Some(dump), .. } => process.feed(Arc::clone(dump)),
             _ => process.close_input(),
         }
         self.process = Some(process);
         Ok(Opened { start: 0, total: None })
     }
 
-    async fn chunk(&mut self) -> Result<Option<Bytes>, Attempt> {
+    async fn chunk(&mut self) -> Result<Option<Bytes>, RetryableError> {
         let Some(process) = &mut self.process else { return Ok(None) };
-        let patience =
-            |error: &io::Error| Attempt { error: pipe_failure(&self.subject, error), again: self.again, pause: None };
+        let patience = |error: &io::Error| RetryableError {
+            error: pipe_failure(&self.subject, error),
+            again: self.again,
+            pause: None,
+        };
         if let Some(data) = process.read().await.map_err(|error| patience(&error))? {
             return Ok(Some(data));
         }
@@ -145,19 +161,25 @@ impl Origin for CommandOutput {
     }
 }
 
-/// The last words of a command as they may be shown: without what the URL, the driver message and its own lines tell in confidence.
-pub(crate) fn said(ended: &Ended, location: &str, dump: Option<&[u8]>, recipe: &Recipe) -> String {
+/// The last words of a command as they may be shown: without what the URL, the driver message and
+/// its own lines tell in confidence.
+pub(crate) fn said(
+    ended: &Ended,
+    location: &str,
+    dump: Option<&[u8]>,
+    spec: &CommandSpec,
+) -> String {
     let secrets = Secrets::of_url(location).and_dump(dump.unwrap_or_default());
-    let secrets = match recipe {
-        Recipe::Told { told, .. } => secrets.and_assignments(told),
+    let secrets = match spec {
+        CommandSpec::HelperScript { told, .. } => secrets.and_assignments(told),
         _ => secrets,
     };
-    shown_line(&secrets.hide(&ended.last_words()))
+    redacted_line(&secrets.hide(&ended.last_words()))
 }
 
 /// Runs a command to its end within a time; what it writes is not wanted.
-pub(crate) async fn run(recipe: &Recipe, within: Duration) -> io::Result<Ended> {
-    let mut process = Process::start(recipe.command(), within)?;
+pub(crate) async fn run(spec: &CommandSpec, within: Duration) -> io::Result<Ended> {
+    let mut process = Process::start(spec.command(), within)?;
     process.close_input();
     let ended = tokio::time::timeout(within, async {
         while process.read().await?.is_some() {}
@@ -167,9 +189,9 @@ pub(crate) async fn run(recipe: &Recipe, within: Duration) -> io::Result<Ended> 
 }
 
 /// Runs a command to its end within a time; what it wrote, which must be little.
-pub(crate) async fn ask(recipe: &Recipe, within: Duration) -> io::Result<(Vec<u8>, Ended)> {
+pub(crate) async fn ask(spec: &CommandSpec, within: Duration) -> io::Result<(Vec<u8>, Ended)> {
     const MOST: usize = 64 << 10;
-    let mut process = Process::start(recipe.command(), within)?;
+    let mut process = Process::start(spec.command(), within)?;
     process.close_input();
     process.answer(MOST, within).await
 }

@@ -1,6 +1,7 @@
 //! What bytes are, told by the first of them; names do not count.
 
-/// What a stream begins as. A caller that was promised an image takes [`Content::Other`], and what its own look at images tells.
+/// What a stream begins as. A caller that was promised an image takes [`Content::Other`], and what
+/// its own look at images tells.
 ///
 /// ```
 /// use market_transfer::{Content, Packing};
@@ -13,12 +14,13 @@
 pub enum Content {
     /// Something is packed in it.
     Packed(Packing),
-    /// An image of a virtual machine in a format that no hypervisor of OpenNebula takes, by its name: not the bytes of a disk.
+    /// An image of a virtual machine in a format that no hypervisor of OpenNebula takes, by its
+    /// name: not the bytes of a disk.
     ForeignImage(&'static str),
     /// An HTML or XML document: what servers send with status 200 in place of what is not there.
     Markup,
-    /// Text of several words, or JSON: no control characters but those of lines, valid UTF-8. A disk never begins so. One word alone
-    /// is not told from other bytes.
+    /// Text of several words, or JSON: no control characters but those of lines, valid UTF-8. A
+    /// disk never begins so. One word alone is not told from other bytes.
     Text,
     /// Anything else, nothing among it.
     Other,
@@ -55,15 +57,20 @@ impl Content {
         let start = &head[..head.len().min(LOOKED_AT)];
         let text = match std::str::from_utf8(start) {
             Ok(text) => text,
-            Err(error) if error.error_len().is_none() => std::str::from_utf8(&start[..error.valid_up_to()]).ok()?,
+            Err(error) if error.error_len().is_none() => {
+                std::str::from_utf8(&start[..error.valid_up_to()]).ok()?
+            }
             Err(_) => return latin_markup(start),
         };
-        let plain = |c: char| !c.is_control() || matches!(c, '\n' | '\r' | '\t' | '\u{c}' | '\u{1b}' | '\u{8}');
+        let plain = |c: char| {
+            !c.is_control() || matches!(c, '\n' | '\r' | '\t' | '\u{c}' | '\u{1b}' | '\u{8}')
+        };
         (!text.is_empty() && text.chars().all(plain)).then_some(text)
     }
 }
 
-/// A document in an older encoding is recognised by its first characters, which are the same in all of them.
+/// A document in an older encoding is recognised by its first characters, which are the same in all
+/// of them.
 fn latin_markup(start: &[u8]) -> Option<&str> {
     let ascii = start.iter().position(|byte| !byte.is_ascii()).unwrap_or(start.len());
     std::str::from_utf8(&start[..ascii]).ok().filter(|text| is_markup(text))
@@ -75,10 +82,23 @@ fn is_prose(text: &str) -> bool {
 
 fn is_markup(text: &str) -> bool {
     let text = text.trim_start_matches(['\u{feff}', ' ', '\t', '\r', '\n', '\u{c}']);
-    let begins = |word: &str| text.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
-    ["<!doctype", "<html", "<head", "<body", "<title", "<script", "<meta", "<!--", "<?xml", "<error", "<svg"]
-        .into_iter()
-        .any(begins)
+    let begins =
+        |word: &str| text.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
+    [
+        "<!doctype",
+        "<html",
+        "<head",
+        "<body",
+        "<title",
+        "<script",
+        "<meta",
+        "<!--",
+        "<?xml",
+        "<error",
+        "<svg",
+    ]
+    .into_iter()
+    .any(begins)
 }
 
 /// What a stream is packed in.
@@ -151,7 +171,8 @@ impl Packing {
             (b"!<arch>\n", Packing::Foreign("ar")),
             (b"MSWIM\0\0\0", Packing::Foreign("wim")),
         ];
-        let by_magic = MAGICS.iter().find(|(magic, _)| head.starts_with(magic)).map(|&(_, packing)| packing);
+        let by_magic =
+            MAGICS.iter().find(|(magic, _)| head.starts_with(magic)).map(|&(_, packing)| packing);
         by_magic
             .or_else(|| behind_skippable_frames(head))
             .or_else(|| is_old_zstd(head).then_some(Self::Foreign("an old version of zstd")))
@@ -176,11 +197,14 @@ fn behind_skippable_frames(head: &[u8]) -> Option<Packing> {
     let mut rest = head;
     while let [0x50..=0x5f, 0x2a, 0x4d, 0x18, a, b, c, d, behind @ ..] = rest {
         let length = usize::try_from(u32::from_le_bytes([*a, *b, *c, *d])).unwrap_or(usize::MAX);
-        // What is behind a long one is not seen here: zstd is what is meant, and its reader will tell.
+        // What is behind a long one is not seen here: zstd is what is meant, and its reader will
+        // tell.
         rest = behind.get(length..).unwrap_or(&ZSTD_FRAME);
         let packing = match rest {
             rest if rest.starts_with(&LZ4_FRAME) => Some(Packing::Foreign("lz4")),
-            rest if rest.len() < 8 || rest.starts_with(&ZSTD_FRAME) => Some(Packing::Compressed(Compression::Zstd)),
+            rest if rest.len() < 8 || rest.starts_with(&ZSTD_FRAME) => {
+                Some(Packing::Compressed(Compression::Zstd))
+            }
             _ => None,
         };
         if packing.is_some() {
@@ -195,14 +219,17 @@ fn is_old_zstd(head: &[u8]) -> bool {
     matches!(head, [0x1e, 0xb5, 0x2f, 0xfd, ..] | [0x22..=0x27, 0xb5, 0x2f, 0xfd, ..])
 }
 
-/// The format before xz has no magic. Its header holds the usual parameters, a dictionary size of one or two bits, and a length
-/// that is unknown or below 256 GiB; its data begin with a zero byte. That is how xz tells it.
+/// The format before xz has no magic. Its header holds the usual parameters, a dictionary size of
+/// one or two bits, and a length that is unknown or below 256 GiB; its data begin with a zero byte.
+/// That is how xz tells it.
 fn is_lzma(head: &[u8]) -> bool {
     let Some((header, [0, ..])) = head.split_at_checked(13) else { return false };
-    let number = |bytes: &[u8]| bytes.iter().rev().fold(0_u64, |sum, &byte| sum << 8 | u64::from(byte));
+    let number =
+        |bytes: &[u8]| bytes.iter().rev().fold(0_u64, |sum, &byte| sum << 8 | u64::from(byte));
     let (dictionary, length) = (number(&header[1..5]), number(&header[5..13]));
     let usual = dictionary >= 4_096
-        && (dictionary.is_power_of_two() || (dictionary % 3 == 0 && (dictionary / 3).is_power_of_two()));
+        && (dictionary.is_power_of_two()
+            || (dictionary % 3 == 0 && (dictionary / 3).is_power_of_two()));
     header[0] == 0x5d && usual && (length == u64::MAX || (1..1 << 38).contains(&length))
 }
 
@@ -212,14 +239,26 @@ mod tests {
 
     #[test]
     fn markup_and_text_are_told_from_bytes() {
-        for markup in [&b"<!DOCTYPE html>"[..], b"\xef\xbb\xbf\r\n <HTML>", b"<?xml version='1.0'?>", b"<html>caf\xe9"]
-        {
+        for markup in [
+            &b"<!DOCTYPE html>"[..],
+            b"\xef\xbb\xbf\r\n <HTML>",
+            b"<?xml version='1.0'?>",
+            b"<html>caf\xe9",
+        ] {
             assert_eq!(Content::sniff(markup), Content::Markup, "{markup:?}");
         }
         for text in [&b"Not found\n"[..], "é ".repeat(3_000).as_bytes(), b"{\"error\":1}"] {
             assert_eq!(Content::sniff(text), Content::Text, "{text:?}");
         }
-        for other in [&b""[..], &[0; 512], b"text", b"some text\0", &[0xff; 600], b"QFI\xfb\0\0\0\x03", b"MZ\x90\0"] {
+        for other in [
+            &b""[..],
+            &[0; 512],
+            b"text",
+            b"some text\0",
+            &[0xff; 600],
+            b"QFI\xfb\0\0\0\x03",
+            b"MZ\x90\0",
+        ] {
             assert_eq!(Content::sniff(other), Content::Other, "{other:?}");
         }
     }
@@ -227,10 +266,14 @@ mod tests {
     #[test]
     fn what_is_not_unpacked_is_told_by_its_name() {
         let lzma = [&[0x5d, 0, 0, 0x80, 0][..], &[0xff; 8], &[0, 1, 2]].concat();
-        let old_lz4 = [&[0x50, 0x2a, 0x4d, 0x18, 4, 0, 0, 0, 1, 2, 3, 4][..], &LZ4_FRAME, &[0; 9]].concat();
-        for (head, name) in
-            [(&lzma[..], "lzma"), (&old_lz4, "lz4"), (b"LZIP\x01", "lzip"), (b"\x1f\x9d\x90", "compress")]
-        {
+        let old_lz4 =
+            [&[0x50, 0x2a, 0x4d, 0x18, 4, 0, 0, 0, 1, 2, 3, 4][..], &LZ4_FRAME, &[0; 9]].concat();
+        for (head, name) in [
+            (&lzma[..], "lzma"),
+            (&old_lz4, "lz4"),
+            (b"LZIP\x01", "lzip"),
+            (b"\x1f\x9d\x90", "compress"),
+        ] {
             assert_eq!(Packing::sniff(head), Some(Packing::Foreign(name)), "{head:?}");
         }
         assert_eq!(Content::sniff(b"WithoutFreeSpace\x02\0"), Content::ForeignImage("Parallels"));
@@ -240,9 +283,13 @@ mod tests {
 
     #[test]
     fn frames_without_data_are_looked_behind() {
-        let skippable = |length: u32| [&[0x5f, 0x2a, 0x4d, 0x18][..], &length.to_le_bytes()].concat();
+        let skippable =
+            |length: u32| [&[0x5f, 0x2a, 0x4d, 0x18][..], &length.to_le_bytes()].concat();
         let zstd = Some(Packing::Compressed(Compression::Zstd));
-        assert_eq!(Packing::sniff(&[skippable(0), skippable(0), ZSTD_FRAME.to_vec(), vec![0; 9]].concat()), zstd);
+        assert_eq!(
+            Packing::sniff(&[skippable(0), skippable(0), ZSTD_FRAME.to_vec(), vec![0; 9]].concat()),
+            zstd
+        );
         assert_eq!(Packing::sniff(&skippable(u32::MAX)), zstd);
         assert_eq!(Packing::sniff(&[skippable(2), vec![0; 300]].concat()), None);
     }

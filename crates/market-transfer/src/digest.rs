@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 
 /// Which digests are computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Wanted {
+pub struct DigestSet {
     /// MD5.
     pub md5: bool,
     /// SHA-1.
@@ -22,7 +22,7 @@ pub struct Wanted {
     pub sha256: bool,
 }
 
-impl Wanted {
+impl DigestSet {
     /// MD5 alone.
     pub const MD5: Self = Self { md5: true, sha1: false, sha256: false };
     const SHA1: Self = Self { md5: false, sha1: true, sha256: false };
@@ -68,17 +68,19 @@ enum Job {
     Stretch(Arc<File>, Range<u64>),
 }
 
-/// Jobs that may wait for the thread. Pieces are in memory, 4 MiB of them. Stretches are in the system's cache, at most 1 GiB of
-/// them, where they should still be when their turn comes: a copy is several times faster than its digest, and should be on its
-/// way to the disk long before that is done.
+/// Jobs that may wait for the thread. Pieces are in memory, 4 MiB of them. Stretches are in the
+/// system's cache, at most 1 GiB of them, where they should still be when their turn comes: a copy
+/// is several times faster than its digest, and should be on its way to the disk long before that
+/// is done.
 const QUEUE: usize = 16;
 
 /// Read at once from a stretch: stays in the processor's cache between reading and hashing.
 const READ_BYTES: usize = 128 << 10;
 
 impl Digester {
-    /// Starts a thread for each digest. They end when this is dropped. When one cannot be started, [`finish`](Self::finish) says so.
-    pub fn start(wanted: Wanted) -> Self {
+    /// Starts a thread for each digest. They end when this is dropped. When one cannot be started,
+    /// [`finish`](Self::finish) says so.
+    pub fn start(wanted: DigestSet) -> Self {
         Self { bytes: 0, threads: wanted.each().map(Thread::start).collect() }
     }
 
@@ -118,7 +120,9 @@ impl Digester {
         // All of them end, before one is waited for.
         let outcomes: Vec<_> = self.threads.into_iter().map(|thread| thread.outcome).collect();
         for outcome in outcomes {
-            let one = outcome?.await.unwrap_or_else(|_| Err(io::Error::other("the hashing thread died")))?;
+            let one = outcome?
+                .await
+                .unwrap_or_else(|_| Err(io::Error::other("the hashing thread died")))?;
             all.md5 = all.md5.or(one.md5);
             all.sha1 = all.sha1.or(one.sha1);
             all.sha256 = all.sha256.or(one.sha256);
@@ -128,7 +132,7 @@ impl Digester {
 }
 
 impl Thread {
-    fn start(wanted: Wanted) -> Self {
+    fn start(wanted: DigestSet) -> Self {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let (done, outcome) = oneshot::channel();
         let started = start_thread("digests", move || {
@@ -141,7 +145,7 @@ impl Thread {
 
 /// What the thread does; `done` tells when nobody wants to know any more.
 fn digests(
-    wanted: Wanted,
+    wanted: DigestSet,
     mut jobs: mpsc::Receiver<Job>,
     done: &oneshot::Sender<io::Result<Digests>>,
 ) -> io::Result<Digests> {
@@ -186,11 +190,17 @@ impl Hashes {
         }
     }
 
-    fn stretch(&mut self, file: &File, range: Range<u64>, given_up: &dyn Fn() -> bool) -> io::Result<()> {
+    fn stretch(
+        &mut self,
+        file: &File,
+        range: Range<u64>,
+        given_up: &dyn Fn() -> bool,
+    ) -> io::Result<()> {
         let mut buffer = vec![0; READ_BYTES];
         let mut position = range.start;
         while position < range.end && !given_up() {
-            let wanted = usize::try_from(range.end - position).unwrap_or(READ_BYTES).min(READ_BYTES);
+            let wanted =
+                usize::try_from(range.end - position).unwrap_or(READ_BYTES).min(READ_BYTES);
             file.read_exact_at(&mut buffer[..wanted], position)?;
             self.update(&buffer[..wanted]);
             position += wanted as u64;

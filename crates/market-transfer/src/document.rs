@@ -1,9 +1,10 @@
-//! A document of a web server as a whole: fetched in one request, compressed when the server likes, and no larger than allowed.
+//! A document of a web server as a whole: fetched in one request, compressed when the server likes,
+//! and no larger than allowed.
 
 use crate::client::{client, failure};
 use crate::http::refusal;
-use crate::resume::{Attempt, Patience};
-use crate::{Error, ErrorKind, Options, shown};
+use crate::resume::{RetryPolicy, RetryableError};
+use crate::{Error, ErrorKind, Options, redacted};
 use flate2::write::MultiGzDecoder;
 use reqwest::Client;
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING};
@@ -26,64 +27,85 @@ impl Document {
     /// Fetches a document of at most `max_bytes` bytes.
     ///
     /// # Errors
-    /// When it is not there, not whole, too large, or does not come in time. A break is tried again from the start.
+    /// When it is not there, not whole, too large, or does not come in time. A break is tried again
+    /// from the start.
     pub async fn fetch(url: &str, max_bytes: u64, options: &Options) -> Result<Self, Error> {
-        let subject = shown(url);
-        let client = client(options, &subject, |builder| builder.read_timeout(options.idle_timeout))?;
-        let mut patience = Patience::new(options);
+        let subject = redacted(url);
+        let client =
+            client(options, &subject, |builder| builder.read_timeout(options.idle_timeout))?;
+        let mut patience = RetryPolicy::new(options);
         loop {
-            let tried = timeout(options.idle_timeout * DOCUMENT_PATIENCE, try_once(&client, url, &subject, max_bytes));
+            let tried = timeout(
+                options.idle_timeout * DOCUMENT_PATIENCE,
+                try_once(&client, url, &subject, max_bytes),
+            );
             let attempt = match tried.await {
                 Ok(Ok(document)) => return Ok(document),
                 Ok(Err(attempt)) => attempt,
-                Err(_) => Error::new(ErrorKind::Unreachable, &subject, "does not come to an end in time").into(),
+                Err(_) => {
+                    Error::new(ErrorKind::Unreachable, &subject, "does not come to an end in time")
+                        .into()
+                }
             };
             if !attempt.again {
                 return Err(attempt.error);
             }
-            patience
-                .wait(attempt.pause)
-                .await
-                .map_err(|given_up| Error { cause: format!("{}{given_up}", attempt.error.cause), ..attempt.error })?;
+            patience.wait(attempt.pause).await.map_err(|given_up| Error {
+                cause: format!("{}{given_up}", attempt.error.cause),
+                ..attempt.error
+            })?;
         }
     }
 }
 
-async fn try_once(client: &Client, url: &str, subject: &str, max_bytes: u64) -> Result<Document, Attempt> {
+async fn try_once(
+    client: &Client,
+    url: &str,
+    subject: &str,
+    max_bytes: u64,
+) -> Result<Document, RetryableError> {
     let response = client.get(url).header(ACCEPT_ENCODING, "gzip").send().await;
     let mut response = response.map_err(|error| failure(subject, &error))?;
     if response.status() != reqwest::StatusCode::OK {
         return Err(refusal(subject, url, &response, 0));
     }
-    let encoding = response.headers().get(CONTENT_ENCODING).map(|value| value.as_bytes().to_ascii_lowercase());
+    let encoding =
+        response.headers().get(CONTENT_ENCODING).map(|value| value.as_bytes().to_ascii_lowercase());
     let capped = Capped { bytes: Vec::new(), left: max_bytes };
     let mut body = match encoding.as_deref() {
         None | Some(b"identity" | b"") => Body::Plain(capped),
         Some(b"gzip" | b"x-gzip") => Body::Gzip(Box::new(MultiGzDecoder::new(capped))),
         Some(_) => {
-            return Err(
-                Error::new(ErrorKind::Unsupported, subject, "comes in an encoding that was not asked for").into()
-            );
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                subject,
+                "comes in an encoding that was not asked for",
+            )
+            .into());
         }
     };
     let place = response.url().to_string();
     let mut fetched = 0;
-    while let Some(data) =
-        response.chunk().await.map_err(|error| Attempt { again: true, ..failure(subject, &error) })?
+    while let Some(data) = response
+        .chunk()
+        .await
+        .map_err(|error| RetryableError { again: true, ..failure(subject, &error) })?
     {
         fetched += data.len() as u64;
-        body.take(&data).and_then(|()| if fetched > max_bytes { Err(too_large()) } else { Ok(()) }).map_err(
-            |error| {
+        body.take(&data)
+            .and_then(|()| if fetched > max_bytes { Err(too_large()) } else { Ok(()) })
+            .map_err(|error| {
                 let cause = if error.kind() == io::ErrorKind::FileTooLarge {
                     format!("is larger than {} MiB", max_bytes >> 20)
                 } else {
                     "is no whole gzip stream".to_owned()
                 };
-                Attempt::from(Error::new(ErrorKind::Corrupt, subject, cause))
-            },
-        )?;
+                RetryableError::from(Error::new(ErrorKind::Corrupt, subject, cause))
+            })?;
     }
-    let bytes = body.finish().map_err(|_| Error::new(ErrorKind::Corrupt, subject, "is no whole gzip stream"))?;
+    let bytes = body
+        .finish()
+        .map_err(|_| Error::new(ErrorKind::Corrupt, subject, "is no whole gzip stream"))?;
     Ok(Document { bytes, url: place })
 }
 

@@ -32,7 +32,8 @@ pub enum ErrorKind {
     Failed,
 }
 
-/// A transfer that failed: what was being read or written, and why. No message holds a URL's user, password or query.
+/// A transfer that failed: what was being read or written, and why. No message holds a URL's user,
+/// password or query.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{subject}: {cause}")]
 pub struct Error {
@@ -54,9 +55,15 @@ impl Error {
     pub fn io(subject: impl Into<String>, error: &io::Error) -> Self {
         let kind = match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => ErrorKind::Absent,
-            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => ErrorKind::Denied,
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => ErrorKind::Full,
-            io::ErrorKind::TimedOut | io::ErrorKind::StaleNetworkFileHandle => ErrorKind::Unreachable,
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                ErrorKind::Denied
+            }
+            io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded
+            | io::ErrorKind::FileTooLarge => ErrorKind::Full,
+            io::ErrorKind::TimedOut | io::ErrorKind::StaleNetworkFileHandle => {
+                ErrorKind::Unreachable
+            }
             _ => ErrorKind::Failed,
         };
         Self::new(kind, subject, system_text(error))

@@ -1,7 +1,8 @@
-//! A local file or block device as a source: read by a thread, holes kept, and noticed when it changes meanwhile.
+//! A local file or block device as a source: read by a thread, holes kept, and noticed when it
+//! changes meanwhile.
 
 use crate::buffers::Buffers;
-use crate::{Error, ErrorKind, PIECE_BYTES, Piece, shown, start_thread};
+use crate::{Error, ErrorKind, PIECE_BYTES, Piece, redacted, start_thread};
 use rustix::fs::{Advice, OFlags, SeekFrom, fadvise, seek};
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
@@ -27,7 +28,7 @@ pub(crate) struct FileSource {
 
 impl FileSource {
     pub(crate) fn open(path: &Path) -> Result<Self, Error> {
-        let subject = shown(&path.to_string_lossy());
+        let subject = redacted(&path.to_string_lossy());
         let file = open_to_read(path).map_err(|error| Error::io(&subject, &error))?;
         Self::of(file, subject)
     }
@@ -37,13 +38,27 @@ impl FileSource {
         let before = file.metadata().map_err(fail)?;
         let device = before.file_type().is_block_device();
         if !device && !before.is_file() {
-            return Err(Error::new(ErrorKind::Unsupported, subject, "is neither a file nor a block device"));
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                subject,
+                "is neither a file nor a block device",
+            ));
         }
-        let length =
-            if device { seek(&file, SeekFrom::End(0)).map_err(|error| fail(error.into()))? } else { before.len() };
+        let length = if device {
+            seek(&file, SeekFrom::End(0)).map_err(|error| fail(error.into()))?
+        } else {
+            before.len()
+        };
         // Only advice: read-ahead is an optimisation.
         let _ = fadvise(&file, 0, None, Advice::Sequential);
-        Ok(Self { file, length, subject, before: (!device).then_some(before), position: 0, pieces: None })
+        Ok(Self {
+            file,
+            length,
+            subject,
+            before: (!device).then_some(before),
+            position: 0,
+            pieces: None,
+        })
     }
 
     /// The next piece; `None` once all of the file was read and is still the file that it was.
@@ -51,9 +66,17 @@ impl FileSource {
         let pieces = match &mut self.pieces {
             Some(pieces) => pieces,
             None => {
-                let file = self.file.try_clone().map_err(|error| Error::io(&self.subject, &error))?;
-                let (subject, length, position) = (self.subject.clone(), self.length, self.position);
-                let reader = Reader { file, subject, length, before: self.before.clone(), buffers: Buffers::default() };
+                let file =
+                    self.file.try_clone().map_err(|error| Error::io(&self.subject, &error))?;
+                let (subject, length, position) =
+                    (self.subject.clone(), self.length, self.position);
+                let reader = Reader {
+                    file,
+                    subject,
+                    length,
+                    before: self.before.clone(),
+                    buffers: Buffers::default(),
+                };
                 let (sender, pieces) = mpsc::channel(READ_AHEAD);
                 start_thread("reader", move || reader.run(position, &sender))
                     .map_err(|error| Error::io(&self.subject, &error))?;
@@ -65,7 +88,8 @@ impl FileSource {
         Ok(piece)
     }
 
-    /// What comes next, at most `most` bytes of it, without reading it. Not to be mixed with [`next`](Self::next) before it.
+    /// What comes next, at most `most` bytes of it, without reading it. Not to be mixed with
+    /// [`next`](Self::next) before it.
     pub(crate) fn extent(&self, most: u64) -> Result<Extent, Error> {
         if self.position >= self.length {
             unchanged(&self.file, self.before.as_ref(), &self.subject)?;
@@ -86,7 +110,8 @@ impl FileSource {
     /// The first `count` bytes, or fewer when there are fewer.
     pub(crate) fn head(&self, count: usize) -> Result<Vec<u8>, Error> {
         let mut head = vec![0; usize::try_from(self.length).unwrap_or(count).min(count)];
-        let filled = fill(&self.file, &mut head, 0).map_err(|error| Error::io(&self.subject, &error))?;
+        let filled =
+            fill(&self.file, &mut head, 0).map_err(|error| Error::io(&self.subject, &error))?;
         head.truncate(filled);
         Ok(head)
     }
@@ -98,11 +123,12 @@ fn open_to_read(path: &Path) -> io::Result<File> {
     File::options().read(true).custom_flags(flags).open(path)
 }
 
-/// All of a small file that somebody else has named, such as the certificates of `TLS_CA`: never a device, a FIFO or a
-/// directory, and never more than `max_bytes` of it.
+/// All of a small file that somebody else has named, such as the certificates of `TLS_CA`: never a
+/// device, a FIFO or a directory, and never more than `max_bytes` of it.
 ///
 /// # Errors
-/// Names the path: what the system reports, and [`Malformed`](ErrorKind::Malformed) when it is no regular file or too large.
+/// Names the path: what the system reports, and [`Malformed`](ErrorKind::Malformed) when it is no
+/// regular file or too large.
 ///
 /// ```
 /// use market_transfer::{ErrorKind, read_small_file};
@@ -110,7 +136,7 @@ fn open_to_read(path: &Path) -> io::Result<File> {
 /// assert_eq!(read_small_file("/dev/zero".as_ref(), 1 << 20).unwrap_err().kind, ErrorKind::Malformed);
 /// ```
 pub fn read_small_file(path: &Path, max_bytes: u64) -> Result<Vec<u8>, Error> {
-    let subject = shown(&path.to_string_lossy());
+    let subject = redacted(&path.to_string_lossy());
     let fail = |error: io::Error| Error::io(&subject, &error);
     let file = open_to_read(path).map_err(fail)?;
     if !file.metadata().map_err(fail)?.is_file() {
@@ -119,7 +145,11 @@ pub fn read_small_file(path: &Path, max_bytes: u64) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
     file.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes).map_err(fail)?;
     if bytes.len() as u64 > max_bytes {
-        return Err(Error::new(ErrorKind::Malformed, &subject, format!("is larger than {max_bytes} bytes")));
+        return Err(Error::new(
+            ErrorKind::Malformed,
+            &subject,
+            format!("is larger than {max_bytes} bytes"),
+        ));
     }
     Ok(bytes)
 }
@@ -163,11 +193,12 @@ impl Reader {
         }
         let wanted = usize::try_from(end - position).unwrap_or(PIECE_BYTES).min(PIECE_BYTES);
         let mut buffer = self.buffers.take();
-        let filled =
-            fill(&self.file, &mut buffer[..wanted], position).map_err(|error| Error::io(&self.subject, &error))?;
+        let filled = fill(&self.file, &mut buffer[..wanted], position)
+            .map_err(|error| Error::io(&self.subject, &error))?;
         if filled < wanted {
             let at = position + filled as u64;
-            let cause = format!("ended after {at} of {} bytes: it changed while it was read", self.length);
+            let cause =
+                format!("ended after {at} of {} bytes: it changed while it was read", self.length);
             return Err(Error::new(ErrorKind::Changed, &self.subject, cause));
         }
         Ok(Piece::Data(self.buffers.give_out(buffer, filled)))
@@ -188,7 +219,8 @@ pub(crate) fn fill(file: &File, buffer: &mut [u8], position: u64) -> io::Result<
     Ok(filled)
 }
 
-/// The next stretch of data at or after `position`: its start and end. File systems that know no holes have one of all.
+/// The next stretch of data at or after `position`: its start and end. File systems that know no
+/// holes have one of all.
 fn extent(file: &File, position: u64, length: u64, has_holes: bool) -> (u64, u64) {
     let start = match seek(file, SeekFrom::Data(position)) {
         Ok(start) => start.min(length),

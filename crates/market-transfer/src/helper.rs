@@ -1,7 +1,7 @@
-//! Schemes that other executables understand: those that OpenNebula ships beside its downloader, and those that an operator has
-//! added in `downloader.d`.
+//! Schemes that other executables understand: those that OpenNebula ships beside its downloader,
+//! and those that an operator has added in `downloader.d`.
 
-use crate::command::{CommandOutput, Recipe, ask, run, said};
+use crate::command::{CommandOutput, CommandSpec, ask, run, said};
 use crate::process::pipe_failure;
 use crate::{Error, ErrorKind, Options};
 use std::fmt;
@@ -9,16 +9,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a helper and what it tells may be silent: they merge backups, convert images and wait for uploads before they write
-/// a byte.
+/// How long a helper and what it tells may be silent: they merge backups, convert images and wait
+/// for uploads before they write a byte.
 const PATIENCE: Duration = Duration::from_secs(12 * 3_600);
 
 /// Where helpers are, and what they are told beside the URL.
 #[derive(Clone)]
 pub struct Helpers {
-    /// `<remotes>/datastore`: the helpers of OpenNebula, and `downloader.d` with an executable for each further scheme.
+    /// `<remotes>/datastore`: the helpers of OpenNebula, and `downloader.d` with an executable for
+    /// each further scheme.
     pub directory: PathBuf,
-    /// The driver message, which executables in `downloader.d` get on standard input. It may hold keys.
+    /// The driver message, which executables in `downloader.d` get on standard input. It may hold
+    /// keys.
     pub dump: Option<Arc<[u8]>>,
 }
 
@@ -31,7 +33,7 @@ impl fmt::Debug for Helpers {
 
 /// What is known about the bytes that a helper writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Nature {
+pub(crate) struct SourceTraits {
     /// They are built on the fly: no digest was ever recorded for them.
     pub(crate) built: bool,
     /// They may be a compressed file.
@@ -44,7 +46,8 @@ enum Way {
     Output,
     /// It tells what to run, and what to run afterwards.
     Told,
-    /// It tells what to run first, without a look at its output, and what writes the bytes afterwards.
+    /// It tells what to run first, without a look at its output, and what writes the bytes
+    /// afterwards.
     Interactive,
 }
 
@@ -66,54 +69,68 @@ pub(crate) async fn open(
     url: &str,
     subject: &str,
     options: &Options,
-) -> Result<(CommandOutput, Nature), Error> {
+) -> Result<(CommandOutput, SourceTraits), Error> {
     let unsupported = |cause: String| Error::new(ErrorKind::Unsupported, subject, cause);
     let Some(helpers) = &options.helpers else {
         return Err(unsupported(format!("{scheme}:// sources need a helper, and none are set up")));
     };
-    let (name, way) = shipped(scheme)
-        .map_or_else(|| (format!("downloader.d/{scheme}"), None), |(name, way)| (name.to_owned(), Some(way)));
+    let (name, way) = shipped(scheme).map_or_else(
+        || (format!("downloader.d/{scheme}"), None),
+        |(name, way)| (name.to_owned(), Some(way)),
+    );
     let path = helpers.directory.join(name);
     if !path.is_file() {
-        return Err(unsupported(format!("{scheme}:// sources need {}, which is not there", path.display())));
+        return Err(unsupported(format!(
+            "{scheme}:// sources need {}, which is not there",
+            path.display()
+        )));
     }
-    let output = |recipe| CommandOutput::new(recipe, url, subject.to_owned(), options).patient(PATIENCE);
+    let output =
+        |spec| CommandOutput::new(spec, url, subject.to_owned(), options).patient(PATIENCE);
     let executable = |further: &[&str], stdin| {
         let arguments = [url].iter().chain(further).map(|&argument| argument.to_owned()).collect();
-        Recipe::Executable { path: path.clone(), arguments, stdin }
+        CommandSpec::Executable { path: path.clone(), arguments, stdin }
     };
-    let built = Nature { built: true, may_be_packed: false };
+    let built = SourceTraits { built: true, may_be_packed: false };
     Ok(match way {
         None => {
-            let nature = Nature { built: false, may_be_packed: true };
+            let nature = SourceTraits { built: false, may_be_packed: true };
             (output(executable(&[], helpers.dump.clone())), nature)
         }
         Some(Way::Output) => (output(executable(&[], None)).once(), built),
         Some(Way::Told) => {
             let told = told(&executable(&[], None), url, subject, helpers).await?;
-            let first = Recipe::Told { told: told.clone(), which: "command" };
-            let clean = Recipe::Told { told, which: "clean_command" };
-            (output(first).then(clean), Nature { built: true, may_be_packed: true })
+            let first = CommandSpec::HelperScript { told: told.clone(), which: "command" };
+            let clean = CommandSpec::HelperScript { told, which: "clean_command" };
+            (output(first).then(clean), SourceTraits { built: true, may_be_packed: true })
         }
         Some(Way::Interactive) => {
             let told = told(&executable(&["-"], None), url, subject, helpers).await?;
-            let first = Recipe::Told { told: told.clone(), which: "command" };
-            let ended = run(&first, PATIENCE).await.map_err(|error| pipe_failure(subject, &error))?;
+            let first = CommandSpec::HelperScript { told: told.clone(), which: "command" };
+            let ended =
+                run(&first, PATIENCE).await.map_err(|error| pipe_failure(subject, &error))?;
             // 143: told to stop by whoever had everything.
             if !matches!(ended.status.code(), Some(0 | 143)) {
                 let cause = said(&ended, url, helpers.dump.as_deref(), &first);
                 return Err(Error::new(ErrorKind::Failed, subject, cause));
             }
-            (output(Recipe::Told { told, which: "clean_command" }).once(), built)
+            (output(CommandSpec::HelperScript { told, which: "clean_command" }).once(), built)
         }
     })
 }
 
-/// Asks a helper what to run: shell lines that set `command` and `clean_command`; it may print others.
-async fn told(recipe: &Recipe, url: &str, subject: &str, helpers: &Helpers) -> Result<String, Error> {
-    let (written, ended) = ask(recipe, PATIENCE).await.map_err(|error| pipe_failure(subject, &error))?;
+/// Asks a helper what to run: shell lines that set `command` and `clean_command`; it may print
+/// others.
+async fn told(
+    spec: &CommandSpec,
+    url: &str,
+    subject: &str,
+    helpers: &Helpers,
+) -> Result<String, Error> {
+    let (written, ended) =
+        ask(spec, PATIENCE).await.map_err(|error| pipe_failure(subject, &error))?;
     if !ended.status.success() {
-        let cause = said(&ended, url, helpers.dump.as_deref(), recipe);
+        let cause = said(&ended, url, helpers.dump.as_deref(), spec);
         return Err(Error::new(ErrorKind::Failed, subject, cause));
     }
     let written = String::from_utf8_lossy(&written);

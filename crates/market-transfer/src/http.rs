@@ -1,15 +1,15 @@
 //! An http(s) URL as the origin of a stream.
 //!
-//! A transfer that breaks is resumed with `Range` and `If-Range` where the answer proves that it is a part of the same object;
-//! otherwise it begins again.
+//! A transfer that breaks is resumed with `Range` and `If-Range` where the answer proves that it is
+//! a part of the same object; otherwise it begins again.
 
 use crate::client::{client, failure};
-use crate::resume::{Attempt, Opened, Origin};
+use crate::resume::{Opened, Origin, RetryableError};
 use crate::{Error, ErrorKind, Options};
 use bytes::Bytes;
 use reqwest::header::{
-    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, HeaderMap, HeaderName, HeaderValue,
-    IF_RANGE, LAST_MODIFIED, RANGE, RETRY_AFTER,
+    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, HeaderMap,
+    HeaderName, HeaderValue, IF_RANGE, LAST_MODIFIED, RANGE, RETRY_AFTER,
 };
 use reqwest::{Client, Response, StatusCode, Url};
 use std::time::Duration;
@@ -25,17 +25,19 @@ pub(crate) struct HttpOrigin {
 
 impl HttpOrigin {
     pub(crate) fn new(url: String, subject: String, options: &Options) -> Result<Self, Error> {
-        let client = client(options, &subject, |builder| builder.read_timeout(options.idle_timeout))?;
+        let client =
+            client(options, &subject, |builder| builder.read_timeout(options.idle_timeout))?;
         Ok(Self { client, url, subject, response: None, identity: None })
     }
 
     /// Asks for all of it, or for what follows an offset.
-    async fn ask(&self, from: Option<(u64, &Identity)>) -> Result<Response, Attempt> {
+    async fn ask(&self, from: Option<(u64, &Identity)>) -> Result<Response, RetryableError> {
         // Bytes are stored as they are: nothing may be encoded on the way.
         let mut request = self.client.get(&self.url).header(ACCEPT_ENCODING, "identity");
         if let Some((at, identity)) = from {
-            request =
-                request.header(RANGE, format!("bytes={at}-")).header(IF_RANGE, identity.validator.value().clone());
+            request = request
+                .header(RANGE, format!("bytes={at}-"))
+                .header(IF_RANGE, identity.validator.value().clone());
         }
         request.send().await.map_err(|error| failure(&self.subject, &error))
     }
@@ -50,7 +52,7 @@ impl HttpOrigin {
 }
 
 impl Origin for HttpOrigin {
-    async fn open(&mut self, at: u64) -> Result<Opened, Attempt> {
+    async fn open(&mut self, at: u64) -> Result<Opened, RetryableError> {
         self.response = None;
         if let (true, Some(identity)) = (at > 0, &self.identity) {
             let response = self.ask(Some((at, identity))).await?;
@@ -62,12 +64,14 @@ impl Origin for HttpOrigin {
                     }
                 }
                 StatusCode::OK => return Ok(self.whole(response)),
-                // It has nothing there: another object, or one that was complete before its end was told.
+                // It has nothing there: another object, or one that was complete before its end was
+                // told.
                 StatusCode::RANGE_NOT_SATISFIABLE => {}
                 _ => return Err(refusal(&self.subject, &self.url, &response, at)),
             }
         }
-        // What proves nothing is not used: all of it is read again, and compared as far as it is known.
+        // What proves nothing is not used: all of it is read again, and compared as far as it is
+        // known.
         let response = self.ask(None).await?;
         if response.status() == StatusCode::OK {
             return Ok(self.whole(response));
@@ -75,16 +79,17 @@ impl Origin for HttpOrigin {
         Err(refusal(&self.subject, &self.url, &response, at))
     }
 
-    async fn chunk(&mut self) -> Result<Option<Bytes>, Attempt> {
+    async fn chunk(&mut self) -> Result<Option<Bytes>, RetryableError> {
         let Some(response) = &mut self.response else { return Ok(None) };
         response.chunk().await.map_err(|error| {
             // Whatever went wrong in the middle may pass.
-            Attempt { again: true, ..failure(&self.subject, &error) }
+            RetryableError { again: true, ..failure(&self.subject, &error) }
         })
     }
 }
 
-/// What tells an object from any other. A part of an object with an equal one is a part of the same bytes.
+/// What tells an object from any other. A part of an object with an equal one is a part of the same
+/// bytes.
 struct Identity {
     validator: Validator,
     /// ETags and times are those of one URL: another mirror's tell nothing.
@@ -115,21 +120,24 @@ impl Validator {
         }
     }
 
-    /// Whether two versions of an object cannot share it: two that were made within a second, or by clocks that differ, may have
-    /// one modification time.
+    /// Whether two versions of an object cannot share it: two that were made within a second, or by
+    /// clocks that differ, may have one modification time.
     fn is_proof(&self, headers: &HeaderMap) -> bool {
         match self {
             Self::Etag(_) => true,
             Self::Modified(modified) => {
-                let time = |value: &HeaderValue| httpdate::parse_http_date(value.to_str().ok()?).ok();
-                let age = only(headers, &DATE).and_then(|date| time(&date)?.duration_since(time(modified)?).ok());
+                let time =
+                    |value: &HeaderValue| httpdate::parse_http_date(value.to_str().ok()?).ok();
+                let age = only(headers, &DATE)
+                    .and_then(|date| time(&date)?.duration_since(time(modified)?).ok());
                 age.is_some_and(|age| age >= SETTLED)
             }
         }
     }
 }
 
-/// What was modified so long before it was sent has no other version of that time (RFC 9110, 8.8.2.2, asks for one second).
+/// What was modified so long before it was sent has no other version of that time (RFC 9110,
+/// 8.8.2.2, asks for one second).
 const SETTLED: Duration = Duration::from_secs(60);
 
 impl Identity {
@@ -141,7 +149,12 @@ impl Identity {
         if total.is_none() && matches!(validator, Validator::Modified(_)) {
             return None;
         }
-        Some(Self { validator, place: place(response.url().clone()), encoding: encoding(headers), total })
+        Some(Self {
+            validator,
+            place: place(response.url().clone()),
+            encoding: encoding(headers),
+            total,
+        })
     }
 
     /// The length of the whole object, when an answer is the part of it that begins at an offset.
@@ -181,7 +194,10 @@ fn place(mut url: Url) -> Url {
 }
 
 fn encoding(headers: &HeaderMap) -> Option<HeaderValue> {
-    headers.get(CONTENT_ENCODING).filter(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")).cloned()
+    headers
+        .get(CONTENT_ENCODING)
+        .filter(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
+        .cloned()
 }
 
 fn is_multipart(headers: &HeaderMap) -> bool {
@@ -189,8 +205,8 @@ fn is_multipart(headers: &HeaderMap) -> bool {
     kind.get(..10).is_some_and(|start| start.eq_ignore_ascii_case(b"multipart/"))
 }
 
-/// The first byte, the last one, and the total length of `bytes 5-9/10`. Without a total, a server that sends less than the rest
-/// would pass for the end.
+/// The first byte, the last one, and the total length of `bytes 5-9/10`. Without a total, a server
+/// that sends less than the rest would pass for the end.
 fn content_range(headers: &HeaderMap) -> Option<(u64, u64, u64)> {
     let text = only(headers, &CONTENT_RANGE)?;
     let (range, total) = text.to_str().ok()?.strip_prefix("bytes ")?.split_once('/')?;
@@ -198,23 +214,32 @@ fn content_range(headers: &HeaderMap) -> Option<(u64, u64, u64)> {
     Some((start.trim().parse().ok()?, end.trim().parse().ok()?, total.trim().parse().ok()?))
 }
 
-/// A response that is none to a request for `url`. One mirror's refusal says nothing about another's, and what was there a moment
-/// ago (`at` bytes of it were read) should be there again: both are worth another try, as curl does with `--retry-all-errors`.
-pub(crate) fn refusal(subject: &str, url: &str, response: &Response, at: u64) -> Attempt {
+/// A response that is none to a request for `url`. One mirror's refusal says nothing about
+/// another's, and what was there a moment ago (`at` bytes of it were read) should be there again:
+/// both are worth another try, as curl does with `--retry-all-errors`.
+pub(crate) fn refusal(subject: &str, url: &str, response: &Response, at: u64) -> RetryableError {
     let status = response.status();
-    let redirected = Url::parse(url).map(place).ok().as_ref() != Some(&place(response.url().clone()));
-    let passing =
-        status.is_server_error() || matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS);
+    let redirected =
+        Url::parse(url).map(place).ok().as_ref() != Some(&place(response.url().clone()));
+    let passing = status.is_server_error()
+        || matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS);
     let kind = match status {
         StatusCode::NOT_FOUND | StatusCode::GONE => ErrorKind::Absent,
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
-            ErrorKind::Denied
-        }
+        StatusCode::UNAUTHORIZED
+        | StatusCode::FORBIDDEN
+        | StatusCode::PROXY_AUTHENTICATION_REQUIRED => ErrorKind::Denied,
         _ => ErrorKind::Unreachable,
     };
-    let seconds = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    let seconds = response
+        .headers()
+        .get(RETRY_AFTER)
+        .and_then(|value| value.to_str().ok()?.trim().parse().ok());
     let who = if redirected { "the server that it redirects to" } else { "the server" };
     let cause = format!("{who} answered {status}");
     let again = passing || redirected || at > 0;
-    Attempt { error: Error::new(kind, subject, cause), again, pause: seconds.map(Duration::from_secs) }
+    RetryableError {
+        error: Error::new(kind, subject, cause),
+        again,
+        pause: seconds.map(Duration::from_secs),
+    }
 }

@@ -1,7 +1,7 @@
 #![doc = include_str!("../README.md")]
 //!
 //! ```
-//! use market_transfer::{Digester, Options, Source, Wanted};
+//! use market_transfer::{Digester, Options, Source, DigestSet};
 //!
 //! # let directory = tempfile::tempdir()?;
 //! # let path = directory.path().join("image");
@@ -9,7 +9,7 @@
 //! # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
 //! # runtime.block_on(async {
 //! let mut source = Source::open(path.to_str().unwrap(), &Options::default()).await?;
-//! let mut digester = Digester::start(Wanted::MD5);
+//! let mut digester = Digester::start(DigestSet::MD5);
 //! while let Some(piece) = source.next().await? {
 //!     digester.update(piece).await;
 //! }
@@ -49,19 +49,19 @@ mod trust;
 mod unpack;
 
 pub use content::{Compression, Content, Packing};
-pub use digest::{Digester, Digests, Wanted, hex};
+pub use digest::{DigestSet, Digester, Digests, hex};
 pub use document::Document;
 pub use error::{Error, ErrorKind};
 pub use file::read_small_file;
 pub use helper::Helpers;
-pub use location::{Location, shown};
+pub use location::{Location, redacted};
 pub use piece::{PIECE_BYTES, Piece, ZEROS, split_zeros};
 pub use process::{Ended, Process};
 pub use rate::{Rate, RateError};
 pub use redact::Secrets;
 pub use source::{Options, Source};
 pub use sparse::SparseFile;
-pub use staged::Staged;
+pub use staged::StagedFile;
 pub use system::{is_same_file, random_name, rename_new, unnamed_file};
 pub use thread::{run_on_thread, start_thread};
 pub use transfer::{FileSink, HEAD_BYTES, Sink, Transfer, Transferred};

@@ -42,7 +42,7 @@ impl Location {
     /// # Errors
     /// When the text is empty, or holds a NUL byte, or is neither a URL nor an absolute path.
     pub fn parse(text: &str) -> Result<Self, Error> {
-        let malformed = |cause: &str| Err(Error::new(ErrorKind::Malformed, shown(text), cause));
+        let malformed = |cause: &str| Err(Error::new(ErrorKind::Malformed, redacted(text), cause));
         if text.is_empty() {
             return Err(Error::new(ErrorKind::Malformed, "the source", "is empty"));
         }
@@ -53,9 +53,18 @@ impl Location {
             Some((scheme, rest)) => Ok(match scheme.as_str() {
                 "http" | "https" => Self::Http(text.to_owned()),
                 "file" => return Self::path(rest),
-                "ssh" => return Self::ssh(rest).map_err(|cause| Error::new(ErrorKind::Malformed, shown(text), cause)),
-                "s3" => return Self::s3(rest).map_err(|cause| Error::new(ErrorKind::Malformed, shown(text), cause)),
-                "rbd" => return Self::rbd(rest).map_err(|cause| Error::new(ErrorKind::Malformed, shown(text), cause)),
+                "ssh" => {
+                    return Self::ssh(rest)
+                        .map_err(|cause| Error::new(ErrorKind::Malformed, redacted(text), cause));
+                }
+                "s3" => {
+                    return Self::s3(rest)
+                        .map_err(|cause| Error::new(ErrorKind::Malformed, redacted(text), cause));
+                }
+                "rbd" => {
+                    return Self::rbd(rest)
+                        .map_err(|cause| Error::new(ErrorKind::Malformed, redacted(text), cause));
+                }
                 _ => Self::Other(scheme),
             }),
             None => Self::path(text),
@@ -66,7 +75,11 @@ impl Location {
         if text.starts_with('/') {
             return Ok(Self::Path(PathBuf::from(text)));
         }
-        Err(Error::new(ErrorKind::Malformed, shown(text), "is neither an absolute path nor a URL"))
+        Err(Error::new(
+            ErrorKind::Malformed,
+            redacted(text),
+            "is neither an absolute path nor a URL",
+        ))
     }
 }
 
@@ -115,7 +128,9 @@ impl Location {
 
 /// Splits `host:path` at the colon that ends the host; an IPv6 address stands in brackets.
 fn split_host(text: &str) -> Option<(&str, &str)> {
-    let from = text.find(']').filter(|_| text.split('@').next_back().is_some_and(|host| host.starts_with('[')));
+    let from = text
+        .find(']')
+        .filter(|_| text.split('@').next_back().is_some_and(|host| host.starts_with('[')));
     let colon = text[from.unwrap_or_default()..].find(':')? + from.unwrap_or_default();
     Some((&text[..colon], &text[colon + 1..]))
 }
@@ -127,22 +142,24 @@ fn scheme(text: &str) -> Option<(String, &str)> {
     valid.then(|| (scheme.to_ascii_lowercase(), rest))
 }
 
-/// A path or URL as it may appear in a message: without user and password, without query and fragment, on one line, and not
-/// longer than 256 characters.
+/// A path or URL as it may appear in a message: without user and password, without query and
+/// fragment, on one line, and not longer than 256 characters.
 ///
 /// ```
-/// use market_transfer::shown;
+/// use market_transfer::redacted;
 ///
-/// assert_eq!(shown("http://me:secret@host/a?key=secret"), "http://host/a");
-/// assert_eq!(shown("/var/tmp/a\nb"), "/var/tmp/a\\nb");
+/// assert_eq!(redacted("http://me:secret@host/a?key=secret"), "http://host/a");
+/// assert_eq!(redacted("/var/tmp/a\nb"), "/var/tmp/a\\nb");
 /// ```
-pub fn shown(location: &str) -> String {
+pub fn redacted(location: &str) -> String {
     let public = match scheme(location.trim_start()) {
         Some((scheme, rest)) if scheme == "ssh" && shown_ssh(rest).is_some() => {
             format!("ssh://{}", shown_ssh(rest).unwrap_or_default())
         }
         // Not a URL that we know, but somebody may have meant one.
-        None if location.contains("://") || (!location.starts_with('/') && location.contains('@')) => {
+        None if location.contains("://")
+            || (!location.starts_with('/') && location.contains('@')) =>
+        {
             "<not a URL>".to_owned()
         }
         None => location.to_owned(),
@@ -151,26 +168,31 @@ pub fn shown(location: &str) -> String {
             let end = rest.find('/').unwrap_or(rest.len());
             let (authority, path) = rest.split_at(end);
             let host = authority.rsplit('@').next().unwrap_or_default();
-            let port = if host.ends_with(']') { "" } else { host.rsplit_once(':').map_or("", |(_, port)| port) };
+            let port = if host.ends_with(']') {
+                ""
+            } else {
+                host.rsplit_once(':').map_or("", |(_, port)| port)
+            };
             // What is no port is a password with a slash in it: nothing before the last @ is shown.
             if !port.bytes().all(|b| b.is_ascii_digit()) {
                 let shown = rest.rsplit_once('@').map_or("", |(_, after)| after);
-                return shown_line(&format!("{scheme}://{shown}"));
+                return redacted_line(&format!("{scheme}://{shown}"));
             }
             format!("{scheme}://{host}{path}")
         }
     };
-    shown_line(&public)
+    redacted_line(&public)
 }
 
-/// `host:path` of an ssh location; `None` when somebody may have meant a password by what follows the first colon.
+/// `host:path` of an ssh location; `None` when somebody may have meant a password by what follows
+/// the first colon.
 fn shown_ssh(rest: &str) -> Option<String> {
     let Ok(Location::Ssh { host, path }) = Location::ssh(rest) else { return None };
     let meant = path.split('/').next().is_some_and(|start| start.contains('@'));
     (!meant).then(|| format!("{}:{path}", host.name()))
 }
 
-pub(crate) fn shown_line(public: &str) -> String {
+pub(crate) fn redacted_line(public: &str) -> String {
     let mut line: String = public.chars().take(256).flat_map(escape).collect();
     if public.chars().nth(256).is_some() {
         line.push_str("...");
@@ -179,7 +201,8 @@ pub(crate) fn shown_line(public: &str) -> String {
 }
 
 fn escape(c: char) -> impl Iterator<Item = char> {
-    let escaped = (c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')).then(|| c.escape_default());
+    let escaped =
+        (c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')).then(|| c.escape_default());
     let plain = escaped.is_none().then_some(c);
     escaped.into_iter().flatten().chain(plain)
 }
@@ -191,19 +214,31 @@ mod tests {
 
     #[test]
     fn schemes_and_paths_are_told_apart() {
-        assert!(matches!(Location::parse("/a/b"), Ok(Location::Path(path)) if path == Path::new("/a/b")));
-        assert!(matches!(Location::parse("file:///a"), Ok(Location::Path(path)) if path == Path::new("/a")));
+        assert!(
+            matches!(Location::parse("/a/b"), Ok(Location::Path(path)) if path == Path::new("/a/b"))
+        );
+        assert!(
+            matches!(Location::parse("file:///a"), Ok(Location::Path(path)) if path == Path::new("/a"))
+        );
         assert!(matches!(Location::parse("HTTP://h/a"), Ok(Location::Http(_))));
-        assert!(matches!(Location::parse("restic+rbd://h/a"), Ok(Location::Other(scheme)) if scheme == "restic+rbd"));
+        assert!(
+            matches!(Location::parse("restic+rbd://h/a"), Ok(Location::Other(scheme)) if scheme == "restic+rbd")
+        );
         let ssh = Location::parse("ssh://u@h:/a b'$(x)?y").unwrap();
-        assert!(matches!(&ssh, Location::Ssh { host, path } if host.as_str() == "u@h" && path == "/a b'$(x)?y"));
+        assert!(
+            matches!(&ssh, Location::Ssh { host, path } if host.as_str() == "u@h" && path == "/a b'$(x)?y")
+        );
         let ssh = Location::parse("ssh://[::1]:a:b").unwrap();
-        assert!(matches!(&ssh, Location::Ssh { host, path } if host.as_str() == "[::1]" && path == "a:b"));
+        assert!(
+            matches!(&ssh, Location::Ssh { host, path } if host.as_str() == "[::1]" && path == "a:b")
+        );
         let rbd = Location::parse("rbd://h/one/one-1@s?CEPH_USER=a%20b&x=y&CEPH_CONF=").unwrap();
         assert!(matches!(&rbd, Location::Rbd { host, arguments }
             if host.as_str() == "h" && *arguments == ["--id", "a b", "export", "one/one-1@s", "-"]));
         let s3 = Location::parse("S3://b/a/x y?z#1-7").unwrap();
-        assert!(matches!(&s3, Location::S3 { bucket, key } if bucket == "b" && key == "a/x y?z#1-7"));
+        assert!(
+            matches!(&s3, Location::S3 { bucket, key } if bucket == "b" && key == "a/x y?z#1-7")
+        );
         for wrong in [
             "",
             "s3://",
@@ -226,7 +261,11 @@ mod tests {
             "rbd://-x/a/b",
             "rbd:///a/b",
         ] {
-            assert_eq!(Location::parse(wrong).err().map(|e| e.kind), Some(ErrorKind::Malformed), "{wrong:?}");
+            assert_eq!(
+                Location::parse(wrong).err().map(|e| e.kind),
+                Some(ErrorKind::Malformed),
+                "{wrong:?}"
+            );
         }
     }
 
@@ -247,9 +286,9 @@ mod tests {
             "http:u:hunter2@h/a",
             "u:hunter2@h/a",
         ] {
-            assert!(!shown(url).contains("hunter2"), "{}", shown(url));
+            assert!(!redacted(url).contains("hunter2"), "{}", redacted(url));
         }
-        assert_eq!(shown("ssh://u@h:dir/a"), "ssh://h:dir/a");
-        assert_eq!(shown(&format!("/{}", "a".repeat(300))).len(), 256 + 3);
+        assert_eq!(redacted("ssh://u@h:dir/a"), "ssh://h:dir/a");
+        assert_eq!(redacted(&format!("/{}", "a".repeat(300))).len(), 256 + 3);
     }
 }

@@ -2,13 +2,15 @@
 
 use bytes::Bytes;
 
-/// The usual size of a piece of data: large enough that calls cost nothing, small enough that a dozen in flight are a few MiB.
+/// The usual size of a piece of data: large enough that calls cost nothing, small enough that a
+/// dozen in flight are a few MiB.
 pub const PIECE_BYTES: usize = 256 << 10;
 
 /// Zeros, for holes where real bytes are needed.
 pub static ZEROS: [u8; PIECE_BYTES] = [0; PIECE_BYTES];
 
-/// The grain at which runs of zeros become holes: the allocation unit of most file systems, times 16.
+/// The grain at which runs of zeros become holes: the allocation unit of most file systems, times
+/// 16.
 const GRAIN: usize = 64 << 10;
 
 /// A stretch of a source.
@@ -80,7 +82,8 @@ impl Piece {
         let missing = count - head.len();
         match self {
             Self::Data(data) => head.extend_from_slice(&data[..data.len().min(missing)]),
-            Self::Hole(length) => head.resize(head.len() + usize::try_from(*length).unwrap_or(missing).min(missing), 0),
+            Self::Hole(length) => head
+                .resize(head.len() + usize::try_from(*length).unwrap_or(missing).min(missing), 0),
         }
     }
 }
@@ -94,8 +97,8 @@ impl std::fmt::Debug for Piece {
     }
 }
 
-/// Splits data that begins at `position` of the output into data and holes, so that zeros of a stream need not be stored:
-/// whole, aligned runs of 64 KiB of zeros become holes.
+/// Splits data that begins at `position` of the output into data and holes, so that zeros of a
+/// stream need not be stored: whole, aligned runs of 64 KiB of zeros become holes.
 ///
 /// ```
 /// use bytes::Bytes;
@@ -162,7 +165,10 @@ mod tests {
         assert_eq!(split(0, &[1; 3 * GRAIN]), [(false, 3 * grain)]);
         let mut mixed = vec![0; 5 * GRAIN];
         mixed[2 * GRAIN] = 1;
-        assert_eq!(split(7 * grain, &mixed), [(true, 2 * grain), (false, grain), (true, 2 * grain)]);
+        assert_eq!(
+            split(7 * grain, &mixed),
+            [(true, 2 * grain), (false, grain), (true, 2 * grain)]
+        );
         assert_eq!(split(0, &[]), []);
     }
 }

@@ -17,10 +17,12 @@ const KEPT_BYTES: usize = 16 << 10;
 /// How much is read at once.
 const READ_BYTES: usize = 256 << 10;
 
-/// What the kernel holds between two processes, where it allows that much: fewer switches between them.
+/// What the kernel holds between two processes, where it allows that much: fewer switches between
+/// them.
 const PIPE_BYTES: usize = 1 << 20;
 
-/// A running child. It and all that it has started are killed when this is dropped before its end was waited for.
+/// A running child. It and all that it has started are killed when this is dropped before its end
+/// was waited for.
 pub struct Process {
     child: Child,
     stdin: Option<ChildStdin>,
@@ -41,8 +43,9 @@ pub struct Ended {
 }
 
 impl Ended {
-    /// Its last words: the last line of standard error that is not blank, or else its exit status. URLs are as they may be shown;
-    /// what else it may have been told in confidence is for [`Secrets`](crate::Secrets) to hide.
+    /// Its last words: the last line of standard error that is not blank, or else its exit status.
+    /// URLs are as they may be shown; what else it may have been told in confidence is for
+    /// [`Secrets`](crate::Secrets) to hide.
     pub fn cause(&self) -> String {
         hide_urls(&self.last_words())
     }
@@ -55,8 +58,8 @@ impl Ended {
 }
 
 impl Process {
-    /// Starts a command in a process group of its own, all three standard streams connected to this process. `patience` is how
-    /// long it may be silent, or not take what is written.
+    /// Starts a command in a process group of its own, all three standard streams connected to this
+    /// process. `patience` is how long it may be silent, or not take what is written.
     ///
     /// # Errors
     /// When it cannot be started.
@@ -90,7 +93,8 @@ impl Process {
         Ok(())
     }
 
-    /// Writes a whole message to its standard input meanwhile, and ends it. A child that does not want it need not read it.
+    /// Writes a whole message to its standard input meanwhile, and ends it. A child that does not
+    /// want it need not read it.
     pub(crate) fn feed(&mut self, message: Arc<[u8]>) {
         let Some(mut stdin) = self.stdin.take() else { return };
         tokio::spawn(async move { stdin.write_all(&message).await });
@@ -133,8 +137,8 @@ impl Process {
         }
     }
 
-    /// All of its standard output, and how it ended: an answer of at most `most` bytes that is complete `within` a time, whether or
-    /// not the child is ever silent.
+    /// All of its standard output, and how it ended: an answer of at most `most` bytes that is
+    /// complete `within` a time, whether or not the child is ever silent.
     ///
     /// # Errors
     /// `FileTooLarge` and `TimedOut`, and what the system reports. Then it is to be dropped.
@@ -169,7 +173,8 @@ impl Process {
         let waited = tokio::time::timeout(self.patience, async {
             let status = self.child.wait().await?;
             self.group.0 = None;
-            // Something that it left running may hold its standard error open: no reason to wait for that.
+            // Something that it left running may hold its standard error open: no reason to wait
+            // for that.
             let stderr = tokio::time::timeout(Duration::from_millis(500), &mut self.stderr).await;
             Ok(Ended { status, stderr: stderr.ok().and_then(Result::ok).unwrap_or_default() })
         });
@@ -180,8 +185,12 @@ impl Process {
 /// What a failure of a child's pipes is in words.
 pub(crate) fn pipe_failure(subject: &str, error: &io::Error) -> Error {
     match error.kind() {
-        io::ErrorKind::TimedOut => Error::new(ErrorKind::Unreachable, subject, "was silent for too long"),
-        io::ErrorKind::FileTooLarge => Error::new(ErrorKind::TooLarge, subject, "answers without end"),
+        io::ErrorKind::TimedOut => {
+            Error::new(ErrorKind::Unreachable, subject, "was silent for too long")
+        }
+        io::ErrorKind::FileTooLarge => {
+            Error::new(ErrorKind::TooLarge, subject, "answers without end")
+        }
         _ => Error::io(subject, error),
     }
 }
@@ -205,7 +214,8 @@ struct Group(Option<u32>);
 
 impl Drop for Group {
     fn drop(&mut self) {
-        let id = self.0.and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
+        let id =
+            self.0.and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
         if let Some(id) = id {
             let _ = rustix::process::kill_process_group(id, rustix::process::Signal::KILL);
         }

@@ -5,8 +5,9 @@ use std::str::FromStr;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// A limit in bytes per second, as `curl --limit-rate` writes it: a number, with or without one of the suffixes k, M, G, T
-/// (times 1,024 each, in any letter case). OpenNebula passes `LIMIT_TRANSFER_BW` in that form.
+/// A limit in bytes per second, as `curl --limit-rate` writes it: a number, with or without one of
+/// the suffixes k, M, G, T (times 1,024 each, in any letter case). OpenNebula passes
+/// `LIMIT_TRANSFER_BW` in that form.
 ///
 /// ```
 /// use market_transfer::Rate;
@@ -38,23 +39,29 @@ impl FromStr for Rate {
         let text = text.trim();
         let (number, shift) = match text.bytes().last().map(|byte| byte.to_ascii_lowercase()) {
             Some(suffix @ (b'b' | b'k' | b'm' | b'g' | b't')) => {
-                let shift = b"bkmgt".iter().position(|&known| known == suffix).unwrap_or_default() * 10;
+                let shift =
+                    b"bkmgt".iter().position(|&known| known == suffix).unwrap_or_default() * 10;
                 (&text[..text.len() - 1], shift)
             }
             _ => (text, 0),
         };
-        let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+        let digits =
+            |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
         let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
         if !digits(whole) || !digits(fraction) {
             return Err(RateError);
         }
         let whole: u64 = whole.parse().map_err(|_| RateError)?;
         // Three digits of the fraction: thousandths are enough.
-        let thousandths =
-            fraction.bytes().chain(*b"000").take(3).fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0'));
+        let thousandths = fraction
+            .bytes()
+            .chain(*b"000")
+            .take(3)
+            .fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0'));
         let scale = 1_u64 << shift;
-        let bytes =
-            whole.checked_mul(scale).and_then(|bytes| bytes.checked_add(thousandths.saturating_mul(scale) / 1_000));
+        let bytes = whole
+            .checked_mul(scale)
+            .and_then(|bytes| bytes.checked_add(thousandths.saturating_mul(scale) / 1_000));
         bytes.and_then(NonZeroU64::new).map(Self).ok_or(RateError)
     }
 }
@@ -80,7 +87,7 @@ impl Pacer {
     }
 
     /// Bytes have moved: waits until they were due.
-    pub(crate) async fn pay(&mut self, bytes: u64) {
+    pub(crate) async fn throttle(&mut self, bytes: u64) {
         let now = Instant::now();
         let earliest = now.checked_sub(CREDIT).unwrap_or(now);
         let seconds = bytes as f64 / self.rate.bytes_per_second() as f64;
@@ -97,26 +104,34 @@ mod tests {
 
     #[test]
     fn only_rates_are_taken() {
-        for (text, bytes) in [("1", 1), (" 500K ", 500 << 10), ("2g", 2 << 30), ("0.5M", 512 << 10), ("7b", 7)] {
+        for (text, bytes) in
+            [("1", 1), (" 500K ", 500 << 10), ("2g", 2 << 30), ("0.5M", 512 << 10), ("7b", 7)]
+        {
             assert_eq!(text.parse::<Rate>().map(Rate::bytes_per_second), Ok(bytes), "{text}");
         }
-        for text in ["", "k", "-1", "1e3", "0", "0.0001", "1 M", "1.M", ".5", "99999999999999T", "1kk"] {
+        for text in
+            ["", "k", "-1", "1e3", "0", "0.0001", "1 M", "1.M", ".5", "99999999999999T", "1kk"]
+        {
             assert_eq!(text.parse::<Rate>(), Err(RateError), "{text}");
         }
     }
 
     #[test]
     fn what_is_paid_is_waited_for_and_a_pause_gives_little_credit() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build()
+            .unwrap();
         runtime.block_on(async {
             let start = Instant::now();
             let mut pacer = Pacer::new("1000".parse().unwrap());
             for _ in 0..10 {
-                pacer.pay(1_000).await;
+                pacer.throttle(1_000).await;
             }
             assert_eq!(start.elapsed().as_secs(), 10);
             tokio::time::sleep(Duration::from_secs(60)).await;
-            pacer.pay(1_500).await;
+            pacer.throttle(1_500).await;
             assert!(start.elapsed() >= Duration::from_secs(71), "{:?}", start.elapsed());
         });
     }

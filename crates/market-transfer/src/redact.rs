@@ -1,6 +1,7 @@
-//! What others say, without what they were told in confidence: a command that fails may repeat its arguments.
+//! What others say, without what they were told in confidence: a command that fails may repeat its
+//! arguments.
 
-use crate::shown;
+use crate::redacted;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::borrow::Cow;
@@ -21,7 +22,8 @@ const SHORTEST: usize = 3;
 /// What has fewer bytes is only hidden where it is a word.
 const DISTINCT: usize = 6;
 
-/// What a text is not to be shown with: all of a URL that [`shown`] does not show, and the values of a driver message.
+/// What a text is not to be shown with: all of a URL that [`shown`] does not show, and the values
+/// of a driver message.
 ///
 /// ```
 /// use market_transfer::Secrets;
@@ -41,7 +43,7 @@ pub struct Secrets {
 impl Secrets {
     /// Those of a URL.
     pub fn of_url(url: &str) -> Self {
-        let mut secrets = Self { public: shown(url), values: Vec::new(), dump: String::new() };
+        let mut secrets = Self { public: redacted(url), values: Vec::new(), dump: String::new() };
         let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
         let (place, query) = rest.split_once(['?', '#']).unwrap_or((rest, ""));
         secrets.add(place.rsplit_once('@').map_or("", |(user, _)| user));
@@ -59,11 +61,14 @@ impl Secrets {
     #[must_use]
     pub fn and_dump(mut self, dump: &[u8]) -> Self {
         self.dump = String::from_utf8_lossy(dump).into_owned();
-        let packed: Vec<u8> = dump.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
+        let packed: Vec<u8> =
+            dump.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
         let xml = STANDARD.decode(packed).unwrap_or_default();
         let xml = String::from_utf8_lossy(&xml);
         for text in xml.split(['<', '>']) {
-            self.add(&unescaped(text.strip_prefix("![CDATA[").unwrap_or(text).trim_end_matches("]]")));
+            self.add(&unescaped(
+                text.strip_prefix("![CDATA[").unwrap_or(text).trim_end_matches("]]"),
+            ));
         }
         self
     }
@@ -89,7 +94,9 @@ impl Secrets {
             let encoded: String = form_urlencoded::byte_serialize(value.as_bytes()).collect();
             let in_path = encoded.replace('+', "%20");
             let (lower, base64) = (lower_case_escapes(&in_path), STANDARD.encode(value));
-            for other in [decoded.as_deref().unwrap_or_default(), &encoded, &in_path, &lower, &base64] {
+            for other in
+                [decoded.as_deref().unwrap_or_default(), &encoded, &in_path, &lower, &base64]
+            {
                 if other != value {
                     push(other);
                 }
@@ -99,10 +106,14 @@ impl Secrets {
 
     /// A line without any of it, and with every URL as it may be shown.
     pub fn hide(&self, line: &str) -> String {
-        let end = (0..=LONGEST_LINE.min(line.len())).rev().find(|&at| line.is_char_boundary(at)).unwrap_or_default();
+        let end = (0..=LONGEST_LINE.min(line.len()))
+            .rev()
+            .find(|&at| line.is_char_boundary(at))
+            .unwrap_or_default();
         // The values first: one with a quote in it would end a URL too early.
         let mut shown = self.without_message(&line[..end]);
-        let mut values: Vec<&String> = self.values.iter().filter(|value| shown.contains(value.as_str())).collect();
+        let mut values: Vec<&String> =
+            self.values.iter().filter(|value| shown.contains(value.as_str())).collect();
         // What is a part of another one goes with it.
         values.sort_unstable_by_key(|value| std::cmp::Reverse(value.len()));
         values.dedup();
@@ -115,7 +126,8 @@ impl Secrets {
     /// A line without pieces of the driver message itself.
     fn without_message(&self, line: &str) -> String {
         let is_other = |c: char| !(c.is_ascii_alphanumeric() || "+/=".contains(c));
-        let pieces = line.split(is_other).filter(|piece| piece.len() >= 16 && self.dump.contains(*piece));
+        let pieces =
+            line.split(is_other).filter(|piece| piece.len() >= 16 && self.dump.contains(*piece));
         pieces.fold(line.to_owned(), |line, piece| line.replace(piece, MARK))
     }
 }
@@ -130,7 +142,9 @@ fn without(text: &str, value: &str) -> String {
     while let Some(at) = rest.find(value) {
         let (before, after) = (&rest[..at], &rest[at + value.len()..]);
         let word = !shown.ends_with(char::is_alphanumeric) || !before.is_empty();
-        let word = word && !before.ends_with(char::is_alphanumeric) && !after.starts_with(char::is_alphanumeric);
+        let word = word
+            && !before.ends_with(char::is_alphanumeric)
+            && !after.starts_with(char::is_alphanumeric);
         shown.push_str(before);
         shown.push_str(if word { MARK } else { value });
         rest = after;
@@ -144,12 +158,15 @@ pub(crate) fn hide_urls(text: &str) -> String {
     let mut rest = text;
     while let Some(at) = rest.find("://") {
         let is_scheme = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-.".contains(byte);
-        let start = at - rest.as_bytes()[..at].iter().rev().take_while(|byte| is_scheme(byte)).count();
+        let start =
+            at - rest.as_bytes()[..at].iter().rev().take_while(|byte| is_scheme(byte)).count();
         let end = at
             + 3
-            + rest[at + 3..].find(|c: char| c.is_whitespace() || "\"'<>`|".contains(c)).unwrap_or(rest.len() - at - 3);
+            + rest[at + 3..]
+                .find(|c: char| c.is_whitespace() || "\"'<>`|".contains(c))
+                .unwrap_or(rest.len() - at - 3);
         shown_text.push_str(&rest[..start]);
-        shown_text.push_str(&shown(&rest[start..end]));
+        shown_text.push_str(&redacted(&rest[start..end]));
         rest = &rest[end..];
     }
     shown_text + rest
@@ -171,7 +188,8 @@ fn unescaped(text: &str) -> Cow<'_, str> {
     if !text.contains('&') {
         return Cow::Borrowed(text);
     }
-    let entities = [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&apos;", "'"), ("&amp;", "&")];
+    let entities =
+        [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&apos;", "'"), ("&amp;", "&")];
     Cow::Owned(entities.iter().fold(text.to_owned(), |text, (entity, is)| text.replace(entity, is)))
 }
 
@@ -194,7 +212,10 @@ mod tests {
     #[test]
     fn a_password_that_would_end_a_url_is_hidden_as_a_whole() {
         let secrets = Secrets::of_url("tape://u:pa\"ss1234@host/x");
-        assert_eq!(secrets.hide("cannot read tape://u:pa\"ss1234@host/x").matches("1234").count(), 0);
+        assert_eq!(
+            secrets.hide("cannot read tape://u:pa\"ss1234@host/x").matches("1234").count(),
+            0
+        );
     }
 
     #[test]

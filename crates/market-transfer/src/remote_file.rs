@@ -1,11 +1,12 @@
 //! A file or block device of another host as the origin of a stream, read over ssh.
 //!
-//! A file tells what it is before its bytes and after them: one that changes meanwhile is noticed, and one that is still the same
-//! is continued where a connection broke. A block device is read again from its start.
+//! A file tells what it is before its bytes and after them: one that changes meanwhile is noticed,
+//! and one that is still the same is continued where a connection broke. A block device is read
+//! again from its start.
 
-use crate::location::shown_line;
+use crate::location::redacted_line;
 use crate::process::pipe_failure;
-use crate::resume::{Attempt, Opened, Origin};
+use crate::resume::{Opened, Origin, RetryableError};
 use crate::ssh::{CONNECTION_FAILED, Host, Ssh};
 use crate::{Error, ErrorKind, Options, Process};
 use bytes::Bytes;
@@ -60,7 +61,18 @@ impl RemoteFile {
     pub(crate) async fn new(host: Host, path: String, subject: String, options: &Options) -> Self {
         let (ssh, patience) = (Ssh::new(options).for_bulk(&host).await, options.idle_timeout);
         let not_on = if options.ssh_elsewhere { this_machine() } else { "-".to_owned() };
-        Self { ssh, host, path, subject, patience, not_on, process: None, stamp: None, left: None, end: Vec::new() }
+        Self {
+            ssh,
+            host,
+            path,
+            subject,
+            patience,
+            not_on,
+            process: None,
+            stamp: None,
+            left: None,
+            end: Vec::new(),
+        }
     }
 
     fn error(&self, kind: ErrorKind, cause: impl Into<String>) -> Error {
@@ -68,10 +80,13 @@ impl RemoteFile {
     }
 
     /// Waits for the end of the process: why there was no more to read.
-    async fn ended(&mut self) -> Result<(), Attempt> {
+    async fn ended(&mut self) -> Result<(), RetryableError> {
         let Some(mut process) = self.process.take() else { return Ok(()) };
-        let ended = process.wait().await.map_err(|error| Attempt::passing(pipe_failure(&self.subject, &error)))?;
-        let cause = shown_line(&ended.cause());
+        let ended = process
+            .wait()
+            .await
+            .map_err(|error| RetryableError::passing(pipe_failure(&self.subject, &error)))?;
+        let cause = redacted_line(&ended.cause());
         match ended.status.code() {
             Some(0) => Ok(()),
             Some(66) => Err(self.error(ErrorKind::Absent, cause).into()),
@@ -81,8 +96,10 @@ impl RemoteFile {
                 Err(self.error(ErrorKind::Denied, cause).into())
             }
             Some(65) => Err(self.error(ErrorKind::Unsupported, cause).into()),
-            Some(CONNECTION_FAILED) => Err(Attempt::connection(&self.subject, &self.host, &ended.cause())),
-            _ => Err(Attempt::passing(self.error(ErrorKind::Failed, cause))),
+            Some(CONNECTION_FAILED) => {
+                Err(RetryableError::connection(&self.subject, &self.host, &ended.cause()))
+            }
+            _ => Err(RetryableError::passing(self.error(ErrorKind::Failed, cause))),
         }
     }
 
@@ -97,19 +114,24 @@ impl RemoteFile {
     }
 }
 
-/// What the running kernel and its root directory are told by; by the names of hosts, no machine is.
+/// What the running kernel and its root directory are told by; by the names of hosts, no machine
+/// is.
 fn this_machine() -> String {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let root = std::fs::metadata("/").map(|root| format!("{}:{}", root.dev(), root.ino())).unwrap_or_default();
+    let root = std::fs::metadata("/")
+        .map(|root| format!("{}:{}", root.dev(), root.ino()))
+        .unwrap_or_default();
     format!("{} {root}", boot.trim())
 }
 
 impl Origin for RemoteFile {
-    async fn open(&mut self, at: u64) -> Result<Opened, Attempt> {
+    async fn open(&mut self, at: u64) -> Result<Opened, RetryableError> {
         self.process = None;
         let start = if self.stamp.as_ref().is_some_and(|stamp| stamp.file) { at } else { 0 };
-        let command = self.ssh.command(&self.host, SCRIPT, &[&self.path, &start.to_string(), &self.not_on]);
-        let mut process = Process::start(command, self.patience).map_err(|error| Error::io("ssh", &error))?;
+        let command =
+            self.ssh.command(&self.host, SCRIPT, &[&self.path, &start.to_string(), &self.not_on]);
+        let mut process =
+            Process::start(command, self.patience).map_err(|error| Error::io("ssh", &error))?;
         process.close_input();
         let line = process.read_line().await;
         self.process = Some(process);
@@ -120,10 +142,13 @@ impl Origin for RemoteFile {
                 return Err(self.error(ErrorKind::Failed, "the host answered nothing").into());
             }
             Err(error) if error.kind() == io::ErrorKind::InvalidData => String::new(),
-            Err(error) => return Err(Attempt::passing(pipe_failure(&self.subject, &error))),
+            Err(error) => return Err(RetryableError::passing(pipe_failure(&self.subject, &error))),
         };
         let Some(stamp) = Stamp::parse(&line) else {
-            let cause = format!("the login shell of {} prints text of its own: silence its start-up files", self.host);
+            let cause = format!(
+                "the login shell of {} prints text of its own: silence its start-up files",
+                self.host
+            );
             return Err(self.error(ErrorKind::Malformed, cause).into());
         };
         if self.stamp.as_ref().is_some_and(|before| *before != stamp) {
@@ -136,13 +161,16 @@ impl Origin for RemoteFile {
         Ok(Opened { start, total })
     }
 
-    async fn chunk(&mut self) -> Result<Option<Bytes>, Attempt> {
+    async fn chunk(&mut self) -> Result<Option<Bytes>, RetryableError> {
         loop {
             let Some(process) = &mut self.process else { return Ok(None) };
             let read = process.read().await;
-            let Some(mut data) = read.map_err(|error| Attempt::passing(pipe_failure(&self.subject, &error)))? else {
+            let Some(mut data) =
+                read.map_err(|error| RetryableError::passing(pipe_failure(&self.subject, &error)))?
+            else {
                 self.ended().await?;
-                // A file that became shorter ends here too; it is told by its stamp when it is opened again.
+                // A file that became shorter ends here too; it is told by its stamp when it is
+                // opened again.
                 if self.left.is_none_or(|left| left == 0) {
                     self.compare_end()?;
                 }
@@ -154,7 +182,9 @@ impl Origin for RemoteFile {
             *left -= wanted as u64;
             self.end.extend_from_slice(&end);
             if self.end.len() > LONGEST_END {
-                return Err(self.error(ErrorKind::Changed, "became longer while it was read").into());
+                return Err(self
+                    .error(ErrorKind::Changed, "became longer while it was read")
+                    .into());
             }
             if !data.is_empty() {
                 return Ok(Some(data));
@@ -173,7 +203,9 @@ mod tests {
         assert_eq!((stamp.length, stamp.file), (Some(10), true));
         let device = Stamp::parse("market-transfer - device").unwrap();
         assert_eq!((device.length, device.file), (None, false));
-        for other in ["", "Welcome", "market-transfer", "market-transfer 10", "market-transfer x 7 1 2"] {
+        for other in
+            ["", "Welcome", "market-transfer", "market-transfer 10", "market-transfer x 7 1 2"]
+        {
             assert_eq!(Stamp::parse(other), None, "{other}");
         }
     }

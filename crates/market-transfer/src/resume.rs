@@ -1,7 +1,8 @@
 //! A stream that is opened again when it breaks, and never repeats a byte.
 //!
-//! An [`Origin`] says where it continues after a break: at the byte that was reached, when it can tell that the object is still
-//! the same one, or at its start. Then the bytes that were delivered already are read again and must have the same checksum.
+//! An [`Origin`] says where it continues after a break: at the byte that was reached, when it can
+//! tell that the object is still the same one, or at its start. Then the bytes that were delivered
+//! already are read again and must have the same checksum.
 
 use crate::buffers::Buffers;
 use crate::rate::Pacer;
@@ -16,16 +17,18 @@ use xxhash_rust::xxh3::Xxh3;
 /// The longest pause that a server's own wish is granted.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// After so much progress a break counts as a new one; less, and a server could keep a transfer alive for ever.
+/// After so much progress a break counts as a new one; less, and a server could keep a transfer
+/// alive for ever.
 const PROGRESS_BYTES: u64 = 8 << 20;
 
 /// Where a stream comes from.
 pub(crate) trait Origin {
     /// Opens the stream to continue at an offset. [`Opened::start`] is that offset or 0.
-    async fn open(&mut self, at: u64) -> Result<Opened, Attempt>;
+    async fn open(&mut self, at: u64) -> Result<Opened, RetryableError>;
 
-    /// The next bytes; `None` at the end of a stream that is known to be whole as far as its origin can tell.
-    async fn chunk(&mut self) -> Result<Option<Bytes>, Attempt>;
+    /// The next bytes; `None` at the end of a stream that is known to be whole as far as its origin
+    /// can tell.
+    async fn chunk(&mut self) -> Result<Option<Bytes>, RetryableError>;
 }
 
 /// An opened stream.
@@ -38,13 +41,13 @@ pub(crate) struct Opened {
 
 /// A failure, and whether another try may help (after a pause that the other side asked for).
 #[derive(Clone)]
-pub(crate) struct Attempt {
+pub(crate) struct RetryableError {
     pub(crate) error: Error,
     pub(crate) again: bool,
     pub(crate) pause: Option<Duration>,
 }
 
-impl Attempt {
+impl RetryableError {
     /// A failure that may pass.
     pub(crate) fn passing(error: Error) -> Self {
         Self { error, again: true, pause: None }
@@ -59,7 +62,7 @@ impl Attempt {
 }
 
 /// A failure that stays.
-impl From<Error> for Attempt {
+impl From<Error> for RetryableError {
     fn from(error: Error) -> Self {
         Self { error, again: false, pause: None }
     }
@@ -67,7 +70,7 @@ impl From<Error> for Attempt {
 
 /// How often something is tried again, and how long is waited before.
 #[derive(Clone)]
-pub(crate) struct Patience {
+pub(crate) struct RetryPolicy {
     left: u32,
     retries: u32,
     backoff: Duration,
@@ -85,7 +88,7 @@ impl fmt::Display for GivenUp {
     }
 }
 
-impl Patience {
+impl RetryPolicy {
     pub(crate) fn new(options: &Options) -> Self {
         Self { left: options.retries, retries: options.retries, backoff: options.backoff }
     }
@@ -102,7 +105,8 @@ impl Patience {
         }
         let round = self.retries - self.left;
         self.left -= 1;
-        let pause = wish.unwrap_or_else(|| self.backoff.saturating_mul(2_u32.saturating_pow(round)));
+        let pause =
+            wish.unwrap_or_else(|| self.backoff.saturating_mul(2_u32.saturating_pow(round)));
         tokio::time::sleep(pause.min(LONGEST_PAUSE)).await;
         Ok(())
     }
@@ -117,11 +121,13 @@ pub(crate) struct Resumable<O> {
     /// Bytes received, and their checksum.
     delivered: u64,
     checksum: Xxh3,
-    patience: Patience,
-    /// Bytes delivered since the transfer last broke, and whether it ever had to be read from its start again.
+    patience: RetryPolicy,
+    /// Bytes delivered since the transfer last broke, and whether it ever had to be read from its
+    /// start again.
     since_break: u64,
     reread: bool,
-    /// Whether what was delivered is known to be the beginning of the object that the origin has now.
+    /// Whether what was delivered is known to be the beginning of the object that the origin has
+    /// now.
     proven: bool,
     pacer: Option<Pacer>,
     gathering: Gathering,
@@ -130,7 +136,7 @@ pub(crate) struct Resumable<O> {
 enum State {
     Open,
     /// The transfer broke and must be taken up again; why.
-    Broken(Attempt),
+    Broken(RetryableError),
     Finished,
 }
 
@@ -148,7 +154,7 @@ impl<O: Origin> Resumable<O> {
             total: None,
             delivered: 0,
             checksum: Xxh3::new(),
-            patience: Patience::new(options),
+            patience: RetryPolicy::new(options),
             since_break: 0,
             reread: false,
             proven: true,
@@ -187,7 +193,8 @@ impl<O: Origin> Resumable<O> {
                     Ok(None) => self.end(),
                     Err(mut attempt) => {
                         if self.delivered > 0 {
-                            attempt.error.cause = format!("{} after {} bytes", attempt.error.cause, self.delivered);
+                            attempt.error.cause =
+                                format!("{} after {} bytes", attempt.error.cause, self.delivered);
                         }
                         self.broken(attempt);
                     }
@@ -196,14 +203,17 @@ impl<O: Origin> Resumable<O> {
         }
     }
 
-    fn broken(&mut self, attempt: Attempt) {
+    fn broken(&mut self, attempt: RetryableError) {
         self.state = State::Broken(attempt);
     }
 
     async fn deliver(&mut self, data: &[u8]) -> Result<(), Error> {
         self.delivered += data.len() as u64;
         if self.total.is_some_and(|total| self.delivered > total) {
-            let cause = format!("sends more than the {} bytes it announced", self.total.unwrap_or_default());
+            let cause = format!(
+                "sends more than the {} bytes it announced",
+                self.total.unwrap_or_default()
+            );
             return Err(self.changed(&cause));
         }
         self.since_break += data.len() as u64;
@@ -213,7 +223,7 @@ impl<O: Origin> Resumable<O> {
         self.checksum.update(data);
         self.gathering.take(data);
         if let Some(pacer) = &mut self.pacer {
-            pacer.pay(data.len() as u64).await;
+            pacer.throttle(data.len() as u64).await;
         }
         Ok(())
     }
@@ -222,7 +232,11 @@ impl<O: Origin> Resumable<O> {
         match self.total {
             Some(total) if self.delivered < total => {
                 let cause = format!("ended after {} of {total} bytes", self.delivered);
-                self.broken(Attempt::passing(Error::new(ErrorKind::Unreachable, &self.subject, cause)));
+                self.broken(RetryableError::passing(Error::new(
+                    ErrorKind::Unreachable,
+                    &self.subject,
+                    cause,
+                )));
             }
             _ => {
                 self.gathering.hand_over();
@@ -237,7 +251,8 @@ impl<O: Origin> Resumable<O> {
 
     /// Opens again and brings the new stream to the byte that was reached.
     async fn take_up(&mut self) -> Result<(), Error> {
-        // A comparison that broke off leaves open which object the origin has: it is read from its start once more.
+        // A comparison that broke off leaves open which object the origin has: it is read from its
+        // start once more.
         let at = if self.proven { self.delivered } else { 0 };
         let opened = match self.origin.open(at).await {
             Ok(opened) => opened,
@@ -270,7 +285,7 @@ impl<O: Origin> Resumable<O> {
                     checksum.update(&data[..known]);
                     left -= known as u64;
                     if let Some(pacer) = &mut self.pacer {
-                        pacer.pay(known as u64).await;
+                        pacer.throttle(known as u64).await;
                     }
                     if left == 0 && checksum.digest128() != self.checksum.digest128() {
                         return Err(self.changed("changed between two readings"));
@@ -291,15 +306,15 @@ impl<O: Origin> Resumable<O> {
     }
 
     /// Waits before another try, or gives up.
-    async fn wait(&mut self, attempt: Attempt) -> Result<(), Error> {
+    async fn wait(&mut self, attempt: RetryableError) -> Result<(), Error> {
         if !attempt.again {
             return Err(attempt.error);
         }
         self.since_break = 0;
-        self.patience
-            .wait(attempt.pause)
-            .await
-            .map_err(|given_up| Error { cause: format!("{}{given_up}", attempt.error.cause), ..attempt.error })
+        self.patience.wait(attempt.pause).await.map_err(|given_up| Error {
+            cause: format!("{}{given_up}", attempt.error.cause),
+            ..attempt.error
+        })
     }
 }
 

@@ -1,8 +1,8 @@
 //! One way to read bytes, wherever they are.
 
-use crate::command::{CommandOutput, Recipe};
+use crate::command::{CommandOutput, CommandSpec};
 use crate::file::{Extent, FileSource};
-use crate::helper::{self, Helpers, Nature};
+use crate::helper::{self, Helpers, SourceTraits};
 use crate::http::HttpOrigin;
 use crate::rate::{Pacer, Rate};
 use crate::remote_file::RemoteFile;
@@ -10,7 +10,7 @@ use crate::resume::Resumable;
 #[cfg(feature = "s3")]
 use crate::s3;
 use crate::ssh::{Host, Ssh};
-use crate::{Error, ErrorKind, Location, Piece, shown};
+use crate::{Error, ErrorKind, Location, Piece, redacted};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
@@ -26,19 +26,23 @@ pub struct Options {
     pub idle_timeout: Duration,
     /// How often a transfer that broke is taken up again.
     pub retries: u32,
-    /// The pause before the first retry; each further one takes twice as long. A server's `Retry-After` counts instead.
+    /// The pause before the first retry; each further one takes twice as long. A server's
+    /// `Retry-After` counts instead.
     pub backoff: Duration,
     /// What this program calls itself to HTTP servers.
     pub user_agent: String,
-    /// A file of PEM certificates that https servers may be signed with, beside those of the machine.
+    /// A file of PEM certificates that https servers may be signed with, beside those of the
+    /// machine.
     pub tls_ca: Option<PathBuf>,
     /// Takes any certificate of an https server: nobody knows who is on the other side.
     pub tls_insecure: bool,
-    /// Follows a redirect from `https://` to `http://`, where anybody on the way could change the bytes.
+    /// Follows a redirect from `https://` to `http://`, where anybody on the way could change the
+    /// bytes.
     pub redirect_to_http: bool,
-    /// The most bytes that a [`transfer`](Source::transfer) may store; more is an error, [`TooLarge`](crate::ErrorKind::TooLarge).
-    /// A caller that knows how large the content should be sets it for that source. `None`: what is unpacked may be a thousand
-    /// times of what was fetched when it is more than 1 GiB, zeros not counted.
+    /// The most bytes that a [`transfer`](Source::transfer) may store; more is an error,
+    /// [`TooLarge`](crate::ErrorKind::TooLarge). A caller that knows how large the content should
+    /// be sets it for that source. `None`: what is unpacked may be a thousand times of what was
+    /// fetched when it is more than 1 GiB, zeros not counted.
     pub max_unpacked_bytes: Option<u64>,
     /// How fast bytes may move.
     pub limit: Option<Rate>,
@@ -76,8 +80,8 @@ impl Default for Options {
 }
 
 impl Options {
-    /// The same for a source of which at most so many bytes may be stored, such as the size that was declared for it; fewer when
-    /// fewer are allowed already.
+    /// The same for a source of which at most so many bytes may be stored, such as the size that
+    /// was declared for it; fewer when fewer are allowed already.
     ///
     /// ```
     /// use market_transfer::Options;
@@ -86,19 +90,21 @@ impl Options {
     /// ```
     #[must_use]
     pub fn at_most(mut self, bytes: u64) -> Self {
-        self.max_unpacked_bytes = Some(self.max_unpacked_bytes.map_or(bytes, |before| before.min(bytes)));
+        self.max_unpacked_bytes =
+            Some(self.max_unpacked_bytes.map_or(bytes, |before| before.min(bytes)));
         self
     }
 }
 
-/// Bytes to be read, in pieces. Every byte is delivered once and in order: a transfer that breaks is resumed at the byte that
-/// it had reached, or read again and compared up to that byte, or fails.
+/// Bytes to be read, in pieces. Every byte is delivered once and in order: a transfer that breaks
+/// is resumed at the byte that it had reached, or read again and compared up to that byte, or
+/// fails.
 pub struct Source {
     kind: Kind,
     /// Pieces read ahead by [`peek`](Self::peek).
     pending: VecDeque<Piece>,
     subject: String,
-    nature: Nature,
+    nature: SourceTraits,
     max_bytes: Option<u64>,
 }
 
@@ -112,41 +118,61 @@ enum Kind {
 }
 
 /// Bytes as they were stored.
-const STORED: Nature = Nature { built: false, may_be_packed: true };
+const STORED: SourceTraits = SourceTraits { built: false, may_be_packed: true };
 
 impl Source {
-    /// Opens a path, or a URL: `file://`, `http://`, `https://`, `ssh://[user@]host:path`, `rbd://[user@]host/pool/image`,
-    /// `s3://bucket/key` (with the feature `s3`, and the service that [`Options::s3`] names), and
-    /// those that [`Options::helpers`] understand.
+    /// Opens a path, or a URL: `file://`, `http://`, `https://`, `ssh://[user@]host:path`,
+    /// `rbd://[user@]host/pool/image`, `s3://bucket/key` (with the feature `s3`, and the service
+    /// that [`Options::s3`] names), and those that [`Options::helpers`] understand.
     ///
     /// # Errors
     /// When there is nothing, or it cannot be read; other schemes are refused by name.
     pub async fn open(location: &str, options: &Options) -> Result<Self, Error> {
-        let subject = shown(location);
+        let subject = redacted(location);
         let (kind, nature) = match Location::parse(location)? {
             Location::Path(path) => (file(FileSource::open(&path)?, options), STORED),
             Location::Http(url) => {
                 let origin = HttpOrigin::new(url, subject.clone(), options)?;
-                (Kind::Http(Box::new(Resumable::open(origin, subject.clone(), options).await?)), STORED)
+                (
+                    Kind::Http(Box::new(Resumable::open(origin, subject.clone(), options).await?)),
+                    STORED,
+                )
             }
             Location::Ssh { host, path } => return Self::open_on(&host, &path, options).await,
             Location::Rbd { host, arguments } => {
                 let ssh = Ssh::new(options).for_bulk(&host).await;
-                let recipe = Recipe::Rbd { ssh, host, arguments };
-                let origin = CommandOutput::new(recipe, location, subject.clone(), options);
-                (Kind::Command(Box::new(Resumable::open(origin, subject.clone(), options).await?)), STORED)
+                let spec = CommandSpec::Rbd { ssh, host, arguments };
+                let origin = CommandOutput::new(spec, location, subject.clone(), options);
+                (
+                    Kind::Command(Box::new(
+                        Resumable::open(origin, subject.clone(), options).await?,
+                    )),
+                    STORED,
+                )
             }
-            Location::S3 { bucket, key } => return Self::open_s3(&bucket, &key, &subject, options).await,
+            Location::S3 { bucket, key } => {
+                return Self::open_s3(&bucket, &key, &subject, options).await;
+            }
             Location::Other(scheme) => {
                 let (origin, nature) = helper::open(&scheme, location, &subject, options).await?;
-                (Kind::Command(Box::new(Resumable::open(origin, subject.clone(), options).await?)), nature)
+                (
+                    Kind::Command(Box::new(
+                        Resumable::open(origin, subject.clone(), options).await?,
+                    )),
+                    nature,
+                )
             }
         };
         Ok(Self::new(kind, subject, nature, options))
     }
 
     #[cfg(feature = "s3")]
-    async fn open_s3(bucket: &str, key: &str, subject: &str, options: &Options) -> Result<Self, Error> {
+    async fn open_s3(
+        bucket: &str,
+        key: &str,
+        subject: &str,
+        options: &Options,
+    ) -> Result<Self, Error> {
         let access = options.s3.as_ref().ok_or_else(|| {
             let cause = "is an object of an S3 service, and the service and the keys for it are not known here";
             Error::new(ErrorKind::Unsupported, subject, cause)
@@ -159,7 +185,11 @@ impl Source {
 
     #[cfg(not(feature = "s3"))]
     async fn open_s3(_: &str, _: &str, subject: &str, _: &Options) -> Result<Self, Error> {
-        Err(Error::new(ErrorKind::Unsupported, subject, "is an object of an S3 service: this program reads none"))
+        Err(Error::new(
+            ErrorKind::Unsupported,
+            subject,
+            "is an object of an S3 service: this program reads none",
+        ))
     }
 
     /// Opens a file or block device of another host, over ssh.
@@ -167,7 +197,7 @@ impl Source {
     /// # Errors
     /// As [`open`](Self::open).
     pub async fn open_on(host: &Host, path: &str, options: &Options) -> Result<Self, Error> {
-        let subject = shown(&format!("ssh://{host}:{path}"));
+        let subject = redacted(&format!("ssh://{host}:{path}"));
         let origin = RemoteFile::new(host.clone(), path.to_owned(), subject.clone(), options).await;
         let kind = Kind::Ssh(Box::new(Resumable::open(origin, subject.clone(), options).await?));
         Ok(Self::new(kind, subject, STORED, options))
@@ -188,14 +218,21 @@ impl Source {
     /// As [`open`](Self::open).
     pub fn open_path(path: &Path, options: &Options) -> Result<Self, Error> {
         let kind = file(FileSource::open(path)?, options);
-        Ok(Self::new(kind, shown(&path.to_string_lossy()), STORED, options))
+        Ok(Self::new(kind, redacted(&path.to_string_lossy()), STORED, options))
     }
 
-    fn new(kind: Kind, subject: String, nature: Nature, options: &Options) -> Self {
-        Self { kind, pending: VecDeque::new(), subject, nature, max_bytes: options.max_unpacked_bytes }
+    fn new(kind: Kind, subject: String, nature: SourceTraits, options: &Options) -> Self {
+        Self {
+            kind,
+            pending: VecDeque::new(),
+            subject,
+            nature,
+            max_bytes: options.max_unpacked_bytes,
+        }
     }
 
-    /// The most bytes that a transfer of it may store, unless [`Options::max_unpacked_bytes`] has said it already.
+    /// The most bytes that a transfer of it may store, unless [`Options::max_unpacked_bytes`] has
+    /// said it already.
     pub fn allow_at_most(&mut self, bytes: u64) {
         self.max_bytes.get_or_insert(bytes);
     }
@@ -222,7 +259,8 @@ impl Source {
         }
     }
 
-    /// How many bytes it takes on the disk where it is: less than its length when it has holes. `None` when unknown.
+    /// How many bytes it takes on the disk where it is: less than its length when it has holes.
+    /// `None` when unknown.
     pub fn allocated(&self) -> Option<u64> {
         let metadata = self.file()?.metadata().ok().filter(std::fs::Metadata::is_file)?;
         Some(metadata.blocks().saturating_mul(512))
@@ -236,17 +274,20 @@ impl Source {
         }
     }
 
-    /// Whether its bytes are built while they are read: no digest that was recorded before is one of them.
+    /// Whether its bytes are built while they are read: no digest that was recorded before is one
+    /// of them.
     pub fn is_built(&self) -> bool {
         self.nature.built
     }
 
-    /// Whether it may be a compressed file that is to be unpacked. Some helpers write nothing but images.
+    /// Whether it may be a compressed file that is to be unpacked. Some helpers write nothing but
+    /// images.
     pub fn may_be_packed(&self) -> bool {
         self.nature.may_be_packed
     }
 
-    /// The next piece; `None` when all bytes have been delivered and the source was whole and unchanged.
+    /// The next piece; `None` when all bytes have been delivered and the source was whole and
+    /// unchanged.
     ///
     /// # Errors
     /// When the source fails for good, or turns out to be another than it was.
@@ -269,7 +310,7 @@ impl Source {
             Kind::File(source, pacer) => {
                 let piece = source.next().await?;
                 if let (Some(pacer), Some(Piece::Data(data))) = (pacer, &piece) {
-                    pacer.pay(data.len() as u64).await;
+                    pacer.throttle(data.len() as u64).await;
                 }
                 Ok(piece)
             }
@@ -281,7 +322,8 @@ impl Source {
         }
     }
 
-    /// The first `count` bytes, or all when there are fewer; they are still delivered by [`next`](Self::next).
+    /// The first `count` bytes, or all when there are fewer; they are still delivered by
+    /// [`next`](Self::next).
     ///
     /// # Errors
     /// As [`next`](Self::next).
@@ -300,7 +342,8 @@ impl Source {
         Ok(head)
     }
 
-    /// What comes next of a local file, at most `most` bytes of it, without reading it; `None` when pieces have to be read.
+    /// What comes next of a local file, at most `most` bytes of it, without reading it; `None` when
+    /// pieces have to be read.
     pub(crate) fn extent(&self, most: u64) -> Result<Option<Extent>, Error> {
         match &self.kind {
             Kind::File(source, _) => source.extent(most).map(Some),
@@ -313,7 +356,7 @@ impl Source {
         if let Kind::File(source, pacer) = &mut self.kind {
             source.skip(bytes);
             if let Some(pacer) = pacer {
-                pacer.pay(moved).await;
+                pacer.throttle(moved).await;
             }
         }
     }

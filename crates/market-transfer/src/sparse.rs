@@ -1,4 +1,5 @@
-//! A file that is written piece by piece, holes kept, and that reaches the disk while it is written.
+//! A file that is written piece by piece, holes kept, and that reaches the disk while it is
+//! written.
 
 use crate::system::copy_range;
 use crate::{Piece, ZEROS, start_thread};
@@ -12,8 +13,8 @@ use std::thread::JoinHandle;
 
 /// A new file under way. Nothing is durable before [`finish`](Self::finish) has returned.
 ///
-/// It is put on the disk when all of it is written, not meanwhile: a disk that is busy with the first part makes writing the
-/// rest several times slower (docs/benchmarks.md).
+/// It is put on the disk when all of it is written, not meanwhile: a disk that is busy with the
+/// first part makes writing the rest several times slower (docs/benchmarks.md).
 pub struct SparseFile {
     file: Arc<File>,
     position: u64,
@@ -42,8 +43,9 @@ impl SparseFile {
         &self.file
     }
 
-    /// Appends a range of another file by the shortest way: shared extents where the file system has them (XFS, Btrfs), a copy
-    /// by the server (NFS, SMB), a copy inside the system, or through a small buffer.
+    /// Appends a range of another file by the shortest way: shared extents where the file system
+    /// has them (XFS, Btrfs), a copy by the server (NFS, SMB), a copy inside the system, or through
+    /// a small buffer.
     ///
     /// # Errors
     /// What the file system reports; `UnexpectedEof` when the source ends before the range.
@@ -53,7 +55,8 @@ impl SparseFile {
         Ok(())
     }
 
-    /// A handle to read back what was written, at the same offsets. Not what is still a hole at the end.
+    /// A handle to read back what was written, at the same offsets. Not what is still a hole at the
+    /// end.
     ///
     /// # Errors
     /// What the system reports.
@@ -81,11 +84,12 @@ impl SparseFile {
         Ok(())
     }
 
-    /// Makes holes of stretches that hold nothing but zeros. Where the file system has no holes, nothing changes.
+    /// Makes holes of stretches that hold nothing but zeros. Where the file system has no holes,
+    /// nothing changes.
     ///
     /// # Errors
     /// What reading reports.
-    pub fn dig_holes(&self) -> io::Result<()> {
+    pub fn punch_holes(&self) -> io::Result<()> {
         const STRETCH: usize = 64 << 10;
         self.file.set_len(self.position)?;
         let mut buffer = vec![0; STRETCH];
@@ -144,7 +148,7 @@ mod tests {
         bytes[(1 << 20) + 7] = 1;
         let mut sparse = SparseFile::new(file.reopen().unwrap(), true);
         sparse.write(&Piece::Data(bytes.clone().into())).unwrap();
-        sparse.dig_holes().unwrap();
+        sparse.punch_holes().unwrap();
         sparse.finish().unwrap();
         assert!(std::fs::read(file.path()).unwrap() == bytes);
         assert!(file.path().metadata().unwrap().blocks() * 512 <= 128 << 10);

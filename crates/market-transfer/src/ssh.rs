@@ -1,10 +1,11 @@
 //! Commands on other hosts, over `ssh`.
 //!
-//! The remote login shell gets one line of words in single quotes, which hold nothing that any shell would make something of: no
-//! quote, no backslash but before a digit, no `!` and no end of a line. `sh` makes the script and its arguments of them, so
-//! that no argument is ever anything but data, and the login shell may be any (sh, bash, csh, tcsh, fish).
+//! The remote login shell gets one line of words in single quotes, which hold nothing that any
+//! shell would make something of: no quote, no backslash but before a digit, no `!` and no end of a
+//! line. `sh` makes the script and its arguments of them, so that no argument is ever anything but
+//! data, and the login shell may be any (sh, bash, csh, tcsh, fish).
 
-use crate::location::shown_line;
+use crate::location::redacted_line;
 use crate::{Error, ErrorKind, Options, Process};
 use std::fmt;
 use std::net::IpAddr;
@@ -16,8 +17,9 @@ use tokio::process::Command;
 pub struct Host(String);
 
 impl Host {
-    /// Checks a host. Names, addresses and aliases of an ssh configuration are made of letters, digits and a few signs; anything
-    /// else, and what `ssh` would take for an option, is refused: it would end up in shells.
+    /// Checks a host. Names, addresses and aliases of an ssh configuration are made of letters,
+    /// digits and a few signs; anything else, and what `ssh` would take for an option, is refused:
+    /// it would end up in shells.
     ///
     /// # Errors
     /// When it is no host.
@@ -29,7 +31,8 @@ impl Host {
     /// assert!(Host::new("-oProxyCommand=x").is_err());
     /// ```
     pub fn new(text: &str) -> Result<Self, Error> {
-        let (user, name) = text.rsplit_once('@').map_or((None, text), |(user, name)| (Some(user), name));
+        let (user, name) =
+            text.rsplit_once('@').map_or((None, text), |(user, name)| (Some(user), name));
         let valid = |part: &str, signs: &[u8]| {
             !part.is_empty()
                 && part.len() <= 255
@@ -47,8 +50,9 @@ impl Host {
         self.0.rsplit('@').next().unwrap_or_default()
     }
 
-    /// Whether its name is one of the machine itself, in any spelling: `localhost`, a loopback or unspecified address, `127.1`. What
-    /// a resolver or an ssh configuration makes of other names is not looked at.
+    /// Whether its name is one of the machine itself, in any spelling: `localhost`, a loopback or
+    /// unspecified address, `127.1`. What a resolver or an ssh configuration makes of other names
+    /// is not looked at.
     ///
     /// ```
     /// use market_transfer::ssh::Host;
@@ -65,11 +69,16 @@ impl Host {
             _ => None,
         });
         match address {
-            Some(IpAddr::V6(address)) => own(address.to_ipv4_mapped().map_or(IpAddr::V6(address), IpAddr::V4)),
+            Some(IpAddr::V6(address)) => {
+                own(address.to_ipv4_mapped().map_or(IpAddr::V6(address), IpAddr::V4))
+            }
             Some(address) => own(address),
             None => {
-                let known = ["localhost", "localhost4", "localhost6", "ip6-localhost", "ip6-loopback"];
-                known.contains(&name.as_str()) || name.ends_with(".localhost") || name.starts_with("localhost.")
+                let known =
+                    ["localhost", "localhost4", "localhost6", "ip6-localhost", "ip6-loopback"];
+                known.contains(&name.as_str())
+                    || name.ends_with(".localhost")
+                    || name.starts_with("localhost.")
             }
         }
     }
@@ -106,14 +115,21 @@ pub const CONNECTION_FAILED: i32 = 255;
 impl Ssh {
     /// As the options say.
     pub fn new(options: &Options) -> Self {
-        let words: Vec<String> = options.ssh.split_ascii_whitespace().map(ToOwned::to_owned).collect();
+        let words: Vec<String> =
+            options.ssh.split_ascii_whitespace().map(ToOwned::to_owned).collect();
         let words = if words.is_empty() { vec!["ssh".to_owned()] } else { words };
-        Self { words, ciphers: None, connect_timeout: options.connect_timeout, idle_timeout: options.idle_timeout }
+        Self {
+            words,
+            ciphers: None,
+            connect_timeout: options.connect_timeout,
+            idle_timeout: options.idle_timeout,
+        }
     }
 
-    /// The same for moving many bytes: of the ciphers that this machine's configuration allows, AES-GCM comes first where the
-    /// processor has instructions for it. The default order of OpenSSH can take one and a half times as long. Anything that is not
-    /// an `ssh` of OpenSSH stays as it is.
+    /// The same for moving many bytes: of the ciphers that this machine's configuration allows,
+    /// AES-GCM comes first where the processor has instructions for it. The default order of
+    /// OpenSSH can take one and a half times as long. Anything that is not an `ssh` of OpenSSH
+    /// stays as it is.
     pub async fn for_bulk(&self, host: &Host) -> Self {
         let mut bulk = self.clone();
         if has_aes()
@@ -130,21 +146,27 @@ impl Ssh {
         command.args(&self.words[1..]).arg("-G").arg("--").arg(host.argument());
         let mut process = Process::start(command, PATIENCE).ok()?;
         process.close_input();
-        let (answer, _) = process.answer(MOST_CONFIGURATION_BYTES, PATIENCE).await.ok()?;
+        let (answer, _) = process.answer(MAX_CONFIGURATION_BYTES, PATIENCE).await.ok()?;
         let answer = String::from_utf8_lossy(&answer);
-        let ciphers = answer.lines().filter_map(|line| line.strip_prefix("ciphers ")).next_back().map(str::to_owned);
-        ciphers.filter(|list| list.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.@,".contains(&byte)))
+        let ciphers = answer
+            .lines()
+            .filter_map(|line| line.strip_prefix("ciphers "))
+            .next_back()
+            .map(str::to_owned);
+        ciphers.filter(|list| {
+            list.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.@,".contains(&byte))
+        })
     }
 
-    /// The command that runs a POSIX shell script on a host; `arguments` are its `$1`, `$2` and so on. Never asks anybody for a
-    /// password, and gives up a host that does not answer any more.
+    /// The command that runs a POSIX shell script on a host; `arguments` are its `$1`, `$2` and so
+    /// on. Never asks anybody for a password, and gives up a host that does not answer any more.
     pub fn command(&self, host: &Host, script: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.words[0]);
         command.args(&self.words[1..]);
-        let alive = (self.idle_timeout.as_secs() / 3).clamp(1, MOST_SECONDS);
+        let alive = (self.idle_timeout.as_secs() / 3).clamp(1, MAX_SECONDS);
         for option in [
             "BatchMode=yes".to_owned(),
-            format!("ConnectTimeout={}", self.connect_timeout.as_secs().clamp(1, MOST_SECONDS)),
+            format!("ConnectTimeout={}", self.connect_timeout.as_secs().clamp(1, MAX_SECONDS)),
             format!("ServerAliveInterval={alive}"),
             "ServerAliveCountMax=3".to_owned(),
         ] {
@@ -159,11 +181,11 @@ impl Ssh {
 }
 
 /// More seconds than this `ssh` does not understand.
-const MOST_SECONDS: u64 = 1 << 20;
+const MAX_SECONDS: u64 = 1 << 20;
 
 /// How long `ssh` may take to tell its configuration, and how long that may be.
 const PATIENCE: Duration = Duration::from_secs(5);
-const MOST_CONFIGURATION_BYTES: usize = 1 << 20;
+const MAX_CONFIGURATION_BYTES: usize = 1 << 20;
 
 /// Whether this machine's processor has instructions for AES.
 fn has_aes() -> bool {
@@ -175,9 +197,11 @@ fn has_aes() -> bool {
     false
 }
 
-/// A list of ciphers with those of AES-GCM first; `None` when it has none, or has them first already.
+/// A list of ciphers with those of AES-GCM first; `None` when it has none, or has them first
+/// already.
 fn aes_gcm_first(ciphers: &str) -> Option<String> {
-    let (first, others): (Vec<_>, Vec<_>) = ciphers.split(',').partition(|cipher| cipher.contains("-gcm@"));
+    let (first, others): (Vec<_>, Vec<_>) =
+        ciphers.split(',').partition(|cipher| cipher.contains("-gcm@"));
     let ordered: Vec<_> = first.iter().chain(&others).copied().collect();
     let ordered = ordered.join(",");
     (!first.is_empty() && ordered != ciphers).then_some(ordered)
@@ -190,7 +214,8 @@ fn remote_line(script: &str, arguments: &[&str]) -> String {
     format!(r#"exec sh -c 'eval "$(printf %b "$1")"' sh '{}'"#, encoded(&text))
 }
 
-/// A text for `printf %b` in which every sign that a shell could take for something inside of single quotes is a number.
+/// A text for `printf %b` in which every sign that a shell could take for something inside of
+/// single quotes is a number.
 fn encoded(text: &str) -> String {
     text.bytes().fold(String::with_capacity(text.len()), |mut encoded, byte| {
         match byte {
@@ -209,10 +234,14 @@ fn quoted(text: &str) -> String {
 
 /// What a failed connection is, by the last words of `ssh`.
 pub fn connection_error(host: &Host, cause: &str) -> Error {
-    let denied = ["Permission denied", "Host key verification failed", "Too many authentication failures"];
-    let kind =
-        if denied.iter().any(|known| cause.contains(known)) { ErrorKind::Denied } else { ErrorKind::Unreachable };
-    Error::new(kind, format!("ssh to {host}"), shown_line(cause.trim_start_matches("ssh: ")))
+    let denied =
+        ["Permission denied", "Host key verification failed", "Too many authentication failures"];
+    let kind = if denied.iter().any(|known| cause.contains(known)) {
+        ErrorKind::Denied
+    } else {
+        ErrorKind::Unreachable
+    };
+    Error::new(kind, format!("ssh to {host}"), redacted_line(cause.trim_start_matches("ssh: ")))
 }
 
 #[cfg(test)]
@@ -221,20 +250,26 @@ mod tests {
 
     #[test]
     fn hosts_are_names_and_nothing_else() {
-        for good in ["h", "u@h", "10.0.0.1", "fe80::1%eth0", "[::1]", "u@domain@h", "bridge_1.example"] {
+        for good in
+            ["h", "u@h", "10.0.0.1", "fe80::1%eth0", "[::1]", "u@domain@h", "bridge_1.example"]
+        {
             assert!(Host::new(good).is_ok(), "{good}");
         }
         let long = "h".repeat(256);
-        for bad in
-            ["", "-h", "u@-h", "-u@h", "@h", "u@", "a b", "h;x", "$(x)", "h`x`", "h'x", "h\nx", "h/x", "é", &long]
-        {
+        for bad in [
+            "", "-h", "u@-h", "-u@h", "@h", "u@", "a b", "h;x", "$(x)", "h`x`", "h'x", "h\nx",
+            "h/x", "é", &long,
+        ] {
             assert!(Host::new(bad).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn ciphers_are_put_in_another_order_and_none_is_added() {
-        assert_eq!(aes_gcm_first("a,aes128-gcm@o,b,aes256-gcm@o").as_deref(), Some("aes128-gcm@o,aes256-gcm@o,a,b"));
+        assert_eq!(
+            aes_gcm_first("a,aes128-gcm@o,b,aes256-gcm@o").as_deref(),
+            Some("aes128-gcm@o,aes256-gcm@o,a,b")
+        );
         for kept in ["aes128-gcm@o,a", "a,b", ""] {
             assert_eq!(aes_gcm_first(kept), None, "{kept}");
         }
@@ -242,12 +277,28 @@ mod tests {
 
     #[test]
     fn a_script_and_its_arguments_reach_every_login_shell_as_they_are() {
-        let nasty =
-            ["", "a b", "'", "''\\''", "$(echo x)", "`x`", "; x", "a\nb\n", "-n", "\\", "!!", "*", "é\u{7f}", "%s\\c"];
+        let nasty = [
+            "",
+            "a b",
+            "'",
+            "''\\''",
+            "$(echo x)",
+            "`x`",
+            "; x",
+            "a\nb\n",
+            "-n",
+            "\\",
+            "!!",
+            "*",
+            "é\u{7f}",
+            "%s\\c",
+        ];
         let script = "# it's one!\nfor argument; do\n    printf '<%s>' \"$argument\"\ndone\nexit 7";
         let expected: String = nasty.iter().map(|text| format!("<{text}>")).collect();
         let line = remote_line(script, &nasty);
-        for (shell, package) in [("sh", "dash"), ("bash", "bash"), ("tcsh", "tcsh"), ("fish", "fish")] {
+        for (shell, package) in
+            [("sh", "dash"), ("bash", "bash"), ("tcsh", "tcsh"), ("fish", "fish")]
+        {
             let Some(shell) = market_testkit::require::program(shell, package) else { continue };
             let output = std::process::Command::new(&shell).args(["-c", &line]).output().unwrap();
             assert_eq!(String::from_utf8(output.stdout).unwrap(), expected, "{}", shell.display());

@@ -14,31 +14,32 @@ use std::path::{Path, PathBuf};
 const PREFIX: &str = ".market-";
 const SUFFIX: &str = ".part";
 
-/// Ends the name of the file beside it that its writer holds a lock on. It is another one because qemu-img locks what it
-/// converts, and on NFS the two kinds of locks meet.
+/// Ends the name of the file beside it that its writer holds a lock on. It is another one because
+/// qemu-img locks what it converts, and on NFS the two kinds of locks meet.
 const LOCK: &str = ".lock";
 
 /// Nobody else writes to what is published, whatever the umask of whoever publishes it allows.
 const FILE_MODE: u32 = 0o644;
 const DIRECTORY_MODE: u32 = 0o755;
 
-/// A file or a directory under way, beside the place it is meant for. It is removed when this is dropped before it was published.
+/// A file or a directory under way, beside the place it is meant for. It is removed when this is
+/// dropped before it was published.
 ///
-/// Whoever writes holds a lock of the kernel's, which ends with the process: [`sweep`](Self::sweep) removes what nobody
-/// writes any more.
+/// Whoever writes holds a lock of the kernel's, which ends with the process: [`sweep`](Self::sweep)
+/// removes what nobody writes any more.
 ///
 /// ```
-/// use market_transfer::Staged;
+/// use market_transfer::StagedFile;
 /// use std::io::Write;
 ///
 /// # let directory = tempfile::tempdir()?;
-/// let staged = Staged::file(directory.path())?;
+/// let staged = StagedFile::file(directory.path())?;
 /// staged.open()?.write_all(b"all of it")?;
 /// staged.publish(&directory.path().join("image"))?;
 /// assert_eq!(std::fs::read(directory.path().join("image"))?, b"all of it");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct Staged {
+pub struct StagedFile {
     directory: PathBuf,
     /// Without its end.
     stem: String,
@@ -47,7 +48,7 @@ pub struct Staged {
     _lock: File,
 }
 
-impl Staged {
+impl StagedFile {
     /// An empty file in a directory.
     ///
     /// # Errors
@@ -71,13 +72,20 @@ impl Staged {
 
     fn create(directory: &Path, make: impl Fn(&Path) -> io::Result<File>) -> Result<Self, Error> {
         loop {
-            let random = random_name::<8>().map_err(|error| Error::io("the system's random numbers", &error))?;
+            let random = random_name::<8>()
+                .map_err(|error| Error::io("the system's random numbers", &error))?;
             let stem = format!("{PREFIX}{random}");
             let lock_path = directory.join(format!("{stem}{LOCK}"));
             let fail = |error: &io::Error| Error::io(lock_path.display().to_string(), error);
-            let lock = File::options().read(true).write(true).create_new(true).mode(0o600).open(&lock_path);
+            let lock = File::options()
+                .read(true)
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&lock_path);
             let lock = lock.map_err(|error| fail(&error))?;
-            // A file system without locks: then nobody else gets one either. But somebody may be sweeping this very moment.
+            // A file system without locks: then nobody else gets one either. But somebody may be
+            // sweeping this very moment.
             let swept = matches!(lock.try_lock(), Err(TryLockError::WouldBlock))
                 || lock.metadata().is_ok_and(|metadata| metadata.nlink() == 0)
                 || !lock_path.exists();
@@ -89,7 +97,13 @@ impl Staged {
                 let _ = fs::remove_file(&lock_path);
                 Error::io(path.display().to_string(), &error)
             })?;
-            return Ok(Self { directory: directory.to_owned(), stem, handle, published: false, _lock: lock });
+            return Ok(Self {
+                directory: directory.to_owned(),
+                stem,
+                handle,
+                published: false,
+                _lock: lock,
+            });
         }
     }
 
@@ -129,14 +143,19 @@ impl Staged {
         })
     }
 
-    /// Gives it a name, in place of a file that has it, in one step and durably. A file gets the mode of that file.
+    /// Gives it a name, in place of a file that has it, in one step and durably. A file gets the
+    /// mode of that file.
     ///
     /// # Errors
     /// What the file system reports.
     pub fn replace(mut self, place: &Path) -> Result<(), Error> {
         let fail = |error: &io::Error| Error::io(place.display().to_string(), error);
         if fs::symlink_metadata(place).is_ok_and(|metadata| metadata.is_dir()) {
-            return Err(Error::new(ErrorKind::Unsupported, place.display().to_string(), "is a directory"));
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                place.display().to_string(),
+                "is a directory",
+            ));
         }
         let is_directory = self.handle.metadata().map_err(|error| self.failure(&error))?.is_dir();
         let (from, to, name) = self.ends(place)?;
@@ -156,7 +175,9 @@ impl Staged {
             }
             old => {
                 if let Ok(old) = old {
-                    self.handle.set_permissions(old.permissions()).map_err(|error| self.failure(&error))?;
+                    self.handle
+                        .set_permissions(old.permissions())
+                        .map_err(|error| self.failure(&error))?;
                 }
                 fs::rename(self.path(), place).map_err(|error| fail(&error))?;
                 self.published = true;
@@ -166,18 +187,27 @@ impl Staged {
     }
 
     fn ends(&self, place: &Path) -> Result<(File, File, String), Error> {
-        let open = |path: &Path| File::open(path).map_err(|error| Error::io(path.display().to_string(), &error));
+        let open = |path: &Path| {
+            File::open(path).map_err(|error| Error::io(path.display().to_string(), &error))
+        };
         let name = place.file_name().and_then(|name| name.to_str());
-        let name = name.ok_or_else(|| Error::new(ErrorKind::Malformed, place.display().to_string(), "is no name"))?;
-        let parent = place.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let name = name.ok_or_else(|| {
+            Error::new(ErrorKind::Malformed, place.display().to_string(), "is no name")
+        })?;
+        let parent = place
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
         Ok((open(&self.directory)?, open(parent)?, name.to_owned()))
     }
 
-    /// Removes from a directory what killed processes have left there; how much it was. What cannot be looked at is passed over.
+    /// Removes from a directory what killed processes have left there; how much it was. What cannot
+    /// be looked at is passed over.
     pub fn sweep(directory: &Path) -> usize {
         let Ok(entries) = fs::read_dir(directory) else { return 0 };
         let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
-        let stems = names.filter_map(|name| stem_of(&name).map(str::to_owned)).collect::<HashSet<_>>();
+        let stems =
+            names.filter_map(|name| stem_of(&name).map(str::to_owned)).collect::<HashSet<_>>();
         stems.into_iter().filter(|stem| sweep_one(directory, stem)).count()
     }
 }
@@ -192,7 +222,8 @@ fn stem_of(name: &str) -> Option<&str> {
 fn sweep_one(directory: &Path, stem: &str) -> bool {
     let lock_path = directory.join(format!("{stem}{LOCK}"));
     let nofollow = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits()).unwrap_or_default();
-    let lock = match File::options().read(true).write(true).custom_flags(nofollow).open(&lock_path) {
+    let lock = match File::options().read(true).write(true).custom_flags(nofollow).open(&lock_path)
+    {
         // Locked, or not lockable at all: somebody may still write.
         Ok(lock) if lock.try_lock().is_err() => return false,
         Ok(lock) => Some(lock),
@@ -212,7 +243,7 @@ fn remove(path: &Path) -> bool {
     if is_directory { fs::remove_dir_all(path).is_ok() } else { fs::remove_file(path).is_ok() }
 }
 
-impl Drop for Staged {
+impl Drop for StagedFile {
     fn drop(&mut self) {
         if !self.published {
             remove(&self.path());
@@ -226,8 +257,10 @@ mod tests {
     use super::*;
 
     fn names(directory: &Path) -> Vec<String> {
-        let mut names: Vec<_> =
-            fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<_> = fs::read_dir(directory)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         names
     }
@@ -236,12 +269,13 @@ mod tests {
     fn only_what_nobody_writes_is_swept() {
         let scratch = tempfile::tempdir().unwrap();
         let directory = scratch.path();
-        let (file, tree) = (Staged::file(directory).unwrap(), Staged::directory(directory).unwrap());
+        let (file, tree) =
+            (StagedFile::file(directory).unwrap(), StagedFile::directory(directory).unwrap());
         fs::write(directory.join(".market-0123456789abcdef.part"), "left").unwrap();
         fs::create_dir_all(directory.join(".market-fedcba9876543210.part/inside")).unwrap();
         fs::write(directory.join(".market-other.part"), "not ours").unwrap();
-        assert_eq!(Staged::sweep(directory), 2);
-        let both = |staged: &Staged| [format!("{}{LOCK}", staged.stem), staged.name()];
+        assert_eq!(StagedFile::sweep(directory), 2);
+        let both = |staged: &StagedFile| [format!("{}{LOCK}", staged.stem), staged.name()];
         let mut left: Vec<_> = [&file, &tree].into_iter().flat_map(both).collect();
         left.push(".market-other.part".to_owned());
         left.sort();
@@ -256,11 +290,14 @@ mod tests {
         let place = scratch.path().join("image");
         fs::write(&place, "old").unwrap();
         fs::set_permissions(&place, std::os::unix::fs::PermissionsExt::from_mode(0o640)).unwrap();
-        assert!(Staged::file(scratch.path()).unwrap().publish(&place).is_err());
+        assert!(StagedFile::file(scratch.path()).unwrap().publish(&place).is_err());
         assert_eq!(fs::read(&place).unwrap(), b"old");
-        Staged::file(scratch.path()).unwrap().replace(&place).unwrap();
-        assert_eq!((fs::read(&place).unwrap(), fs::metadata(&place).unwrap().mode() & 0o777), (Vec::new(), 0o640));
-        Staged::directory(scratch.path()).unwrap().replace(&place).unwrap();
+        StagedFile::file(scratch.path()).unwrap().replace(&place).unwrap();
+        assert_eq!(
+            (fs::read(&place).unwrap(), fs::metadata(&place).unwrap().mode() & 0o777),
+            (Vec::new(), 0o640)
+        );
+        StagedFile::directory(scratch.path()).unwrap().replace(&place).unwrap();
         assert!(place.is_dir() && fs::metadata(&place).unwrap().mode() & 0o700 == 0o700);
         assert_eq!(names(scratch.path()), ["image"]);
     }

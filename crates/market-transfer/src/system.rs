@@ -1,7 +1,10 @@
-//! What the system does better than code of ours: copies between files, a rename that never replaces, names that never meet.
+//! What the system does better than code of ours: copies between files, a rename that never
+//! replaces, names that never meet.
 
 use crate::digest::hex;
-use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, copy_file_range, linkat, renameat_with, statat, unlinkat};
+use rustix::fs::{
+    AtFlags, Mode, OFlags, RenameFlags, copy_file_range, linkat, renameat_with, statat, unlinkat,
+};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io;
@@ -12,20 +15,47 @@ use std::path::Path;
 /// Small enough to stay in the processor's cache between the read and the write.
 const COPY_BYTES: usize = 128 << 10;
 
-/// Copies `length` bytes from one offset to another with `copy_file_range`, which shares extents or lets a server copy where it
-/// can; through a buffer between files that it cannot connect.
-pub(crate) fn copy_range(source: &File, from: u64, target: &File, to: u64, length: u64) -> io::Result<()> {
+/// Copies `length` bytes from one offset to another with `copy_file_range`, which shares extents or
+/// lets a server copy where it can; through a buffer between files that it cannot connect.
+pub(crate) fn copy_range(
+    source: &File,
+    from: u64,
+    target: &File,
+    to: u64,
+    length: u64,
+) -> io::Result<()> {
     let mut copied = 0;
     while copied < length {
         let (mut read_at, mut write_at) = (from + copied, to + copied);
         let step = usize::try_from(length - copied).unwrap_or(usize::MAX).min(1 << 30);
         match copy_file_range(source, Some(&mut read_at), target, Some(&mut write_at), step) {
             // The end of the source, or a file that only pretends to have a length: reading tells.
-            Ok(0) => return copy_through_buffer(source, from + copied, target, to + copied, length - copied),
+            Ok(0) => {
+                return copy_through_buffer(
+                    source,
+                    from + copied,
+                    target,
+                    to + copied,
+                    length - copied,
+                );
+            }
             Ok(count) => copied += count as u64,
             Err(Errno::INTR) => {}
-            Err(Errno::XDEV | Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM | Errno::BADF) => {
-                return copy_through_buffer(source, from + copied, target, to + copied, length - copied);
+            Err(
+                Errno::XDEV
+                | Errno::INVAL
+                | Errno::OPNOTSUPP
+                | Errno::NOSYS
+                | Errno::PERM
+                | Errno::BADF,
+            ) => {
+                return copy_through_buffer(
+                    source,
+                    from + copied,
+                    target,
+                    to + copied,
+                    length - copied,
+                );
             }
             Err(error) => return Err(error.into()),
         }
@@ -33,7 +63,13 @@ pub(crate) fn copy_range(source: &File, from: u64, target: &File, to: u64, lengt
     Ok(())
 }
 
-fn copy_through_buffer(source: &File, from: u64, target: &File, to: u64, length: u64) -> io::Result<()> {
+fn copy_through_buffer(
+    source: &File,
+    from: u64,
+    target: &File,
+    to: u64,
+    length: u64,
+) -> io::Result<()> {
     let mut buffer = vec![0; COPY_BYTES];
     let mut copied = 0;
     while copied < length {
@@ -45,8 +81,8 @@ fn copy_through_buffer(source: &File, from: u64, target: &File, to: u64, length:
     Ok(())
 }
 
-/// Gives a finished file its name in another (or the same) directory of its file system, in one step, without ever replacing a
-/// file that has that name.
+/// Gives a finished file its name in another (or the same) directory of its file system, in one
+/// step, without ever replacing a file that has that name.
 ///
 /// # Errors
 /// What the system reports, as an [`io::Error`]; `AlreadyExists` when the name is taken.
@@ -60,7 +96,8 @@ pub fn rename_new(from: impl AsFd, name: &str, to: impl AsFd, new_name: &str) ->
             {
                 return Err(error.into());
             }
-            // The file has its name; the first one, if it stays, is garbage that its owner can tell by its name.
+            // The file has its name; the first one, if it stays, is garbage that its owner can tell
+            // by its name.
             let _ = unlinkat(&from, name, AtFlags::empty());
             Ok(())
         }
@@ -68,17 +105,20 @@ pub fn rename_new(from: impl AsFd, name: &str, to: impl AsFd, new_name: &str) ->
     }
 }
 
-/// Whether two names are those of one file: what a server answers to a request that it has carried out before (`EEXIST`) is
-/// only told apart from a name that is taken by that.
+/// Whether two names are those of one file: what a server answers to a request that it has carried
+/// out before (`EEXIST`) is only told apart from a name that is taken by that.
 pub fn is_same_file(from: impl AsFd, name: &str, to: impl AsFd, other_name: &str) -> bool {
     let identity = |directory: std::os::fd::BorrowedFd<'_>, name: &str| {
-        statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).ok().map(|stat| (stat.st_dev, stat.st_ino))
+        statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)
+            .ok()
+            .map(|stat| (stat.st_dev, stat.st_ino))
     };
     let first = identity(from.as_fd(), name);
     first.is_some() && first == identity(to.as_fd(), other_name)
 }
 
-/// A file without a name, readable and writable: nobody else can open it, and it is gone with its last handle.
+/// A file without a name, readable and writable: nobody else can open it, and it is gone with its
+/// last handle.
 ///
 /// # Errors
 /// When the directory is none, has no room, or its file system cannot make such files.
@@ -87,7 +127,8 @@ pub fn unnamed_file(directory: &Path) -> io::Result<File> {
     Ok(rustix::fs::open(directory, flags, Mode::RUSR | Mode::WUSR)?.into())
 }
 
-/// A name of so many random bytes in lower-case hexadecimal: with 16 of them no two are ever the same.
+/// A name of so many random bytes in lower-case hexadecimal: with 16 of them no two are ever the
+/// same.
 ///
 /// # Errors
 /// When the system has no random numbers.
@@ -118,7 +159,10 @@ mod tests {
             let mut copied = vec![0; 299_000];
             target.read_exact_at(&mut copied, 5).unwrap();
             assert!(copied == bytes[1_000..]);
-            assert_eq!(copy(&source, 299_999, &target, 0, 2).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+            assert_eq!(
+                copy(&source, 299_999, &target, 0, 2).unwrap_err().kind(),
+                io::ErrorKind::UnexpectedEof
+            );
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Threads that may not be had: where the number of processes is limited, a thread that cannot be started is an error of what
-//! needed it, not the end of the program.
+//! Threads that may not be had: where the number of processes is limited, a thread that cannot be
+//! started is an error of what needed it, not the end of the program.
 
 use std::io;
 use std::thread::{Builder, JoinHandle};
@@ -8,7 +8,8 @@ use tokio::sync::oneshot;
 /// Starts a thread of a name of at most 15 bytes.
 ///
 /// # Errors
-/// What the system reports when it starts none: `WouldBlock` when no more are allowed (`ulimit -u`, `TasksMax`).
+/// What the system reports when it starts none: `WouldBlock` when no more are allowed (`ulimit -u`,
+/// `TasksMax`).
 ///
 /// ```
 /// let thread = market_transfer::start_thread("adder", || 1 + 1)?;
@@ -22,8 +23,8 @@ pub fn start_thread<T: Send + 'static>(
     Builder::new().name(name.to_owned()).spawn(work)
 }
 
-/// Runs work that blocks on a thread of its own. When this is dropped, the thread goes on and its outcome is lost; nobody waits
-/// for it.
+/// Runs work that blocks on a thread of its own. When this is dropped, the thread goes on and its
+/// outcome is lost; nobody waits for it.
 ///
 /// # Errors
 /// As [`start_thread`], and when the thread dies.
@@ -34,7 +35,10 @@ pub fn start_thread<T: Send + 'static>(
 /// assert_eq!(answer, 2);
 /// # Ok::<(), std::io::Error>(())
 /// ```
-pub async fn run_on_thread<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+pub async fn run_on_thread<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<T> {
     let (done, outcome) = oneshot::channel();
     start_thread(name, move || drop(done.send(work())))?;
     outcome.await.map_err(|_| io::Error::other(format!("the {name} thread died")))

@@ -2,7 +2,9 @@
 
 use crate::file::Extent;
 use crate::file::fill;
-use crate::{Compression, Digester, Digests, Error, ErrorKind, Piece, Source, SparseFile, Wanted, unpack};
+use crate::{
+    Compression, DigestSet, Digester, Digests, Error, ErrorKind, Piece, Source, SparseFile, unpack,
+};
 use std::fs::File;
 use std::io;
 use std::ops::Range;
@@ -13,12 +15,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// How many of the first bytes [`Transferred`] keeps.
 pub const HEAD_BYTES: usize = 64 << 10;
 
-/// How much of a local file a sink takes at once: little enough to stay in the system's cache until it is hashed, and to be left
-/// within a second on a slow disk when somebody wants to stop.
+/// How much of a local file a sink takes at once: little enough to stay in the system's cache until
+/// it is hashed, and to be left within a second on a slow disk when somebody wants to stop.
 const STRETCH_BYTES: u64 = 16 << 20;
 
-/// What was copied is handed to the digests in stretches of this size: as many of them may wait as let the copy run to its end, and
-/// its way to the disk begin, long before the digests are done.
+/// What was copied is handed to the digests in stretches of this size: as many of them may wait as
+/// let the copy run to its end, and its way to the disk begin, long before the digests are done.
 const HASHED_BYTES: u64 = 64 << 20;
 
 /// What was written piece by piece is read back in stretches of this size.
@@ -28,16 +30,17 @@ const READ_BACK_BYTES: u64 = 16 << 20;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Transfer {
     /// The digests to compute: of the bytes as they are fetched.
-    pub wanted: Wanted,
+    pub wanted: DigestSet,
     /// The format that they are unpacked from on the way.
     pub unpack: Option<Compression>,
-    /// The most bytes that are written; a source that has more is not read to its end, and the digests cover what was fetched.
+    /// The most bytes that are written; a source that has more is not read to its end, and the
+    /// digests cover what was fetched.
     pub max_bytes: Option<u64>,
 }
 
 impl Transfer {
     /// All bytes as they are, with these digests.
-    pub fn hashed(wanted: Wanted) -> Self {
+    pub fn hashed(wanted: DigestSet) -> Self {
         Self { wanted, ..Self::default() }
     }
 }
@@ -49,7 +52,8 @@ pub struct Transferred {
     pub digests: Digests,
     /// Bytes written, holes included.
     pub bytes: u64,
-    /// The first [`HEAD_BYTES`] of what was written, or all of it when it is less: what a reader will make of it is decided there.
+    /// The first [`HEAD_BYTES`] of what was written, or all of it when it is less: what a reader
+    /// will make of it is decided there.
     pub head: Vec<u8>,
 }
 
@@ -58,9 +62,9 @@ pub trait Sink {
     /// What can go wrong.
     type Error: From<Error>;
 
-    /// A handle to read back what the sink has stored, at the offsets it has there, while more is written. With it, what was
-    /// stored is hashed, and not what was sent; and ranges of local files are [copied](Self::copy_range). `None`, as here, when it cannot
-    /// be read.
+    /// A handle to read back what the sink has stored, at the offsets it has there, while more is
+    /// written. With it, what was stored is hashed, and not what was sent; and ranges of local
+    /// files are [copied](Self::copy_range). `None`, as here, when it cannot be read.
     ///
     /// # Errors
     /// What stands in the way.
@@ -68,18 +72,26 @@ pub trait Sink {
         Ok(None)
     }
 
-    /// Takes a range of a local file by itself. Ranges follow what was taken before without gaps. The position of `source` is
-    /// not the sink's to use. Only called when there is something to [read back](Self::read_back).
-    fn copy_range(&mut self, source: &File, range: Range<u64>) -> impl Future<Output = Result<(), Self::Error>> {
+    /// Takes a range of a local file by itself. Ranges follow what was taken before without gaps.
+    /// The position of `source` is not the sink's to use. Only called when there is something to
+    /// [read back](Self::read_back).
+    fn copy_range(
+        &mut self,
+        source: &File,
+        range: Range<u64>,
+    ) -> impl Future<Output = Result<(), Self::Error>> {
         let _ = (source, range);
-        async { Err(Error::new(ErrorKind::Unsupported, "the copy", "takes no ranges of files").into()) }
+        async {
+            Err(Error::new(ErrorKind::Unsupported, "the copy", "takes no ranges of files").into())
+        }
     }
 
     /// Takes a piece.
     fn write(&mut self, piece: Piece) -> impl Future<Output = Result<(), Self::Error>>;
 
-    /// All has been taken. Digests may still be computed: a sink that is slow to make things durable begins here.
-    fn written(&mut self) -> impl Future<Output = Result<(), Self::Error>>;
+    /// All has been taken. Digests may still be computed: a sink that is slow to make things
+    /// durable begins here.
+    fn finish(&mut self) -> impl Future<Output = Result<(), Self::Error>>;
 }
 
 impl Source {
@@ -89,7 +101,11 @@ impl Source {
     ///
     /// # Errors
     /// Those of the source as in [`next`](Self::next), and those of the sink.
-    pub async fn transfer<S: Sink>(&mut self, sink: &mut S, how: Transfer) -> Result<Transferred, S::Error> {
+    pub async fn transfer<S: Sink>(
+        &mut self,
+        sink: &mut S,
+        how: Transfer,
+    ) -> Result<Transferred, S::Error> {
         let mut digester = Digester::start(how.wanted);
         digester.started().map_err(|error| self.copy_error(&error))?;
         let mut writer = Writer::new(sink, how.max_bytes, Allowance::of(self))?;
@@ -108,7 +124,11 @@ impl Source {
     }
 
     /// Stores the bytes as they are. What can be read back is hashed there.
-    async fn store<S: Sink>(&mut self, writer: &mut Writer<'_, S>, digester: &mut Digester) -> Result<(), S::Error> {
+    async fn store<S: Sink>(
+        &mut self,
+        writer: &mut Writer<'_, S>,
+        digester: &mut Digester,
+    ) -> Result<(), S::Error> {
         let Some(stored) = writer.stored.clone() else {
             while let Some(piece) = writer.wanted(self).await? {
                 digester.update(piece.clone()).await;
@@ -230,7 +250,7 @@ struct Allowance {
 }
 
 /// An image that is worth its place is not so much larger than it was packed, but for its zeros.
-const MOST_TIMES: u64 = 1_000;
+const MAX_TIMES: u64 = 1_000;
 
 /// So much may be unpacked from anything.
 const UNSUSPICIOUS_BYTES: u64 = 1 << 30;
@@ -243,8 +263,10 @@ impl Allowance {
 
     /// What says that it is too large need not be fetched.
     fn check_length(&self, source: &Source, how: &Transfer) -> Result<(), Error> {
-        let stored =
-            source.length().filter(|_| how.unpack.is_none()).map(|length| length.min(how.max_bytes.unwrap_or(length)));
+        let stored = source
+            .length()
+            .filter(|_| how.unpack.is_none())
+            .map(|length| length.min(how.max_bytes.unwrap_or(length)));
         stored.map_or(Ok(()), |length| self.check_total(length))
     }
 
@@ -252,9 +274,11 @@ impl Allowance {
         self.check_total(written)?;
         self.data += if matches!(piece, Piece::Data(_)) { piece.len() } else { 0 };
         let packed = self.fetched.load(Ordering::Relaxed);
-        let most = packed.saturating_mul(MOST_TIMES).max(UNSUSPICIOUS_BYTES);
+        let most = packed.saturating_mul(MAX_TIMES).max(UNSUSPICIOUS_BYTES);
         if self.most.is_none() && packed > 0 && self.data > most {
-            return Err(self.too_large(&format!("unpacks to more than {MOST_TIMES} times of its size")));
+            return Err(
+                self.too_large(&format!("unpacks to more than {MAX_TIMES} times of its size"))
+            );
         }
         Ok(())
     }
@@ -286,9 +310,20 @@ struct Writer<'a, S> {
 }
 
 impl<'a, S: Sink> Writer<'a, S> {
-    fn new(sink: &'a mut S, max_bytes: Option<u64>, allowance: Allowance) -> Result<Self, S::Error> {
+    fn new(
+        sink: &'a mut S,
+        max_bytes: Option<u64>,
+        allowance: Allowance,
+    ) -> Result<Self, S::Error> {
         let stored = sink.read_back()?.map(Arc::new);
-        Ok(Self { sink, stored, written: 0, left: max_bytes.unwrap_or(u64::MAX), allowance, head: Vec::new() })
+        Ok(Self {
+            sink,
+            stored,
+            written: 0,
+            left: max_bytes.unwrap_or(u64::MAX),
+            allowance,
+            head: Vec::new(),
+        })
     }
 
     /// The next piece of a source, as much of it as is wanted.
@@ -322,9 +357,10 @@ impl<'a, S: Sink> Writer<'a, S> {
     async fn finish(self) -> Result<(u64, Vec<u8>), S::Error> {
         let head = match &self.stored {
             None => self.head,
-            Some(stored) => read_head(stored, self.written).map_err(|error| Error::io("what was stored", &error))?,
+            Some(stored) => read_head(stored, self.written)
+                .map_err(|error| Error::io("what was stored", &error))?,
         };
-        self.sink.written().await?;
+        self.sink.finish().await?;
         Ok((self.written, head))
     }
 }
@@ -361,7 +397,7 @@ impl Sink for FileSink<'_> {
         self.file.write(&piece).map_err(|error| Error::io(self.subject, &error))
     }
 
-    async fn written(&mut self) -> Result<(), Error> {
+    async fn finish(&mut self) -> Result<(), Error> {
         if self.durable {
             self.file.begin_sync();
         }

@@ -1,25 +1,29 @@
-//! Which https servers are trusted beside those that the machine trusts: those whose certificate one of a file's has signed, and
-//! those that show one of them.
+//! Which https servers are trusted beside those that the machine trusts: those whose certificate
+//! one of a file's has signed, and those that show one of them.
 //!
-//! `openssl req -x509` makes a certificate that says of itself that it is an authority, and signs itself. The library takes no
-//! authority for a server, so such a certificate is compared byte by byte; its time and its names are checked all the same.
+//! `openssl req -x509` makes a certificate that says of itself that it is an authority, and signs
+//! itself. The library takes no authority for a server, so such a certificate is compared byte by
+//! byte; its time and its names are checked all the same.
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+};
 use std::sync::Arc;
 use x509_cert::Certificate;
 use x509_cert::der::Decode;
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 
-/// A TLS configuration that trusts the certificates of a PEM file beside those of the machine; `None` when the file has none that
-/// can be used.
+/// A TLS configuration that trusts the certificates of a PEM file beside those of the machine;
+/// `None` when the file has none that can be used.
 pub(crate) fn configuration(pem: &[u8], provider: Arc<CryptoProvider>) -> Option<ClientConfig> {
-    let named: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().ok()?;
+    let named: Vec<CertificateDer<'static>> =
+        CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().ok()?;
     let mut roots = RootCertStore::empty();
     let (usable, _) = roots.add_parsable_certificates(named.iter().cloned());
     if usable == 0 {
@@ -27,8 +31,11 @@ pub(crate) fn configuration(pem: &[u8], provider: Arc<CryptoProvider>) -> Option
     }
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     let authorities =
-        WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build().ok()?;
-    let configuration = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().ok()?;
+        WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+            .build()
+            .ok()?;
+    let configuration =
+        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().ok()?;
     let verifier = Arc::new(Verifier { authorities, named });
     Some(configuration.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
 }
@@ -52,7 +59,13 @@ impl ServerCertVerifier for Verifier {
         if self.named.iter().any(|named| named == end_entity) {
             return verify_itself(end_entity, server_name, now);
         }
-        self.authorities.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+        self.authorities.verify_server_cert(
+            end_entity,
+            intermediates,
+            server_name,
+            ocsp_response,
+            now,
+        )
     }
 
     fn verify_tls12_signature(
@@ -101,11 +114,13 @@ fn verify_itself(
     Ok(ServerCertVerified::assertion())
 }
 
-/// Whether it has names or addresses as an alternative to the common name, which does not count then.
+/// Whether it has names or addresses as an alternative to the common name, which does not count
+/// then.
 fn has_names(certificate: &Certificate) -> Result<bool, Error> {
     let names = certificate.tbs_certificate().get_extension::<SubjectAltName>();
     let names = names.map_err(|_| CertificateError::BadEncoding)?;
-    let is_host = |name: &GeneralName| matches!(name, GeneralName::DnsName(_) | GeneralName::IpAddress(_));
+    let is_host =
+        |name: &GeneralName| matches!(name, GeneralName::DnsName(_) | GeneralName::IpAddress(_));
     Ok(names.is_some_and(|(_, names)| names.0.iter().any(is_host)))
 }
 
@@ -133,8 +148,11 @@ mod tests {
 
     #[test]
     fn a_common_name_is_that_of_one_host_or_of_one_label() {
-        for (name, host) in [("localhost", "LOCALHOST"), ("127.0.0.1", "127.0.0.1"), ("*.example.com", "a.example.com")]
-        {
+        for (name, host) in [
+            ("localhost", "LOCALHOST"),
+            ("127.0.0.1", "127.0.0.1"),
+            ("*.example.com", "a.example.com"),
+        ] {
             assert!(is_named(name, host), "{name} {host}");
         }
         for (name, host) in [

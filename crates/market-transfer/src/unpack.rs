@@ -38,14 +38,22 @@ impl UnpackedEnd {
 }
 
 /// Starts a thread that unpacks.
-pub(crate) fn start(compression: Compression, subject: &str) -> Result<(PackedEnd, UnpackedEnd), Error> {
+pub(crate) fn start(
+    compression: Compression,
+    subject: &str,
+) -> Result<(PackedEnd, UnpackedEnd), Error> {
     let (packed, packed_pieces) = mpsc::channel(QUEUE);
     let (unpacked, unpacked_pieces) = mpsc::channel(QUEUE);
     let name = subject.to_owned();
     let started = start_thread("unpack", move || {
         let mut unpacking = Unpacking {
             compression,
-            input: Input { pieces: packed_pieces, waiting: VecDeque::new(), current: Piece::Hole(0), taken: 0 },
+            input: Input {
+                pieces: packed_pieces,
+                waiting: VecDeque::new(),
+                current: Piece::Hole(0),
+                taken: 0,
+            },
             output: Output::new(unpacked.clone()),
             zstd: DCtx::create(),
         };
@@ -76,11 +84,15 @@ impl Failed {
     fn error(self, compression: Compression, subject: String) -> Error {
         let name = compression.name();
         match self {
-            Self::Stream(error) => {
-                Error::new(ErrorKind::Corrupt, subject, format!("is no whole {name} stream: {error}"))
-            }
+            Self::Stream(error) => Error::new(
+                ErrorKind::Corrupt,
+                subject,
+                format!("is no whole {name} stream: {error}"),
+            ),
             Self::Trailing(at) => {
-                let cause = format!("is a whole {name} stream, but other bytes follow it from byte {at} on");
+                let cause = format!(
+                    "is a whole {name} stream, but other bytes follow it from byte {at} on"
+                );
                 Error::new(ErrorKind::Trailing, subject, cause)
             }
             Self::Unwanted => Error::new(ErrorKind::Failed, subject, "is not wanted any more"),
@@ -123,12 +135,15 @@ impl Unpacking {
                 let stream = stream.map_err(io::Error::from)?;
                 output.take(&mut XzDecoder::new_stream(input, stream))
             }
-            Compression::Zstd => output.take(&mut zstd::Decoder::with_context(input, &mut self.zstd).single_frame()),
+            Compression::Zstd => {
+                output.take(&mut zstd::Decoder::with_context(input, &mut self.zstd).single_frame())
+            }
         }
     }
 
-    /// Whether another stream follows the one that has ended. What only fills up the last block of a tape or a device is no part
-    /// of anything: zeros behind gzip and bzip2, as `gunzip` and `bunzip2` have it, and groups of four of them behind xz.
+    /// Whether another stream follows the one that has ended. What only fills up the last block of
+    /// a tape or a device is no part of anything: zeros behind gzip and bzip2, as `gunzip` and
+    /// `bunzip2` have it, and groups of four of them behind xz.
     fn is_followed(&mut self) -> Result<bool, Failed> {
         loop {
             let (at, next) = (self.input.taken, self.input.peek(6));
@@ -137,11 +152,18 @@ impl Unpacking {
                 (Compression::Gzip, [0x1f, 0x8b, ..])
                 | (Compression::Bzip2, [b'B', b'Z', b'h', ..])
                 | (Compression::Xz, [0xfd, b'7', b'z', b'X', b'Z', 0])
-                | (Compression::Zstd, [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..]) => {
+                | (
+                    Compression::Zstd,
+                    [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..],
+                ) => {
                     return Ok(true);
                 }
                 (Compression::Gzip | Compression::Bzip2, [0, ..]) => {
-                    return if self.input.is_zero_to_its_end() { Ok(false) } else { Err(Failed::Trailing(at)) };
+                    return if self.input.is_zero_to_its_end() {
+                        Ok(false)
+                    } else {
+                        Err(Failed::Trailing(at))
+                    };
                 }
                 (Compression::Xz, [0, 0, 0, 0, ..]) => self.input.consume(4),
                 _ => return Err(Failed::Trailing(at)),
@@ -244,7 +266,8 @@ impl Input {
     fn is_zero_to_its_end(&mut self) -> bool {
         loop {
             self.refill();
-            let zero = |data: &Bytes| data.chunks(PIECE_BYTES).all(|part| *part == ZEROS[..part.len()]);
+            let zero =
+                |data: &Bytes| data.chunks(PIECE_BYTES).all(|part| *part == ZEROS[..part.len()]);
             match &self.current {
                 piece if piece.is_empty() => return true,
                 Piece::Data(data) if !zero(data) => return false,

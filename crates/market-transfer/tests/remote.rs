@@ -1,5 +1,10 @@
 //! Sources on other hosts and behind helpers: every byte once, or an error.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed expectation is a failed test"
+)]
 
 use market_testkit::proxy::{Break, Proxy};
 use market_testkit::shell::{Fate, Shell};
@@ -13,7 +18,12 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 fn options(ssh: String) -> Options {
-    Options { backoff: Duration::ZERO, idle_timeout: Duration::from_secs(5), ssh, ..Options::default() }
+    Options {
+        backoff: Duration::ZERO,
+        idle_timeout: Duration::from_secs(5),
+        ssh,
+        ..Options::default()
+    }
 }
 
 fn read(location: &str, options: &Options) -> Result<Vec<u8>, Error> {
@@ -21,7 +31,8 @@ fn read(location: &str, options: &Options) -> Result<Vec<u8>, Error> {
 }
 
 /// Names that a shell would make something of.
-const NASTY: [&str; 10] = ["plain", "a b", "it's", "$(touch pwned)", "; touch pwned", "`x`", "a\nb", "-n", "*", "\"\\"];
+const NASTY: [&str; 10] =
+    ["plain", "a b", "it's", "$(touch pwned)", "; touch pwned", "`x`", "a\nb", "-n", "*", "\"\\"];
 
 #[test]
 fn files_of_a_real_host_arrive_whatever_their_names() {
@@ -39,10 +50,19 @@ fn files_of_a_real_host_arrive_whatever_their_names() {
             assert!(read_to_end(&mut source).await.unwrap() == bytes, "{name:?}");
         });
     }
-    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), NASTY.len(), "something was executed");
-    let missing = read(&format!("ssh://host:{}/missing", directory.path().display()), &options).unwrap_err();
-    assert_eq!((missing.kind, missing.cause.as_str()), (ErrorKind::Absent, "No such file or directory"));
-    let no_file = read(&format!("ssh://host:{}", directory.path().display()), &options).unwrap_err();
+    assert_eq!(
+        fs::read_dir(directory.path()).unwrap().count(),
+        NASTY.len(),
+        "something was executed"
+    );
+    let missing =
+        read(&format!("ssh://host:{}/missing", directory.path().display()), &options).unwrap_err();
+    assert_eq!(
+        (missing.kind, missing.cause.as_str()),
+        (ErrorKind::Absent, "No such file or directory")
+    );
+    let no_file =
+        read(&format!("ssh://host:{}", directory.path().display()), &options).unwrap_err();
     assert_eq!(no_file.kind, ErrorKind::Unsupported);
 }
 
@@ -60,7 +80,10 @@ fn a_real_connection_that_breaks_is_taken_up_where_it_was() {
             idle_timeout: Duration::from_secs(2),
             ..options(format!("{} -o Port={}", sshd.ssh(), proxy.port()))
         };
-        assert!(read(&format!("ssh://real:{}", path.display()), &options).unwrap() == bytes, "{fate:?}");
+        assert!(
+            read(&format!("ssh://real:{}", path.display()), &options).unwrap() == bytes,
+            "{fate:?}"
+        );
     }
 }
 
@@ -118,7 +141,10 @@ fn an_image_of_ceph_is_exported_with_its_credentials_and_read_again_when_that_br
     let directory = TempDir::new().unwrap();
     let bytes = noise(5, 700_000);
     fs::write(directory.path().join("image"), &bytes).unwrap();
-    let rbd = format!("printf '%s\\n' \"$@\" >'{0}/arguments'; cat '{0}/image'", directory.path().display());
+    let rbd = format!(
+        "printf '%s\\n' \"$@\" >'{0}/arguments'; cat '{0}/image'",
+        directory.path().display()
+    );
     let shell = Shell::new(&[Fate::Output(300_000), Fate::Refused]).with_program("rbd", &rbd);
     let url = "rbd://host/one/one-7@snap?CEPH_USER=libvirt&CEPH_KEY=/etc/k'%20x&CEPH_CONF=/c";
     assert!(read(url, &options(shell.ssh())).unwrap() == bytes);
@@ -127,13 +153,21 @@ fn an_image_of_ceph_is_exported_with_its_credentials_and_read_again_when_that_br
         fs::read_to_string(directory.path().join("arguments")).unwrap(),
         "--id\nlibvirt\n--keyfile\n/etc/k' x\n--conf\n/c\nexport\none/one-7@snap\n-\n"
     );
-    let missing = Shell::new(&[]).with_program("rbd", "echo 'rbd: error opening image' >&2; exit 2");
+    let missing =
+        Shell::new(&[]).with_program("rbd", "echo 'rbd: error opening image' >&2; exit 2");
     let error = read("rbd://host/one/x", &options(missing.ssh())).unwrap_err();
     assert_eq!((error.kind, error.cause.as_str()), (ErrorKind::Absent, "rbd: error opening image"));
     let failing = Shell::new(&[]).with_program("rbd", "echo half; exit 1");
-    assert_eq!(read("rbd://host/one/x", &options(failing.ssh())).unwrap_err().kind, ErrorKind::Failed);
-    let changing = Shell::new(&[Fate::Output(200_000)]).with_program("rbd", "head -c 400000 /dev/urandom");
-    assert_eq!(read("rbd://host/one/x", &options(changing.ssh())).unwrap_err().kind, ErrorKind::Changed);
+    assert_eq!(
+        read("rbd://host/one/x", &options(failing.ssh())).unwrap_err().kind,
+        ErrorKind::Failed
+    );
+    let changing =
+        Shell::new(&[Fate::Output(200_000)]).with_program("rbd", "head -c 400000 /dev/urandom");
+    assert_eq!(
+        read("rbd://host/one/x", &options(changing.ssh())).unwrap_err().kind,
+        ErrorKind::Changed
+    );
 }
 
 /// A directory of helpers.
@@ -148,18 +182,24 @@ impl Remotes {
 
     fn helper(&self, name: &str, script: &str) -> PathBuf {
         let path = self.0.path().join(name);
-        fs::write(&path, format!("#!/bin/sh\ncd '{}'\n{script}\n", self.0.path().display())).unwrap();
+        fs::write(&path, format!("#!/bin/sh\ncd '{}'\n{script}\n", self.0.path().display()))
+            .unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         path
     }
 
     fn read(&self, url: &str) -> Result<Vec<u8>, Error> {
-        let helpers = Helpers { directory: self.0.path().into(), dump: Some(b"the dump".as_slice().into()) };
+        let helpers =
+            Helpers { directory: self.0.path().into(), dump: Some(b"the dump".as_slice().into()) };
         read(url, &Options { helpers: Some(helpers), ..options("ssh".into()) })
     }
 
     fn lines(&self, name: &str) -> Vec<String> {
-        fs::read_to_string(self.0.path().join(name)).unwrap_or_default().lines().map(str::to_owned).collect()
+        fs::read_to_string(self.0.path().join(name))
+            .unwrap_or_default()
+            .lines()
+            .map(str::to_owned)
+            .collect()
     }
 }
 
@@ -177,7 +217,10 @@ fn a_scheme_can_be_added_from_outside() {
     assert_eq!(remotes.read("deaf://x").unwrap(), b"bytes\n");
     remotes.helper("downloader.d/half", "echo bytes; echo 'the tape is torn' >&2; exit 3");
     let error = remotes.read("half://x?key=hunter2").unwrap_err();
-    assert_eq!(error.to_string(), "half://x: the tape is torn after 6 bytes (3 retries did not help)");
+    assert_eq!(
+        error.to_string(),
+        "half://x: the tape is torn after 6 bytes (3 retries did not help)"
+    );
     let error = remotes.read("other://x").unwrap_err();
     assert_eq!(error.kind, ErrorKind::Unsupported);
     assert!(error.cause.ends_with("downloader.d/other, which is not there"), "{error}");
@@ -215,10 +258,14 @@ fn helpers_that_build_an_image_run_once() {
     assert_eq!(remotes.lines("runs").len(), 1);
     remotes.helper("lxd_downloader.sh", "echo image");
     assert_eq!(remotes.read("lxd://x").unwrap(), b"image\n");
-    let tell = "test \"$2\" = - && printf '%s\\n' \"command='exit 143'\" \"clean_command='echo image'\"";
+    let tell =
+        "test \"$2\" = - && printf '%s\\n' \"command='exit 143'\" \"clean_command='echo image'\"";
     remotes.helper("onebex_downloader.rb", tell);
     assert_eq!(remotes.read("onebex://1:2").unwrap(), b"image\n");
-    remotes.helper("onebex_downloader.rb", "printf '%s\\n' \"command='exit 1'\" \"clean_command='echo image'\"");
+    remotes.helper(
+        "onebex_downloader.rb",
+        "printf '%s\\n' \"command='exit 1'\" \"clean_command='echo image'\"",
+    );
     assert_eq!(remotes.read("onebex://1:2").unwrap_err().kind, ErrorKind::Failed);
 }
 
@@ -236,7 +283,8 @@ fn whoever_reads_a_part_leaves_no_process_behind() {
     let deadline = Instant::now() + Duration::from_secs(30);
     let gone = std::iter::repeat_with(|| {
         std::thread::yield_now();
-        let state = fs::read_to_string(Path::new("/proc").join(&pid).join("stat")).unwrap_or_default();
+        let state =
+            fs::read_to_string(Path::new("/proc").join(&pid).join("stat")).unwrap_or_default();
         state.is_empty() || state.contains(") Z")
     })
     .take_while(|_| Instant::now() < deadline)
@@ -247,16 +295,25 @@ fn whoever_reads_a_part_leaves_no_process_behind() {
 #[test]
 fn what_a_command_says_is_shown_without_what_it_was_told() {
     let remotes = Remotes::new();
-    remotes.helper("downloader.d/tape", "read dump; echo \"GET $1 with $dump: hunter2 refused\" >&2; exit 1");
+    remotes.helper(
+        "downloader.d/tape",
+        "read dump; echo \"GET $1 with $dump: hunter2 refused\" >&2; exit 1",
+    );
     let error = remotes.read("tape://me:hunter2@host/7?token=hunter2").unwrap_err();
-    assert_eq!(error.cause, "GET tape://host/7 with the dump: <hidden> refused (3 retries did not help)");
+    assert_eq!(
+        error.cause,
+        "GET tape://host/7 with the dump: <hidden> refused (3 retries did not help)"
+    );
     remotes.helper(
         "restic_downloader.rb",
         "echo \"command='RESTIC_PASSWORD=hunter2 sh -c \\\"echo hunter2 is wrong >&2; exit 1\\\"'\"",
     );
     assert!(!remotes.read("restic://100/7/0").unwrap_err().to_string().contains("hunter2"));
-    let shell = Shell::new(&[]).with_program("rbd", "echo \"rbd: no key in $4 for $2\" >&2; exit 1");
-    let error = read("rbd://host/one/x?CEPH_USER=hunter1&CEPH_KEY=/etc/hunter2", &options(shell.ssh())).unwrap_err();
+    let shell =
+        Shell::new(&[]).with_program("rbd", "echo \"rbd: no key in $4 for $2\" >&2; exit 1");
+    let error =
+        read("rbd://host/one/x?CEPH_USER=hunter1&CEPH_KEY=/etc/hunter2", &options(shell.ssh()))
+            .unwrap_err();
     assert!(error.cause.starts_with("rbd: no key in <hidden> for <hidden>"), "{error}");
     let refused = Shell::new(&[Fate::Refused; 4]);
     for url in ["ssh://me:hunter2@host:/x", "ssh://me:hunter2@host/x"] {

@@ -1,11 +1,17 @@
 //! Sources deliver every byte once and in order, or fail.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed expectation is a failed test"
+)]
 
 use market_testkit::http::{HttpServer, Reply};
 use market_testkit::image::sparse_raw;
 use market_testkit::{block_on, md5_hex, noise, read_to_end};
 use market_transfer::{
-    Digests, Error, ErrorKind, FileSink, Options, Piece, Source, SparseFile, Transfer, Wanted, rename_new,
+    DigestSet, Digests, Error, ErrorKind, FileSink, Options, Piece, Source, SparseFile, Transfer,
+    rename_new,
 };
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
@@ -13,7 +19,11 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 fn options() -> Options {
-    Options { backoff: Duration::ZERO, idle_timeout: Duration::from_millis(300), ..Options::default() }
+    Options {
+        backoff: Duration::ZERO,
+        idle_timeout: Duration::from_millis(300),
+        ..Options::default()
+    }
 }
 
 fn read(location: &str) -> Result<Vec<u8>, Error> {
@@ -29,7 +39,8 @@ fn a_broken_transfer_is_resumed_at_the_byte_it_had_reached() {
         if nth < 3 { reply.cut_after(250_000) } else { reply }
     });
     assert!(read(&server.url("/i")).unwrap() == bytes);
-    let starts: Vec<_> = server.requests().iter().map(market_testkit::http::Request::range_start).collect();
+    let starts: Vec<_> =
+        server.requests().iter().map(market_testkit::http::Request::range_start).collect();
     assert_eq!(starts, [None, Some(250_000), Some(500_000), Some(750_000)]);
 }
 
@@ -48,8 +59,14 @@ fn a_server_without_ranges_is_read_again_and_compared() {
 /// How a server answers to a request for the rest of an object.
 type Resumes = fn(Reply) -> Reply;
 
-/// Serves the first object with a header, cut; then the second one, its rest as told and all of it with the same header.
-fn replaced(first: (&'static str, &'static str), one: &[u8], two: &[u8], resumes: Resumes) -> HttpServer {
+/// Serves the first object with a header, cut; then the second one, its rest as told and all of it
+/// with the same header.
+fn replaced(
+    first: (&'static str, &'static str),
+    one: &[u8],
+    two: &[u8],
+    resumes: Resumes,
+) -> HttpServer {
     let (one, two) = (one.to_vec(), two.to_vec());
     HttpServer::start(move |request, nth| {
         let whole = |bytes: &[u8]| Reply::bytes(bytes).header(first.0, first.1).header("Date", NOW);
@@ -73,12 +90,20 @@ const UNPROVEN: [(&str, Resumes); 12] = [
     ("no ETag", |part| part.header(RANGE.0, RANGE.1)),
     ("no ETag, but a time", |part| part.header(RANGE.0, RANGE.1).header("Last-Modified", LONG_AGO)),
     ("another ETag", |part| part.header(RANGE.0, RANGE.1).header("ETag", "\"b\"")),
-    ("two ETags", |part| part.header(RANGE.0, RANGE.1).header("ETag", "\"a\"").header("ETag", "\"b\"")),
-    ("another total", |part| part.header(RANGE.0, "bytes 100000-499999/500001").header("ETag", "\"a\"")),
+    ("two ETags", |part| {
+        part.header(RANGE.0, RANGE.1).header("ETag", "\"a\"").header("ETag", "\"b\"")
+    }),
+    ("another total", |part| {
+        part.header(RANGE.0, "bytes 100000-499999/500001").header("ETag", "\"a\"")
+    }),
     ("no total", |part| part.header(RANGE.0, "bytes 100000-499999/*").header("ETag", "\"a\"")),
-    ("another place", |part| part.header(RANGE.0, "bytes 90000-489999/500000").header("ETag", "\"a\"")),
+    ("another place", |part| {
+        part.header(RANGE.0, "bytes 90000-489999/500000").header("ETag", "\"a\"")
+    }),
     ("no range", |part| part.header("ETag", "\"a\"")),
-    ("an encoding", |part| part.header(RANGE.0, RANGE.1).header("ETag", "\"a\"").header("Content-Encoding", "gzip")),
+    ("an encoding", |part| {
+        part.header(RANGE.0, RANGE.1).header("ETag", "\"a\"").header("Content-Encoding", "gzip")
+    }),
     ("several parts", |part| {
         let kind = "multipart/byteranges; boundary=x";
         part.header(RANGE.0, RANGE.1).header("ETag", "\"a\"").header("Content-Type", kind)
@@ -90,7 +115,11 @@ fn a_part_that_proves_nothing_is_not_used() {
     let (one, two) = (noise(3, 500_000), noise(4, 500_000));
     for (case, resumes) in UNPROVEN {
         let server = replaced(("ETag", "\"a\""), &one, &two, resumes);
-        assert_eq!(read(&server.url("/i")).map(drop).unwrap_err().kind, ErrorKind::Changed, "{case}");
+        assert_eq!(
+            read(&server.url("/i")).map(drop).unwrap_err().kind,
+            ErrorKind::Changed,
+            "{case}"
+        );
         assert_eq!(server.requests()[1].header("if-range"), Some("\"a\""), "{case}");
         // The same object is read again, and is whole.
         let server = replaced(("ETag", "\"a\""), &one, &one, resumes);
@@ -103,12 +132,23 @@ fn a_first_answer_that_promises_nothing_is_not_resumed() {
     let (one, two) = (noise(3, 500_000), noise(4, 500_000));
     let resumes: Resumes = |part| part.header(RANGE.0, RANGE.1);
     // The last one was modified in the second in which it was sent.
-    for first in
-        [("ETag", "W/\"a\""), ("ETag", "a"), ("X-Nothing", "a"), ("Last-Modified", NOW), ("Last-Modified", "yesterday")]
-    {
+    for first in [
+        ("ETag", "W/\"a\""),
+        ("ETag", "a"),
+        ("X-Nothing", "a"),
+        ("Last-Modified", NOW),
+        ("Last-Modified", "yesterday"),
+    ] {
         let server = replaced(first, &one, &two, resumes);
-        assert_eq!(read(&server.url("/i")).map(drop).unwrap_err().kind, ErrorKind::Changed, "{first:?}");
-        assert!(server.requests().iter().all(|request| request.range_start().is_none()), "{first:?}");
+        assert_eq!(
+            read(&server.url("/i")).map(drop).unwrap_err().kind,
+            ErrorKind::Changed,
+            "{first:?}"
+        );
+        assert!(
+            server.requests().iter().all(|request| request.range_start().is_none()),
+            "{first:?}"
+        );
     }
 }
 
@@ -116,19 +156,30 @@ fn a_first_answer_that_promises_nothing_is_not_resumed() {
 fn a_time_proves_something_where_there_is_no_etag_and_the_length_is_the_same() {
     let (one, two) = (noise(3, 500_000), noise(4, 500_000));
     let time = ("Last-Modified", LONG_AGO);
-    let server = replaced(time, &one, &one, |part| part.header(RANGE.0, RANGE.1).header("Last-Modified", LONG_AGO));
+    let server = replaced(time, &one, &one, |part| {
+        part.header(RANGE.0, RANGE.1).header("Last-Modified", LONG_AGO)
+    });
     assert!(read(&server.url("/i")).unwrap() == one);
-    let asked: Vec<_> = server.requests().iter().map(|asked| asked.header("if-range").map(str::to_owned)).collect();
+    let asked: Vec<_> =
+        server.requests().iter().map(|asked| asked.header("if-range").map(str::to_owned)).collect();
     assert_eq!(asked, [None, Some(LONG_AGO.to_owned())]);
     let unproven: [Resumes; 4] = [
         |part| part.header(RANGE.0, RANGE.1),
         |part| part.header(RANGE.0, RANGE.1).header("Last-Modified", NOW),
-        |part| part.header(RANGE.0, RANGE.1).header("Last-Modified", LONG_AGO).header("ETag", "W/\"a\""),
+        |part| {
+            part.header(RANGE.0, RANGE.1)
+                .header("Last-Modified", LONG_AGO)
+                .header("ETag", "W/\"a\"")
+        },
         |part| part.header(RANGE.0, "bytes 100000-499999/500001").header("Last-Modified", LONG_AGO),
     ];
     for (number, resumes) in unproven.into_iter().enumerate() {
         let server = replaced(time, &one, &two, resumes);
-        assert_eq!(read(&server.url("/i")).map(drop).unwrap_err().kind, ErrorKind::Changed, "{number}");
+        assert_eq!(
+            read(&server.url("/i")).map(drop).unwrap_err().kind,
+            ErrorKind::Changed,
+            "{number}"
+        );
     }
 }
 
@@ -148,7 +199,8 @@ fn what_was_compared_in_part_is_compared_from_the_start_again() {
 fn another_mirror_s_part_is_not_taken_for_the_same() {
     let (one, two) = (noise(3, 500_000), noise(4, 500_000));
     let server = HttpServer::start(move |request, nth| match request.path.as_str() {
-        "/i" => Reply::status(302).header("Location", if nth == 0 { "/one?sig=1" } else { "/two?sig=2" }),
+        "/i" => Reply::status(302)
+            .header("Location", if nth == 0 { "/one?sig=1" } else { "/two?sig=2" }),
         "/one?sig=1" => Reply::bytes(one.clone()).ranged(request, "\"a\"").cut_after(100_000),
         _ => Reply::bytes(two.clone()).ranged(request, "\"a\""),
     });
@@ -163,7 +215,9 @@ fn a_refusal_behind_a_redirect_or_in_mid_transfer_is_tried_again() {
         ("/i", _) => Reply::status(302).header("Location", format!("/mirror-{nth}")),
         // The second mirror does not have it, and the third has only half of it.
         ("/mirror-0", _) => Reply::status(404),
-        ("/mirror-2", _) => Reply::bytes(served.clone()).ranged(request, "\"a\"").cut_after(200_000),
+        ("/mirror-2", _) => {
+            Reply::bytes(served.clone()).ranged(request, "\"a\"").cut_after(200_000)
+        }
         ("/mirror-4", _) => Reply::status(403),
         _ => Reply::bytes(served.clone()).ranged(request, "\"a\""),
     });
@@ -181,7 +235,9 @@ fn a_refusal_behind_a_redirect_or_in_mid_transfer_is_tried_again() {
     let error = read(&missing.url("/i")).unwrap_err();
     assert_eq!((error.kind, missing.requests().len()), (ErrorKind::Absent, 8), "{error}");
     let short = HttpServer::start(|request, nth| match (request.range_start(), nth) {
-        (_, 0) => Reply::bytes(vec![7; 100_000]).ranged(request, "\"a\"").unannounced().cut_after(50_000),
+        (_, 0) => {
+            Reply::bytes(vec![7; 100_000]).ranged(request, "\"a\"").unannounced().cut_after(50_000)
+        }
         (Some(_), _) => Reply::status(416),
         _ => Reply::bytes(vec![7; 50_000]),
     });
@@ -192,7 +248,8 @@ fn a_refusal_behind_a_redirect_or_in_mid_transfer_is_tried_again() {
 fn a_redirect_tells_nobody_where_it_came_from() {
     let other = HttpServer::start(|_, _| Reply::bytes(b"bytes".to_vec()));
     let target = other.url("/there");
-    let server = HttpServer::start(move |_, _| Reply::status(302).header("Location", target.clone()));
+    let server =
+        HttpServer::start(move |_, _| Reply::status(302).header("Location", target.clone()));
     let url = server.url("/i?X-Amz-Signature=hunter2").replace("http://", "http://me:hunter2@");
     assert_eq!(read(&url).unwrap(), b"bytes");
     let request = &other.requests()[0];
@@ -250,7 +307,12 @@ fn a_file_keeps_its_holes_on_every_road() {
     let md5 = md5_hex(&std::fs::read(&path).unwrap());
     let allocated = path.metadata().unwrap().blocks();
     let receive = |location: &str, name: &str| -> (Digests, u64) {
-        let target = File::options().create_new(true).read(true).write(true).open(directory.path().join(name)).unwrap();
+        let target = File::options()
+            .create_new(true)
+            .read(true)
+            .write(true)
+            .open(directory.path().join(name))
+            .unwrap();
         let mut file = SparseFile::new(target, true);
         let transferred = block_on(async {
             Source::open(location, &options())
@@ -258,7 +320,7 @@ fn a_file_keeps_its_holes_on_every_road() {
                 .unwrap()
                 .transfer(
                     &mut FileSink { file: &mut file, subject: "target", durable: true },
-                    Transfer::hashed(Wanted::MD5),
+                    Transfer::hashed(DigestSet::MD5),
                 )
                 .await
                 .unwrap()
@@ -292,7 +354,10 @@ fn a_rename_never_replaces() {
     std::fs::write(directory.path().join("a"), b"a").unwrap();
     std::fs::write(directory.path().join("b"), b"b").unwrap();
     let handle = File::open(directory.path()).unwrap();
-    assert_eq!(rename_new(&handle, "a", &handle, "b").unwrap_err().kind(), std::io::ErrorKind::AlreadyExists);
+    assert_eq!(
+        rename_new(&handle, "a", &handle, "b").unwrap_err().kind(),
+        std::io::ErrorKind::AlreadyExists
+    );
     assert_eq!(std::fs::read(directory.path().join("b")).unwrap(), b"b");
     rename_new(&handle, "a", &handle, "c").unwrap();
     assert_eq!(std::fs::read(directory.path().join("c")).unwrap(), b"a");
@@ -311,7 +376,7 @@ fn peeking_takes_nothing_away() {
         let transferred = source
             .transfer(
                 &mut FileSink { file: &mut file, subject: "t", durable: false },
-                Transfer::hashed(Wanted { md5: true, sha1: true, sha256: true }),
+                Transfer::hashed(DigestSet { md5: true, sha1: true, sha256: true }),
             )
             .await
             .unwrap();

@@ -1,5 +1,11 @@
-//! https servers are verified: against the machine's authorities and those that are named, or not at all when that is asked for.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
+//! https servers are verified: against the machine's authorities and those that are named, or not
+//! at all when that is asked for.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed expectation is a failed test"
+)]
 
 use market_testkit::http::{HttpServer, Reply};
 use market_testkit::{block_on, noise, read_to_end, require};
@@ -25,14 +31,17 @@ impl Certificates {
 
     fn openssl(&self, arguments: &str) {
         let arguments = arguments.split(' ');
-        let output = Command::new(&self.0).args(arguments).current_dir(self.1.path()).output().unwrap();
+        let output =
+            Command::new(&self.0).args(arguments).current_dir(self.1.path()).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
     /// As everybody makes one: `NAME.pem` and `NAME.key`.
     fn self_signed(&self, name: &str, further: &str) {
         let files = format!("-keyout {name}.key -out {name}.pem");
-        self.openssl(&format!("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes {files} {further}"));
+        self.openssl(&format!(
+            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes {files} {further}"
+        ));
     }
 
     fn trusting(&self, name: &str) -> Options {
@@ -58,10 +67,19 @@ impl Nginx {
         );
         fs::write(at.join("nginx.conf"), text).unwrap();
         let log = format!("{home}/error.log");
-        let child = Command::new(nginx).arg("-c").arg(at.join("nginx.conf")).args(["-e", &log]).spawn().unwrap();
+        let child = Command::new(nginx)
+            .arg("-c")
+            .arg(at.join("nginx.conf"))
+            .args(["-e", &log])
+            .spawn()
+            .unwrap();
         let mut server = Self(child, port);
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(server.0.try_wait().unwrap().is_none(), "nginx: {}", fs::read_to_string(&log).unwrap_or_default());
+            assert!(
+                server.0.try_wait().unwrap().is_none(),
+                "nginx: {}",
+                fs::read_to_string(&log).unwrap_or_default()
+            );
             std::thread::yield_now();
         }
         Some(server)
@@ -91,7 +109,8 @@ fn a_server_is_trusted_by_its_authority_or_by_nobody() {
     for name in ["ca", "other"] {
         certificates.self_signed(name, &format!("-subj /CN={name} -days 2"));
     }
-    certificates.openssl("req -newkey rsa:2048 -nodes -keyout server.key -out server.csr -subj /CN=server");
+    certificates
+        .openssl("req -newkey rsa:2048 -nodes -keyout server.key -out server.csr -subj /CN=server");
     fs::write(certificates.path("ext"), "subjectAltName=IP:127.0.0.1\n").unwrap();
     let by = "-CA ca.pem -CAkey ca.key -CAcreateserial -out server.pem -extfile ext";
     certificates.openssl(&format!("x509 -req -days 2 -in server.csr {by}"));
@@ -109,8 +128,12 @@ fn a_server_is_trusted_by_its_authority_or_by_nobody() {
         assert_eq!(error.cause, "the server's certificate is signed by nobody who is trusted here");
         assert!(!error.to_string().contains("hunter2"), "{error}");
     }
-    assert_eq!(read(&url, certificates.trusting("server.key")).unwrap_err().kind, ErrorKind::Malformed);
-    let error = read(&server.url("localhost", "/image"), certificates.trusting("ca.pem")).unwrap_err();
+    assert_eq!(
+        read(&url, certificates.trusting("server.key")).unwrap_err().kind,
+        ErrorKind::Malformed
+    );
+    let error =
+        read(&server.url("localhost", "/image"), certificates.trusting("ca.pem")).unwrap_err();
     assert_eq!(error.cause, "the server's certificate is one for another name");
 }
 
@@ -118,16 +141,28 @@ fn a_server_is_trusted_by_its_authority_or_by_nobody() {
 fn a_certificate_that_signs_itself_is_trusted_for_its_names_and_its_time() {
     let Some(certificates) = Certificates::new() else { return };
     let cases = [
-        ("named", "-subj /CN=x -days 2 -addext subjectAltName=DNS:localhost,IP:127.0.0.1", [None, None]),
+        (
+            "named",
+            "-subj /CN=x -days 2 -addext subjectAltName=DNS:localhost,IP:127.0.0.1",
+            [None, None],
+        ),
         ("common", "-subj /CN=localhost -days 2", [None, Some("another name")]),
         ("address", "-subj /CN=127.0.0.1 -days 2", [Some("another name"), None]),
-        ("other", "-subj /CN=localhost -days 2 -addext subjectAltName=DNS:example.com", [Some("another name"); 2]),
+        (
+            "other",
+            "-subj /CN=localhost -days 2 -addext subjectAltName=DNS:example.com",
+            [Some("another name"); 2],
+        ),
         (
             "leaf",
             "-subj /CN=localhost -days 2 -addext basicConstraints=critical,CA:FALSE",
             [None, Some("another name")],
         ),
-        ("old", "-subj /CN=localhost -not_before 20200101000000Z -not_after 20210101000000Z", [Some("expired"); 2]),
+        (
+            "old",
+            "-subj /CN=localhost -not_before 20200101000000Z -not_after 20210101000000Z",
+            [Some("expired"); 2],
+        ),
     ];
     for (name, further, refusals) in cases {
         let dated = further.contains("-not_before");
@@ -148,7 +183,8 @@ fn a_certificate_that_signs_itself_is_trusted_for_its_names_and_its_time() {
         let Some(server) = Nginx::start(&certificates, name, "/") else { return };
         fs::write(certificates.path("root/image"), b"bytes").unwrap();
         for (host, refusal) in ["localhost", "127.0.0.1"].into_iter().zip(refusals) {
-            let outcome = read(&server.url(host, "/image"), certificates.trusting(&format!("{name}.pem")));
+            let outcome =
+                read(&server.url(host, "/image"), certificates.trusting(&format!("{name}.pem")));
             match refusal {
                 None => assert_eq!(outcome.unwrap(), b"bytes", "{name} {host}"),
                 Some(cause) => {
@@ -159,10 +195,17 @@ fn a_certificate_that_signs_itself_is_trusted_for_its_names_and_its_time() {
             }
         }
         let error = read(&server.url("localhost", "/image"), Options::default()).unwrap_err();
-        assert!(error.kind == ErrorKind::Untrusted && !error.cause.contains("Other"), "{name}: {error}");
+        assert!(
+            error.kind == ErrorKind::Untrusted && !error.cause.contains("Other"),
+            "{name}: {error}"
+        );
         // Another one of the same name proves nothing.
-        certificates.self_signed("rival", "-subj /CN=localhost -days 2 -addext subjectAltName=DNS:localhost");
-        let error = read(&server.url("localhost", "/image"), certificates.trusting("rival.pem")).unwrap_err();
+        certificates.self_signed(
+            "rival",
+            "-subj /CN=localhost -days 2 -addext subjectAltName=DNS:localhost",
+        );
+        let error = read(&server.url("localhost", "/image"), certificates.trusting("rival.pem"))
+            .unwrap_err();
         assert_eq!(error.kind, ErrorKind::Untrusted, "{name}: {error}");
     }
 }
@@ -178,11 +221,17 @@ fn a_redirect_from_https_to_http_is_only_followed_when_that_is_allowed() {
     let trusting = certificates.trusting("server.pem");
     let error = read(&url, trusting.clone()).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Untrusted, "{error}");
-    assert!(error.cause.contains("REDIRECT_TO_HTTP") && !format!("{error:?}").contains("hunter"), "{error:?}");
+    assert!(
+        error.cause.contains("REDIRECT_TO_HTTP") && !format!("{error:?}").contains("hunter"),
+        "{error:?}"
+    );
     let fetched = block_on(Document::fetch(&url, 100, &Options { retries: 0, ..trusting.clone() }));
     assert_eq!(fetched.map(drop).unwrap_err().kind, ErrorKind::Untrusted);
     assert!(plain.requests().is_empty());
-    assert_eq!(read(&url, Options { redirect_to_http: true, ..trusting.clone() }).unwrap(), b"bytes");
+    assert_eq!(
+        read(&url, Options { redirect_to_http: true, ..trusting.clone() }).unwrap(),
+        b"bytes"
+    );
     // From http to https and back is no better.
     let there = HttpServer::start(move |_, _| Reply::status(302).header("Location", url.clone()));
     assert_eq!(read(&there.url("/"), trusting).unwrap_err().kind, ErrorKind::Untrusted);
@@ -206,8 +255,11 @@ fn a_file_of_certificates_is_a_small_regular_file() {
     ];
     for (path, kind) in cases {
         let start = Instant::now();
-        let error =
-            read("https://localhost:1/", Options { tls_ca: Some(path.into()), ..Options::default() }).unwrap_err();
+        let error = read(
+            "https://localhost:1/",
+            Options { tls_ca: Some(path.into()), ..Options::default() },
+        )
+        .unwrap_err();
         assert_eq!((error.kind, error.subject), (kind, path.display().to_string()));
         assert!(start.elapsed() < Duration::from_secs(1), "{}", path.display());
     }

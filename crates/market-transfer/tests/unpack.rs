@@ -1,28 +1,39 @@
-//! Compressed streams are unpacked in motion, hashed as they were fetched, and told from broken ones.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
+//! Compressed streams are unpacked in motion, hashed as they were fetched, and told from broken
+//! ones.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed expectation is a failed test"
+)]
 
 use market_testkit::http::{HttpServer, Reply};
 use market_testkit::{block_on, md5_hex, noise};
 use market_transfer::{
-    Compression, Error, ErrorKind, FileSink, Options, Packing, Source, SparseFile, Transfer, Transferred, Wanted,
+    Compression, DigestSet, Error, ErrorKind, FileSink, Options, Packing, Source, SparseFile,
+    Transfer, Transferred,
 };
 use std::io::{Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-const ALL: [Compression; 4] = [Compression::Gzip, Compression::Bzip2, Compression::Xz, Compression::Zstd];
+const ALL: [Compression; 4] =
+    [Compression::Gzip, Compression::Bzip2, Compression::Xz, Compression::Zstd];
 
 fn pack(compression: Compression, bytes: &[u8]) -> Vec<u8> {
     match compression {
         Compression::Gzip => {
-            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            let mut encoder =
+                flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
             encoder.write_all(bytes).unwrap();
             encoder.finish().unwrap()
         }
         Compression::Bzip2 => {
             let mut packed = Vec::new();
-            bzip2::read::BzEncoder::new(bytes, bzip2::Compression::fast()).read_to_end(&mut packed).unwrap();
+            bzip2::read::BzEncoder::new(bytes, bzip2::Compression::fast())
+                .read_to_end(&mut packed)
+                .unwrap();
             packed
         }
         Compression::Xz => {
@@ -41,11 +52,17 @@ fn pack(compression: Compression, bytes: &[u8]) -> Vec<u8> {
 }
 
 /// Fetches into a file; what was moved, and the file's bytes.
-fn fetch(location: &str, how: Transfer, options: &Options) -> Result<(Transferred, SparseFile, Vec<u8>), Error> {
+fn fetch(
+    location: &str,
+    how: Transfer,
+    options: &Options,
+) -> Result<(Transferred, SparseFile, Vec<u8>), Error> {
     let mut file = SparseFile::new(tempfile::tempfile().unwrap(), true);
     let moved = block_on(async {
         let mut source = Source::open(location, options).await?;
-        source.transfer(&mut FileSink { file: &mut file, subject: "the copy", durable: false }, how).await
+        source
+            .transfer(&mut FileSink { file: &mut file, subject: "the copy", durable: false }, how)
+            .await
     })?;
     file.finish().unwrap();
     let mut bytes = vec![0; usize::try_from(file.len()).unwrap()];
@@ -58,7 +75,7 @@ fn quick() -> Options {
 }
 
 fn unpacking(compression: Compression) -> Transfer {
-    Transfer { wanted: Wanted::MD5, unpack: Some(compression), max_bytes: None }
+    Transfer { wanted: DigestSet::MD5, unpack: Some(compression), max_bytes: None }
 }
 
 /// An image with data at both ends and a hole between.
@@ -84,12 +101,19 @@ fn every_format_is_recognized_unpacked_and_hashed_as_it_came() {
             if nth == 0 { reply.cut_after(served.len() as u64 / 2) } else { reply }
         });
         for location in [path.to_str().unwrap(), &server.url("/i")] {
-            let (moved, file, unpacked) = fetch(location, unpacking(compression), &quick()).unwrap();
+            let (moved, file, unpacked) =
+                fetch(location, unpacking(compression), &quick()).unwrap();
             assert!(unpacked == bytes, "{compression:?}");
             assert_eq!(moved.digests.md5, Some(md5_hex(&packed)), "{compression:?}");
-            assert_eq!((moved.bytes, moved.digests.bytes), (bytes.len() as u64, packed.len() as u64));
+            assert_eq!(
+                (moved.bytes, moved.digests.bytes),
+                (bytes.len() as u64, packed.len() as u64)
+            );
             assert!(moved.head == bytes[..64 << 10]);
-            assert!(file.file().metadata().unwrap().blocks() < 2_048, "holes are kept: {compression:?}");
+            assert!(
+                file.file().metadata().unwrap().blocks() < 2_048,
+                "holes are kept: {compression:?}"
+            );
         }
     }
 }
@@ -101,7 +125,8 @@ fn several_streams_one_behind_the_other_are_one() {
     for compression in ALL {
         let packed = [pack(compression, b"one "), pack(compression, b"two")].concat();
         std::fs::write(&path, packed).unwrap();
-        let (_, _, bytes) = fetch(path.to_str().unwrap(), unpacking(compression), &quick()).unwrap();
+        let (_, _, bytes) =
+            fetch(path.to_str().unwrap(), unpacking(compression), &quick()).unwrap();
         assert_eq!(bytes, b"one two", "{compression:?}");
     }
 }
@@ -130,7 +155,8 @@ fn streams_that_end_early_or_are_damaged_are_errors() {
 fn a_source_that_fails_is_told_rather_than_the_stream_that_it_broke() {
     let packed = pack(Compression::Gzip, &noise(4, 900_000));
     let server = HttpServer::start(move |_, _| Reply::bytes(packed.clone()).cut_after(300_000));
-    let error = fetch(&server.url("/i"), unpacking(Compression::Gzip), &quick()).map(drop).unwrap_err();
+    let error =
+        fetch(&server.url("/i"), unpacking(Compression::Gzip), &quick()).map(drop).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Unreachable, "{error}");
 }
 
@@ -143,15 +169,19 @@ fn no_more_is_written_than_was_asked_for() {
     std::fs::write(&packed, pack(Compression::Zstd, &bytes)).unwrap();
     let server = HttpServer::directory(directory.path());
     for most in [0, 1, 100_000, 400_000, 5 << 20] {
-        let locations = [plain.to_str().unwrap().to_owned(), server.url("/plain"), packed.to_str().unwrap().to_owned()];
+        let locations = [
+            plain.to_str().unwrap().to_owned(),
+            server.url("/plain"),
+            packed.to_str().unwrap().to_owned(),
+        ];
         for (unpack, location) in [None, None, Some(Compression::Zstd)].into_iter().zip(locations) {
-            let how = Transfer { wanted: Wanted::default(), unpack, max_bytes: Some(most) };
+            let how = Transfer { wanted: DigestSet::default(), unpack, max_bytes: Some(most) };
             let (moved, _, part) = fetch(&location, how, &quick()).unwrap();
             assert_eq!(moved.bytes, most, "{location}");
             assert!(part == bytes[..usize::try_from(most).unwrap()], "{location}");
         }
     }
-    let how = Transfer { wanted: Wanted::MD5, unpack: None, max_bytes: Some(100 << 20) };
+    let how = Transfer { wanted: DigestSet::MD5, unpack: None, max_bytes: Some(100 << 20) };
     let (moved, _, _) = fetch(plain.to_str().unwrap(), how, &quick()).unwrap();
     assert_eq!(moved.digests.md5, Some(md5_hex(&bytes)), "a limit beyond the end changes nothing");
 }
@@ -165,7 +195,7 @@ fn a_limit_slows_every_kind_of_source() {
     let options = Options { limit: Some("2M".parse().unwrap()), ..quick() };
     for location in [path.to_str().unwrap(), &server.url("/image")] {
         let start = Instant::now();
-        fetch(location, Transfer::hashed(Wanted::MD5), &options).unwrap();
+        fetch(location, Transfer::hashed(DigestSet::MD5), &options).unwrap();
         // 1 MiB at 2 MiB a second; slower is the machine's business.
         assert!(start.elapsed() >= Duration::from_millis(490), "{location}: {:?}", start.elapsed());
     }
@@ -178,7 +208,8 @@ fn what_unpacks_to_far_more_than_it_is_takes_little_memory_and_keeps_its_holes()
     let zeros = vec![0; 64 << 20];
     for compression in [Compression::Gzip, Compression::Zstd] {
         std::fs::write(&path, pack(compression, &zeros)).unwrap();
-        let (moved, file, _) = fetch(path.to_str().unwrap(), unpacking(compression), &quick()).unwrap();
+        let (moved, file, _) =
+            fetch(path.to_str().unwrap(), unpacking(compression), &quick()).unwrap();
         assert_eq!((moved.bytes, file.file().metadata().unwrap().blocks()), (64 << 20, 0));
     }
 }
@@ -192,7 +223,8 @@ fn zeros_that_fill_up_a_block_are_no_part_of_a_stream_and_other_bytes_are_said()
         let whole = pack(compression, &bytes);
         let fetched = |packed: &[u8]| {
             std::fs::write(&path, packed).unwrap();
-            fetch(path.to_str().unwrap(), unpacking(compression), &quick()).map(|(_, _, bytes)| bytes)
+            fetch(path.to_str().unwrap(), unpacking(compression), &quick())
+                .map(|(_, _, bytes)| bytes)
         };
         for zeros in [1, 3, 4, 512, 700_000] {
             let padded = fetched(&[&whole[..], &vec![0; zeros]].concat());
@@ -204,7 +236,9 @@ fn zeros_that_fill_up_a_block_are_no_part_of_a_stream_and_other_bytes_are_said()
             assert_eq!(padded.is_ok(), accepted, "{compression:?} {zeros}");
             assert!(padded.is_err() || padded.unwrap() == bytes, "{compression:?} {zeros}");
         }
-        for trailer in [&b"x"[..], b"rubbish", b"\0\0\0\0\0x", &[&[0; 300_000][..], b"x"].concat(), b"\x1f"] {
+        for trailer in
+            [&b"x"[..], b"rubbish", b"\0\0\0\0\0x", &[&[0; 300_000][..], b"x"].concat(), b"\x1f"]
+        {
             let error = fetched(&[&whole[..], trailer].concat()).expect_err("a trailer");
             assert_eq!(error.kind, ErrorKind::Trailing, "{compression:?}: {error}");
             assert!(error.cause.contains("other bytes follow"), "{error}");
@@ -214,10 +248,13 @@ fn zeros_that_fill_up_a_block_are_no_part_of_a_stream_and_other_bytes_are_said()
     std::fs::write(&path, pack(Compression::Gzip, &bytes)).unwrap();
     std::fs::File::options().write(true).open(&path).unwrap().set_len(1 << 40).unwrap();
     let mut file = SparseFile::new(tempfile::tempfile().unwrap(), true);
-    let how = Transfer { wanted: Wanted::default(), ..unpacking(Compression::Gzip) };
+    let how = Transfer { wanted: DigestSet::default(), ..unpacking(Compression::Gzip) };
     let moved = block_on(async {
         let mut source = Source::open(path.to_str().unwrap(), &quick()).await.unwrap();
-        source.transfer(&mut FileSink { file: &mut file, subject: "the copy", durable: false }, how).await.unwrap()
+        source
+            .transfer(&mut FileSink { file: &mut file, subject: "the copy", durable: false }, how)
+            .await
+            .unwrap()
     });
     assert_eq!((moved.bytes, moved.digests.bytes), (400_000, 1 << 40));
 }
@@ -227,13 +264,23 @@ fn frames_without_data_come_before_those_with_them() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("packed");
     let skippable = [0x50, 0x2a, 0x4d, 0x18, 4, 0, 0, 0, 1, 2, 3, 4];
-    let packed =
-        [&skippable[..], &pack(Compression::Zstd, b"one "), &skippable, &pack(Compression::Zstd, b"two")].concat();
+    let packed = [
+        &skippable[..],
+        &pack(Compression::Zstd, b"one "),
+        &skippable,
+        &pack(Compression::Zstd, b"two"),
+    ]
+    .concat();
     assert_eq!(Packing::sniff(&packed), Some(Packing::Compressed(Compression::Zstd)));
     std::fs::write(&path, &packed).unwrap();
-    assert_eq!(fetch(path.to_str().unwrap(), unpacking(Compression::Zstd), &quick()).unwrap().2, b"one two");
+    assert_eq!(
+        fetch(path.to_str().unwrap(), unpacking(Compression::Zstd), &quick()).unwrap().2,
+        b"one two"
+    );
     std::fs::write(&path, &skippable[..9]).unwrap();
-    let error = fetch(path.to_str().unwrap(), unpacking(Compression::Zstd), &quick()).map(drop).unwrap_err();
+    let error = fetch(path.to_str().unwrap(), unpacking(Compression::Zstd), &quick())
+        .map(drop)
+        .unwrap_err();
     assert_eq!(error.kind, ErrorKind::Corrupt, "{error}");
 }
 
@@ -245,13 +292,19 @@ fn a_hundred_thousand_streams_of_nothing_or_next_to_nothing_take_no_time() {
         for content in [&b""[..], b"x"] {
             let one = pack(compression, content);
             // As level 9 writes it: the most memory.
-            let one = if compression == Compression::Bzip2 { [b"BZh9", &one[4..]].concat() } else { one };
+            let one =
+                if compression == Compression::Bzip2 { [b"BZh9", &one[4..]].concat() } else { one };
             let count = 1_400_000 / one.len();
             std::fs::write(&path, one.repeat(count)).unwrap();
             let start = Instant::now();
-            let (moved, _, _) = fetch(path.to_str().unwrap(), unpacking(compression), &quick()).unwrap();
+            let (moved, _, _) =
+                fetch(path.to_str().unwrap(), unpacking(compression), &quick()).unwrap();
             assert_eq!(moved.bytes, (count * content.len()) as u64);
-            println!("{compression:?}, {count} streams of {} bytes: {:?}", content.len(), start.elapsed());
+            println!(
+                "{compression:?}, {count} streams of {} bytes: {:?}",
+                content.len(),
+                start.elapsed()
+            );
         }
     }
 }
@@ -278,10 +331,13 @@ fn more_than_is_allowed_is_not_stored() {
         (&server.url("/packed"), zstd),
     ] {
         let allowing = |most: u64| Options { max_unpacked_bytes: Some(most), ..quick() };
-        let how = Transfer { wanted: Wanted::MD5, unpack, max_bytes: None };
+        let how = Transfer { wanted: DigestSet::MD5, unpack, max_bytes: None };
         let error = fetch(location, how, &allowing(bytes.len() as u64 - 1)).map(drop).unwrap_err();
         assert_eq!(error.kind, ErrorKind::TooLarge, "{location}: {error}");
-        assert!(fetch(location, how, &allowing(bytes.len() as u64)).unwrap().2 == bytes, "{location}");
+        assert!(
+            fetch(location, how, &allowing(bytes.len() as u64)).unwrap().2 == bytes,
+            "{location}"
+        );
         let part = Transfer { max_bytes: Some(1_000), ..how };
         assert_eq!(fetch(location, part, &allowing(2_000)).unwrap().0.bytes, 1_000, "{location}");
     }

@@ -36,25 +36,28 @@ pub(crate) enum Task {
 impl Task {
     /// Whether its exit code says how a check ended: 0, 1 or 2.
     pub(crate) fn says_how_it_ended(&self) -> bool {
-        let of_image = matches!(self, Self::Image { task: ImageTask::Check(_) | ImageTask::Prepare(_) });
+        let of_image =
+            matches!(self, Self::Image { task: ImageTask::Check(_) | ImageTask::Prepare(_) });
         of_image || matches!(self, Self::App { task: AppTask::Validate { .. } })
     }
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImageTask {
-    /// Is it ready for a marketplace? Exit code 0: nothing failed, 1: something did, 2: it cannot be read
+    /// Is it ready for a marketplace? Exit code 0: nothing failed, 1: something did, 2: it cannot
+    /// be read
     Check(Check),
     /// What is it? Format, sizes, checksums, partitions, system, contextualization
     Info(Info),
-    /// Make a clean copy: qcow2, holes where zeros are, whole MiB, compared with its source and checked. Exit code 0: it is ready, 1: it
-    /// is there and something fails, 2: it was not made
+    /// Make a clean copy: qcow2, holes where zeros are, whole MiB, compared with its source and
+    /// checked. Exit code 0: it is ready, 1: it is there and something fails, 2: it was not made
     Prepare(Prepare),
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AppTask {
-    /// From an image and an app.toml: the templates for oneimage, onetemplate and onemarketapp, and the entry of a public marketplace
+    /// From an image and an app.toml: the templates for oneimage, onetemplate and onemarketapp, and
+    /// the entry of a public marketplace
     Build(Build),
     /// Check the entries of a public marketplace: JSON as it is served, YAML as it is written
     Validate {
@@ -69,7 +72,8 @@ pub(crate) enum AppTask {
     Convert {
         /// The description
         file: PathBuf,
-        /// The image, by its name in OpenNebula, that stands for the first disk; otherwise disks are named by their paths
+        /// The image, by its name in OpenNebula, that stands for the first disk; otherwise disks
+        /// are named by their paths
         #[arg(long, value_name = "NAME")]
         image: Option<String>,
     },
@@ -177,6 +181,7 @@ pub(crate) fn manual() -> Result<Vec<u8>, Error> {
         Ok(())
     }
     let mut out = Vec::new();
-    pages(Arguments::command(), "marketctl".to_owned(), &mut out).map_err(|error| Error::io("the manual", &error))?;
+    pages(Arguments::command(), "marketctl".to_owned(), &mut out)
+        .map_err(|error| Error::io("the manual", &error))?;
     Ok(out)
 }

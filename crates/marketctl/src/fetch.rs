@@ -1,19 +1,22 @@
 //! Images by a path or by a URL: what is elsewhere comes into a temporary without a name first.
 
-use image_check::{Checksums, Declared, Group, Image, Options as CheckOptions, Outcome, Policy, Severity};
+use image_check::{
+    Checksums, Declared, Group, Image, Options as CheckOptions, Outcome, Policy, Severity,
+};
 use indicatif::{ProgressBar, ProgressStyle};
 use market_core::backend::Context;
 use market_core::error::{Error, ErrorKind};
 use market_core::line::one_line;
 use market_core::transfer::{
-    Digester, Digests, Options, Piece, Sink, Source, SparseFile, Wanted, run_on_thread, shown, unnamed_file,
+    DigestSet, Digester, Digests, Options, Piece, Sink, Source, SparseFile, run_on_thread, redacted,
+    unnamed_file,
 };
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
-const BOTH: Wanted = Wanted { md5: true, sha1: false, sha256: true };
+const BOTH: DigestSet = DigestSet { md5: true, sha1: false, sha256: true };
 
 /// An image that can be looked into.
 pub(crate) struct Fetched {
@@ -31,7 +34,13 @@ type State = (u64, i64, i64, i64, i64);
 
 fn state(file: &File, name: &str) -> Result<State, Error> {
     let metadata = file.metadata().map_err(|error| Error::io(name, &error))?;
-    Ok((metadata.len(), metadata.mtime(), metadata.mtime_nsec(), metadata.ctime(), metadata.ctime_nsec()))
+    Ok((
+        metadata.len(),
+        metadata.mtime(),
+        metadata.mtime_nsec(),
+        metadata.ctime(),
+        metadata.ctime_nsec(),
+    ))
 }
 
 impl Fetched {
@@ -57,18 +66,35 @@ pub(crate) async fn looking<T: Send + 'static>(
     context.stop.or(async { looked.await.map_err(lost)?.map_err(unreadable) }).await
 }
 
-/// Refuses what no app can be made of: what is packed, broken, encrypted, no disk, needs other files, or is not what was declared.
-pub(crate) async fn refuse_unfit(fetched: &Fetched, declared: Declared, context: &Context) -> Result<(), Error> {
+/// Refuses what no app can be made of: what is packed, broken, encrypted, no disk, needs other
+/// files, or is not what was declared.
+pub(crate) async fn refuse_unfit(
+    fetched: &Fetched,
+    declared: Declared,
+    context: &Context,
+) -> Result<(), Error> {
     let mut policy = Policy::opennebula();
     policy.keep(|check| check.group == Group::Container && check.severity == Severity::Fail);
-    let options = CheckOptions { policy, declared, checksums: fetched.checksums(), ..CheckOptions::default() };
-    let report = looking(fetched.image.clone(), context, move |image| image.check(&options)).await?;
-    let failed: Vec<String> =
-        report.with(Outcome::Fail).map(|finding| format!("{} ({})", finding.id, finding.found)).collect();
+    let options = CheckOptions {
+        policy,
+        declared,
+        checksums: fetched.checksums(),
+        ..CheckOptions::default()
+    };
+    let report =
+        looking(fetched.image.clone(), context, move |image| image.check(&options)).await?;
+    let failed: Vec<String> = report
+        .with(Outcome::Fail)
+        .map(|finding| format!("{} ({})", finding.id, finding.found))
+        .collect();
     if failed.is_empty() {
         return Ok(());
     }
-    Err(Error::new(ErrorKind::Unsupported, &fetched.name, format!("cannot be published: {}", failed.join(", "))))
+    Err(Error::new(
+        ErrorKind::Unsupported,
+        &fetched.name,
+        format!("cannot be published: {}", failed.join(", ")),
+    ))
 }
 
 /// What is wrong with an image, in the words of the other commands.
@@ -77,16 +103,21 @@ pub(crate) fn unreadable(error: image_check::Error) -> Error {
 }
 
 /// Opens a file, or brings a URL here; with its checksums when they are wanted.
-pub(crate) async fn fetch(location: &str, checksums: bool, context: &Context) -> Result<Fetched, Error> {
+pub(crate) async fn fetch(
+    location: &str,
+    checksums: bool,
+    context: &Context,
+) -> Result<Fetched, Error> {
     if !location.contains("://") {
         let image = Image::open(Path::new(location)).map_err(unreadable)?;
         let file = image.file().map_err(unreadable)?;
         let name = one_line(location);
         let state = state(&file, &name)?;
-        let digests = if checksums { Some(digests_of(&file, location, context).await?) } else { None };
+        let digests =
+            if checksums { Some(digests_of(&file, location, context).await?) } else { None };
         return Ok(Fetched { image: image.into(), file, name, digests, state });
     }
-    let name = shown(location);
+    let name = redacted(location);
     let user_agent = concat!("marketctl/", env!("CARGO_PKG_VERSION")).to_owned();
     let options = Options { user_agent, ..context.options.clone() };
     let mut source = context.stop.or(Source::open(location, &options)).await?;
@@ -95,7 +126,10 @@ pub(crate) async fn fetch(location: &str, checksums: bool, context: &Context) ->
         Error::io(directory.to_string_lossy(), &error).remedy("set TMPDIR to a place with room")
     };
     let file = unnamed_file(&directory).map_err(fail)?;
-    let mut sink = Spool { file: SparseFile::new(file.try_clone().map_err(fail)?, true), bar: bar(source.length()) };
+    let mut sink = Spool {
+        file: SparseFile::new(file.try_clone().map_err(fail)?, true),
+        bar: bar(source.length()),
+    };
     let how = market_core::transfer::Transfer::hashed(BOTH);
     let transferred = context.stop.or(source.transfer(&mut sink, how)).await?;
     sink.bar.finish_and_clear();
@@ -106,7 +140,11 @@ pub(crate) async fn fetch(location: &str, checksums: bool, context: &Context) ->
 }
 
 /// The checksums of a file.
-pub(crate) async fn digests_of(file: &File, name: &str, context: &Context) -> Result<Digests, Error> {
+pub(crate) async fn digests_of(
+    file: &File,
+    name: &str,
+    context: &Context,
+) -> Result<Digests, Error> {
     let fail = |error: std::io::Error| Error::io(name, &error);
     // A handle of its own: reading moves the position.
     let own = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(file));
@@ -123,11 +161,12 @@ pub(crate) async fn digests_of(file: &File, name: &str, context: &Context) -> Re
 
 /// A bar on a terminal, nothing elsewhere.
 fn bar(bytes: Option<u64>) -> ProgressBar {
-    let style = |template| ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let style = |template| {
+        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+    };
     match bytes {
-        Some(bytes) => {
-            ProgressBar::new(bytes).with_style(style("{bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}"))
-        }
+        Some(bytes) => ProgressBar::new(bytes)
+            .with_style(style("{bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}")),
         None => ProgressBar::new_spinner().with_style(style("{spinner} {bytes} {bytes_per_sec}")),
     }
 }
@@ -146,7 +185,7 @@ impl Sink for Spool {
         self.file.write(&piece).map_err(|error| Self::Error::io("the temporary", &error))
     }
 
-    async fn written(&mut self) -> Result<(), Self::Error> {
+    async fn finish(&mut self) -> Result<(), Self::Error> {
         Ok(())
     }
 }

@@ -1,5 +1,10 @@
 //! `marketctl app` as people call it.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed expectation is a failed test"
+)]
 
 use driver_one::{OneConfig, OneMarket};
 use market_core::backend::MarketBackend;
@@ -62,14 +67,17 @@ fn a_machine_of_arm_gets_its_firmware_where_nobody_adds_it() {
     let directory = TempDir::new().unwrap();
     let disk = directory.path().join("disk.qcow2");
     image::qcow2(&disk, 1 << 20, 1).unwrap();
-    let description = format!("{DESCRIPTION}SCHED_REQUIREMENTS = \"FREE_CPU > 1\"\n[os]\narch = \"arm64\"\n");
+    let description =
+        format!("{DESCRIPTION}SCHED_REQUIREMENTS = \"FREE_CPU > 1\"\n[os]\narch = \"arm64\"\n");
     let (output, out) = built(directory.path(), &description, &disk);
     assert!(output.status.success(), "{}", stderr(&output));
     let vm = Template::parse(&fs::read(out.join("vm.tmpl")).unwrap()).unwrap();
-    let os = |key: &str| String::from_utf8_lossy(vm.get("OS").unwrap().key(key).unwrap()).into_owned();
+    let os =
+        |key: &str| String::from_utf8_lossy(vm.get("OS").unwrap().key(key).unwrap()).into_owned();
     assert_eq!((os("ARCH"), os("MACHINE")), ("aarch64".to_owned(), "virt".to_owned()));
     assert_eq!(text(&vm, "SCHED_REQUIREMENTS"), "FREE_CPU > 1 & HYPERVISOR=kvm & ARCH=aarch64");
-    let entry: Value = serde_json::from_slice(&fs::read(with_extension(&out, "json")).unwrap()).unwrap();
+    let entry: Value =
+        serde_json::from_slice(&fs::read(with_extension(&out, "json")).unwrap()).unwrap();
     assert!(!entry["opennebula_template"].as_str().unwrap().contains("FIRMWARE"));
     assert_eq!(entry["os-arch"], "aarch64");
 }
@@ -114,14 +122,21 @@ fn everything_that_publishing_needs_is_made_from_an_image_and_a_description() {
 
     let md5 = md5_file(&disk).unwrap();
     let image = Template::parse(&fs::read(out.join("image.tmpl")).unwrap()).unwrap();
-    assert_eq!((text(&image, "PATH"), text(&image, "FORMAT")), (disk.to_str().unwrap().to_owned(), "qcow2".to_owned()));
+    assert_eq!(
+        (text(&image, "PATH"), text(&image, "FORMAT")),
+        (disk.to_str().unwrap().to_owned(), "qcow2".to_owned())
+    );
     assert_eq!(text(&image, "MD5"), md5);
     let vm = Template::parse(&fs::read(out.join("vm.tmpl")).unwrap()).unwrap();
     assert_eq!(vm.get("DISK").unwrap().key("IMAGE"), Some(&b"Debian 12"[..]));
     let market_app = Template::parse(&fs::read(out.join("app.tmpl")).unwrap()).unwrap();
-    assert_eq!((text(&market_app, "NAME"), text(&market_app, "TYPE")), ("Debian 12".to_owned(), "IMAGE".to_owned()));
+    assert_eq!(
+        (text(&market_app, "NAME"), text(&market_app, "TYPE")),
+        ("Debian 12".to_owned(), "IMAGE".to_owned())
+    );
     assert!(market_app.get("ORIGIN_ID").is_none());
-    let part = |name: &str| Template::parse(&decode(text(&market_app, name).as_bytes()).unwrap()).unwrap();
+    let part =
+        |name: &str| Template::parse(&decode(text(&market_app, name).as_bytes()).unwrap()).unwrap();
     let vm = part("VMTEMPLATE64");
     assert_eq!((text(&vm, "MEMORY"), text(&vm, "CPU")), ("768".to_owned(), "0.5".to_owned()));
     assert_eq!(text(&vm, "INFO"), "quoted \"text\"");
@@ -130,18 +145,28 @@ fn everything_that_publishing_needs_is_made_from_an_image_and_a_description() {
     assert_eq!(text(&vm, "SCHED_REQUIREMENTS"), "HYPERVISOR=kvm & ARCH=x86_64");
     assert_eq!(text(&part("APPTEMPLATE64"), "DEV_PREFIX"), "vd");
 
-    let entry: Value = serde_json::from_slice(&fs::read(with_extension(&out, "json")).unwrap()).unwrap();
+    let entry: Value =
+        serde_json::from_slice(&fs::read(with_extension(&out, "json")).unwrap()).unwrap();
     assert_eq!(entry["files"][0]["checksum"]["md5"], md5);
     assert_eq!((&entry["os-id"], &entry["os-arch"]), (&json!("debian"), &json!("x86_64")));
-    let template: Value = serde_json::from_str(entry["opennebula_template"].as_str().unwrap()).unwrap();
+    let template: Value =
+        serde_json::from_str(entry["opennebula_template"].as_str().unwrap()).unwrap();
     assert_eq!(template["CONTEXT"]["START_SCRIPT"], "echo \\\"hi\\\"");
-    assert!(fs::read_to_string(with_extension(&out, "yaml")).unwrap().contains(entry["_id"]["$oid"].as_str().unwrap()));
+    assert!(
+        fs::read_to_string(with_extension(&out, "yaml"))
+            .unwrap()
+            .contains(entry["_id"]["$oid"].as_str().unwrap())
+    );
     for entry in [with_extension(&out, "json"), with_extension(&out, "yaml")] {
         let valid = app(&["validate", entry.to_str().unwrap()]);
         assert!(valid.status.success(), "{}", stdout(&valid));
         assert_eq!(stdout(&valid), "1 entries, 0 errors, 0 warnings\n");
     }
-    let sums = Command::new("md5sum").args(["-c", "out/MD5SUMS"]).current_dir(directory.path()).output().unwrap();
+    let sums = Command::new("md5sum")
+        .args(["-c", "out/MD5SUMS"])
+        .current_dir(directory.path())
+        .output()
+        .unwrap();
     assert!(sums.status.success(), "{}", stdout(&sums));
     let (again, _) = built(directory.path(), DESCRIPTION, &disk);
     assert_eq!(again.status.code(), Some(7));
@@ -164,7 +189,11 @@ fn a_description_that_makes_no_sense_is_refused_with_its_line_or_field() {
         ("INFO = ", "INFO = {} #", "template.INFO is an empty vector"),
         ("INFO = ", "INFO = [{ a = 1 }, {}] #", "template.INFO is an empty vector"),
         ("INFO = ", "INFO = { a = { b = 1 } } #", "template.INFO is too deep for a template at a"),
-        ("INFO = ", "INFO = { a = 1, A = 2 } #", "template.INFO has a vector in which: A stands there twice"),
+        (
+            "INFO = ",
+            "INFO = { a = 1, A = 2 } #",
+            "template.INFO has a vector in which: A stands there twice",
+        ),
         ("INFO = ", "Info = \"1\"\nINFO = ", "template: INFO stands there twice"),
         ("INFO = ", "sched_requirements = [{ a = 1 }] #", "template.sched_requirements is no text"),
         ("INFO = ", "INFO = \"\" #", "template.INFO: is empty, which no entry"),
@@ -174,14 +203,22 @@ fn a_description_that_makes_no_sense_is_refused_with_its_line_or_field() {
         ("tags = ", "id = \"x\"\ntags = ", "\"x\" is no UUID"),
         ("tags = ", "hypervisor = \"xen\"\ntags = ", "hypervisor: \"xen\" is none of"),
         ("tags = ", "opennebula_version = [\"7\"]\ntags = ", "opennebula_version"),
-        ("INFO = ", "disk = { size = \"1\" }\nINFO = ", "template.disk: a template of this app gets its own"),
+        (
+            "INFO = ",
+            "disk = { size = \"1\" }\nINFO = ",
+            "template.disk: a template of this app gets its own",
+        ),
         ("https://images", "https://me:secret@images", "holds a user's name"),
         ("'quoted \"text\"'", "'C:\\'", "template.INFO: ends with a backslash"),
     ] {
         let description = format!("{}[os]\narch = \"arm64\"\n", DESCRIPTION.replacen(from, to, 1));
         let (output, out) = built(directory.path(), &description, &disk);
         assert_eq!(output.status.code(), Some(4), "{part}: {}", stderr(&output));
-        assert!(stderr(&output).lines().last().unwrap().contains(part), "{part}: {}", stderr(&output));
+        assert!(
+            stderr(&output).lines().last().unwrap().contains(part),
+            "{part}: {}",
+            stderr(&output)
+        );
         assert!(!out.exists());
     }
 }
@@ -222,7 +259,11 @@ fn every_field_of_an_entry_is_looked_at() {
         ("/hypervisor", json!("virtualbox"), "hypervisor"),
         ("/format", json!("vmdk"), "format \"vmdk\""),
         ("/opennebula_template", json!("{"), "is no JSON"),
-        ("/opennebula_template", json!("{\"info\": \"a \\\"quote\\\"\"}"), "opennebula_template.info holds a quote"),
+        (
+            "/opennebula_template",
+            json!("{\"info\": \"a \\\"quote\\\"\"}"),
+            "opennebula_template.info holds a quote",
+        ),
         ("/opennebula_template", json!("{\"a b\": \"1\"}"), "no name of an attribute"),
         ("/type", json!("ROCKET"), "type \"ROCKET\""),
         ("/files", json!([]), "has 0 items"),
@@ -255,7 +296,8 @@ fn every_field_of_an_entry_is_looked_at() {
         assert!(code == Some(1) && text.contains(part), "{template}: {text}");
     }
     let mut fine = entry(1, "one");
-    fine["opennebula_template"] = json!(r#"{"INFO": "say \\\"hi\\\" \\\\\"there\\\"", "NIC": [{"NETWORK": "a"}]}"#);
+    fine["opennebula_template"] =
+        json!(r#"{"INFO": "say \\\"hi\\\" \\\\\"there\\\"", "NIC": [{"NETWORK": "a"}]}"#);
     fine["hypervisor"] = json!("");
     let (code, text) = validated(&json!([fine]));
     assert!(code == Some(0), "{text}");
@@ -263,7 +305,9 @@ fn every_field_of_an_entry_is_looked_at() {
     numbers["opennebula_template"] = json!("{\"cpu\": 1, \"os\": {\"acpi\": true}}");
     let (code, text) = validated(&json!([numbers]));
     assert!(
-        code == Some(0) && text.contains("2 warnings") && text.contains("opennebula_template.os.acpi is true"),
+        code == Some(0)
+            && text.contains("2 warnings")
+            && text.contains("opennebula_template.os.acpi is true"),
         "{text}"
     );
 }
@@ -287,9 +331,13 @@ fn entries_are_looked_at_together() {
     let vm = made_of("VMTEMPLATE", "disks", json!(["one"]));
     assert_eq!(validated(&json!([entry(1, "one"), vm])).0, Some(0));
     let (code, text) = validated(&json!([vm]));
-    assert!(code == Some(1) && text.contains("disks names \"one\", which none of the files has"), "{text}");
+    assert!(
+        code == Some(1) && text.contains("disks names \"one\", which none of the files has"),
+        "{text}"
+    );
     for parts in [json!(null), json!("one"), json!([]), json!([1])] {
-        let (code, text) = validated(&json!([entry(1, "one"), made_of("VMTEMPLATE", "disks", parts)]));
+        let (code, text) =
+            validated(&json!([entry(1, "one"), made_of("VMTEMPLATE", "disks", parts)]));
         assert!(code == Some(1) && text.contains("disks is not a list of names"), "{text}");
     }
     let itself = made_of("VMTEMPLATE", "disks", json!(["made of others"]));
@@ -329,22 +377,29 @@ fn what_is_no_list_of_entries_is_refused_in_one_line() {
 #[test]
 fn the_public_marketplaces_are_read_as_they_are() {
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
-    for (name, entries) in [("appliances_opennebula.json", 139), ("appliances_community.json", 14)] {
+    for (name, entries) in [("appliances_opennebula.json", 139), ("appliances_community.json", 14)]
+    {
         let path = data.join(name);
         if !require::data(&path) {
             continue;
         }
         let output = app(&["validate", path.to_str().unwrap(), "--format", "json"]);
         let problems: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
-        // What is wrong with them: parts that another marketplace, or nobody, has; a zero for the letter O; a quote too many.
+        // What is wrong with them: parts that another marketplace, or nobody, has; a zero for the
+        // letter O; a quote too many.
         let known = |problem: &Value| {
             let text = problem["problem"].as_str().unwrap();
-            problem["field"] == "disks" || text.starts_with("begins with \"0\"") || text.contains("its quotes are kept")
+            problem["field"] == "disks"
+                || text.starts_with("begins with \"0\"")
+                || text.contains("its quotes are kept")
         };
         let other = |problem: &&Value| problem["level"] == "ERROR" && !known(problem);
         assert_eq!(problems.iter().filter(other).count(), 0, "{problems:?}");
         let table = stdout(&app(&["validate", path.to_str().unwrap()]));
-        assert!(table.lines().last().unwrap().starts_with(&format!("{entries} entries")), "{table}");
+        assert!(
+            table.lines().last().unwrap().starts_with(&format!("{entries} entries")),
+            "{table}"
+        );
     }
 }
 
@@ -354,7 +409,11 @@ fn a_description_of_a_xen_machine_becomes_a_template() {
     let path = directory.path().join("ubuntu.xen");
     fs::write(&path, "name = \"ubuntu1204\"\nmemory = 512\ndisk = ['file:/i/u.img,xvda,w']\nvif = ['bridge=br0']\nbootloader = \"pygrub\"\nvnc = 1\n").unwrap();
     let output = app(&["convert", path.to_str().unwrap(), "--image", "Ubuntu"]);
-    assert!(output.status.success() && stderr(&output).contains("line 6: vnc is left out"), "{}", stderr(&output));
+    assert!(
+        output.status.success() && stderr(&output).contains("line 6: vnc is left out"),
+        "{}",
+        stderr(&output)
+    );
     let template = Template::parse(&output.stdout).unwrap();
     assert_eq!(template.get("DISK").unwrap().key("IMAGE"), Some(&b"Ubuntu"[..]));
     fs::write(&path, "memory = __import__('os').system('id')\n").unwrap();
@@ -378,7 +437,7 @@ fn completions_and_the_manual_are_printed() {
 
 /// The VM template that a driver makes of an entry.
 fn handed_on(entry: &Value) -> Template {
-    let market = block_on(OneMarket::open(OneConfig::default(), &context())).unwrap();
+    let market = block_on(OneMarket::connect(OneConfig::default(), &context())).unwrap();
     let mut found = None;
     let told = market.report(json!({"appliances": [entry]}).to_string().as_bytes(), &mut |app| {
         found = Some(decode(app.value("VMTEMPLATE64").unwrap().as_bytes()).unwrap());
@@ -417,12 +476,13 @@ fn what_an_entry_says_is_what_the_template_says_whatever_is_in_it() {
     ];
     let texts: Vec<String> = texts.iter().map(|text| text.replace("\\\\", "\\")).collect();
     let template: String = texts.iter().enumerate().map(in_toml).collect();
-    let description =
-        DESCRIPTION.replacen("[template]\n", &format!("[template]\n{template}"), 1) + "[os]\narch = \"x86_64\"\n";
+    let description = DESCRIPTION.replacen("[template]\n", &format!("[template]\n{template}"), 1)
+        + "[os]\narch = \"x86_64\"\n";
     let (output, out) = built(directory.path(), &description, &disk);
     assert!(output.status.success(), "{}", stderr(&output));
     let vm = Template::parse(&fs::read(out.join("vm.tmpl")).unwrap()).unwrap();
-    let served: Value = serde_json::from_slice(&fs::read(with_extension(&out, "json")).unwrap()).unwrap();
+    let served: Value =
+        serde_json::from_slice(&fs::read(with_extension(&out, "json")).unwrap()).unwrap();
     let handed = handed_on(&served);
     for (number, text) in texts.iter().enumerate() {
         for found in [&vm, &handed] {
@@ -431,9 +491,15 @@ fn what_an_entry_says_is_what_the_template_says_whatever_is_in_it() {
         }
     }
     let app = Template::parse(&fs::read(out.join("app.tmpl")).unwrap()).unwrap();
-    let inner = Template::parse_owned(decode(text(&app, "VMTEMPLATE64").as_bytes()).unwrap()).unwrap();
+    let inner =
+        Template::parse_owned(decode(text(&app, "VMTEMPLATE64").as_bytes()).unwrap()).unwrap();
     for attribute in inner.iter() {
-        assert_eq!(handed.get(attribute.name()), inner.get(attribute.name()), "{}", attribute.name());
+        assert_eq!(
+            handed.get(attribute.name()),
+            inner.get(attribute.name()),
+            "{}",
+            attribute.name()
+        );
     }
     let valid = app_validate(&with_extension(&out, "yaml"));
     assert!(valid.1.ends_with("0 errors, 0 warnings\n"), "{}", valid.1);
@@ -495,7 +561,8 @@ fn validated_yaml(name: &str, text: &str) -> (Option<i32>, String) {
     let front = directory.path().join("front.yaml");
     let image = "images:\n- name: f\n  url: https://example.com/f\n  type: OS\n  dev_prefix: vd\n  driver: qcow2\n  size: 1024\n  checksum:\n";
     let sums = format!("    md5: {}\n    sha256: {}\n", "a".repeat(32), "b".repeat(64));
-    let other = WRITTEN.replace("11c0fd6e", "22c0fd6e").replace("name: Cluster", "name: Cluster Front");
+    let other =
+        WRITTEN.replace("11c0fd6e", "22c0fd6e").replace("name: Cluster", "name: Cluster Front");
     fs::write(&front, format!("{other}format: qcow2\n{image}{sums}")).unwrap();
     let output = app(&["validate", path.to_str().unwrap(), front.to_str().unwrap()]);
     (output.status.code(), stdout(&output) + &stderr(&output))
@@ -507,11 +574,20 @@ fn entries_of_a_repository_are_named_by_their_id_or_their_file() {
     let fine = "2 entries, 0 errors, 0 warnings\n";
     assert_eq!(validated_yaml("cluster-x86_64.yaml", &whole), (Some(0), fine.to_owned()));
     let without = whole.replace("id: '11c0fd6e-2ce3-11f1-b234-f875a4a4f528'\n", "");
-    assert_eq!(validated_yaml("11c0fd6e-2ce3-11f1-b234-f875a4a4f528.yaml", &without), (Some(0), fine.to_owned()));
+    assert_eq!(
+        validated_yaml("11c0fd6e-2ce3-11f1-b234-f875a4a4f528.yaml", &without),
+        (Some(0), fine.to_owned())
+    );
     let (code, text) = validated_yaml("33c0fd6e-2ce3-11f1-b234-f875a4a4f528.yaml", &whole);
-    assert!(code == Some(0) && text.contains("WARN ") && text.contains("id is not the UUID"), "{text}");
+    assert!(
+        code == Some(0) && text.contains("WARN ") && text.contains("id is not the UUID"),
+        "{text}"
+    );
     let (code, text) = validated_yaml("cluster.yaml", &without);
-    assert!(code == Some(1) && text.contains("id is missing, and the file is not named by a UUID"), "{text}");
+    assert!(
+        code == Some(1) && text.contains("id is missing, and the file is not named by a UUID"),
+        "{text}"
+    );
     let (code, text) = validated_yaml("cluster.yaml", &whole.replace("11c0fd6e-2ce3", "11c0fd6e"));
     assert!(code == Some(1) && text.contains("is no UUID"), "{text}");
     let (code, text) = validated_yaml("cluster.yaml", &whole.replace("11c0fd6e", "22c0fd6e"));
@@ -526,19 +602,31 @@ fn the_template_of_a_service_is_looked_at_to_its_last_text() {
         ("cardinality: 1", "cardinality: -1", "is no whole number"),
         ("cardinality: 1", "cardinality: 'one'", "is no whole number"),
         ("NAME = \"NIC0\",", "NAME = \"NIC0\"", "vm_template_contents is no template: line 3"),
-        ("A = \"$A\"", "A = \"$A\"\"", "line 4, column 5: the value goes on behind its closing quote"),
+        (
+            "A = \"$A\"",
+            "A = \"$A\"\"",
+            "line 4, column 5: the value goes on behind its closing quote",
+        ),
         ("A = \"$A\"", "A = \"$A", "vm_template_contents line 4"),
         ("\"O|boolean", "\"0|boolean", "user_inputs.A begins with \"0\""),
         ("\"O|boolean", "\"o|boolean", "user_inputs.A begins with \"o\""),
         ("\"O|boolean", "\"O|bool", "is of the type \"bool\""),
         ("\"O|boolean|Whether||YES\"", "[O]", "user_inputs.A is no text like"),
-        ("A: \"O|boolean|Whether||YES\"", "- A: \"O|boolean|Whether||YES\"", "user_inputs is no map of names"),
+        (
+            "A: \"O|boolean|Whether||YES\"",
+            "- A: \"O|boolean|Whether||YES\"",
+            "user_inputs is no map of names",
+        ),
         ("\"M|network", "\"|network", "networks.Public begins with \"\""),
         ("parents: []", "parents: [back]", "names \"back\", which is no role"),
         ("deployment: straight", "deployment: crooked", "is none of none, straight"),
         ("- name: front", "- name: back", "roles.back has no app"),
         ("- name: front", "- name: front end", "has no name of letters"),
-        ("  front: Cluster Front", "  front: Cluster Front\n  back: Cluster Front", "an app for \"back\""),
+        (
+            "  front: Cluster Front",
+            "  front: Cluster Front\n  back: Cluster Front",
+            "an app for \"back\"",
+        ),
     ] {
         let text = whole.replacen(from, to, 1);
         assert_ne!(text, whole, "{from}");
@@ -555,7 +643,11 @@ fn the_template_of_a_service_is_looked_at_to_its_last_text() {
 fn a_number_where_a_text_is_meant_is_a_warning() {
     let whole = format!("{WRITTEN}{SERVICE}");
     for (from, to, part) in [
-        ("opennebula_version: 7.0, 7.2", "opennebula_version: 7.0", "opennebula_version is the number 7.0"),
+        (
+            "opennebula_version: 7.0, 7.2",
+            "opennebula_version: 7.0",
+            "opennebula_version is the number 7.0",
+        ),
         ("version: 7.4.0-0", "version: 1.0", "version is the number 1.0"),
         ("publisher: P", "publisher: true", "publisher is true"),
     ] {
@@ -563,15 +655,21 @@ fn a_number_where_a_text_is_meant_is_a_warning() {
         assert!(said.contains("WARN  ") && said.contains(part), "{said}");
         assert!(code == Some(0) || said.contains("is not there for the series"), "{said}");
     }
-    let (code, said) =
-        validated_yaml("cluster.yaml", &whole.replace("opennebula_version: 7.0, 7.2", "opennebula_version: 7"));
+    let (code, said) = validated_yaml(
+        "cluster.yaml",
+        &whole.replace("opennebula_version: 7.0, 7.2", "opennebula_version: 7"),
+    );
     assert!(code == Some(1) && said.contains("holds \"7\", which no client asks for"), "{said}");
 }
 
 #[test]
 fn a_document_beside_an_entry_is_told_in_one_line() {
     let (code, said) = validated_yaml("metadata.yaml", "app:\n  hypervisor: KVM\ninfra: {}\n");
-    assert!(code == Some(1) && said.contains("metadata.yaml: entry 1: is no entry: it has none of name"), "{said}");
+    assert!(
+        code == Some(1)
+            && said.contains("metadata.yaml: entry 1: is no entry: it has none of name"),
+        "{said}"
+    );
     assert!(said.contains("1 entries, 1 errors"), "{said}");
 }
 
@@ -580,7 +678,10 @@ fn an_empty_vector_is_told() {
     let mut entry = entry(1, "one");
     entry["opennebula_template"] = json!("{\"nic\": {}, \"user_inputs\": {}}");
     let (code, text) = validated(&json!([entry]));
-    assert!(code == Some(0) && text.contains("opennebula_template.nic is empty: OpenNebula drops it"), "{text}");
+    assert!(
+        code == Some(0) && text.contains("opennebula_template.nic is empty: OpenNebula drops it"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -606,18 +707,24 @@ fn a_document_that_is_no_yaml_is_told_by_its_line_and_column() {
 fn what_multiplies_is_told_in_part() {
     let wide: Vec<Value> = (0..15_000).map(|_| json!({"name": "a"})).collect();
     let (code, text) = validated(&json!(wide));
-    assert!(code == Some(1) && text.contains(" more problems are not told\n15000 entries, "), "{}", text.len());
+    assert!(
+        code == Some(1) && text.contains(" more problems are not told\n15000 entries, "),
+        "{}",
+        text.len()
+    );
     assert!(text.len() < 2 << 20, "{}", text.len());
     let many: Vec<Value> = (0..20_001).map(|_| json!({})).collect();
     assert_eq!(validated(&json!(many)).0, Some(2));
     // A long name before each of many.
     let inner: String = (0..10_000).map(|n| format!("\"k{n}\": 1,")).collect();
     let mut long = entry(1, &"n".repeat(1 << 20));
-    long["opennebula_template"] = json!(format!("{{\"{}\": {{{inner}\"z\": 1}}}}", "N".repeat(1 << 20)));
+    long["opennebula_template"] =
+        json!(format!("{{\"{}\": {{{inner}\"z\": 1}}}}", "N".repeat(1 << 20)));
     let (code, text) = validated(&json!([long]));
     assert!(code == Some(1) && text.len() < 8 << 20, "{}", text.len());
     // Each entry names all the others.
     let disks: Vec<String> = (0..2_000).map(|n| format!("app {n}")).collect();
-    let crowd: Vec<Value> = (0..100).map(|_| json!({"name": "a", "type": "VMTEMPLATE", "disks": disks})).collect();
+    let crowd: Vec<Value> =
+        (0..100).map(|_| json!({"name": "a", "type": "VMTEMPLATE", "disks": disks})).collect();
     assert_eq!(validated(&json!(crowd)).0, Some(1));
 }

@@ -1,7 +1,8 @@
 //! Standard output that reports every byte that it could not deliver.
 //!
-//! The standard library opens `/dev/null` in the place of a standard output that was closed (`import >&-`), and takes a write to one
-//! that is only open for reading for done. Whoever answers there, and must undo what nobody will know of, needs the truth.
+//! The standard library opens `/dev/null` in the place of a standard output that was closed
+//! (`import >&-`), and takes a write to one that is only open for reading for done. Whoever answers
+//! there, and must undo what nobody will know of, needs the truth.
 //!
 //! ```no_run
 //! use standard_output::StandardOutput;
@@ -29,10 +30,14 @@ extern "C" fn look() {
 
 /// What the C library calls before `main`.
 ///
-/// This needs an unsafe attribute, as a wrong pointer in this section would be called. The type is that of a function that it
-/// calls (further arguments are ignored), and `look` uses a system call and a static alone: nothing that is not set up by then.
+/// This needs an unsafe attribute, as a wrong pointer in this section would be called. The type is
+/// that of a function that it calls (further arguments are ignored), and `look` uses a system call
+/// and a static alone: nothing that is not set up by then.
 #[used]
-#[allow(unsafe_code, reason = "no safe way leads to a moment before the standard library's own start")]
+#[allow(
+    unsafe_code,
+    reason = "no safe way leads to a moment before the standard library's own start"
+)]
 #[unsafe(link_section = ".init_array")]
 static LOOK: extern "C" fn() = look;
 

@@ -1,5 +1,10 @@
 //! What must hold on every S3 service, with the executable as `one_market` and operators call it.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed expectation is a failed test"
+)]
 #![allow(dead_code, unreachable_pub, reason = "each test program uses a part of it")]
 
 use bytes::Bytes;
@@ -38,7 +43,8 @@ pub const PART: (&str, usize) = ("5", 5 << 20);
 /// Attributes of a marketplace's template.
 pub type Attributes = Vec<(String, String)>;
 
-/// Something that serves S3: it tells the template of a marketplace in a bucket, with more attributes.
+/// Something that serves S3: it tells the template of a marketplace in a bucket, with more
+/// attributes.
 pub type Service<'a> = &'a dyn Fn(&str, &[(&str, &str)]) -> Attributes;
 
 pub async fn open(attributes: &[(String, String)], context: &Context) -> S3Market {
@@ -47,7 +53,7 @@ pub async fn open(attributes: &[(String, String)], context: &Context) -> S3Marke
         template.push(name, value).unwrap();
     }
     let config: S3Attributes = from_template(&template).unwrap();
-    S3Market::open(config, context).await.unwrap()
+    S3Market::connect(config, context).await.unwrap()
 }
 
 /// All objects and unfinished uploads of a marketplace.
@@ -167,7 +173,11 @@ pub fn broken(random: &mut Random, length: usize) -> Break {
 }
 
 /// Imports over connections that break: each is whole, or nothing.
-pub fn what_breaks_is_whole_or_nothing(address: std::net::SocketAddr, service: Service<'_>, seeds: u64) {
+pub fn what_breaks_is_whole_or_nothing(
+    address: std::net::SocketAddr,
+    service: Service<'_>,
+    seeds: u64,
+) {
     let directory = TempDir::new().unwrap();
     let mut published = 0;
     for seed in 0..seeds {
@@ -175,19 +185,28 @@ pub fn what_breaks_is_whole_or_nothing(address: std::net::SocketAddr, service: S
         let length = usize::try_from(random.below(400_000)).unwrap() + 1;
         let bytes = noise(seed, length);
         let breaks: Vec<Break> = (0..6).map(|_| broken(&mut random, length)).collect();
-        let proxy = Proxy::start(address, move |nth| breaks.get(nth).copied().unwrap_or(Break::Never));
-        let through = service("broken", &[("ENDPOINT", &format!("http://127.0.0.1:{}", proxy.port()))]);
+        let proxy =
+            Proxy::start(address, move |nth| breaks.get(nth).copied().unwrap_or(Break::Never));
+        let through =
+            service("broken", &[("ENDPOINT", &format!("http://127.0.0.1:{}", proxy.port()))]);
         let path = image(directory.path(), &bytes);
         let context = impatient();
         let outcome = block_on(import_with(&through, &path, &md5_hex(&bytes), &context));
         let direct = service("broken", &[]);
         match outcome {
             Ok(app) => {
-                assert!(app_bytes(&direct, 30, &app.source).unwrap() == bytes, "seed {seed}: other bytes");
+                assert!(
+                    app_bytes(&direct, 30, &app.source).unwrap() == bytes,
+                    "seed {seed}: other bytes"
+                );
                 assert!(delete(&dump(direct.clone(), "", ""), &app.source).status.success());
                 published += 1;
             }
-            Err(error) => assert_eq!(app_bytes(&direct, 30, "s3://broken/marketapp-30"), None, "seed {seed}: {error}"),
+            Err(error) => assert_eq!(
+                app_bytes(&direct, 30, "s3://broken/marketapp-30"),
+                None,
+                "seed {seed}: {error}"
+            ),
         }
         if seed == 0 && published == 0 {
             // The bucket may not be there yet.
@@ -203,7 +222,10 @@ pub fn what_breaks_is_whole_or_nothing(address: std::net::SocketAddr, service: S
             }
         });
     }
-    assert!(published * 3 > seeds && published < seeds, "{published} of {seeds}: the faults are not what they were");
+    assert!(
+        published * 3 > seeds && published < seeds,
+        "{published} of {seeds}: the faults are not what they were"
+    );
 }
 
 /// Everything that holds on a service that behaves.
@@ -238,12 +260,18 @@ pub fn an_app_lives(service: Service<'_>) {
     let path = image(directory.path(), &bytes);
     let dump = dump(service("life", &[("TOTAL_MB", "100")]), &path, &md5);
     let output = call("monitor", &dump.monitor());
-    assert_eq!(stderr(&output), "INFO: monitor: there is no bucket life yet: the first import makes it\n");
+    assert_eq!(
+        stderr(&output),
+        "INFO: monitor: there is no bucket life yet: the first import makes it\n"
+    );
     assert_eq!(succeeded(&output), "USED_MB=\"0\"\nFREE_MB=\"100\"\nTOTAL_MB=\"100\"\n");
     let output = import(&dump);
     assert_eq!(answer(&output, "SOURCE"), "s3://life/marketapp-30");
     assert_eq!(answer(&output, "MD5"), md5);
-    assert_eq!((answer(&output, "SIZE"), answer(&output, "FORMAT")), ("1".to_owned(), "raw".to_owned()));
+    assert_eq!(
+        (answer(&output, "SIZE"), answer(&output, "FORMAT")),
+        ("1".to_owned(), "raw".to_owned())
+    );
     assert!(app_bytes(&dump.market, 30, "s3://life/marketapp-30").unwrap() == bytes);
     let report = succeeded(&call("monitor", &dump.monitor()));
     assert_eq!(report, "USED_MB=\"3\"\nFREE_MB=\"97\"\nTOTAL_MB=\"100\"\n");
@@ -254,8 +282,15 @@ pub fn an_app_lives(service: Service<'_>) {
     let line = failure(&import(&Dump { app: 31, ..small }), 8);
     assert!(line.contains("needs 3 MiB, the marketplace has 0 MiB free"), "{line}");
     let line = failure(&import(&dump), 7);
-    assert!(line.contains("s3://life/marketapp-30") && line.contains("already exists; nothing was replaced"), "{line}");
-    assert!(app_bytes(&dump.market, 30, "s3://life/marketapp-30").unwrap() == bytes, "an app was replaced");
+    assert!(
+        line.contains("s3://life/marketapp-30")
+            && line.contains("already exists; nothing was replaced"),
+        "{line}"
+    );
+    assert!(
+        app_bytes(&dump.market, 30, "s3://life/marketapp-30").unwrap() == bytes,
+        "an app was replaced"
+    );
 
     let market = market_file(directory.path(), &dump.market);
     let apps = directory.path().join("apps.xml");
@@ -273,10 +308,16 @@ pub fn an_app_lives(service: Service<'_>) {
     assert_eq!(output.status.code(), Some(9));
 
     let output = delete(&dump, "s3://life/marketapp-30");
-    assert!(stderr(&output).contains("INFO: delete: app 30: s3://life/marketapp-30 removed"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("INFO: delete: app 30: s3://life/marketapp-30 removed"),
+        "{}",
+        stderr(&output)
+    );
     assert!(delete(&dump, "s3://life/marketapp-30").status.success());
     let output = delete(&dump, "s3://life/marketapp-30");
-    assert!(stderr(&output).contains("WARN: delete: app 30: s3://life/marketapp-30 was already gone"));
+    assert!(
+        stderr(&output).contains("WARN: delete: app 30: s3://life/marketapp-30 was already gone")
+    );
     let output = command(&["audit", &market, "--apps", &list(&md5)]);
     assert!(String::from_utf8_lossy(&output.stdout).contains("MISSING"));
 }
@@ -291,10 +332,12 @@ pub fn keys_are_made_as_the_stock_driver_makes_them(service: Service<'_>) {
         (3, "our apps/of 2026", "s3://keys/our apps/of 2026-3"),
         (4, "a+b&c=d%20e/\u{e9}", "s3://keys/a+b&c=d%20e/\u{e9}-4"),
     ] {
-        let dump = Dump { app, market: service("keys", &[("APP_PREFIX", prefix)]), ..plain.clone() };
+        let dump =
+            Dump { app, market: service("keys", &[("APP_PREFIX", prefix)]), ..plain.clone() };
         assert_eq!(answer(&import(&dump), "SOURCE"), source);
         // It is found under the prefix, read, and counted alone.
-        let found: Vec<_> = contents(&dump.market).into_iter().map(|object| (object.app, object.bytes)).collect();
+        let found: Vec<_> =
+            contents(&dump.market).into_iter().map(|object| (object.app, object.bytes)).collect();
         assert_eq!(found, [(Some(AppId(app)), 5)], "{prefix}");
         assert_eq!(app_bytes(&dump.market, app, source).unwrap(), b"bytes");
     }
@@ -308,18 +351,24 @@ pub fn keys_are_made_as_the_stock_driver_makes_them(service: Service<'_>) {
     assert!(stderr(&delete(&slash, "s3://keys/a//b-30")).contains("was already gone"));
     assert_eq!(delete(&slash, "s3://keys/a/../apps-30").status.code(), Some(5));
     // The prefix was another one then; the bucket is another one.
-    let renamed = Dump { app: 3, market: service("keys", &[("APP_PREFIX", "new")]), ..plain.clone() };
+    let renamed =
+        Dump { app: 3, market: service("keys", &[("APP_PREFIX", "new")]), ..plain.clone() };
     assert!(stderr(&delete(&renamed, "s3://keys/our apps/of 2026-3")).contains("removed"));
     let moved = Dump { app: 4, market: service("elsewhere", &[]), ..plain.clone() };
     let output = delete(&moved, "s3://keys/a+b&c=d%20e/\u{e9}-4");
     assert!(
-        stderr(&output).contains("WARN: delete: the app is in another bucket") && stderr(&output).contains("removed")
+        stderr(&output).contains("WARN: delete: the app is in another bucket")
+            && stderr(&output).contains("removed")
     );
     let line = failure(&delete(&plain, "s3://keys/marketapp-1"), 5);
-    assert!(line.contains("names no object of app 30") && line.contains("nothing was touched"), "{line}");
+    assert!(
+        line.contains("names no object of app 30") && line.contains("nothing was touched"),
+        "{line}"
+    );
     for app in [1, 2] {
         let prefix = if app == 1 { "" } else { "marketapp-1" };
-        let dump = Dump { app, market: service("keys", &[("APP_PREFIX", prefix)]), ..plain.clone() };
+        let dump =
+            Dump { app, market: service("keys", &[("APP_PREFIX", prefix)]), ..plain.clone() };
         let source = if app == 1 { "s3://keys/marketapp-1" } else { "s3://keys/marketapp-1-2" };
         assert!(delete(&dump, source).status.success());
     }
@@ -367,7 +416,8 @@ pub fn bucket(attributes: &[(String, String)]) -> Bucket {
 /// How many parts an object was made of: services tell it in its ETag.
 fn parts_of(attributes: &[(String, String)], key: &str) -> String {
     let bucket = bucket(attributes);
-    let answer = block_on(bucket.send(Method::HEAD, key, &[], HeaderMap::new(), Bytes::new())).unwrap();
+    let answer =
+        block_on(bucket.send(Method::HEAD, key, &[], HeaderMap::new(), Bytes::new())).unwrap();
     let etag = answer.headers.get("etag").unwrap().to_str().unwrap().trim_matches('"').to_owned();
     etag.rsplit('-').next().unwrap().to_owned()
 }
@@ -378,7 +428,11 @@ pub fn a_wrong_image_leaves_nothing(service: Service<'_>) {
     let path = image(directory.path(), &bytes);
     let market = service("wrong", &[("READ_LENGTH", PART.0)]);
     let line = failure(&import(&dump(market.clone(), &path, &md5_hex(b"another"))), 9);
-    assert!(line.contains("the datastore declared") && line.ends_with("check the source and import again"), "{line}");
+    assert!(
+        line.contains("the datastore declared")
+            && line.ends_with("check the source and import again"),
+        "{line}"
+    );
     let cut = bytes.clone();
     let server = HttpServer::start(move |_, nth| match nth {
         0 => Reply::bytes(cut.clone()).cut_after(PART.1 as u64 + 300_000),
@@ -396,7 +450,11 @@ pub fn an_operator_is_told_what_is_wrong(service: Service<'_>) {
     let directory = TempDir::new().unwrap();
     let path = image(directory.path(), b"bytes");
     for (more, code, expected) in [
-        (("SECRET_ACCESS_KEY", "hunter2"), 5, "403 SignatureDoesNotMatch: the secret key is wrong, or the region is"),
+        (
+            ("SECRET_ACCESS_KEY", "hunter2"),
+            5,
+            "403 SignatureDoesNotMatch: the secret key is wrong, or the region is",
+        ),
         (("ACCESS_KEY_ID", "hunter2"), 5, ": the access key is unknown there"),
         (("ACCESS_KEY_ID", " "), 4, "attribute ACCESS_KEY_ID: is empty"),
         (("SECRET_ACCESS_KEY", " "), 4, "attribute SECRET_ACCESS_KEY: is empty"),
@@ -410,8 +468,16 @@ pub fn an_operator_is_told_what_is_wrong(service: Service<'_>) {
         (("REGION", "eu west"), 4, "attribute REGION: holds a blank"),
         (("SESSION_TOKEN", "a b"), 4, "attribute SESSION_TOKEN: is empty, or holds"),
         (("MAX_PARTS", "0"), 4, "attribute MAX_PARTS: is not between 1 and 10000"),
-        (("STORAGE_CLASS", "GLACIER"), 4, "attribute STORAGE_CLASS: keeps objects where no export can read them"),
-        (("SERVER_SIDE_ENCRYPTION", "AES 256"), 4, "attribute SERVER_SIDE_ENCRYPTION: holds what no request"),
+        (
+            ("STORAGE_CLASS", "GLACIER"),
+            4,
+            "attribute STORAGE_CLASS: keeps objects where no export can read them",
+        ),
+        (
+            ("SERVER_SIDE_ENCRYPTION", "AES 256"),
+            4,
+            "attribute SERVER_SIDE_ENCRYPTION: holds what no request",
+        ),
         (("ENDPOINT", "s3.local:80"), 4, "attribute ENDPOINT: is no http:// or https:// URL"),
         (("TOTAL_MB", "many"), 4, "TOTAL_MB: expected a whole number"),
         (("ENDPOINT", "http://{host}"), 4, "attribute ENDPOINT: is no http:// or https:// URL"),
@@ -419,7 +485,8 @@ pub fn an_operator_is_told_what_is_wrong(service: Service<'_>) {
         (("FORCE_PATH_STYLE", "perhaps"), 4, "FORCE_PATH_STYLE: expected yes or no"),
     ] {
         let dump = dump(service("promises", &[more]), &path, "");
-        let lines = [import(&dump), call("monitor", &dump.monitor())].map(|output| failure(&output, code));
+        let lines =
+            [import(&dump), call("monitor", &dump.monitor())].map(|output| failure(&output, code));
         assert!(lines.iter().all(|line| line.contains(expected)), "{lines:?}");
     }
     let odd = dump(service("promises", &[("READ_LENGTH", "0")]), &path, "");
@@ -436,7 +503,8 @@ pub fn an_operator_is_told_what_is_wrong(service: Service<'_>) {
 
 /// An import whose source stops in the middle, once a part is there.
 fn stuck(service: Service<'_>, bucket: &str) -> (HttpServer, Dump, Child) {
-    let server = HttpServer::start(|_, _| Reply::bytes(noise(7, 3 * PART.1)).stall_after(2 * PART.1 as u64));
+    let server =
+        HttpServer::start(|_, _| Reply::bytes(noise(7, 3 * PART.1)).stall_after(2 * PART.1 as u64));
     let dump = dump(service(bucket, &[("READ_LENGTH", PART.0)]), &server.url("/image"), "");
     let child = started(&dump);
     wait_until("a part is stored", || {
@@ -444,10 +512,12 @@ fn stuck(service: Service<'_>, bucket: &str) -> (HttpServer, Dump, Child) {
         let stages = block_on(async {
             let mut found = Vec::new();
             let market = open(&dump.market, &context()).await;
-            let _ = StorageBackend::objects(&market, &mut |object| found.push(object)).await;
+            let _ = StorageBackend::list(&market, &mut |object| found.push(object)).await;
             found
         });
-        stages.iter().any(|object| object.state == ObjectState::Staged && object.bytes >= PART.1 as u64)
+        stages
+            .iter()
+            .any(|object| object.state == ObjectState::Staged && object.bytes >= PART.1 as u64)
     });
     (server, dump, child)
 }
@@ -476,7 +546,10 @@ pub fn what_a_killed_import_leaves_is_found(service: Service<'_>) {
     let table = succeeded(&command(&["gc", &market]));
     assert!(table.starts_with("0 object(s)"), "an upload of this minute is spared: {table}");
     let table = succeeded(&command(&["gc", &market, "--older-than", "0"]));
-    assert!(table.contains("marketapp-30?uploadId=") && table.contains("unfinished import of app 30"), "{table}");
+    assert!(
+        table.contains("marketapp-30?uploadId=") && table.contains("unfinished import of app 30"),
+        "{table}"
+    );
     assert_eq!(contents(&dump.market).len(), 1, "nothing is removed without --delete");
     let table = succeeded(&command(&["gc", &market, "--older-than", "0", "--delete"]));
     assert!(table.contains("; removed"), "{table}");
@@ -489,7 +562,8 @@ pub fn what_a_killed_import_leaves_is_found(service: Service<'_>) {
     fs::write(&list, "s3://killed/marketapp-30\n").unwrap();
     let gc = |more: &[&str]| {
         let apps = ["gc", &market, "--apps", list.to_str().unwrap(), "--older-than", "0", "--json"];
-        serde_json::from_str::<serde_json::Value>(&succeeded(&command(&[&apps[..], more].concat()))).unwrap()
+        serde_json::from_str::<serde_json::Value>(&succeeded(&command(&[&apps[..], more].concat())))
+            .unwrap()
     };
     // What is younger than the list is spared, and the service tells whole seconds.
     wait_until("gc finds the orphan", || {

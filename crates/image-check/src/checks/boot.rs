@@ -3,35 +3,56 @@
 use super::{Answer, Subject, Verdict, some_of};
 use crate::guest::{Guest, Mount};
 use crate::repair::Repair;
-use crate::tree::{Unread, shown};
+use crate::tree::{Unavailable, shown};
 
 pub(super) fn root_partition_last(subject: &Subject<'_>) -> Answer {
     let (guest, layout) = (subject.guest()?, subject.layout()?);
-    let Some(root) = layout.volumes.get(guest.root) else { return Err(Unread("the root is nowhere".to_owned())) };
-    let Some(partition) = &root.partition else { return Verdict::good("the disk has no partitions") };
+    let Some(root) = layout.volumes.get(guest.root) else {
+        return Err(Unavailable("the root is nowhere".to_owned()));
+    };
+    let Some(partition) = &root.partition else {
+        return Verdict::good("the disk has no partitions");
+    };
     let behind = layout.volumes.iter().filter_map(|volume| volume.partition.as_ref());
-    let behind: Vec<String> =
-        behind.filter(|other| other.start > partition.start).map(|other| other.number.to_string()).collect();
+    let behind: Vec<String> = behind
+        .filter(|other| other.start > partition.start)
+        .map(|other| other.number.to_string())
+        .collect();
     if behind.is_empty() {
-        return Verdict::good(format!("the root is partition {}, the last on the disk", partition.number));
+        return Verdict::good(format!(
+            "the root is partition {}, the last on the disk",
+            partition.number
+        ));
     }
-    let found = format!("behind the root, partition {}, lies partition {}", partition.number, some_of(&behind));
-    Verdict::bad(found, [Repair::ByHand("install anew with the root partition last, or use virt-resize")])
+    let found = format!(
+        "behind the root, partition {}, lies partition {}",
+        partition.number,
+        some_of(&behind)
+    );
+    Verdict::bad(
+        found,
+        [Repair::ByHand("install anew with the root partition last, or use virt-resize")],
+    )
 }
 
 pub(super) fn fstab(subject: &Subject<'_>) -> Answer {
     const REMOVABLE: [&str; 3] = ["/dev/sr", "/dev/cdrom", "/dev/fd"];
-    const BY_BUS: [&str; 6] = ["/dev/sd", "/dev/vd", "/dev/xvd", "/dev/hd", "/dev/nvme", "/dev/disk/by-path/"];
+    const BY_BUS: [&str; 6] =
+        ["/dev/sd", "/dev/vd", "/dev/xvd", "/dev/hd", "/dev/nvme", "/dev/disk/by-path/"];
     let mounts = &subject.guest()?.mounts;
     let by_bus = |mount: &&Mount| {
         let is = |names: &[&str]| names.iter().any(|name| mount.device.starts_with(name));
         mount.is_automatic() && is(&BY_BUS) && !is(&REMOVABLE)
     };
-    let found: Vec<&str> = mounts.iter().filter(by_bus).map(|mount| mount.device.as_str()).collect();
+    let found: Vec<&str> =
+        mounts.iter().filter(by_bus).map(|mount| mount.device.as_str()).collect();
     if found.is_empty() {
         return Verdict::good("no disk is named by its bus");
     }
-    Verdict::bad(some_of(&found), [Repair::ByHand("replace them by UUID= or LABEL= in /etc/fstab (blkid shows both)")])
+    Verdict::bad(
+        some_of(&found),
+        [Repair::ByHand("replace them by UUID= or LABEL= in /etc/fstab (blkid shows both)")],
+    )
 }
 
 /// Serial consoles of PCs, of ARM, of Xen and of s390x.
@@ -55,7 +76,7 @@ pub(super) fn serial_console(subject: &Subject<'_>) -> Answer {
     )
 }
 
-fn console_of_kernel(guest: &Guest) -> Result<Option<String>, Unread> {
+fn console_of_kernel(guest: &Guest) -> Result<Option<String>, Unavailable> {
     const FILES: [&str; 13] = [
         "/boot/grub/grub.cfg",
         "/boot/grub2/grub.cfg",
@@ -89,7 +110,7 @@ fn console_of_kernel(guest: &Guest) -> Result<Option<String>, Unread> {
     Ok(None)
 }
 
-fn login_on_console(guest: &Guest) -> Result<Option<String>, Unread> {
+fn login_on_console(guest: &Guest) -> Result<Option<String>, Unavailable> {
     let tree = &guest.tree;
     let has_console = |line: &String| {
         !line.trim_start().starts_with('#')
@@ -108,7 +129,11 @@ fn login_on_console(guest: &Guest) -> Result<Option<String>, Unread> {
 
 pub(super) fn efi_partition(subject: &Subject<'_>) -> Answer {
     let (guest, layout) = (subject.guest()?, subject.layout()?);
-    let efi = layout.volumes.iter().filter_map(|volume| volume.partition.as_ref()).find(|partition| partition.is_efi);
+    let efi = layout
+        .volumes
+        .iter()
+        .filter_map(|volume| volume.partition.as_ref())
+        .find(|partition| partition.is_efi);
     match (guest.architecture()?, efi) {
         (_, Some(partition)) => Verdict::good(format!("partition {}", partition.number)),
         (Some("aarch64"), None) => {
@@ -116,6 +141,8 @@ pub(super) fn efi_partition(subject: &Subject<'_>) -> Answer {
             Verdict::bad("an aarch64 system without an EFI system partition", [repair])
         }
         (Some(architecture), None) => Verdict::good(format!("{architecture} starts without")),
-        (None, None) => Err(Unread("the architecture is unknown: none of the usual programs is there".to_owned())),
+        (None, None) => Err(Unavailable(
+            "the architecture is unknown: none of the usual programs is there".to_owned(),
+        )),
     }
 }

@@ -3,7 +3,7 @@
 use super::{Answer, Subject, Verdict};
 use crate::qcow2::Header;
 use crate::repair::Repair;
-use crate::tree::{Unread, shown};
+use crate::tree::{Unavailable, shown};
 
 const MIB: u64 = 1 << 20;
 /// Zeros that are worth a word: a tenth of what is stored, and not less than this.
@@ -12,7 +12,10 @@ const WORTH_BYTES: u64 = MIB;
 pub(super) fn format_known(subject: &Subject<'_>) -> Answer {
     let looked = subject.looked;
     if let Some(packing) = looked.packing {
-        return Verdict::bad(format!("the file is packed with {packing}"), [Repair::ByHand("unpack it")]);
+        return Verdict::bad(
+            format!("the file is packed with {packing}"),
+            [Repair::ByHand("unpack it")],
+        );
     }
     match (looked.container.format, &looked.layout) {
         ("qcow2", _) => Verdict::good("qcow2"),
@@ -21,7 +24,7 @@ pub(super) fn format_known(subject: &Subject<'_>) -> Answer {
             "neither a known format, nor a raw disk: there is no partition table and no file system at its beginning",
             [Repair::ByHand("find out what the file is")],
         ),
-        ("raw", Err(reason)) => Err(Unread(reason.clone())),
+        ("raw", Err(reason)) => Err(Unavailable(reason.clone())),
         (format, _) => Verdict::bad(format!("the image is {format}"), [convert(subject)]),
     }
 }
@@ -33,7 +36,10 @@ pub(super) fn format_as_declared(subject: &Subject<'_>) -> Answer {
         Verdict::good(format!("{found}, as declared"))
     } else {
         let declared = shown(declared.as_bytes());
-        Verdict::bad(format!("declared as {declared}, and is {found}"), [Repair::ByHand("correct what declares it")])
+        Verdict::bad(
+            format!("declared as {declared}, and is {found}"),
+            [Repair::ByHand("correct what declares it")],
+        )
     }
 }
 
@@ -44,22 +50,35 @@ const SELF_CONTAINED: Repair = Repair::ByHand(
 
 /// The image anew; never one that names another file, which would be copied into it.
 fn convert(subject: &Subject<'_>) -> Repair {
-    if subject.looked.refers() { SELF_CONTAINED } else { Repair::Convert(subject.looked.container.format) }
+    if subject.looked.refers() {
+        SELF_CONTAINED
+    } else {
+        Repair::Convert(subject.looked.container.format)
+    }
 }
 
-fn undeclared(what: &str) -> Unread {
-    Unread(format!("no {what} was declared"))
+fn undeclared(what: &str) -> Unavailable {
+    Unavailable(format!("no {what} was declared"))
 }
 
 /// The header of a qcow2 image; `None` for other formats.
-fn header<'a>(subject: &'a Subject<'_>) -> Result<Option<&'a Header>, Unread> {
-    subject.looked.header.as_ref().map(Result::as_ref).transpose().map_err(|flaw| Unread(flaw.clone()))
+fn header<'a>(subject: &'a Subject<'_>) -> Result<Option<&'a Header>, Unavailable> {
+    subject
+        .looked
+        .header
+        .as_ref()
+        .map(Result::as_ref)
+        .transpose()
+        .map_err(|flaw| Unavailable(flaw.clone()))
 }
 
 fn reference(subject: &Subject<'_>, role: &str) -> Answer {
     match &subject.looked.container.reference {
         Some(reference) if reference.role == role => {
-            let name = reference.name.as_ref().map_or_else(String::new, |name| format!(" {}", shown(name.as_bytes())));
+            let name = reference
+                .name
+                .as_ref()
+                .map_or_else(String::new, |name| format!(" {}", shown(name.as_bytes())));
             Verdict::bad(format!("the image needs the {role}{name}"), [SELF_CONTAINED])
         }
         _ => readable(subject).and_then(|()| Verdict::good("none")),
@@ -67,10 +86,10 @@ fn reference(subject: &Subject<'_>, role: &str) -> Answer {
 }
 
 /// Of other formats only what is found counts.
-fn readable(subject: &Subject<'_>) -> Result<(), Unread> {
+fn readable(subject: &Subject<'_>) -> Result<(), Unavailable> {
     match subject.looked.container.format {
         "raw" | "qcow2" => Ok(()),
-        format => Err(Unread(format!("{format} is not read here"))),
+        format => Err(Unavailable(format!("{format} is not read here"))),
     }
 }
 
@@ -81,7 +100,9 @@ pub(super) fn no_backing_file(subject: &Subject<'_>) -> Answer {
 pub(super) fn no_external_data_file(subject: &Subject<'_>) -> Answer {
     match reference(subject, "external data file")? {
         // A backing file is named too, and hides it in the first look.
-        Verdict::Good(_) if header(subject).is_ok_and(|header| header.is_some_and(Header::external_data)) => {
+        Verdict::Good(_)
+            if header(subject).is_ok_and(|header| header.is_some_and(Header::external_data)) =>
+        {
             Verdict::bad("the image needs an external data file", [SELF_CONTAINED])
         }
         verdict => Ok(verdict),
@@ -91,7 +112,9 @@ pub(super) fn no_external_data_file(subject: &Subject<'_>) -> Answer {
 pub(super) fn not_encrypted(subject: &Subject<'_>) -> Answer {
     const DECRYPT: [Repair; 1] = [Repair::ByHand("decrypt it with qemu-img convert and its key")];
     match header(subject)? {
-        _ if subject.looked.container.format == "luks" => Verdict::bad("the whole image is encrypted (LUKS)", DECRYPT),
+        _ if subject.looked.container.format == "luks" => {
+            Verdict::bad("the whole image is encrypted (LUKS)", DECRYPT)
+        }
         Some(header) if header.encryption != 0 => {
             let method = if header.encryption == 2 { "LUKS" } else { "AES" };
             Verdict::bad(format!("the image is encrypted ({method})"), DECRYPT)
@@ -104,26 +127,34 @@ pub(super) fn not_corrupt(subject: &Subject<'_>) -> Answer {
     const CHECK: Repair = Repair::Image("qemu-img check -r all \"$image\"");
     let header = match &subject.looked.header {
         Some(Ok(header)) => Some(header),
-        Some(Err(flaw)) => return Verdict::bad(flaw.clone(), [Repair::ByHand("get the image anew")]),
+        Some(Err(flaw)) => {
+            return Verdict::bad(flaw.clone(), [Repair::ByHand("get the image anew")]);
+        }
         None => None,
     };
     if let Some(marked) = header.and_then(Header::marked) {
         return Verdict::bad(marked, [CHECK]);
     }
     if header.is_none() && subject.looked.container.format != "raw" {
-        return Err(Unread(format!("{} is not read here", subject.looked.container.format)));
+        return Err(Unavailable(format!("{} is not read here", subject.looked.container.format)));
     }
     match &subject.looked.tables {
         Ok(Some(Ok(examined))) => {
             let (data, compressed) = (examined.data_clusters, examined.compressed_clusters);
-            Verdict::good(format!("all tables are sound ({data} plain and {compressed} compressed clusters)"))
+            Verdict::good(format!(
+                "all tables are sound ({data} plain and {compressed} compressed clusters)"
+            ))
         }
         Ok(Some(Err(flaw))) => {
-            let repair = if flaw.contains("cut short") { Repair::ByHand("get the image anew") } else { CHECK };
+            let repair = if flaw.contains("cut short") {
+                Repair::ByHand("get the image anew")
+            } else {
+                CHECK
+            };
             Verdict::bad(flaw.clone(), [repair])
         }
         Ok(None) => Verdict::good("a raw image has nothing that could be"),
-        Err(reason) => Err(Unread(reason.clone())),
+        Err(reason) => Err(Unavailable(reason.clone())),
     }
 }
 
@@ -137,8 +168,9 @@ pub(super) fn no_internal_snapshots(subject: &Subject<'_>) -> Answer {
 }
 
 pub(super) fn sparse(subject: &Subject<'_>) -> Answer {
-    let stored = subject.looked.stored.as_ref().map_err(|reason| Unread(reason.clone()))?;
-    let text = format!("{} of {} stored MiB are zeros", stored.zero_bytes / MIB, stored.bytes / MIB);
+    let stored = subject.looked.stored.as_ref().map_err(|reason| Unavailable(reason.clone()))?;
+    let text =
+        format!("{} of {} stored MiB are zeros", stored.zero_bytes / MIB, stored.bytes / MIB);
     if stored.zero_bytes > WORTH_BYTES && stored.zero_bytes > stored.bytes / 10 {
         Verdict::bad(text, [convert(subject)])
     } else {
@@ -152,15 +184,18 @@ pub(super) fn size_whole_mib(subject: &Subject<'_>) -> Answer {
         Verdict::good(format!("{} MiB", bytes / MIB))
     } else {
         let found = format!("{bytes} bytes are {} MiB and {} bytes", bytes / MIB, bytes % MIB);
-        Verdict::bad(found, [Repair::ByHand("marketctl image prepare makes the disk as large as the next MiB")])
+        Verdict::bad(
+            found,
+            [Repair::ByHand("marketctl image prepare makes the disk as large as the next MiB")],
+        )
     }
 }
 
-fn virtual_bytes(subject: &Subject<'_>) -> Result<u64, Unread> {
+fn virtual_bytes(subject: &Subject<'_>) -> Result<u64, Unavailable> {
     header(subject)?;
     let unknown = || match subject.looked.container.format {
-        "raw" => Unread("the length of a raw image is not in its beginning".to_owned()),
-        format => Unread(format!("{format} is not read here")),
+        "raw" => Unavailable("the length of a raw image is not in its beginning".to_owned()),
+        format => Unavailable(format!("{format} is not read here")),
     };
     subject.looked.virtual_bytes().ok_or_else(unknown)
 }
@@ -170,7 +205,9 @@ pub(super) fn checksum_as_declared(subject: &Subject<'_>) -> Answer {
     if !declared.has_checksum() {
         return Err(undeclared("checksum"));
     }
-    let Some(computed) = subject.checksums else { return Err(Unread("no checksum was computed".to_owned())) };
+    let Some(computed) = subject.checksums else {
+        return Err(Unavailable("no checksum was computed".to_owned()));
+    };
     let mut equal = Vec::new();
     for (name, declared, computed) in
         [("MD5", &declared.md5, &computed.md5), ("SHA-256", &declared.sha256, &computed.sha256)]
@@ -181,16 +218,20 @@ pub(super) fn checksum_as_declared(subject: &Subject<'_>) -> Answer {
             Some(computed) => {
                 let declared = shown(declared.as_bytes());
                 let found = format!("its {name} is {computed}, {declared} was declared");
-                return Verdict::bad(found, [Repair::ByHand("get the image anew, or correct what declares it")]);
+                return Verdict::bad(
+                    found,
+                    [Repair::ByHand("get the image anew, or correct what declares it")],
+                );
             }
-            None => return Err(Unread(format!("the {name} was not computed"))),
+            None => return Err(Unavailable(format!("the {name} was not computed"))),
         }
     }
     Verdict::good(format!("{} as declared", equal.join(" and ")))
 }
 
 pub(super) fn size_as_declared(subject: &Subject<'_>) -> Answer {
-    let (declared, unit, found) = match (subject.declared.virtual_bytes, subject.declared.size_mib) {
+    let (declared, unit, found) = match (subject.declared.virtual_bytes, subject.declared.size_mib)
+    {
         (Some(bytes), _) => (bytes, "bytes", virtual_bytes(subject)?),
         (None, Some(mib)) => (mib, "MiB", virtual_bytes(subject)?.div_ceil(MIB)),
         (None, None) => return Err(undeclared("size")),

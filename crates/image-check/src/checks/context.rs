@@ -4,10 +4,11 @@ use super::startup::{Start, starts};
 use super::{Answer, Subject, Verdict};
 use crate::guest::Guest;
 use crate::repair::Repair;
-use crate::tree::Unread;
+use crate::tree::Unavailable;
 
-const INSTALL: Repair =
-    Repair::ByHand("install the one-context package of the guest's distribution (OpenNebula/one-apps)");
+const INSTALL: Repair = Repair::ByHand(
+    "install the one-context package of the guest's distribution (OpenNebula/one-apps)",
+);
 
 /// Whichever init system and version of the package there is: what does not exist is passed over.
 const ENABLE: Repair = Repair::Run(
@@ -30,7 +31,10 @@ pub(super) fn installed(subject: &Subject<'_>) -> Answer {
         }
     }
     if let Some(version) = guest.context_version()? {
-        return Verdict::good(format!("the package one-context {}", crate::tree::shown(version.as_bytes())));
+        return Verdict::good(format!(
+            "the package one-context {}",
+            crate::tree::shown(version.as_bytes())
+        ));
     }
     match not_executable {
         Some(script) => {
@@ -40,7 +44,10 @@ pub(super) fn installed(subject: &Subject<'_>) -> Answer {
             };
             Verdict::bad(format!("{script} is not executable"), [repair])
         }
-        None => Verdict::bad(format!("neither the package one-context nor {}", SCRIPTS.join(" nor ")), [INSTALL]),
+        None => Verdict::bad(
+            format!("neither the package one-context nor {}", SCRIPTS.join(" nor ")),
+            [INSTALL],
+        ),
     }
 }
 
@@ -71,14 +78,18 @@ pub(super) fn cloud_init(subject: &Subject<'_>) -> Answer {
     if tree.exists("/etc/cloud/cloud-init.disabled")? {
         return Verdict::good("/etc/cloud/cloud-init.disabled");
     }
-    let is_masked = |unit: &str| -> Result<bool, Unread> {
+    let is_masked = |unit: &str| -> Result<bool, Unavailable> {
         Ok(tree.link(format!("/etc/systemd/system/{unit}"))?.as_deref() == Some(b"/dev/null"))
     };
-    // The local part writes the network's settings; from its release 24 on, everything hangs on the main one.
-    for units in
-        [&["cloud-init.target"][..], &["cloud-init-main.service"], &["cloud-init-local.service", "cloud-init.service"]]
-    {
-        let masked: Result<Vec<bool>, Unread> = units.iter().map(|unit| is_masked(unit)).collect();
+    // The local part writes the network's settings; from its release 24 on, everything hangs on the
+    // main one.
+    for units in [
+        &["cloud-init.target"][..],
+        &["cloud-init-main.service"],
+        &["cloud-init-local.service", "cloud-init.service"],
+    ] {
+        let masked: Result<Vec<bool>, Unavailable> =
+            units.iter().map(|unit| is_masked(unit)).collect();
         if masked?.into_iter().all(|masked| masked) {
             return Verdict::good(format!("{} is masked", units.join(" and ")));
         }
@@ -91,11 +102,17 @@ pub(super) fn cloud_init(subject: &Subject<'_>) -> Answer {
     if levels == 0 && tree.exists("/etc/runlevels")? {
         return Verdict::good("no runlevel starts cloud-init");
     }
-    Verdict::bad("cloud-init is installed and not disabled", [Repair::Run("touch /etc/cloud/cloud-init.disabled")])
+    Verdict::bad(
+        "cloud-init is installed and not disabled",
+        [Repair::Run("touch /etc/cloud/cloud-init.disabled")],
+    )
 }
 
 /// The first of some programs that is there and can be executed.
-fn first_program(guest: &Guest, paths: &[&'static str]) -> Result<Option<&'static str>, Unread> {
+fn first_program(
+    guest: &Guest,
+    paths: &[&'static str],
+) -> Result<Option<&'static str>, Unavailable> {
     for path in paths {
         if guest.tree.node(path)?.is_some_and(crate::tree::Node::is_executable) {
             return Ok(Some(path));
@@ -105,18 +122,26 @@ fn first_program(guest: &Guest, paths: &[&'static str]) -> Result<Option<&'stati
 }
 
 pub(super) fn guest_agent(subject: &Subject<'_>) -> Answer {
-    match first_program(subject.guest()?, &["/usr/bin/qemu-ga", "/usr/sbin/qemu-ga", "/usr/local/bin/qemu-ga"])? {
+    match first_program(
+        subject.guest()?,
+        &["/usr/bin/qemu-ga", "/usr/sbin/qemu-ga", "/usr/local/bin/qemu-ga"],
+    )? {
         Some(path) => Verdict::good(path),
         None => Verdict::bad("qemu-ga is not installed", [Repair::Install("qemu-guest-agent")]),
     }
 }
 
 pub(super) fn growpart(subject: &Subject<'_>) -> Answer {
-    match first_program(subject.guest()?, &["/usr/bin/growpart", "/usr/sbin/growpart", "/sbin/growpart"])? {
+    match first_program(
+        subject.guest()?,
+        &["/usr/bin/growpart", "/usr/sbin/growpart", "/sbin/growpart"],
+    )? {
         Some(path) => Verdict::good(path),
         None => Verdict::bad(
             "growpart is not installed",
-            [Repair::ByHand("install cloud-guest-utils (Debian, Ubuntu), cloud-utils-growpart (RHEL, SUSE, Alpine)")],
+            [Repair::ByHand(
+                "install cloud-guest-utils (Debian, Ubuntu), cloud-utils-growpart (RHEL, SUSE, Alpine)",
+            )],
         ),
     }
 }

@@ -4,7 +4,7 @@ use super::ssh;
 use super::{Answer, Subject, Verdict, repairs_for, some_of};
 use crate::guest::{Account, Password};
 use crate::repair::Repair;
-use crate::tree::{Node, Tree, Unread, join, shown};
+use crate::tree::{Node, Tree, Unavailable, join, shown};
 use std::collections::BTreeSet;
 
 /// Accounts are people's from here on; the last ones are `nobody` by its various numbers.
@@ -14,7 +14,8 @@ const NOBODY: [u64; 3] = [65_533, 65_534, 4_294_967_294];
 pub(super) fn root_password(subject: &Subject<'_>) -> Answer {
     let accounts = subject.guest()?.accounts()?;
     let of_root: Vec<&Account> = accounts.iter().filter(|account| account.uid == 0).collect();
-    let open: Vec<&Account> = of_root.iter().copied().filter(|account| account.password != Password::Locked).collect();
+    let open: Vec<&Account> =
+        of_root.iter().copied().filter(|account| account.password != Password::Locked).collect();
     match open.first() {
         Some(account) => {
             let name = shown(account.name.as_bytes());
@@ -27,10 +28,14 @@ pub(super) fn root_password(subject: &Subject<'_>) -> Answer {
 
 /// Locks accounts, each name once.
 fn locks(accounts: &[&Account]) -> Vec<Repair> {
-    const BY_HAND: Repair =
-        Repair::ByHand("write x into the second field of the line in /etc/passwd, and lock the account");
+    const BY_HAND: Repair = Repair::ByHand(
+        "write x into the second field of the line in /etc/passwd, and lock the account",
+    );
     let by_hand = accounts.iter().any(|account| account.is_in_passwd).then_some(BY_HAND);
-    let in_shadow = accounts.iter().filter(|account| !account.is_in_passwd).map(|account| account.name.as_str());
+    let in_shadow = accounts
+        .iter()
+        .filter(|account| !account.is_in_passwd)
+        .map(|account| account.name.as_str());
     let names: Vec<&str> = in_shadow.collect::<BTreeSet<_>>().into_iter().collect();
     let mut repairs = repairs_for(&names, |name| Repair::Lock((*name).to_owned()));
     repairs.extend(by_hand);
@@ -47,8 +52,10 @@ fn what(account: &Account) -> &'static str {
 
 pub(super) fn user_passwords(subject: &Subject<'_>) -> Answer {
     let accounts = subject.guest()?.accounts()?;
-    let open: Vec<&Account> =
-        accounts.iter().filter(|account| account.uid != 0 && account.password != Password::Locked).collect();
+    let open: Vec<&Account> = accounts
+        .iter()
+        .filter(|account| account.uid != 0 && account.password != Password::Locked)
+        .collect();
     let Some(first) = open.first() else { return Verdict::good("no account has a password") };
     let names: Vec<&str> = open.iter().map(|account| account.name.as_str()).collect();
     let found = match open.len() {
@@ -58,7 +65,7 @@ pub(super) fn user_passwords(subject: &Subject<'_>) -> Answer {
     Verdict::bad(found, locks(&open))
 }
 
-fn home_files(tree: &Tree, home: &str, directory: &str) -> Result<Vec<Vec<u8>>, Unread> {
+fn home_files(tree: &Tree, home: &str, directory: &str) -> Result<Vec<Vec<u8>>, Unavailable> {
     let directory = format!("{home}/{directory}");
     let mut files = Vec::new();
     for path in tree.paths(&directory, |_| true)? {
@@ -70,12 +77,12 @@ fn home_files(tree: &Tree, home: &str, directory: &str) -> Result<Vec<Vec<u8>>, 
 }
 
 /// The files in which sshd looks for the keys of accounts.
-fn key_files(accounts: &[Account], patterns: &[String]) -> Result<BTreeSet<String>, Unread> {
-    const MOST_PATTERNS: usize = 16;
-    const MOST_FILES: usize = 100_000;
+fn key_files(accounts: &[Account], patterns: &[String]) -> Result<BTreeSet<String>, Unavailable> {
+    const MAX_PATTERNS: usize = 16;
+    const MAX_FILES: usize = 100_000;
     let usual = [".ssh/authorized_keys".to_owned(), ".ssh/authorized_keys2".to_owned()];
-    if patterns.len() > MOST_PATTERNS {
-        return Err(Unread("sshd looks for keys in too many places".to_owned()));
+    if patterns.len() > MAX_PATTERNS {
+        return Err(Unavailable("sshd looks for keys in too many places".to_owned()));
     }
     let mut files: BTreeSet<String> = usual.iter().map(|file| format!("/root/{file}")).collect();
     for account in accounts.iter().filter(|account| account.home.starts_with('/')) {
@@ -84,12 +91,14 @@ fn key_files(accounts: &[Account], patterns: &[String]) -> Result<BTreeSet<Strin
             let file = pattern.replace("%h", home).replace("%u", &account.name);
             if file.contains('%') {
                 let pattern = shown(pattern.as_bytes());
-                return Err(Unread(format!("sshd looks for keys in {pattern}, which is not followed")));
+                return Err(Unavailable(format!(
+                    "sshd looks for keys in {pattern}, which is not followed"
+                )));
             }
             files.insert(if file.starts_with('/') { file } else { format!("{home}/{file}") });
         }
-        if files.len() > MOST_FILES {
-            return Err(Unread("there are more accounts than are looked at".to_owned()));
+        if files.len() > MAX_FILES {
+            return Err(Unavailable("there are more accounts than are looked at".to_owned()));
         }
     }
     Ok(files)
@@ -100,7 +109,8 @@ pub(super) fn authorized_keys(subject: &Subject<'_>) -> Answer {
     let settings = ssh::settings(&guest.tree)?.unwrap_or_default();
     let mut found = Vec::new();
     for path in key_files(guest.accounts()?, &settings.authorized_keys)? {
-        let holds_key = |line: &String| !line.trim().is_empty() && !line.trim_start().starts_with('#');
+        let holds_key =
+            |line: &String| !line.trim().is_empty() && !line.trim_start().starts_with('#');
         if guest.tree.lines(&path)?.iter().any(holds_key) {
             found.push(path);
         }
@@ -141,7 +151,9 @@ pub(super) fn ssh_passwords(subject: &Subject<'_>) -> Answer {
         let repair = Repair::ByHand("start dropbear with -s (DROPBEAR_OPTS, DROPBEAR_EXTRA_ARGS)");
         return Verdict::bad("dropbear is installed, and takes passwords", [repair]);
     }
-    let Some(settings) = ssh::settings(tree)? else { return Verdict::good("there is no OpenSSH server") };
+    let Some(settings) = ssh::settings(tree)? else {
+        return Verdict::good("there is no OpenSSH server");
+    };
     match settings.password_login() {
         Some(found) if settings.only_matched() => {
             Verdict::bad(found, [Repair::ByHand("remove what turns it on from that Match")])
@@ -158,16 +170,17 @@ pub(super) fn ssh_passwords(subject: &Subject<'_>) -> Answer {
     }
 }
 
-fn dropbear_takes_passwords(tree: &Tree) -> Result<bool, Unread> {
+fn dropbear_takes_passwords(tree: &Tree) -> Result<bool, Unavailable> {
     if !tree.exists("/usr/sbin/dropbear")? {
         return Ok(false);
     }
     for path in ["/etc/default/dropbear", "/etc/conf.d/dropbear"] {
         for line in tree.lines(path)? {
-            let options = line.split_once('=').filter(|(key, _)| key.trim_start().starts_with("DROPBEAR"));
-            if options
-                .is_some_and(|(_, value)| value.trim_matches(['"', '\'']).split_whitespace().any(|word| word == "-s"))
-            {
+            let options =
+                line.split_once('=').filter(|(key, _)| key.trim_start().starts_with("DROPBEAR"));
+            if options.is_some_and(|(_, value)| {
+                value.trim_matches(['"', '\'']).split_whitespace().any(|word| word == "-s")
+            }) {
                 return Ok(false);
             }
         }

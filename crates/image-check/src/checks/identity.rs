@@ -3,7 +3,7 @@
 use super::{Answer, Subject, Verdict, repairs_for, some_of};
 use crate::guest::first_word;
 use crate::repair::Repair;
-use crate::tree::{Tree, Unread, join, shown};
+use crate::tree::{Tree, Unavailable, join, shown};
 
 pub(super) fn machine_id(subject: &Subject<'_>) -> Answer {
     let tree = &subject.guest()?.tree;
@@ -26,30 +26,42 @@ pub(super) fn host_keys(subject: &Subject<'_>) -> Answer {
     if keys.is_empty() {
         return Verdict::good("none");
     }
-    const DELETE: &str = "rm -f /etc/ssh/ssh_host_*_key /etc/ssh/ssh_host_*_key.pub /etc/dropbear/*_host_key";
+    const DELETE: &str =
+        "rm -f /etc/ssh/ssh_host_*_key /etc/ssh/ssh_host_*_key.pub /etc/dropbear/*_host_key";
     Verdict::bad(some_of(&keys), [Repair::Run(DELETE)])
 }
 
-/// A directory of settings, the ends of the files' names, and the keys of an address, in lower case.
+/// A directory of settings, the ends of the files' names, and the keys of an address, in lower
+/// case.
 const WITH_ADDRESSES: [(&str, &[&str], &[&str]); 7] = [
     ("/etc/sysconfig/network-scripts", &[""], &["hwaddr", "macaddr"]),
     ("/etc/sysconfig/network", &[""], &["lladdr", "hwaddr"]),
     ("/etc/NetworkManager/system-connections", &[""], &["mac-address", "cloned-mac-address"]),
     ("/etc/netplan", &[".yaml", ".yml"], &["macaddress"]),
-    ("/etc/systemd/network", &[".network", ".link", ".netdev"], &["macaddress", "permanentmacaddress"]),
+    (
+        "/etc/systemd/network",
+        &[".network", ".link", ".netdev"],
+        &["macaddress", "permanentmacaddress"],
+    ),
     ("/etc/network", &["interfaces"], &["hwaddress"]),
     ("/etc/network/interfaces.d", &[""], &["hwaddress"]),
 ];
 
-/// Whether a line gives one of the keys an address: twelve digits in pairs, or the sixteen bytes of InfiniBand.
+/// Whether a line gives one of the keys an address: twelve digits in pairs, or the sixteen bytes of
+/// InfiniBand.
 fn names_address(line: &str, keys: &[&str]) -> bool {
     let line = line.trim().to_lowercase();
     let is_address = |word: &str| {
         let parts: Vec<&str> = word.split([':', '-']).collect();
         parts.len() >= 6
-            && parts.iter().all(|part| part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_hexdigit()))
+            && parts
+                .iter()
+                .all(|part| part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_hexdigit()))
     };
-    let words = || line.split(|c: char| c.is_whitespace() || "=\"'{},;".contains(c)).filter(|word| !word.is_empty());
+    let words = || {
+        line.split(|c: char| c.is_whitespace() || "=\"'{},;".contains(c))
+            .filter(|word| !word.is_empty())
+    };
     let is_key = |word: &str| keys.contains(&word.trim_end_matches(':'));
     !line.starts_with(['#', ';']) && words().any(is_key) && words().any(is_address)
 }
@@ -76,7 +88,8 @@ pub(super) fn mac_addresses(subject: &Subject<'_>) -> Answer {
 }
 
 /// Names that say nothing of the machine that an image was made on.
-const GENERIC: [&str; 6] = ["localhost", "localhost.localdomain", "localhost4", "(none)", "unassigned", "linux"];
+const GENERIC: [&str; 6] =
+    ["localhost", "localhost.localdomain", "localhost4", "(none)", "unassigned", "linux"];
 
 pub(super) fn hostname(subject: &Subject<'_>) -> Answer {
     let guest = subject.guest()?;
@@ -92,7 +105,8 @@ pub(super) fn hostname(subject: &Subject<'_>) -> Answer {
         || GENERIC.iter().any(|generic| name.eq_ignore_ascii_case(generic))
         || (!id.is_empty() && name.eq_ignore_ascii_case(&id));
     if generic {
-        let shown = if name.is_empty() { "no name is stored".to_owned() } else { shown(name.as_bytes()) };
+        let shown =
+            if name.is_empty() { "no name is stored".to_owned() } else { shown(name.as_bytes()) };
         Verdict::good(shown)
     } else {
         let repair = Repair::Run("echo localhost > /etc/hostname");
@@ -101,7 +115,11 @@ pub(super) fn hostname(subject: &Subject<'_>) -> Answer {
 }
 
 /// Files of some directories that hold something, and whose names match.
-fn filled(tree: &Tree, directories: &[&str], matches: impl Fn(&[u8]) -> bool) -> Result<Vec<Vec<u8>>, Unread> {
+fn filled(
+    tree: &Tree,
+    directories: &[&str],
+    matches: impl Fn(&[u8]) -> bool,
+) -> Result<Vec<Vec<u8>>, Unavailable> {
     let mut found = Vec::new();
     for directory in directories {
         for name in tree.list(directory)?.into_iter().filter(|name| matches(name)) {

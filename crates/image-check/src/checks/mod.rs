@@ -11,10 +11,10 @@ mod startup;
 mod udev;
 
 use crate::guest::{Guest, Layout};
-use crate::image::{Checksums, Declared, Looked};
+use crate::image::{Checksums, Declared, Inspection};
 use crate::repair::Repair;
 use crate::report::{Finding, Group, Outcome, Severity};
-use crate::tree::{Unread, shown};
+use crate::tree::{Unavailable, shown};
 
 /// What a check finds.
 pub(crate) enum Verdict {
@@ -33,22 +33,22 @@ impl Verdict {
 }
 
 /// What a check finds, or why it cannot look.
-type Answer = Result<Verdict, Unread>;
+type Answer = Result<Verdict, Unavailable>;
 
 /// What the checks look at.
 pub(crate) struct Subject<'a> {
-    pub(crate) looked: &'a Looked,
+    pub(crate) looked: &'a Inspection,
     pub(crate) declared: &'a Declared,
     pub(crate) checksums: Option<&'a Checksums>,
 }
 
 impl Subject<'_> {
-    fn guest(&self) -> Result<&Guest, Unread> {
-        self.looked.guest.as_ref().map_err(|reason| Unread(reason.clone()))
+    fn guest(&self) -> Result<&Guest, Unavailable> {
+        self.looked.guest.as_ref().map_err(|reason| Unavailable(reason.clone()))
     }
 
-    fn layout(&self) -> Result<&Layout, Unread> {
-        self.looked.layout.as_ref().map_err(|reason| Unread(reason.clone()))
+    fn layout(&self) -> Result<&Layout, Unavailable> {
+        self.looked.layout.as_ref().map_err(|reason| Unavailable(reason.clone()))
     }
 }
 
@@ -76,16 +76,23 @@ pub struct CheckDescription {
 
 /// All checks, in the order in which reports have them.
 pub fn checks() -> impl Iterator<Item = CheckDescription> {
-    let description = |&Check { id, group, severity, why, .. }: &Check| CheckDescription { id, group, severity, why };
+    let description = |&Check { id, group, severity, why, .. }: &Check| CheckDescription {
+        id,
+        group,
+        severity,
+        why,
+    };
     CHECKS.iter().map(description)
 }
 
 pub(crate) fn run(check: &Check, subject: &Subject<'_>, severity: Severity) -> Finding {
     let (outcome, found, repairs) = match (check.run)(subject) {
         Ok(Verdict::Good(found)) => (Outcome::Pass, found, Vec::new()),
-        Ok(Verdict::Bad { found, repairs }) if severity == Severity::Fail => (Outcome::Fail, found, repairs),
+        Ok(Verdict::Bad { found, repairs }) if severity == Severity::Fail => {
+            (Outcome::Fail, found, repairs)
+        }
         Ok(Verdict::Bad { found, repairs }) => (Outcome::Warn, found, repairs),
-        Err(Unread(reason)) => (Outcome::Skip, reason, Vec::new()),
+        Err(Unavailable(reason)) => (Outcome::Skip, reason, Vec::new()),
     };
     Finding { id: check.id, group: check.group, outcome, found, why: check.why, repairs }
 }
@@ -93,14 +100,16 @@ pub(crate) fn run(check: &Check, subject: &Subject<'_>, severity: Severity) -> F
 /// The first names of many, as they may be shown.
 fn some_of<T: AsRef<[u8]>>(names: &[T]) -> String {
     const SHOWN: usize = 4;
-    let mut text = names.iter().take(SHOWN).map(|name| shown(name.as_ref())).collect::<Vec<_>>().join(", ");
+    let mut text =
+        names.iter().take(SHOWN).map(|name| shown(name.as_ref())).collect::<Vec<_>>().join(", ");
     if names.len() > SHOWN {
         text.push_str(&format!(" and {} more", names.len() - SHOWN));
     }
     text
 }
 
-/// Commands for names that the guest has chosen; of very many the first are enough to see what is to be done.
+/// Commands for names that the guest has chosen; of very many the first are enough to see what is
+/// to be done.
 fn repairs_for<T>(names: &[T], repair: impl Fn(&T) -> Repair) -> Vec<Repair> {
     names.iter().take(50).map(repair).collect()
 }

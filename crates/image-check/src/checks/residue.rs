@@ -4,12 +4,12 @@ use super::credentials::at_home;
 use super::{Answer, Subject, Verdict, repairs_for, some_of};
 use crate::ext::Kind;
 use crate::repair::Repair;
-use crate::tree::{Tree, Unread, join, shown};
+use crate::tree::{Tree, Unavailable, join, shown};
 
 /// Directories below which everything is looked at, and how deep.
 const DEEPEST: usize = 12;
 /// Files that are listed; there may be a million.
-const MOST_FILES: usize = 10_000;
+const MAX_FILES: usize = 10_000;
 
 pub(super) fn shell_history(subject: &Subject<'_>) -> Answer {
     const FILES: [&str; 9] = [
@@ -40,14 +40,19 @@ pub(super) fn shell_history(subject: &Subject<'_>) -> Answer {
     Verdict::bad(some_of(&found), repairs_for(&found, delete))
 }
 
-/// The files below a directory that hold something. Links are not followed. Of very many, or very deep ones, the first are enough.
-fn files_below(tree: &Tree, directory: &[u8], found: &mut Vec<(Vec<u8>, u64)>) -> Result<(), Unread> {
+/// The files below a directory that hold something. Links are not followed. Of very many, or very
+/// deep ones, the first are enough.
+fn files_below(
+    tree: &Tree,
+    directory: &[u8],
+    found: &mut Vec<(Vec<u8>, u64)>,
+) -> Result<(), Unavailable> {
     let mut left = vec![(directory.to_vec(), 0)];
     let mut passed_over = None;
     while let Some((directory, depth)) = left.pop() {
         for name in tree.list(&directory)? {
             let path = join(&directory, &name);
-            if found.len() + left.len() >= MOST_FILES {
+            if found.len() + left.len() >= MAX_FILES {
                 passed_over = Some(path);
                 break;
             }
@@ -55,7 +60,9 @@ fn files_below(tree: &Tree, directory: &[u8], found: &mut Vec<(Vec<u8>, u64)>) -
                 continue;
             }
             match tree.node(&path)? {
-                Some(node) if node.kind == Kind::Directory && depth < DEEPEST => left.push((path, depth + 1)),
+                Some(node) if node.kind == Kind::Directory && depth < DEEPEST => {
+                    left.push((path, depth + 1))
+                }
                 Some(node) if node.kind == Kind::Directory => passed_over = Some(path),
                 Some(node) if node.is_file() && node.bytes > 0 => found.push((path, node.bytes)),
                 _ => {}
@@ -63,7 +70,9 @@ fn files_below(tree: &Tree, directory: &[u8], found: &mut Vec<(Vec<u8>, u64)>) -
         }
     }
     match passed_over {
-        Some(path) if found.is_empty() => Err(Unread(format!("{} holds more than is looked at", shown(&path)))),
+        Some(path) if found.is_empty() => {
+            Err(Unavailable(format!("{} holds more than is looked at", shown(&path))))
+        }
         _ => Ok(()),
     }
 }
@@ -105,7 +114,10 @@ pub(super) fn one_context_state(subject: &Subject<'_>) -> Answer {
     if found.is_empty() {
         return Verdict::good("none");
     }
-    Verdict::bad(some_of(&found), [Repair::Run("rm -rf /run/one-context /var/run/one-context /var/lib/one-context")])
+    Verdict::bad(
+        some_of(&found),
+        [Repair::Run("rm -rf /run/one-context /var/run/one-context /var/lib/one-context")],
+    )
 }
 
 pub(super) fn cloud_instances(subject: &Subject<'_>) -> Answer {
@@ -119,7 +131,9 @@ pub(super) fn cloud_instances(subject: &Subject<'_>) -> Answer {
     }
     Verdict::bad(
         some_of(&found),
-        [Repair::Run("rm -rf /var/lib/cloud/instances /var/lib/cloud/instance /var/lib/cloud/data")],
+        [Repair::Run(
+            "rm -rf /var/lib/cloud/instances /var/lib/cloud/instance /var/lib/cloud/data",
+        )],
     )
 }
 

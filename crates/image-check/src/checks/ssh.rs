@@ -1,12 +1,14 @@
-//! What sshd makes of its settings: the first value of a keyword counts, included files stand where they are included, and what
-//! follows a `Match` holds for some only. Source of the facts: sshd_config(5).
+//! What sshd makes of its settings: the first value of a keyword counts, included files stand where
+//! they are included, and what follows a `Match` holds for some only. Source of the facts:
+//! sshd_config(5).
 
-use crate::tree::{Tree, Unread, shown};
+use crate::tree::{Tree, Unavailable, shown};
 
-/// Files that are read and patterns that are followed: an included file may include others, and itself.
-const MOST_FILES: usize = 64;
-const MOST_LINES: usize = 20_000;
-const MOST_PATTERNS: usize = 256;
+/// Files that are read and patterns that are followed: an included file may include others, and
+/// itself.
+const MAX_FILES: usize = 64;
+const MAX_LINES: usize = 20_000;
+const MAX_PATTERNS: usize = 256;
 
 /// Settings that decide who gets in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,13 +25,17 @@ pub(super) struct Settings {
 impl Settings {
     /// What lets people in with a password; `None` when nothing does.
     pub(super) fn password_login(&self) -> Option<String> {
-        let how = |set: Option<bool>| if set.is_some() { "is yes" } else { "is not set, which means yes" };
+        let how = |set: Option<bool>| {
+            if set.is_some() { "is yes" } else { "is not set, which means yes" }
+        };
         if self.password.unwrap_or(true) {
             return Some(format!("PasswordAuthentication {}", how(self.password)));
         }
         if self.interactive.unwrap_or(true) && self.pam.unwrap_or(false) {
             let how = how(self.interactive);
-            return Some(format!("KbdInteractiveAuthentication {how}, and PAM asks for passwords there"));
+            return Some(format!(
+                "KbdInteractiveAuthentication {how}, and PAM asks for passwords there"
+            ));
         }
         self.matched.clone()
     }
@@ -41,14 +47,15 @@ impl Settings {
 }
 
 /// The settings of the guest's sshd; `None` when there is none.
-pub(super) fn settings(tree: &Tree) -> Result<Option<Settings>, Unread> {
+pub(super) fn settings(tree: &Tree) -> Result<Option<Settings>, Unavailable> {
     const MAIN: &str = "/etc/ssh/sshd_config";
     if !tree.exists("/usr/sbin/sshd")? && !tree.exists(MAIN)? {
         return Ok(None);
     }
     // Distributions keep their own settings below /usr where there are none in /etc.
     let main = if tree.exists(MAIN)? { MAIN } else { "/usr/etc/ssh/sshd_config" };
-    let mut reader = Reader { tree, settings: Settings::default(), files: 0, lines: 0, patterns: 0 };
+    let mut reader =
+        Reader { tree, settings: Settings::default(), files: 0, lines: 0, patterns: 0 };
     reader.read(main.as_bytes(), false)?;
     Ok(Some(reader.settings))
 }
@@ -63,18 +70,22 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     /// Reads a file; `matched` says that it is included for some only.
-    fn read(&mut self, path: &[u8], outer: bool) -> Result<(), Unread> {
+    fn read(&mut self, path: &[u8], outer: bool) -> Result<(), Unavailable> {
         let mut matched = outer;
         let lines = self.tree.lines(path)?;
         self.files += 1;
         self.lines += lines.len();
-        if self.files > MOST_FILES || self.lines > MOST_LINES {
-            return Err(Unread("the settings of sshd are too long".to_owned()));
+        if self.files > MAX_FILES || self.lines > MAX_LINES {
+            return Err(Unavailable("the settings of sshd are too long".to_owned()));
         }
         for line in lines {
             let line = line.split(" #").next().unwrap_or_default().trim();
-            let Some((keyword, value)) = line.split_once(|c: char| c.is_whitespace() || c == '=') else { continue };
-            let value = value.trim_start_matches(|c: char| c.is_whitespace() || c == '=').trim_matches('"');
+            let Some((keyword, value)) = line.split_once(|c: char| c.is_whitespace() || c == '=')
+            else {
+                continue;
+            };
+            let value =
+                value.trim_start_matches(|c: char| c.is_whitespace() || c == '=').trim_matches('"');
             match keyword.to_ascii_lowercase().as_str() {
                 // Within what is included for some, all are some.
                 "match" => matched = outer || !value.eq_ignore_ascii_case("all"),
@@ -84,7 +95,9 @@ impl Reader<'_> {
                     }
                 }
                 "authorizedkeysfile" => {
-                    self.settings.authorized_keys.extend(value.split_whitespace().map(str::to_owned));
+                    self.settings
+                        .authorized_keys
+                        .extend(value.split_whitespace().map(str::to_owned));
                 }
                 keyword => self.set(keyword, value, matched, path),
             }
@@ -95,7 +108,9 @@ impl Reader<'_> {
     fn set(&mut self, keyword: &str, value: &str, matched: bool, path: &[u8]) {
         let slot = match keyword {
             "passwordauthentication" => &mut self.settings.password,
-            "kbdinteractiveauthentication" | "challengeresponseauthentication" => &mut self.settings.interactive,
+            "kbdinteractiveauthentication" | "challengeresponseauthentication" => {
+                &mut self.settings.interactive
+            }
             "usepam" => &mut self.settings.pam,
             _ => return,
         };
@@ -108,15 +123,25 @@ impl Reader<'_> {
     }
 
     /// Files by a pattern in the last part of a path, in the order of their names.
-    fn include(&mut self, pattern: &str, matched: bool) -> Result<(), Unread> {
+    fn include(&mut self, pattern: &str, matched: bool) -> Result<(), Unavailable> {
         self.patterns += 1;
-        let pattern = if pattern.starts_with('/') { pattern.to_owned() } else { format!("/etc/ssh/{pattern}") };
+        let pattern = if pattern.starts_with('/') {
+            pattern.to_owned()
+        } else {
+            format!("/etc/ssh/{pattern}")
+        };
         let (directory, name) = pattern.rsplit_once('/').unwrap_or_default();
-        if self.patterns > MOST_PATTERNS || directory.contains(['*', '?', '[']) || name.contains('[') {
-            return Err(Unread(format!("sshd includes {}, which is not followed", shown(pattern.as_bytes()))));
+        if self.patterns > MAX_PATTERNS || directory.contains(['*', '?', '[']) || name.contains('[')
+        {
+            return Err(Unavailable(format!(
+                "sshd includes {}, which is not followed",
+                shown(pattern.as_bytes())
+            )));
         }
         let visible = |found: &[u8]| !found.starts_with(b".") || name.starts_with('.');
-        for path in self.tree.paths(directory, |found| visible(found) && fits(found, name.as_bytes()))? {
+        for path in
+            self.tree.paths(directory, |found| visible(found) && fits(found, name.as_bytes()))?
+        {
             self.read(&path, matched)?;
         }
         Ok(())
@@ -156,7 +181,12 @@ mod tests {
 
     #[test]
     fn passwords_come_in_by_two_doors() {
-        let settings = |password, interactive, pam| Settings { password, interactive, pam, ..Settings::default() };
+        let settings = |password, interactive, pam| Settings {
+            password,
+            interactive,
+            pam,
+            ..Settings::default()
+        };
         assert!(settings(None, Some(false), None).password_login().is_some());
         assert!(settings(Some(false), None, Some(true)).password_login().is_some());
         assert!(settings(Some(false), None, None).password_login().is_none());

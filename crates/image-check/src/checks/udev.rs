@@ -14,7 +14,9 @@ pub(super) fn rules_empty(subject: &Subject<'_>) -> Answer {
     let lines = subject.guest()?.tree.lines(RULES)?;
     match rules(&lines).count() {
         0 => Verdict::good(format!("{RULES} has no rules")),
-        count => Verdict::bad(format!("{RULES} has {count} rules"), [Repair::Truncate(RULES.to_owned())]),
+        count => {
+            Verdict::bad(format!("{RULES} has {count} rules"), [Repair::Truncate(RULES.to_owned())])
+        }
     }
 }
 
@@ -22,7 +24,8 @@ pub(super) fn generator_off(subject: &Subject<'_>) -> Answer {
     const NAME: &str = "75-persistent-net-generator.rules";
     const MASK: &str = "ln -sf /dev/null /etc/udev/rules.d/75-persistent-net-generator.rules";
     let tree = &subject.guest()?.tree;
-    // The first of the directories wins, and a link to /dev/null, or an empty file, is a file without rules.
+    // The first of the directories wins, and a link to /dev/null, or an empty file, is a file
+    // without rules.
     for directory in ["/etc/udev/rules.d", "/usr/lib/udev/rules.d", "/lib/udev/rules.d"] {
         let path = format!("{directory}/{NAME}");
         if !tree.is_named(&path)? {

@@ -3,11 +3,11 @@
 use crate::error::Error;
 use crate::model::{MiB, Secret};
 use market_transfer::ErrorKind as FailureKind;
-use market_transfer::s3::{Access, Bucket, Failure, Reason};
+use market_transfer::s3::{Access, Bucket, Reason, S3Error};
 use serde::Deserialize;
 
-/// What the template of an S3 marketplace says (docs/s3.md). The driver reads all of it; who fetches an
-/// app needs the service and the keys, by the same rules.
+/// What the template of an S3 marketplace says (docs/s3.md). The driver reads all of it; who
+/// fetches an app needs the service and the keys, by the same rules.
 ///
 /// ```
 /// use market_core::attributes::S3Attributes;
@@ -67,7 +67,10 @@ impl S3Attributes {
     pub fn access(&self) -> Result<Access, Error> {
         let endpoint = self.endpoint.clone().filter(|endpoint| !endpoint.trim().is_empty());
         if endpoint.is_none() && self.aws == Some(false) {
-            return Err(Error::config("ENDPOINT", "is missing, and AWS says that the service is not AWS"));
+            return Err(Error::config(
+                "ENDPOINT",
+                "is missing, and AWS says that the service is not AWS",
+            ));
         }
         let token = self.session_token.as_ref().map(|token| token.expose().trim().to_owned());
         let access = Access {
@@ -97,14 +100,18 @@ impl S3Attributes {
 const WITHOUT_BUCKET: &str = "check ENDPOINT: it is the service's URL, without the bucket";
 
 /// What the operator of a marketplace can do about a request that failed.
-pub fn remedy(failure: &Failure, bucket: &Bucket) -> Option<String> {
+pub fn remedy(failure: &S3Error, bucket: &Bucket) -> Option<String> {
     let access = bucket.access();
     let hosts = access.is_virtual_host(bucket.name());
     // Without an endpoint the region alone says where the service is.
     let regional = access.endpoint.is_none();
     let text = match &failure.reason {
-        Reason::UnknownKey if regional => "check ACCESS_KEY_ID, and whether REGION is one that it belongs to",
-        Reason::UnknownKey => "check ACCESS_KEY_ID, and whether ENDPOINT is the service that it belongs to",
+        Reason::UnknownKey if regional => {
+            "check ACCESS_KEY_ID, and whether REGION is one that it belongs to"
+        }
+        Reason::UnknownKey => {
+            "check ACCESS_KEY_ID, and whether ENDPOINT is the service that it belongs to"
+        }
         Reason::Signature => "check SECRET_ACCESS_KEY and REGION",
         Reason::Expired => "renew ACCESS_KEY_ID, SECRET_ACCESS_KEY and SESSION_TOKEN",
         Reason::Skewed => "set the clock of this machine",
@@ -112,12 +119,16 @@ pub fn remedy(failure: &Failure, bucket: &Bucket) -> Option<String> {
             return Some("set ENDPOINT to the one of that region".to_owned());
         }
         Reason::Region(Some(region)) if access.endpoint.is_some() => {
-            return Some(format!("set REGION=\"{region}\", and ENDPOINT if that region has another one"));
+            return Some(format!(
+                "set REGION=\"{region}\", and ENDPOINT if that region has another one"
+            ));
         }
         Reason::Region(Some(region)) => return Some(format!("set REGION=\"{region}\"")),
         Reason::Region(None) if regional => "correct REGION",
         Reason::Region(None) => "correct REGION or ENDPOINT",
-        Reason::OtherHost | Reason::NoConnection if hosts && access.names_bucket(bucket.name()) => WITHOUT_BUCKET,
+        Reason::OtherHost | Reason::NoConnection if hosts && access.names_bucket(bucket.name()) => {
+            WITHOUT_BUCKET
+        }
         Reason::NoBucket if access.names_bucket(bucket.name()) => WITHOUT_BUCKET,
         Reason::NoVirtualHosts if hosts => "set FORCE_PATH_STYLE=\"YES\"",
         Reason::OtherHost if hosts => {
@@ -132,7 +143,9 @@ pub fn remedy(failure: &Failure, bucket: &Bucket) -> Option<String> {
             "check what these keys may do with the bucket, and its limits; set FORCE_PATH_STYLE=\"YES\" where buckets have no hosts"
         }
         Reason::Forbidden => "check what these keys may do with the bucket, and its limits",
-        Reason::NoBucket if regional => "check BUCKET and REGION; importing an app makes the bucket",
+        Reason::NoBucket if regional => {
+            "check BUCKET and REGION; importing an app makes the bucket"
+        }
         Reason::NoBucket => "check BUCKET and ENDPOINT; importing an app makes the bucket",
         Reason::BucketInEndpoint | Reason::NoVirtualHosts | Reason::OtherBucket => WITHOUT_BUCKET,
         Reason::Expiry => "renew that certificate, or set the clock of this machine",
@@ -155,16 +168,22 @@ mod tests {
     use crate::template::{Template, serde::from_template};
 
     fn access(more: &str) -> Result<Access, Error> {
-        let text = format!("ACCESS_KEY_ID=id\nSECRET_ACCESS_KEY=hunter2\nBUCKET=apps\nREGION=here\n{more}");
+        let text = format!(
+            "ACCESS_KEY_ID=id\nSECRET_ACCESS_KEY=hunter2\nBUCKET=apps\nREGION=here\n{more}"
+        );
         from_template::<S3Attributes>(&Template::parse(text.as_bytes()).unwrap()).unwrap().access()
     }
 
     #[test]
     fn where_no_endpoint_is_given_the_region_is_to_be_checked() {
         for (more, expected) in [("", "REGION"), ("ENDPOINT=\"http://s3.local\"", "ENDPOINT")] {
-            let bucket = Bucket::open(&access(more).unwrap(), "apps", &market_transfer::Options::default()).unwrap();
-            for reason in [Reason::NoConnection, Reason::NoBucket, Reason::Region(None), Reason::UnknownKey] {
-                let mut failure = Failure::garbled("");
+            let bucket =
+                Bucket::open(&access(more).unwrap(), "apps", &market_transfer::Options::default())
+                    .unwrap();
+            for reason in
+                [Reason::NoConnection, Reason::NoBucket, Reason::Region(None), Reason::UnknownKey]
+            {
+                let mut failure = S3Error::garbled("");
                 failure.reason = reason;
                 let text = remedy(&failure, &bucket).unwrap();
                 assert!(text.contains(expected), "{failure:?}: {text}");
@@ -181,14 +200,19 @@ mod tests {
             ("ENDPOINT=\"http://s3.local/\"", "http://apps.s3.local"),
             ("ENDPOINT=\"http://s3.local/\"\nAWS=No", "http://s3.local/apps"),
             ("ENDPOINT=\"http://s3.local\"\nFORCE_PATH_STYLE=\"yes\"", "http://s3.local/apps"),
-            ("ENDPOINT=\"http://s3.local\"\nFORCE_PATH_STYLE=\"no\"\nAWS=no", "http://s3.local/apps"),
+            (
+                "ENDPOINT=\"http://s3.local\"\nFORCE_PATH_STYLE=\"no\"\nAWS=no",
+                "http://s3.local/apps",
+            ),
             ("ENDPOINT=\"\"\nAWS=yes", "https://apps.s3.here.amazonaws.com"),
         ] {
             assert_eq!(access(more).unwrap().bucket_url("apps").unwrap(), url, "{more}");
         }
-        for (more, token) in
-            [("", None), ("SESSION_TOKEN=\" \"", None), ("SESSION_TOKEN=\" to/ken== \"", Some("to/ken=="))]
-        {
+        for (more, token) in [
+            ("", None),
+            ("SESSION_TOKEN=\" \"", None),
+            ("SESSION_TOKEN=\" to/ken== \"", Some("to/ken==")),
+        ] {
             assert_eq!(access(more).unwrap().session_token.as_deref(), token);
         }
         for (more, attribute) in [
@@ -197,10 +221,13 @@ mod tests {
             ("BUCKET=\"a/b\"", "BUCKET"),
             ("SESSION_TOKEN=\"a b\"", "SESSION_TOKEN"),
         ] {
-            // The first of two attributes of one name would be an error of its own: this one replaces it.
+            // The first of two attributes of one name would be an error of its own: this one
+            // replaces it.
             let text = format!("ACCESS_KEY_ID=id\nSECRET_ACCESS_KEY=hunter2\nREGION=here\n{more}");
-            let text = if more.starts_with("BUCKET") { text } else { format!("{text}\nBUCKET=apps") };
-            let attributes: S3Attributes = from_template(&Template::parse(text.as_bytes()).unwrap()).unwrap();
+            let text =
+                if more.starts_with("BUCKET") { text } else { format!("{text}\nBUCKET=apps") };
+            let attributes: S3Attributes =
+                from_template(&Template::parse(text.as_bytes()).unwrap()).unwrap();
             let error = attributes.access().unwrap_err();
             assert_eq!(error.subject, format!("attribute {attribute}"));
         }

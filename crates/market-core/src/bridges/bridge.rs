@@ -1,5 +1,5 @@
-//! One bridge: a host that holds a directory, reached over ssh. What runs there are scripts; what they are told are arguments,
-//! never parts of a command.
+//! One bridge: a host that holds a directory, reached over ssh. What runs there are scripts; what
+//! they are told are arguments, never parts of a command.
 
 use crate::error::{Error, ErrorKind};
 use market_transfer::ssh::{CONNECTION_FAILED, Host, Ssh, connection_error};
@@ -10,17 +10,18 @@ use std::path::PathBuf;
 /// Begins every script: enters the directory.
 const ENTER: &str = include_str!("scripts/enter.sh");
 
-/// What scripts say now and then while they are at work: a connection that is silent for too long is given up.
+/// What scripts say now and then while they are at work: a connection that is silent for too long
+/// is given up.
 pub(super) const WORKING: &str = "working";
 
 /// More often than this no script says it: once in five seconds, for a day at most.
-pub(super) const MOST_BEATS: usize = 20_000;
+pub(super) const MAX_BEATS: usize = 20_000;
 
 /// A longer answer is none of ours: a list of half a million files has so many bytes.
-const MOST_ANSWER_BYTES: usize = 64 << 20;
+const MAX_ANSWER_BYTES: usize = 64 << 20;
 
 /// The same for a script that answers one line.
-const MOST_WORD_BYTES: usize = 16 << 10;
+const MAX_WORD_BYTES: usize = 16 << 10;
 
 /// A host and a directory there.
 #[derive(Clone)]
@@ -54,14 +55,16 @@ impl Bridge {
         Self { ssh: self.ssh.for_bulk(&self.host).await, ..self.clone() }
     }
 
-    /// Starts a script of a POSIX shell. It runs in the directory, which is its `$1`; `arguments` follow.
+    /// Starts a script of a POSIX shell. It runs in the directory, which is its `$1`; `arguments`
+    /// follow.
     ///
     /// # Errors
     /// When `ssh` cannot be started.
     pub fn start(&self, script: &str, arguments: &[&str]) -> Result<Process, Error> {
         // Templates hold text.
         let directory = self.directory.to_string_lossy();
-        let arguments: Vec<&str> = std::iter::once(&*directory).chain(arguments.iter().copied()).collect();
+        let arguments: Vec<&str> =
+            std::iter::once(&*directory).chain(arguments.iter().copied()).collect();
         let command = self.ssh.command(&self.host, &format!("{ENTER}{script}"), &arguments);
         Process::start(command, self.options.idle_timeout).map_err(|error| Error::io("ssh", &error))
     }
@@ -73,13 +76,19 @@ impl Bridge {
     pub async fn run(&self, script: &str, arguments: &[&str]) -> Result<Vec<String>, Error> {
         let mut process = self.start(script, arguments)?;
         process.close_input();
-        let lines = self.lines(&mut process, MOST_ANSWER_BYTES, MOST_BEATS).await?;
+        let lines = self.lines(&mut process, MAX_ANSWER_BYTES, MAX_BEATS).await?;
         self.end(&mut process).await?;
         Ok(lines)
     }
 
-    /// The lines of an answer of at most so many bytes. A bridge may have any mind to say more, and never to end.
-    async fn lines(&self, process: &mut Process, most_bytes: usize, most_beats: usize) -> Result<Vec<String>, Error> {
+    /// The lines of an answer of at most so many bytes. A bridge may have any mind to say more, and
+    /// never to end.
+    async fn lines(
+        &self,
+        process: &mut Process,
+        most_bytes: usize,
+        most_beats: usize,
+    ) -> Result<Vec<String>, Error> {
         let (mut lines, mut bytes, mut beats) = (Vec::new(), 0, 0);
         while let Some(line) = process.read_line().await.map_err(|error| self.broken(&error))? {
             if line == WORKING {
@@ -101,14 +110,19 @@ impl Bridge {
     /// # Errors
     /// As [`run`](Self::run), and when it answers more or less.
     pub async fn ask(&self, script: &str, arguments: &[&str]) -> Result<String, Error> {
-        self.ask_in_time(script, arguments, MOST_BEATS).await
+        self.ask_in_time(script, arguments, MAX_BEATS).await
     }
 
     /// As [`ask`](Self::ask), of a script that says so often at most that it is at work.
-    async fn ask_in_time(&self, script: &str, arguments: &[&str], most_beats: usize) -> Result<String, Error> {
+    async fn ask_in_time(
+        &self,
+        script: &str,
+        arguments: &[&str],
+        most_beats: usize,
+    ) -> Result<String, Error> {
         let mut process = self.start(script, arguments)?;
         process.close_input();
-        let lines = self.lines(&mut process, MOST_WORD_BYTES, most_beats).await?;
+        let lines = self.lines(&mut process, MAX_WORD_BYTES, most_beats).await?;
         self.end(&mut process).await?;
         match <[String; 1]>::try_from(lines) {
             Ok([word]) => Ok(word),
@@ -158,7 +172,11 @@ impl Bridge {
             Some(77) => ErrorKind::Denied,
             _ => ErrorKind::Failed,
         };
-        Error::new(kind, format!("{} {} on {}", self.attribute, self.directory.display(), self.host), cause)
+        Error::new(
+            kind,
+            format!("{} {} on {}", self.attribute, self.directory.display(), self.host),
+            cause,
+        )
     }
 
     /// A connection that broke or fell silent.
@@ -174,12 +192,17 @@ impl Bridge {
     /// An answer that does not end.
     pub(super) fn endless(&self) -> Error {
         let cause = "answered far more than it was asked for, and was not listened to any longer";
-        Error::new(ErrorKind::Failed, format!("the bridge {}", self.host), cause).remedy("see what runs there")
+        Error::new(ErrorKind::Failed, format!("the bridge {}", self.host), cause)
+            .remedy("see what runs there")
     }
 
     /// An answer that is none of the script's.
     pub fn strange(&self, line: &str) -> Error {
-        let cause = if line.is_empty() { "answered nothing".to_owned() } else { format!("answered \"{line}\"") };
+        let cause = if line.is_empty() {
+            "answered nothing".to_owned()
+        } else {
+            format!("answered \"{line}\"")
+        };
         Error::new(ErrorKind::Failed, format!("the bridge {}", self.host), cause)
             .remedy("its login shell must be a POSIX shell whose start-up files print nothing")
     }

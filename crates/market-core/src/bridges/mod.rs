@@ -1,7 +1,9 @@
-//! Hosts that hold a directory instead of this one, and are reached over ssh: `BRIDGE_LIST` of marketplaces and datastores.
+//! Hosts that hold a directory instead of this one, and are reached over ssh: `BRIDGE_LIST` of
+//! marketplaces and datastores.
 //!
-//! Which of them is taken is the stock drivers' rule: an id modulo the number of those that are not switched off, or the next one
-//! that answers. What is written to one goes into a staging directory that only its owner can enter, and is hashed and put on the disk there.
+//! Which of them is taken is the stock drivers' rule: an id modulo the number of those that are not
+//! switched off, or the next one that answers. What is written to one goes into a staging directory
+//! that only its owner can enter, and is hashed and put on the disk there.
 
 mod bridge;
 mod upload;
@@ -18,19 +20,20 @@ use std::collections::HashSet;
 use std::time::Duration;
 use tokio::process::Command;
 
-/// Where files are kept below a directory before they get their names: inside it, because a rename into place needs the same file
-/// system; closed to everybody but its owner, because web servers serve dot files too. Where somebody else has taken the name, the
-/// directory has a further part that nobody could guess: `.market-staging-<random>`.
+/// Where files are kept below a directory before they get their names: inside it, because a rename
+/// into place needs the same file system; closed to everybody but its owner, because web servers
+/// serve dot files too. Where somebody else has taken the name, the directory has a further part
+/// that nobody could guess: `.market-staging-<random>`.
 pub const STAGING: &str = ".market-staging";
 
-/// How long it may take to remove from a bridge what has failed: ten seconds, and one for an action that was asked to stop. What is
-/// left then is removed with what killed actions leave.
+/// How long it may take to remove from a bridge what has failed: ten seconds, and one for an action
+/// that was asked to stop. What is left then is removed with what killed actions leave.
 pub fn tidying_time(context: &Context) -> Duration {
     Duration::from_secs(if context.stop.reason().is_some() { 1 } else { 10 })
 }
 
 /// More hosts than any OpenNebula has.
-const MOST_HOSTS: usize = 100_000;
+const MAX_HOSTS: usize = 100_000;
 
 /// How long `onehost list` may take.
 const ONEHOST_PATIENCE: Duration = Duration::from_secs(10);
@@ -75,14 +78,18 @@ pub async fn hosts_off(log: &Log) -> HashSet<String> {
         let mut hosts = HashSet::new();
         let mut header = true;
         while let Some(line) = process.read_line().await? {
-            if hosts.len() == MOST_HOSTS {
+            if hosts.len() == MAX_HOSTS {
                 return Err(std::io::ErrorKind::InvalidData.into());
             }
             if !std::mem::take(&mut header) {
                 hosts.extend(line.split(',').next().map(str::to_owned));
             }
         }
-        Ok::<_, std::io::Error>(if process.wait().await?.status.success() { hosts } else { HashSet::new() })
+        Ok::<_, std::io::Error>(if process.wait().await?.status.success() {
+            hosts
+        } else {
+            HashSet::new()
+        })
     };
     match tokio::time::timeout(ONEHOST_PATIENCE, listed).await {
         Ok(Ok(hosts)) => hosts,
@@ -116,8 +123,13 @@ impl Failures {
             _ => {
                 // No room says more than no answer: it is what the operator can do something about.
                 let full = self.0.iter().find(|error| error.kind == ErrorKind::Full);
-                let kind = full.or(self.0.first()).map_or(ErrorKind::Unreachable, |error| error.kind);
-                let each: Vec<_> = self.0.iter().map(|error| format!("{}: {}", error.subject, error.cause)).collect();
+                let kind =
+                    full.or(self.0.first()).map_or(ErrorKind::Unreachable, |error| error.kind);
+                let each: Vec<_> = self
+                    .0
+                    .iter()
+                    .map(|error| format!("{}: {}", error.subject, error.cause))
+                    .collect();
                 Error::new(kind, "attribute BRIDGE_LIST", format!("{common}: {}", each.join("; ")))
             }
         }

@@ -1,6 +1,6 @@
 //! A file under way to a bridge.
 
-use super::bridge::{Bridge, MOST_BEATS, WORKING};
+use super::bridge::{Bridge, MAX_BEATS, WORKING};
 use super::{Failures, STAGING, tidying_time};
 use crate::backend::Context;
 use crate::error::{Error, ErrorKind};
@@ -36,13 +36,15 @@ impl Upload {
         let mut failures = Failures::default();
         for bridge in bridges {
             let name = name()?;
-            let error = match context.stop.or(Self::start(bridge, name.clone(), needed_bytes)).await {
+            let error = match context.stop.or(Self::start(bridge, name.clone(), needed_bytes)).await
+            {
                 Ok(upload) => return Ok(upload),
                 Err(error) => error,
             };
             // It may have begun there all the same, unless the bridge itself could say why not.
             if !matches!(error.kind, ErrorKind::Full | ErrorKind::Config | ErrorKind::Denied) {
-                let _ = tokio::time::timeout(tidying_time(context), bridge.remove_staged(&name)).await;
+                let _ =
+                    tokio::time::timeout(tidying_time(context), bridge.remove_staged(&name)).await;
             }
             if error.kind == ErrorKind::Cancelled {
                 return Err(error);
@@ -52,14 +54,21 @@ impl Upload {
         Err(failures.into_error("no bridge takes the image"))
     }
 
-    /// Begins to write a file of this name in the staging directory, when there is room for so many bytes.
+    /// Begins to write a file of this name in the staging directory, when there is room for so many
+    /// bytes.
     ///
     /// # Errors
     /// When the bridge cannot be reached, has no room, or has no staging directory that is safe.
-    async fn start(bridge: &Bridge, name: String, needed_bytes: Option<u64>) -> Result<Self, Error> {
+    async fn start(
+        bridge: &Bridge,
+        name: String,
+        needed_bytes: Option<u64>,
+    ) -> Result<Self, Error> {
         let needed = needed_bytes.map_or_else(|| "-".to_owned(), |bytes| bytes.to_string());
-        let process = bridge.for_bulk().await.start(include_str!("scripts/receive.sh"), &[&name, &needed])?;
-        let mut upload = Self { bridge: bridge.clone(), staging: STAGING.to_owned(), name, process };
+        let process =
+            bridge.for_bulk().await.start(include_str!("scripts/receive.sh"), &[&name, &needed])?;
+        let mut upload =
+            Self { bridge: bridge.clone(), staging: STAGING.to_owned(), name, process };
         let line = upload.line().await?;
         match line.strip_prefix("ready ").filter(|staging| staging.starts_with(STAGING)) {
             Some(staging) => {
@@ -68,9 +77,11 @@ impl Upload {
             }
             None => match line.strip_prefix("full ").and_then(product) {
                 Some(available) => {
-                    let (needed, free) = (MiB::containing(needed_bytes.unwrap_or_default()), MiB::within(available));
+                    let (needed, free) =
+                        (MiB::containing(needed_bytes.unwrap_or_default()), MiB::within(available));
                     let cause = format!("{needed} are needed, {free} are free");
-                    let error = Error::new(ErrorKind::Full, format!("the bridge {}", bridge.host), cause);
+                    let error =
+                        Error::new(ErrorKind::Full, format!("the bridge {}", bridge.host), cause);
                     Err(error.remedy("free some space"))
                 }
                 None => Err(bridge.strange(&line)),
@@ -90,15 +101,20 @@ impl Upload {
 
     /// The file, for messages.
     pub fn subject(&self) -> String {
-        format!("{} on {}", self.bridge.path(&format!("{}/{}", self.staging, self.name)), self.bridge.host)
+        format!(
+            "{} on {}",
+            self.bridge.path(&format!("{}/{}", self.staging, self.name)),
+            self.bridge.host
+        )
     }
 
-    /// The next line of the script that is an answer; an error that it tells, or how it ended, when there is none.
+    /// The next line of the script that is an answer; an error that it tells, or how it ended, when
+    /// there is none.
     async fn line(&mut self) -> Result<String, Error> {
         let (mut line, mut beats) = (Some(WORKING.to_owned()), 0);
         while line.as_deref() == Some(WORKING) {
             beats += 1;
-            if beats > MOST_BEATS {
+            if beats > MAX_BEATS {
                 return Err(self.bridge.endless());
             }
             line = self.process.read_line().await.map_err(|error| self.bridge.broken(&error))?;
@@ -106,7 +122,11 @@ impl Upload {
         match line {
             Some(line) => match line.strip_prefix("error ") {
                 Some(cause) => {
-                    let kind = if cause.contains("No space left") { ErrorKind::Full } else { ErrorKind::Failed };
+                    let kind = if cause.contains("No space left") {
+                        ErrorKind::Full
+                    } else {
+                        ErrorKind::Failed
+                    };
                     Err(Error::new(kind, self.subject(), cause))
                 }
                 None => Ok(line),
@@ -143,7 +163,7 @@ impl Upload {
     }
 
     /// All was sent.
-    pub fn written(&mut self) {
+    pub fn finish(&mut self) {
         self.process.close_input();
     }
 
@@ -153,7 +173,8 @@ impl Upload {
     /// What went wrong there.
     pub async fn seal(&mut self) -> Result<String, Error> {
         let line = self.line().await?;
-        let md5 = line.strip_prefix("hashed ").and_then(|rest| rest.split(' ').next()).map(str::to_owned);
+        let md5 =
+            line.strip_prefix("hashed ").and_then(|rest| rest.split(' ').next()).map(str::to_owned);
         let md5 = md5.ok_or_else(|| self.bridge.strange(&line))?;
         match self.line().await?.as_str() {
             "synced" => {}

@@ -55,7 +55,8 @@ impl AppType {
         }
     }
 
-    /// From the word of an app template, in any letter case; empty means an image, as it does for `oned`.
+    /// From the word of an app template, in any letter case; empty means an image, as it does for
+    /// `oned`.
     pub fn from_word(word: &str) -> Self {
         match word.to_ascii_uppercase().as_str() {
             "" | "IMAGE" => Self::Image,
@@ -137,7 +138,8 @@ impl MarketplaceApp {
         })
     }
 
-    /// The SHA-256 of the bytes, as stored, in the template of an app that a catalogue or an operator has given one.
+    /// The SHA-256 of the bytes, as stored, in the template of an app that a catalogue or an
+    /// operator has given one.
     pub fn sha256(&self) -> Option<&str> {
         let recorded = self.template.text("SHA256").ok().flatten().map(str::trim);
         recorded.filter(|recorded| !recorded.is_empty())

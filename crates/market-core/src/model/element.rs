@@ -6,7 +6,8 @@ use roxmltree::Node;
 use std::collections::HashMap;
 use thiserror::Error;
 
-/// An element of a dump that is missing or has the wrong form. Its value is never part of the message.
+/// An element of a dump that is missing or has the wrong form. Its value is never part of the
+/// message.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{path}: {reason}")]
 pub struct ElementError {
@@ -32,13 +33,15 @@ impl<'a, 'd> Element<'a, 'd> {
     }
 
     pub(crate) fn error(&self, name: &str, reason: &'static str) -> ElementError {
-        let path = if self.path.is_empty() { name.to_owned() } else { format!("{}/{name}", self.path) };
+        let path =
+            if self.path.is_empty() { name.to_owned() } else { format!("{}/{name}", self.path) };
         ElementError { path, reason }
     }
 
     pub(crate) fn child(&self, name: &str) -> Option<Self> {
         let node = self.children.get(name)?;
-        let path = if self.path.is_empty() { name.to_owned() } else { format!("{}/{name}", self.path) };
+        let path =
+            if self.path.is_empty() { name.to_owned() } else { format!("{}/{name}", self.path) };
         Some(Self::new(path, *node))
     }
 
@@ -46,7 +49,8 @@ impl<'a, 'd> Element<'a, 'd> {
         self.child(name).ok_or_else(|| self.error(name, "missing from the dump"))
     }
 
-    /// All the text of a child (comments and elements in it apart); empty when there is no such child.
+    /// All the text of a child (comments and elements in it apart); empty when there is no such
+    /// child.
     pub(crate) fn text(&self, name: &str) -> String {
         let Some(node) = self.children.get(name) else { return String::new() };
         node.children().filter(Node::is_text).filter_map(|text| text.text()).collect()
@@ -89,7 +93,8 @@ impl<'a, 'd> Element<'a, 'd> {
     pub(crate) fn template(&self) -> Result<Template, ElementError> {
         match self.children.get("TEMPLATE") {
             None => Ok(Template::new()),
-            Some(node) => Template::from_element(*node).map_err(|_| self.error("TEMPLATE", "larger than 4 GiB")),
+            Some(node) => Template::from_element(*node)
+                .map_err(|_| self.error("TEMPLATE", "larger than 4 GiB")),
         }
     }
 
@@ -104,7 +109,9 @@ impl<'a, 'd> Element<'a, 'd> {
 
     pub(crate) fn permissions(&self) -> Permissions {
         let Some(element) = self.child("PERMISSIONS") else { return Permissions::default() };
-        let of = |who: &str| ["U", "M", "A"].map(|what| element.text(&format!("{who}_{what}")).trim() == "1");
+        let of = |who: &str| {
+            ["U", "M", "A"].map(|what| element.text(&format!("{who}_{what}")).trim() == "1")
+        };
         Permissions { owner: of("OWNER"), group: of("GROUP"), other: of("OTHER") }
     }
 }

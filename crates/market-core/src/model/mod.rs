@@ -1,8 +1,9 @@
 //! Marketplaces, apps, images and datastores as a driver sees them in a dump.
 //!
-//! Integers are 64-bit and sizes are [`MiB`], as in OpenNebula. Elements that these types do not know are ignored; numbers
-//! that are missing or empty are 0. What must be there is the `ID`, and what is there must have its form: an error names the
-//! path of the element (`MARKETPLACEAPP/SIZE`). Source: docs/driver-contract.md section 3.
+//! Integers are 64-bit and sizes are [`MiB`], as in OpenNebula. Elements that these types do not
+//! know are ignored; numbers that are missing or empty are 0. What must be there is the `ID`, and
+//! what is there must have its form: an error names the path of the element
+//! (`MARKETPLACEAPP/SIZE`). Source: docs/driver-contract.md section 3.
 
 mod app;
 mod datastore;

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-/// A key or a password. It cannot be printed, formatted or serialized; [`expose`](Secret::expose) is the only way to it.
+/// A key or a password. It cannot be printed, formatted or serialized; [`expose`](Secret::expose)
+/// is the only way to it.
 ///
 /// ```compile_fail
 /// let key = market_core::model::Secret::new("hunter2");
@@ -36,8 +37,8 @@ impl<'de> serde::Deserialize<'de> for Secret {
     }
 }
 
-/// Where bytes are to be had: a path or a URL. It may hold a user, a password or keys (`rbd://...?CEPH_KEY=..`), so `Debug`
-/// shows no more than its scheme, and there is no `Display`.
+/// Where bytes are to be had: a path or a URL. It may hold a user, a password or keys
+/// (`rbd://...?CEPH_KEY=..`), so `Debug` shows no more than its scheme, and there is no `Display`.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct SourceUrl(String);
 

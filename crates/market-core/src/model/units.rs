@@ -27,8 +27,8 @@ impl MiB {
         Self(i64::try_from(bytes / Self::BYTES).unwrap_or(i64::MAX))
     }
 
-    /// The most bytes that a packed image may become when its disk was declared to have this size: an image has tables, and may have
-    /// snapshots. Of a size that was not declared (0), 1 TiB.
+    /// The most bytes that a packed image may become when its disk was declared to have this size:
+    /// an image has tables, and may have snapshots. Of a size that was not declared (0), 1 TiB.
     pub fn most_unpacked_bytes(self) -> u64 {
         const UNKNOWN: u64 = 1 << 40;
         const TABLES: u64 = 8 << 20;

@@ -1,12 +1,14 @@
-//! What can be wrong with a template's text, with a value taken from one, and with a value put into one.
+//! What can be wrong with a template's text, with a value taken from one, and with a value put into
+//! one.
 
 use std::fmt;
 use thiserror::Error;
 
 /// A place in a template's text.
 ///
-/// OpenNebula counts columns over the whole input and never starts again at a new line; `columns` repeats that count, so that
-/// a message can be compared with one of `oned.log`. `line` and `column` are what an editor shows.
+/// OpenNebula counts columns over the whole input and never starts again at a new line; `columns`
+/// repeats that count, so that a message can be compared with one of `oned.log`. `line` and
+/// `column` are what an editor shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {
     /// Line, from 1.
@@ -23,7 +25,8 @@ impl fmt::Display for Position {
     }
 }
 
-/// Why a text is no template. The attributes before the error are in [`ParseFailure::partial`](super::ParseFailure).
+/// Why a text is no template. The attributes before the error are in
+/// [`ParseFailure::partial`](super::ParseFailure).
 ///
 /// The text of values is never part of the message.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -41,7 +44,8 @@ pub enum ParseError {
         /// What the grammar allows instead, in the core's words.
         expected: &'static str,
     },
-    /// `]]>` on the line of a value: the core gives up without a message, and crashes when it happens inside an `APP` record.
+    /// `]]>` on the line of a value: the core gives up without a message, and crashes when it
+    /// happens inside an `APP` record.
     #[error(
         "{position}: {}the line holds `]]>`, which OpenNebula's parser refuses; write `]]>` across a line break or encode the value in base64",
         within(attribute)
@@ -73,7 +77,8 @@ impl ParseError {
         }
     }
 
-    /// The message in the form that `oned` logs, with its cumulative columns; `None` where the core has no message at all.
+    /// The message in the form that `oned` logs, with its cumulative columns; `None` where the core
+    /// has no message at all.
     ///
     /// ```
     /// let failure = market_core::template::Template::parse(b"NAME=x y").unwrap_err();
@@ -117,7 +122,8 @@ pub enum ValueErrorReason {
     IsVector,
 }
 
-/// Why an attribute cannot be written: the grammar has no way to say it. See docs/template-grammar.md section 3.
+/// Why an attribute cannot be written: the grammar has no way to say it. See
+/// docs/template-grammar.md section 3.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("attribute {attribute}: {reason}")]
 pub struct WriteError {
@@ -132,7 +138,9 @@ pub struct WriteError {
 #[non_exhaustive]
 pub enum WriteErrorReason {
     /// Names are `[A-Z_][A-Z0-9_]*`, keys of a vector `[A-Z0-9_]+`.
-    #[error("the name is not one of the template syntax (upper-case letters, digits and _; no digit first)")]
+    #[error(
+        "the name is not one of the template syntax (upper-case letters, digits and _; no digit first)"
+    )]
     Name,
     /// The same key twice in one vector: the reader keeps only the first.
     #[error("the key stands twice in its vector")]
@@ -147,7 +155,9 @@ pub enum WriteErrorReason {
     #[error("the value ends in a backslash and needs quotes, which the syntax cannot express")]
     TrailingBackslash,
     /// A byte or character that cannot be stored as XML, as OpenNebula does with every template.
-    #[error("the value holds bytes that XML cannot carry (control characters, or text that is not UTF-8)")]
+    #[error(
+        "the value holds bytes that XML cannot carry (control characters, or text that is not UTF-8)"
+    )]
     NotXml,
     /// A vector without pairs, which is lost when it is stored as XML.
     #[error("the vector is empty")]

@@ -1,8 +1,8 @@
 //! Tokens of the template grammar, by the rules of docs/template-grammar.md section 1.
 //!
-//! The scanner is a longest-match one with two states: right after `=` (a *value*) and everywhere else. Bytes that no rule
-//! takes are skipped one at a time and reported to the [`Sink`]. Every look-ahead is remembered, so the whole input is
-//! scanned in linear time whatever it holds.
+//! The scanner is a longest-match one with two states: right after `=` (a *value*) and everywhere
+//! else. Bytes that no rule takes are skipped one at a time and reported to the [`Sink`]. Every
+//! look-ahead is remembered, so the whole input is scanned in linear time whatever it holds.
 
 use super::span::Span;
 use memchr::{memchr, memchr_iter, memmem, memrchr};
@@ -42,9 +42,11 @@ impl Token {
     }
 }
 
-/// Is told of input that the grammar passes over; the parse proper ignores it, diagnostics collect it.
+/// Is told of input that the grammar passes over; the parse proper ignores it, diagnostics collect
+/// it.
 pub(super) trait Sink {
-    /// The byte at `at` matched no rule and was skipped; `in_value` when that happened right after `=`.
+    /// The byte at `at` matched no rule and was skipped; `in_value` when that happened right after
+    /// `=`.
     fn skipped(&mut self, at: usize, in_value: bool);
     /// A value token was taken.
     fn value(&mut self, token: Span, text: Span);
@@ -115,7 +117,15 @@ pub(super) fn is_stop(byte: u8) -> bool {
 impl<'a, S: Sink> Lexer<'a, S> {
     /// `input` ends before its first NUL, as the core's C string does.
     pub(super) fn new(input: &'a [u8], sink: S) -> Self {
-        Self { input, position: 0, last: Span::default(), next_cdata: 0, next_newline: 0, last_newline: None, sink }
+        Self {
+            input,
+            position: 0,
+            last: Span::default(),
+            next_cdata: 0,
+            next_newline: 0,
+            last_newline: None,
+            sink,
+        }
     }
 
     /// The end of the run of bytes of a class that starts at `from`.
@@ -155,7 +165,8 @@ impl<'a, S: Sink> Lexer<'a, S> {
             match self.at(blanks) {
                 Some(b'=') => return self.equal(blanks),
                 Some(b'#') if self.newline_after(blanks) => {
-                    let newline = memchr(b'\n', &self.input[blanks..]).map_or(self.input.len(), |n| blanks + n + 1);
+                    let newline = memchr(b'\n', &self.input[blanks..])
+                        .map_or(self.input.len(), |n| blanks + n + 1);
                     self.take(newline);
                     continue;
                 }
@@ -207,11 +218,20 @@ impl<'a, S: Sink> Lexer<'a, S> {
             let line = self.cdata_line();
             let quoted = if byte == b'"' { self.quoted(start) } else { None };
             let bare = match quoted {
-                // A quoted value is longest unless the value goes on without a stop behind its closing quote.
+                // A quoted value is longest unless the value goes on without a stop behind its
+                // closing quote.
                 Some((end, _)) if self.at(end).is_none_or(is_stop) => start,
-                _ => self.input[start..].iter().position(|&b| is_stop(b)).map_or(self.input.len(), |n| start + n),
+                _ => self.input[start..]
+                    .iter()
+                    .position(|&b| is_stop(b))
+                    .map_or(self.input.len(), |n| start + n),
             };
-            let ends = [bracket.unwrap_or(start), line.unwrap_or(start), quoted.map_or(start, |(end, _)| end), bare];
+            let ends = [
+                bracket.unwrap_or(start),
+                line.unwrap_or(start),
+                quoted.map_or(start, |(end, _)| end),
+                bare,
+            ];
             let longest = ends.into_iter().max().unwrap_or(start);
             if longest == start {
                 // What matched nothing before these blanks matches nothing between them either.
@@ -226,10 +246,15 @@ impl<'a, S: Sink> Lexer<'a, S> {
             return match rule {
                 0 => Token::OpenBracket,
                 1 => Token::Cdata,
-                2 => self.text(token, Span::new(start + 1, longest - 1), quoted.is_some_and(|(_, escaped)| escaped)),
+                2 => self.text(
+                    token,
+                    Span::new(start + 1, longest - 1),
+                    quoted.is_some_and(|(_, escaped)| escaped),
+                ),
                 _ => {
                     let text = token.of(self.input);
-                    let escaped = memchr_iter(b'"', text).any(|quote| quote > 0 && text[quote - 1] == b'\\');
+                    let escaped =
+                        memchr_iter(b'"', text).any(|quote| quote > 0 && text[quote - 1] == b'\\');
                     self.text(token, token, escaped)
                 }
             };
@@ -242,8 +267,9 @@ impl<'a, S: Sink> Lexer<'a, S> {
         Token::Text { text, escaped }
     }
 
-    /// The end of the quoted value that opens at `open`, and whether it holds `\"`. It closes at the first quote without a
-    /// backslash before it or, when no such quote follows, at the last quote of the input.
+    /// The end of the quoted value that opens at `open`, and whether it holds `\"`. It closes at
+    /// the first quote without a backslash before it or, when no such quote follows, at the last
+    /// quote of the input.
     fn quoted(&self, open: usize) -> Option<(usize, bool)> {
         let text = &self.input[open + 1..];
         let (mut last, mut quotes) = (None, 0usize);
@@ -257,8 +283,8 @@ impl<'a, S: Sink> Lexer<'a, S> {
         last.map(|quote| (open + quote + 2, quotes > 1))
     }
 
-    /// The end of the physical line when `]]>` stands on what is left of it. (A value never starts at offset 0, so the
-    /// initial zeros mean "not looked for yet".)
+    /// The end of the physical line when `]]>` stands on what is left of it. (A value never starts
+    /// at offset 0, so the initial zeros mean "not looked for yet".)
     fn cdata_line(&mut self) -> Option<usize> {
         let from = self.position;
         if self.next_cdata < from {
@@ -268,7 +294,8 @@ impl<'a, S: Sink> Lexer<'a, S> {
             return None;
         }
         if self.next_newline < from {
-            self.next_newline = memchr(b'\n', &self.input[from..]).map_or(self.input.len(), |n| from + n);
+            self.next_newline =
+                memchr(b'\n', &self.input[from..]).map_or(self.input.len(), |n| from + n);
         }
         (self.next_cdata < self.next_newline).then_some(self.next_newline)
     }

@@ -9,7 +9,8 @@ use std::collections::HashSet;
 use std::fmt;
 use std::ops::Range;
 
-/// Something in a template's text that OpenNebula accepts but most likely does not mean what its author thinks.
+/// Something in a template's text that OpenNebula accepts but most likely does not mean what its
+/// author thinks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
     /// What it is.
@@ -67,7 +68,12 @@ pub enum Lint {
 /// ```
 pub fn lint(text: &[u8]) -> Vec<Diagnostic> {
     let end = memchr(0, text).unwrap_or(text.len());
-    let collector = Collector { input: &text[..end], found: Vec::new(), vector: Span::default(), keys: HashSet::new() };
+    let collector = Collector {
+        input: &text[..end],
+        found: Vec::new(),
+        vector: Span::default(),
+        keys: HashSet::new(),
+    };
     let mut found = parse::parse(text, collector).sink.found;
     if end < text.len() {
         found.push((Lint::Nul, end..text.len()));
@@ -107,7 +113,11 @@ struct Collector<'a> {
 
 impl Sink for Collector<'_> {
     fn skipped(&mut self, at: usize, in_value: bool) {
-        let lint = if in_value && self.input.get(at) == Some(&b'#') { Lint::HashInValue } else { Lint::Skipped };
+        let lint = if in_value && self.input.get(at) == Some(&b'#') {
+            Lint::HashInValue
+        } else {
+            Lint::Skipped
+        };
         match self.found.last_mut() {
             Some((last, span)) if *last == lint && span.end == at => span.end += 1,
             _ => self.found.push((lint, at..at + 1)),
@@ -118,7 +128,8 @@ impl Sink for Collector<'_> {
         let bytes = token.of(self.input);
         let bare = token == text;
         let lint = if bare && bytes.first() == Some(&b'"') {
-            let closed = memchr_iter(b'"', &bytes[1..]).any(|quote| quote == 0 || bytes[quote] != b'\\');
+            let closed =
+                memchr_iter(b'"', &bytes[1..]).any(|quote| quote == 0 || bytes[quote] != b'\\');
             Some(if closed { Lint::QuotesKept } else { Lint::UnterminatedQuote })
         } else if !bare && self.closes_elsewhere(token, text) {
             Some(Lint::UnterminatedQuote)
@@ -128,7 +139,10 @@ impl Sink for Collector<'_> {
             None
         };
         self.found.extend(lint.map(|lint| (lint, token.range())));
-        if bare && bytes.ends_with(b"\r") && self.input.get(token.range().end).is_none_or(|&b| b == b'\n') {
+        if bare
+            && bytes.ends_with(b"\r")
+            && self.input.get(token.range().end).is_none_or(|&b| b == b'\n')
+        {
             self.found.push((Lint::CarriageReturn, token.range().end - 1..token.range().end));
         }
     }
@@ -151,7 +165,8 @@ impl Collector<'_> {
         blanks > 0 && rest.get(blanks).is_some_and(|b| !b"\n\r#,]".contains(b))
     }
 
-    /// A quoted text that closes only at an escaped quote, or that runs over a line up to the quote that opens the next value.
+    /// A quoted text that closes only at an escaped quote, or that runs over a line up to the quote
+    /// that opens the next value.
     fn closes_elsewhere(&self, token: Span, text: Span) -> bool {
         let escaped = text.of(self.input).ends_with(b"\\");
         let goes_on = self.input.get(token.range().end).is_some_and(|b| !b" \t\r\n#,]".contains(b));

@@ -1,6 +1,7 @@
 //! OpenNebula's template syntax: parse, look up, edit, write; as text and as XML.
 //!
-//! A *template* is the `NAME=value` text in which OpenNebula keeps marketplaces, apps, images and virtual machines:
+//! A *template* is the `NAME=value` text in which OpenNebula keeps marketplaces, apps, images and
+//! virtual machines:
 //!
 //! ```
 //! use market_core::template::Template;
@@ -16,9 +17,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The parser accepts and yields exactly what the core's own parser does, quirks included (docs/template-grammar.md lists
-//! them): names are upper-cased, attributes are sorted by name with equal names in their order, values are bytes. What parses
-//! but surprises is told by [`lint`]. The writer writes what the core reads back byte for byte, or refuses.
+//! The parser accepts and yields exactly what the core's own parser does, quirks included
+//! (docs/template-grammar.md lists them): names are upper-cased, attributes are sorted by name with
+//! equal names in their order, values are bytes. What parses but surprises is told by [`lint`]. The
+//! writer writes what the core reads back byte for byte, or refuses.
 //!
 //! Work and memory are linear in the input, whatever it holds. Nothing here does I/O.
 
@@ -49,8 +51,9 @@ use std::ops::Range;
 
 /// A parsed template: attributes sorted by name, those of one name in their order.
 ///
-/// It owns one buffer (the text it was parsed from) into which names and values point. Equality compares names and values.
-/// `Debug` hides the values of attributes that hold secrets ([`is_secret`]), and what is secret in URLs.
+/// It owns one buffer (the text it was parsed from) into which names and values point. Equality
+/// compares names and values. `Debug` hides the values of attributes that hold secrets
+/// ([`is_secret`]), and what is secret in URLs.
 #[derive(Clone, Default)]
 pub struct Template {
     buffer: Vec<u8>,
@@ -121,11 +124,17 @@ impl Template {
     /// As [`parse`](Self::parse).
     pub fn parse_owned(mut text: Vec<u8>) -> Result<Self, Box<ParseFailure>> {
         if u32::try_from(text.len()).is_err() {
-            return Err(Box::new(ParseFailure { error: ParseError::TooLarge, partial: Self::new() }));
+            return Err(Box::new(ParseFailure {
+                error: ParseError::TooLarge,
+                partial: Self::new(),
+            }));
         }
         let parse::Parsed { attributes, mut rewritten, error, sink: () } = parse::parse(&text, ());
         if u32::try_from(text.len() + rewritten.len()).is_err() {
-            return Err(Box::new(ParseFailure { error: ParseError::TooLarge, partial: Self::new() }));
+            return Err(Box::new(ParseFailure {
+                error: ParseError::TooLarge,
+                partial: Self::new(),
+            }));
         }
         text.append(&mut rewritten);
         let mut template = Self { buffer: text, attributes };
@@ -144,11 +153,13 @@ impl Template {
             return;
         }
         // The first sixteen bytes decide nearly every comparison without a look into the buffer.
-        let key = |(at, entry): (u32, &Entry)| (prefix(name(entry)), at, entry.name.len() > PREFIX_BYTES);
+        let key =
+            |(at, entry): (u32, &Entry)| (prefix(name(entry)), at, entry.name.len() > PREFIX_BYTES);
         let mut order: Vec<_> = (0..).zip(entries.iter()).map(key).collect();
         order.sort_by(|&(a, x, x_long), &(b, y, y_long)| {
             a.cmp(&b).then_with(|| {
-                // Equal prefixes of names that end within them are equal names: no name holds the NUL that pads a prefix.
+                // Equal prefixes of names that end within them are equal names: no name holds the
+                // NUL that pads a prefix.
                 if x_long || y_long {
                     name(&entries[x as usize]).cmp(name(&entries[y as usize]))
                 } else {
@@ -170,7 +181,9 @@ impl Template {
     }
 
     /// All attributes, sorted by name, equal names in their order.
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = Attribute<'_>> + ExactSizeIterator + Clone {
+    pub fn iter(
+        &self,
+    ) -> impl DoubleEndedIterator<Item = Attribute<'_>> + ExactSizeIterator + Clone {
         self.attributes.entries.iter().map(|&entry| Attribute { template: self, entry })
     }
 
@@ -180,7 +193,10 @@ impl Template {
     }
 
     /// Every attribute of that name, in order.
-    pub fn get_all(&self, name: &str) -> impl DoubleEndedIterator<Item = Value<'_>> + ExactSizeIterator + Clone {
+    pub fn get_all(
+        &self,
+        name: &str,
+    ) -> impl DoubleEndedIterator<Item = Value<'_>> + ExactSizeIterator + Clone {
         self.attributes.entries[self.range(name)].iter().map(|entry| self.value(entry.value))
     }
 
@@ -195,7 +211,10 @@ impl Template {
     fn range(&self, name: &str) -> Range<usize> {
         let entries = &self.attributes.entries;
         let start = entries.partition_point(|entry| entry.name.of(&self.buffer) < name.as_bytes());
-        let count = entries[start..].iter().take_while(|entry| entry.name.of(&self.buffer) == name.as_bytes()).count();
+        let count = entries[start..]
+            .iter()
+            .take_while(|entry| entry.name.of(&self.buffer) == name.as_bytes())
+            .count();
         start..start + count
     }
 
@@ -206,7 +225,8 @@ impl Template {
         }
     }
 
-    /// Adds an attribute behind those of the same name. What the value may hold is checked when the template is written.
+    /// Adds an attribute behind those of the same name. What the value may hold is checked when the
+    /// template is written.
     ///
     /// # Errors
     /// When the name is not one of the syntax.
@@ -219,7 +239,11 @@ impl Template {
     ///
     /// # Errors
     /// When the name or a key is not one of the syntax, or a key stands twice.
-    pub fn push_vector<K, V>(&mut self, name: &str, pairs: impl IntoIterator<Item = (K, V)>) -> Result<(), WriteError>
+    pub fn push_vector<K, V>(
+        &mut self,
+        name: &str,
+        pairs: impl IntoIterator<Item = (K, V)>,
+    ) -> Result<(), WriteError>
     where
         K: AsRef<str>,
         V: AsRef<[u8]>,
@@ -232,7 +256,9 @@ impl Template {
                 return Err(write::error(name, Some(key.as_ref()), WriteErrorReason::DuplicateKey));
             }
         }
-        self.insert(name, |template| template.store_pairs(sorted.iter().map(|(k, v)| (k.as_str(), v.as_slice()))))
+        self.insert(name, |template| {
+            template.store_pairs(sorted.iter().map(|(k, v)| (k.as_str(), v.as_slice())))
+        })
     }
 
     /// Puts a single value in the place of every attribute of that name.
@@ -250,16 +276,25 @@ impl Template {
         self.attributes.entries.drain(self.range(name)).count()
     }
 
-    /// Puts an attribute at its place in the order. Names from XML need not be names of the syntax, so none is checked here.
-    fn insert(&mut self, name: &str, value: impl FnOnce(&mut Self) -> Option<Repr>) -> Result<(), WriteError> {
+    /// Puts an attribute at its place in the order. Names from XML need not be names of the syntax,
+    /// so none is checked here.
+    fn insert(
+        &mut self,
+        name: &str,
+        value: impl FnOnce(&mut Self) -> Option<Repr>,
+    ) -> Result<(), WriteError> {
         let at = self.range(name).end;
         let stored = self.store(name.as_bytes()).and_then(|name| Some((name, value(self)?)));
-        let (stored_name, value) = stored.ok_or_else(|| write::error(name, None, WriteErrorReason::TooLarge))?;
+        let (stored_name, value) =
+            stored.ok_or_else(|| write::error(name, None, WriteErrorReason::TooLarge))?;
         self.attributes.entries.insert(at, Entry { name: stored_name, value, at: Span::default() });
         Ok(())
     }
 
-    fn store_pairs<'p>(&mut self, pairs: impl Iterator<Item = (&'p str, &'p [u8])>) -> Option<Repr> {
+    fn store_pairs<'p>(
+        &mut self,
+        pairs: impl Iterator<Item = (&'p str, &'p [u8])>,
+    ) -> Option<Repr> {
         let first = self.attributes.pairs.len();
         for (key, value) in pairs {
             let (key, value) = (self.store(key.as_bytes())?, self.store(value)?);
@@ -331,8 +366,8 @@ impl<'a> Attribute<'a> {
         self.template.value(self.entry.value)
     }
 
-    /// Where the attribute stands in the text it was parsed from, from its name to the end of its value; `None` when it was
-    /// added later or came from XML.
+    /// Where the attribute stands in the text it was parsed from, from its name to the end of its
+    /// value; `None` when it was added later or came from XML.
     pub fn source(&self) -> Option<Range<usize>> {
         (self.entry.at != Span::default()).then(|| self.entry.at.range())
     }
@@ -399,7 +434,8 @@ impl<'a> Value<'a> {
 }
 
 impl fmt::Debug for Value<'_> {
-    /// A value does not know its name, so it cannot know that it is no secret: only its shape is shown.
+    /// A value does not know its name, so it cannot know that it is no secret: only its shape is
+    /// shown.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Single(value) => write!(f, "<{} bytes>", value.len()),

@@ -1,4 +1,5 @@
-//! The grammar over the tokens: attributes are stored as soon as they are complete, so that an error leaves the earlier ones.
+//! The grammar over the tokens: attributes are stored as soon as they are complete, so that an
+//! error leaves the earlier ones.
 
 use super::error::{ParseError, Position};
 use super::lexer::{Lexer, Sink, Token};
@@ -6,7 +7,8 @@ use super::span::Span;
 use super::{Attributes, Entry, Pair, Repr};
 use memchr::{memchr, memchr_iter, memrchr};
 
-/// Reads `input` up to its first NUL into attributes whose spans point into `input` followed by `rewritten`.
+/// Reads `input` up to its first NUL into attributes whose spans point into `input` followed by
+/// `rewritten`.
 pub(super) struct Parser<'a, S> {
     input: &'a [u8],
     lexer: Lexer<'a, S>,
@@ -14,8 +16,8 @@ pub(super) struct Parser<'a, S> {
     rewritten: Vec<u8>,
 }
 
-/// What came of a parse: the attributes in the order of the text, and bytes to append to the input (names in upper case,
-/// values without their escapes).
+/// What came of a parse: the attributes in the order of the text, and bytes to append to the input
+/// (names in upper case, values without their escapes).
 pub(super) struct Parsed<S> {
     pub(super) attributes: Attributes,
     pub(super) rewritten: Vec<u8>,
@@ -25,10 +27,19 @@ pub(super) struct Parsed<S> {
 
 pub(super) fn parse<S: Sink>(input: &[u8], sink: S) -> Parsed<S> {
     let text = memchr(0, input).map_or(input, |nul| &input[..nul]);
-    let mut parser =
-        Parser { input, lexer: Lexer::new(text, sink), parsed: Attributes::default(), rewritten: Vec::new() };
+    let mut parser = Parser {
+        input,
+        lexer: Lexer::new(text, sink),
+        parsed: Attributes::default(),
+        rewritten: Vec::new(),
+    };
     let error = parser.template().err();
-    Parsed { attributes: parser.parsed, rewritten: parser.rewritten, error, sink: parser.lexer.sink }
+    Parsed {
+        attributes: parser.parsed,
+        rewritten: parser.rewritten,
+        error,
+        sink: parser.lexer.sink,
+    }
 }
 
 impl<S: Sink> Parser<'_, S> {
@@ -51,7 +62,9 @@ impl<S: Sink> Parser<'_, S> {
                 Token::Text { text, escaped } => Repr::Single(self.value(text, escaped)),
                 Token::OpenBracket => self.vector(source)?,
                 Token::Cdata => return Err(self.cdata_end(&[source])),
-                other => return Err(self.unexpected(other, "OBRACKET or CCDATA or STRING", &[source])),
+                other => {
+                    return Err(self.unexpected(other, "OBRACKET or CCDATA or STRING", &[source]));
+                }
             },
             other => return Err(self.unexpected(other, "EQUAL or EQUAL_EMPTY", &[source])),
         };
@@ -108,7 +121,8 @@ impl<S: Sink> Parser<'_, S> {
         }
     }
 
-    /// The name in upper case; an attribute's name (not a vector's key) that starts with a digit or with `XML` gains `ONE_`.
+    /// The name in upper case; an attribute's name (not a vector's key) that starts with a digit or
+    /// with `XML` gains `ONE_`.
     fn name(&mut self, source: Span, attribute: bool) -> Span {
         let text = source.of(self.input);
         let prefixed = attribute && needs_prefix(text);
@@ -143,7 +157,10 @@ impl<S: Sink> Parser<'_, S> {
     }
 
     fn cdata_end(&self, path: &[Span]) -> ParseError {
-        ParseError::CdataEnd { position: position(self.input, self.lexer.last), attribute: self.path(path) }
+        ParseError::CdataEnd {
+            position: position(self.input, self.lexer.last),
+            attribute: self.path(path),
+        }
     }
 
     fn path(&self, spans: &[Span]) -> Option<String> {
@@ -195,7 +212,8 @@ fn sort_pairs(pairs: &mut Vec<Pair>, first: usize, input: &[u8], rewritten: &[u8
     pairs.append(&mut tail);
 }
 
-/// Line and column in that line are counted only for an error, so that the parse itself does not pay for them.
+/// Line and column in that line are counted only for an error, so that the parse itself does not
+/// pay for them.
 pub(super) fn position(input: &[u8], token: Span) -> Position {
     let start = (token.start as usize).min(input.len());
     let before = &input[..start];

@@ -1,15 +1,16 @@
 //! Which attributes hold secrets, and how values are shown without them.
 //!
-//! Anybody may give an attribute any name, so no list of secrets is complete. Where lines of strangers are shown, what is not on
-//! the list of harmless names is hidden; `Debug` of a template, which is for people who write drivers, hides what is a secret by its
-//! name.
+//! Anybody may give an attribute any name, so no list of secrets is complete. Where lines of
+//! strangers are shown, what is not on the list of harmless names is hidden; `Debug` of a template,
+//! which is for people who write drivers, hides what is a secret by its name.
 
 use crate::line::without_secrets_of_urls;
 use std::fmt;
 
 pub(super) const HIDDEN: &str = "<hidden>";
 
-/// Attributes of OpenNebula and of these drivers that say where something is or what it is like, in the order of their bytes.
+/// Attributes of OpenNebula and of these drivers that say where something is or what it is like, in
+/// the order of their bytes.
 const HARMLESS: [&str; 125] = [
     "ALLOW_ORPHANS",
     "APP_NAME_PREFIX",
@@ -138,10 +139,11 @@ const HARMLESS: [&str; 125] = [
     "ZONE_ID",
 ];
 
-/// Whether the value of an attribute of this name may be shown, in any letter case: it is one of those that are known to say where
-/// something is or what it is like.
+/// Whether the value of an attribute of this name may be shown, in any letter case: it is one of
+/// those that are known to say where something is or what it is like.
 ///
-/// A URL in it may hold a password all the same: [`secrets_of_urls`](crate::line::secrets_of_urls) finds these.
+/// A URL in it may hold a password all the same: [`secrets_of_urls`](crate::line::secrets_of_urls)
+/// finds these.
 ///
 /// ```
 /// use market_core::template::is_harmless;
@@ -155,13 +157,25 @@ pub fn is_harmless(name: &str) -> bool {
 
 /// Whether a name says that the value is a secret (keys, passwords, tokens).
 ///
-/// It errs on the side of hiding: `ACCESS_KEY_ID`, `SSH_PUBLIC_KEY` and `ROOT_PW` count. What may be shown to everybody is told by
-/// [`is_harmless`].
+/// It errs on the side of hiding: `ACCESS_KEY_ID`, `SSH_PUBLIC_KEY` and `ROOT_PW` count. What may
+/// be shown to everybody is told by [`is_harmless`].
 pub fn is_secret(name: &str) -> bool {
-    const PARTS: [&str; 11] =
-        ["SECRET", "PASS", "PWD", "TOKEN", "CREDENTIAL", "PRIVATE", "KEY", "AUTH", "SIGNATURE", "DRV_ACTION", "COOKIE"];
+    const PARTS: [&str; 11] = [
+        "SECRET",
+        "PASS",
+        "PWD",
+        "TOKEN",
+        "CREDENTIAL",
+        "PRIVATE",
+        "KEY",
+        "AUTH",
+        "SIGNATURE",
+        "DRV_ACTION",
+        "COOKIE",
+    ];
     let name = name.to_ascii_uppercase();
-    let by_name = PARTS.iter().any(|part| name.contains(part)) || name.ends_with("_PW") || name == "PIN";
+    let by_name =
+        PARTS.iter().any(|part| name.contains(part)) || name.ends_with("_PW") || name == "PIN";
     by_name && !is_harmless(&name)
 }
 
@@ -187,7 +201,16 @@ mod tests {
 
     #[test]
     fn what_may_be_shown_is_no_secret_by_its_name() {
-        for name in ["ADMIN_PASS", "APIKEY", "PASSPHRASE", "TOKEN7", "ROOT_PW", "ACCESS_KEY_ID", "CEPH_KEY", "AUTH"] {
+        for name in [
+            "ADMIN_PASS",
+            "APIKEY",
+            "PASSPHRASE",
+            "TOKEN7",
+            "ROOT_PW",
+            "ACCESS_KEY_ID",
+            "CEPH_KEY",
+            "AUTH",
+        ] {
             assert!(is_secret(name) && !is_harmless(name), "{name}");
         }
         assert!(!is_secret("SIGNATURE_VERSION") && HARMLESS.iter().all(|name| !is_secret(name)));

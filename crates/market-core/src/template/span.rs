@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-/// A half-open byte range. 32-bit offsets keep an attribute at 32 bytes; inputs beyond 4 GiB are refused before parsing.
+/// A half-open byte range. 32-bit offsets keep an attribute at 32 bytes; inputs beyond 4 GiB are
+/// refused before parsing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Span {
     pub(super) start: u32,

@@ -10,9 +10,10 @@ use memchr::{memchr, memchr_iter, memmem};
 pub enum Rules {
     /// Everything that the template parser reads back unchanged.
     Parser,
-    /// Only what also survives `oned`, which stores every template as XML in its database: no `]]>` in any form (inside an
-    /// `APP` record it crashes `oned`), UTF-8 only, no control characters but tab and newline, no empty vector, no key that begins
-    /// with a digit. (Blanks at the ends of a value survive in an answer; where users send templates, `oned` cuts them off.)
+    /// Only what also survives `oned`, which stores every template as XML in its database: no `]]>`
+    /// in any form (inside an `APP` record it crashes `oned`), UTF-8 only, no control characters
+    /// but tab and newline, no empty vector, no key that begins with a digit. (Blanks at the ends
+    /// of a value survive in an answer; where users send templates, `oned` cuts them off.)
     Oned,
 }
 
@@ -63,8 +64,13 @@ impl Writer {
     /// Writes `NAME=[ KEY="value", ... ]`, one pair a line.
     ///
     /// # Errors
-    /// When the syntax or the rules cannot hold a name or a value, or a key stands twice; then nothing is written.
-    pub fn vector<K, V>(&mut self, name: &str, pairs: impl IntoIterator<Item = (K, V)>) -> Result<(), WriteError>
+    /// When the syntax or the rules cannot hold a name or a value, or a key stands twice; then
+    /// nothing is written.
+    pub fn vector<K, V>(
+        &mut self,
+        name: &str,
+        pairs: impl IntoIterator<Item = (K, V)>,
+    ) -> Result<(), WriteError>
     where
         K: AsRef<str>,
         V: AsRef<[u8]>,
@@ -77,7 +83,11 @@ impl Writer {
         written
     }
 
-    fn pairs<K, V>(&mut self, name: &str, pairs: impl IntoIterator<Item = (K, V)>) -> Result<(), WriteError>
+    fn pairs<K, V>(
+        &mut self,
+        name: &str,
+        pairs: impl IntoIterator<Item = (K, V)>,
+    ) -> Result<(), WriteError>
     where
         K: AsRef<str>,
         V: AsRef<[u8]>,
@@ -92,7 +102,8 @@ impl Writer {
             if self.rules == Rules::Oned && key.starts_with(|c: char| c.is_ascii_digit()) {
                 return Err(error(name, Some(key), WriteErrorReason::Name));
             }
-            // The newline after the bracket and between pairs keeps each value alone on its line, which `]]>` needs.
+            // The newline after the bracket and between pairs keeps each value alone on its line,
+            // which `]]>` needs.
             self.out.extend_from_slice(if keys.is_empty() { b"\n" } else { b",\n" });
             if !keys.insert(key.to_owned()) {
                 return Err(error(name, Some(key), WriteErrorReason::DuplicateKey));
@@ -146,7 +157,9 @@ impl Writer {
         if memchr(0, value).is_some() {
             return refuse(WriteErrorReason::Nul);
         }
-        if memmem::find(value, b"]]>").is_some() && (self.rules == Rules::Oned || memchr(b'\n', value).is_none()) {
+        if memmem::find(value, b"]]>").is_some()
+            && (self.rules == Rules::Oned || memchr(b'\n', value).is_none())
+        {
             return refuse(WriteErrorReason::CdataEnd);
         }
         if self.rules == Rules::Oned && !survives_xml(value) {
@@ -173,11 +186,14 @@ impl Writer {
     }
 }
 
-/// Whether a value comes back from XML as it went in: UTF-8, the characters of XML 1.0, no carriage return (read back as a
-/// newline).
+/// Whether a value comes back from XML as it went in: UTF-8, the characters of XML 1.0, no carriage
+/// return (read back as a newline).
 pub(super) fn survives_xml(value: &[u8]) -> bool {
     // Plain ASCII, nearly always: looked at many bytes at a time.
-    if value.iter().fold(true, |plain, &b| plain & ((b' '..0x80).contains(&b) | (b == b'\n') | (b == b'\t'))) {
+    if value
+        .iter()
+        .fold(true, |plain, &b| plain & ((b' '..0x80).contains(&b) | (b == b'\n') | (b == b'\t')))
+    {
         return true;
     }
     std::str::from_utf8(value).is_ok_and(|text| {
@@ -210,5 +226,6 @@ pub(super) fn check_key(name: &str, key: &str) -> Result<(), WriteError> {
 }
 
 fn is_key(key: &str) -> bool {
-    !key.is_empty() && key.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
+    !key.is_empty()
+        && key.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
 }

@@ -10,12 +10,12 @@ use roxmltree::{Document, Node, ParsingOptions};
 pub const MAX_XML_NODES: u32 = 4_000_000;
 
 impl Template {
-    /// Parses what the core accepts where a user may send text or XML: XML when the first byte is `<`, text otherwise. Either
-    /// way white space is cut from both ends of every value.
+    /// Parses what the core accepts where a user may send text or XML: XML when the first byte is
+    /// `<`, text otherwise. Either way white space is cut from both ends of every value.
     ///
     /// # Errors
-    /// As [`parse`](Self::parse); XML must be well formed, UTF-8, without a document type, and of at most
-    /// [`MAX_XML_NODES`] nodes.
+    /// As [`parse`](Self::parse); XML must be well formed, UTF-8, without a document type, and of
+    /// at most [`MAX_XML_NODES`] nodes.
     pub fn parse_text_or_xml(text: &[u8]) -> Result<Self, Box<ParseFailure>> {
         if text.first() != Some(&b'<') {
             return match Self::parse(text) {
@@ -32,14 +32,16 @@ impl Template {
             return fail(ParseError::Xml("it is not UTF-8".to_owned()));
         };
         match document(text) {
-            Ok(document) => Self::from_element(document.root_element()).map(Self::trimmed).or_else(fail),
+            Ok(document) => {
+                Self::from_element(document.root_element()).map(Self::trimmed).or_else(fail)
+            }
             Err(error) => fail(error),
         }
     }
 
-    /// Reads the children of an XML element (`<TEMPLATE>` of a dump) as attributes, by the core's rules: a child that holds
-    /// one text is a single attribute, one that holds elements a vector, anything else is dropped. Values are taken as they
-    /// are, blanks included.
+    /// Reads the children of an XML element (`<TEMPLATE>` of a dump) as attributes, by the core's
+    /// rules: a child that holds one text is a single attribute, one that holds elements a vector,
+    /// anything else is dropped. Values are taken as they are, blanks included.
     ///
     /// # Errors
     /// When the values add up to more than 4 GiB.
@@ -85,12 +87,12 @@ impl Template {
         self
     }
 
-    /// Writes the attributes as children of an element, values in CDATA, as dumps hold them. `]]>` inside a value is split
-    /// over two sections.
+    /// Writes the attributes as children of an element, values in CDATA, as dumps hold them. `]]>`
+    /// inside a value is split over two sections.
     ///
     /// # Errors
-    /// When a name is no XML name, or a value does not survive XML: control characters, carriage returns, text that is not
-    /// UTF-8.
+    /// When a name is no XML name, or a value does not survive XML: control characters, carriage
+    /// returns, text that is not UTF-8.
     ///
     /// ```
     /// let template = market_core::template::Template::parse(b"BASE_URL=\"http://market/?a&b\"").unwrap();
@@ -137,19 +139,26 @@ fn pairs(out: &mut String, name: &str, vector: Vector<'_>) -> Result<(), WriteEr
 /// Parses XML without document types (so nothing can expand) and with a bound on its nodes.
 pub(crate) fn document(text: &str) -> Result<Document<'_>, ParseError> {
     check_markup(text)?;
-    let options = ParsingOptions { allow_dtd: false, nodes_limit: MAX_XML_NODES, ..ParsingOptions::default() };
+    let options = ParsingOptions {
+        allow_dtd: false,
+        nodes_limit: MAX_XML_NODES,
+        ..ParsingOptions::default()
+    };
     Document::parse_with_options(text, options).map_err(|error| ParseError::Xml(error.to_string()))
 }
 
-/// The most attributes of one tag, and the most namespace declarations of a document: dumps have none of either, and the XML
-/// parser takes quadratic time for many.
+/// The most attributes of one tag, and the most namespace declarations of a document: dumps have
+/// none of either, and the XML parser takes quadratic time for many.
 const MAX_TAG_ATTRIBUTES: usize = 64;
 
-/// Refuses what the XML parser does not, in one pass: `]]>` in a text (not well formed) and tags that would take for ever.
+/// Refuses what the XML parser does not, in one pass: `]]>` in a text (not well formed) and tags
+/// that would take for ever.
 fn check_markup(text: &str) -> Result<(), ParseError> {
     let bytes = text.as_bytes();
     let refuse = |reason: &str, at: usize| Err(ParseError::Xml(format!("{reason} at byte {at}")));
-    let find = |from: usize, what: &[u8]| memmem::find(&bytes[from..], what).map(|n| from + n + what.len());
+    let find = |from: usize, what: &[u8]| {
+        memmem::find(&bytes[from..], what).map(|n| from + n + what.len())
+    };
     let (mut at, mut namespaces) = (0, 0);
     loop {
         let markup = memchr::memchr(b'<', &bytes[at..]).map_or(bytes.len(), |n| at + n);
@@ -169,7 +178,9 @@ fn check_markup(text: &str) -> Result<(), ParseError> {
             let end = tag_length(rest).map(|length| markup + length);
             let tag = &bytes[markup..end.unwrap_or(bytes.len())];
             namespaces += memmem::find_iter(tag, b"xmlns").count();
-            if memchr::memchr_iter(b'=', tag).nth(MAX_TAG_ATTRIBUTES).is_some() || namespaces > MAX_TAG_ATTRIBUTES {
+            if memchr::memchr_iter(b'=', tag).nth(MAX_TAG_ATTRIBUTES).is_some()
+                || namespaces > MAX_TAG_ATTRIBUTES
+            {
                 return refuse("more attributes than any dump has", markup);
             }
             end
@@ -182,7 +193,8 @@ fn check_markup(text: &str) -> Result<(), ParseError> {
     }
 }
 
-/// The length of the tag at the start of the text, through its `>`; `>` inside a quoted attribute does not end it.
+/// The length of the tag at the start of the text, through its `>`; `>` inside a quoted attribute
+/// does not end it.
 fn tag_length(text: &[u8]) -> Option<usize> {
     let mut quote = None;
     let close = text.iter().position(|&byte| {
@@ -203,8 +215,8 @@ fn element_name(element: Node<'_, '_>) -> String {
     format!("{prefix}{}", name.to_ascii_uppercase())
 }
 
-/// The text of an element whose only child is one text or one run of CDATA sections. The tree joins neighbours of both kinds
-/// into one node, so the source decides.
+/// The text of an element whose only child is one text or one run of CDATA sections. The tree joins
+/// neighbours of both kinds into one node, so the source decides.
 fn single<'a>(element: Node<'a, '_>) -> Option<&'a str> {
     if element.children().count() > 1 || element.children().any(|child| !child.is_text()) {
         return None;
@@ -232,7 +244,12 @@ fn inner_source<'a>(element: Node<'a, '_>) -> Option<&'a str> {
     source.get(tag_length(source.as_bytes())?..source.rfind("</")?)
 }
 
-fn open(out: &mut String, attribute: &str, key: Option<&str>, element: &str) -> Result<(), WriteError> {
+fn open(
+    out: &mut String,
+    attribute: &str,
+    key: Option<&str>,
+    element: &str,
+) -> Result<(), WriteError> {
     let mut chars = element.chars();
     let valid = chars.next().is_some_and(|c| c.is_alphabetic() || c == '_')
         && chars.all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.'));

@@ -3,7 +3,7 @@
 use crate::backend::{Context, StorageBackend};
 use crate::error::{Error, ErrorKind};
 use crate::model::{AppType, Marketplace, MarketplaceApp};
-use market_transfer::{Digests, Piece, Sink, Source, Transfer, Transferred, Wanted};
+use market_transfer::{DigestSet, Digests, Piece, Sink, Source, Transfer, Transferred};
 
 /// What an app was found to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,22 +51,34 @@ pub struct Audited {
 
 impl Audited {
     /// The checksums of a record, with what was found: `("MD5", found, recorded)`.
-    pub fn compared<'a>(&'a self, app: &'a MarketplaceApp) -> impl Iterator<Item = (&'static str, &'a str, &'a str)> {
+    pub fn compared<'a>(
+        &'a self,
+        app: &'a MarketplaceApp,
+    ) -> impl Iterator<Item = (&'static str, &'a str, &'a str)> {
         let md5 = Some(app.md5.trim()).filter(|recorded| !recorded.is_empty());
-        let both = [("MD5", &self.digests.md5, md5), ("SHA-256", &self.digests.sha256, app.sha256())];
-        both.into_iter().filter_map(|(name, found, recorded)| Some((name, found.as_deref()?, recorded?)))
+        let both =
+            [("MD5", &self.digests.md5, md5), ("SHA-256", &self.digests.sha256, app.sha256())];
+        both.into_iter()
+            .filter_map(|(name, found, recorded)| Some((name, found.as_deref()?, recorded?)))
     }
 
     /// Those that differ.
-    pub fn differing<'a>(&'a self, app: &'a MarketplaceApp) -> impl Iterator<Item = (&'static str, &'a str, &'a str)> {
+    pub fn differing<'a>(
+        &'a self,
+        app: &'a MarketplaceApp,
+    ) -> impl Iterator<Item = (&'static str, &'a str, &'a str)> {
         self.compared(app).filter(|(_, found, recorded)| !recorded.eq_ignore_ascii_case(found))
     }
 }
 
 /// The apps of a marketplace that have bytes in it.
-pub fn apps_of<'a>(marketplace: &Marketplace, apps: &'a [MarketplaceApp]) -> Vec<&'a MarketplaceApp> {
+pub fn apps_of<'a>(
+    marketplace: &Marketplace,
+    apps: &'a [MarketplaceApp],
+) -> Vec<&'a MarketplaceApp> {
     let images = apps.iter().filter(|app| {
-        !matches!(app.app_type, AppType::VmTemplate | AppType::ServiceTemplate) && !app.source.is_empty()
+        !matches!(app.app_type, AppType::VmTemplate | AppType::ServiceTemplate)
+            && !app.source.is_empty()
     });
     images.filter(|app| app.marketplace_id == marketplace.id).collect()
 }
@@ -75,10 +87,14 @@ pub fn apps_of<'a>(marketplace: &Marketplace, apps: &'a [MarketplaceApp]) -> Vec
 ///
 /// # Errors
 /// Only when it was told to stop: what is wrong with the app is its [`Verdict`].
-pub async fn audit<B: StorageBackend>(backend: &B, app: &MarketplaceApp, context: &Context) -> Result<Audited, Error> {
+pub async fn audit<B: StorageBackend>(
+    backend: &B,
+    app: &MarketplaceApp,
+    context: &Context,
+) -> Result<Audited, Error> {
     let nothing = |verdict| Audited { verdict, bytes: 0, digests: Digests::default() };
     let read = async {
-        match backend.stored(app.id, app.source.as_str()).await? {
+        match backend.open(app.id, app.source.as_str()).await? {
             Some(mut source) => read(&mut source).await.map(Some),
             None => Ok(None),
         }
@@ -86,7 +102,8 @@ pub async fn audit<B: StorageBackend>(backend: &B, app: &MarketplaceApp, context
     match context.stop.or(read).await {
         Ok(None) => Ok(nothing(Verdict::Missing)),
         Ok(Some(read)) => {
-            let mut audited = Audited { verdict: Verdict::Intact, bytes: read.bytes, digests: read.digests };
+            let mut audited =
+                Audited { verdict: Verdict::Intact, bytes: read.bytes, digests: read.digests };
             if audited.compared(app).next().is_none() {
                 audited.verdict = Verdict::Unrecorded;
             } else if audited.differing(app).next().is_some() {
@@ -105,7 +122,7 @@ async fn read(source: &mut Source) -> Result<Transferred, Error> {
 }
 
 /// What records hold.
-const READ: Wanted = Wanted { md5: true, sha1: false, sha256: true };
+const READ: DigestSet = DigestSet { md5: true, sha1: false, sha256: true };
 
 /// Takes bytes and keeps none.
 struct Nowhere;
@@ -117,7 +134,7 @@ impl Sink for Nowhere {
         Ok(())
     }
 
-    async fn written(&mut self) -> Result<(), Error> {
+    async fn finish(&mut self) -> Result<(), Error> {
         Ok(())
     }
 }

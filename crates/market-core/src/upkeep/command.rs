@@ -39,7 +39,8 @@ pub(crate) struct Task {
 }
 
 impl Work {
-    /// The command of a command line, when it has one. An executable that is called by the name of an action has none.
+    /// The command of a command line, when it has one. An executable that is called by the name of
+    /// an action has none.
     pub(crate) fn of(arguments: &[OsString]) -> Option<Self> {
         let called = Path::new(arguments.first()?).file_name()?.to_str()?.split('.').next()?;
         if MarketAction::ALL.iter().any(|(name, _)| *name == called) {
@@ -62,7 +63,8 @@ impl Work {
     /// Reads the rest of the command line; `None` for `--help`.
     pub(crate) fn parse(self, name: &str, arguments: &[OsString]) -> Result<Option<Task>, Error> {
         let usage = |cause: &str| {
-            let error = Error::new(ErrorKind::Usage, format!("{name} {}", self.word()), one_line(cause));
+            let error =
+                Error::new(ErrorKind::Usage, format!("{name} {}", self.word()), one_line(cause));
             error.remedy(format!("see {name} {} --help", self.word()))
         };
         let refused = |error: lexopt::Error| usage(&error.to_string());
@@ -88,11 +90,13 @@ impl Work {
                 Long("older-than") if self == Self::Gc => {
                     let text = parser.value().map_err(refused)?;
                     let age = text.to_str().and_then(age);
-                    task.rules.older_than = age.ok_or_else(|| usage("--older-than: expected 30m, 24h, 7d or 0"))?;
+                    task.rules.older_than =
+                        age.ok_or_else(|| usage("--older-than: expected 30m, 24h, 7d or 0"))?;
                 }
                 Long("limit") if self == Self::Audit => {
                     let text = parser.value().map_err(refused)?.to_string_lossy().into_owned();
-                    task.limit = Some(text.parse().map_err(|error| usage(&format!("--limit: {error}")))?);
+                    task.limit =
+                        Some(text.parse().map_err(|error| usage(&format!("--limit: {error}")))?);
                 }
                 Value(file) if market.is_none() => market = Some(PathBuf::from(file)),
                 other => return Err(usage(&other.unexpected().to_string())),
@@ -102,7 +106,9 @@ impl Work {
         if self == Self::Audit && task.apps.is_none() {
             return Err(usage("--apps is missing: an audit compares with what is recorded there"));
         }
-        if task.market.as_os_str() == "-" && task.apps.as_ref().is_some_and(|apps| apps.as_os_str() == "-") {
+        if task.market.as_os_str() == "-"
+            && task.apps.as_ref().is_some_and(|apps| apps.as_os_str() == "-")
+        {
             return Err(usage("only one of the two can come on standard input"));
         }
         Ok(Some(task))
@@ -154,7 +160,11 @@ fn age(text: &str) -> Option<Duration> {
 pub(crate) async fn run<B: StorageBackend>(task: Task, mut context: Context) -> Result<(), Error> {
     let (text, _) = read_file(&task.market)?;
     let marketplace = read_marketplace(&text).map_err(|error| {
-        Error::new(ErrorKind::Usage, format!("the marketplace in {}", task.market.display()), error.to_string())
+        Error::new(
+            ErrorKind::Usage,
+            format!("the marketplace in {}", task.market.display()),
+            error.to_string(),
+        )
     })?;
     if marketplace.market_mad != B::MAD {
         let mad = one_line(&marketplace.market_mad);
@@ -166,7 +176,8 @@ pub(crate) async fn run<B: StorageBackend>(task: Task, mut context: Context) -> 
     let backend = open::<B>(&marketplace, &mut context).await?;
     match task.work {
         Work::Gc => {
-            let apps = apps.map(|(text, age)| KnownApps::read(&text, age, &marketplace)).transpose()?;
+            let apps =
+                apps.map(|(text, age)| KnownApps::read(&text, age, &marketplace)).transpose()?;
             if apps.is_none() {
                 context.log.info("published objects are not looked at without --apps");
             }
@@ -175,25 +186,32 @@ pub(crate) async fn run<B: StorageBackend>(task: Task, mut context: Context) -> 
         }
         Work::Audit => {
             let text = apps.map(|(text, _)| text).unwrap_or_default();
-            let apps = read_apps(&text)
-                .map_err(|error| Error::new(ErrorKind::Usage, "the list of apps", error.to_string()))?;
+            let apps = read_apps(&text).map_err(|error| {
+                Error::new(ErrorKind::Usage, "the list of apps", error.to_string())
+            })?;
             run_audit(&backend, &apps_of(&marketplace, &apps), task.json, &context).await
         }
     }
 }
 
-/// The bytes of a file that a person has named, or of standard input, and how long ago it was written. It may be a pipe.
+/// The bytes of a file that a person has named, or of standard input, and how long ago it was
+/// written. It may be a pipe.
 pub(crate) fn read_file(path: &Path) -> Result<(Vec<u8>, Duration), Error> {
     if path.as_os_str() == "-" {
         return Ok((read_stdin()?, Duration::ZERO));
     }
     let fail = |error: &std::io::Error| Error::io(path.display().to_string(), error);
     let file = File::open(path).map_err(|error| fail(&error))?;
-    let written = file.metadata().and_then(|metadata| metadata.modified()).map_err(|error| fail(&error))?;
+    let written =
+        file.metadata().and_then(|metadata| metadata.modified()).map_err(|error| fail(&error))?;
     let mut bytes = Vec::new();
     file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|error| fail(&error))?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(Error::new(ErrorKind::Usage, path.display().to_string(), "is larger than 256 MiB"));
+        return Err(Error::new(
+            ErrorKind::Usage,
+            path.display().to_string(),
+            "is larger than 256 MiB",
+        ));
     }
     Ok((bytes, written.elapsed().unwrap_or_default()))
 }
@@ -222,14 +240,17 @@ async fn run_gc<B: StorageBackend>(
     }
     if findings.spared > 0 {
         let spared = findings.spared;
-        context.log.info(format_args!("spared, as it is recent or being written: {spared} object(s)"));
+        context
+            .log
+            .info(format_args!("spared, as it is recent or being written: {spared} object(s)"));
     }
     print(if json { gc_json(&rows) } else { gc_table(&rows) }.as_bytes())?;
     match (stopped, failed) {
         (Some(error), _) => Err(error),
         (None, None) => Ok(()),
         (None, Some(error)) => {
-            let stays = rows.iter().filter(|(_, _, outcome)| matches!(outcome, Some(Err(_)))).count();
+            let stays =
+                rows.iter().filter(|(_, _, outcome)| matches!(outcome, Some(Err(_)))).count();
             Err(Error::new(error.kind, format!("{stays} object(s) stay"), error.to_string()))
         }
     }
@@ -314,8 +335,14 @@ async fn run_audit<B: StorageBackend>(
     if bad.is_empty() {
         return Ok(());
     }
-    let cause = format!("{} of {} apps are not what their record says: {}", bad.len(), apps.len(), bad.join(", "));
-    Err(Error::new(ErrorKind::Mismatch, "audit", cause).remedy("import them again from a good image"))
+    let cause = format!(
+        "{} of {} apps are not what their record says: {}",
+        bad.len(),
+        apps.len(),
+        bad.join(", ")
+    );
+    Err(Error::new(ErrorKind::Mismatch, "audit", cause)
+        .remedy("import them again from a good image"))
 }
 
 fn audit_row(app: &MarketplaceApp, audited: &Audited) -> String {
@@ -324,7 +351,9 @@ fn audit_row(app: &MarketplaceApp, audited: &Audited) -> String {
         Verdict::Unreadable(error) => format!("  {}", one_line(&error.to_string())),
         _ => audited
             .differing(app)
-            .map(|(name, found, recorded)| format!("  {name} {found}, recorded {}", one_line(recorded)))
+            .map(|(name, found, recorded)| {
+                format!("  {name} {found}, recorded {}", one_line(recorded))
+            })
             .collect(),
     };
     let name = one_line(&app.name);
@@ -351,7 +380,9 @@ mod tests {
 
     #[test]
     fn ages_have_units() {
-        for (text, seconds) in [("0", 0), ("30m", 1_800), ("24h", 86_400), ("7d", 604_800), ("5s", 5)] {
+        for (text, seconds) in
+            [("0", 0), ("30m", 1_800), ("24h", 86_400), ("7d", 604_800), ("5s", 5)]
+        {
             assert_eq!(age(text).map(|age| age.as_secs()), Some(seconds), "{text}");
         }
         for text in ["", "1", "h", "-1h", "1w", "99999999999999999999d", "é"] {

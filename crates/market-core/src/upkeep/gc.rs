@@ -1,10 +1,11 @@
-//! Finding and removing garbage: unfinished imports that nobody continues, and published objects that no app has.
+//! Finding and removing garbage: unfinished imports that nobody continues, and published objects
+//! that no app has.
 
 use crate::action::{self, DumpError};
 use crate::backend::{Context, Deleted, ObjectState, StorageBackend, StoredObject};
 use crate::error::{Error, ErrorKind};
 use crate::model::{AppId, Marketplace};
-use market_transfer::shown;
+use market_transfer::redacted;
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -12,32 +13,47 @@ use std::time::Duration;
 #[derive(Clone, Debug, Default)]
 pub struct KnownApps {
     sources: Vec<String>,
-    /// With the ids of their apps, where those are known. An app that is being imported has an empty SOURCE.
+    /// With the ids of their apps, where those are known. An app that is being imported has an
+    /// empty SOURCE.
     ids: Vec<(AppId, String)>,
-    /// Whether somebody has put the sources together: then each must be one of the marketplace's kind.
+    /// Whether somebody has put the sources together: then each must be one of the marketplace's
+    /// kind.
     by_hand: bool,
     /// How long ago the list was made: what was published since is not in it.
     age: Duration,
 }
 
 impl KnownApps {
-    /// Reads the output of `onemarketapp list -x`, or a SOURCE a line, made so long ago. Apps of other marketplaces count too:
-    /// two marketplaces may share a store.
+    /// Reads the output of `onemarketapp list -x`, or a SOURCE a line, made so long ago. Apps of
+    /// other marketplaces count too: two marketplaces may share a store.
     ///
     /// # Errors
-    /// When it cannot be read, or lacks an app that `marketplace` has: by an incomplete list, good apps would be removed.
+    /// When it cannot be read, or lacks an app that `marketplace` has: by an incomplete list, good
+    /// apps would be removed.
     pub fn read(text: &[u8], age: Duration, marketplace: &Marketplace) -> Result<Self, Error> {
         let text = text.trim_ascii();
         if !text.starts_with(b"<") {
-            let text = String::from_utf8(text.to_vec()).map_err(|_| Self::unreadable(&DumpError::NotUtf8))?;
-            let sources: Vec<_> =
-                text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();
-            if let Some(other) = sources.iter().find(|source| !source.contains("://") && !source.starts_with('/')) {
-                let cause = format!("line \"{}\" is no SOURCE", other.chars().take(40).collect::<String>());
+            let text = String::from_utf8(text.to_vec())
+                .map_err(|_| Self::unreadable(&DumpError::NotUtf8))?;
+            let sources: Vec<_> = text
+                .lines()
+                .map(str::trim)
+                .filter(|line| !line.is_empty())
+                .map(str::to_owned)
+                .collect();
+            if let Some(other) =
+                sources.iter().find(|source| !source.contains("://") && !source.starts_with('/'))
+            {
+                let cause =
+                    format!("line \"{}\" is no SOURCE", other.chars().take(40).collect::<String>());
                 return Err(Error::new(ErrorKind::Usage, "the list of apps", cause));
             }
             if sources.is_empty() {
-                return Err(Error::new(ErrorKind::Usage, "the list of apps", "is empty: every app would be garbage"));
+                return Err(Error::new(
+                    ErrorKind::Usage,
+                    "the list of apps",
+                    "is empty: every app would be garbage",
+                ));
             }
             return Ok(Self { sources, ids: Vec::new(), by_hand: true, age });
         }
@@ -46,10 +62,16 @@ impl KnownApps {
         if let Some(missing) = marketplace.apps.iter().find(|id| !listed.contains(id)) {
             let cause = format!("lacks app {missing} of marketplace {}", marketplace.id);
             let error = Error::new(ErrorKind::Usage, "the list of apps", cause);
-            return Err(error.remedy("make it as oneadmin with \"onemarketapp list -x\", after \"onemarket show -x\""));
+            return Err(error.remedy(
+                "make it as oneadmin with \"onemarketapp list -x\", after \"onemarket show -x\"",
+            ));
         }
         let ids: Vec<_> = apps.iter().map(|app| (app.id, app.source.as_str().to_owned())).collect();
-        let sources = ids.iter().map(|(_, source)| source.clone()).filter(|source| !source.is_empty()).collect();
+        let sources = ids
+            .iter()
+            .map(|(_, source)| source.clone())
+            .filter(|source| !source.is_empty())
+            .collect();
         Ok(Self { sources, ids, by_hand: false, age })
     }
 
@@ -97,17 +119,29 @@ pub struct Findings {
 /// Looks for garbage; changes nothing.
 ///
 /// # Errors
-/// When the store cannot be listed completely, or a SOURCE in a list made by hand is none of this kind of marketplace.
-pub async fn find<B: StorageBackend>(backend: &B, rules: &Rules, context: &Context) -> Result<Findings, Error> {
+/// When the store cannot be listed completely, or a SOURCE in a list made by hand is none of this
+/// kind of marketplace.
+pub async fn find<B: StorageBackend>(
+    backend: &B,
+    rules: &Rules,
+    context: &Context,
+) -> Result<Findings, Error> {
     let by_hand = rules.apps.iter().filter(|apps| apps.by_hand).flat_map(|apps| &apps.sources);
-    if let Some(other) = by_hand.into_iter().find(|source| backend.key_of(source).is_none()) {
-        let cause = format!("{} is no SOURCE of this kind of marketplace", shown(other));
+    if let Some(other) = by_hand.into_iter().find(|source| backend.locate(source).is_none()) {
+        let cause = format!("{} is no SOURCE of this kind of marketplace", redacted(other));
         return Err(Error::new(ErrorKind::Usage, "the list of apps", cause));
     }
-    let known: Option<HashSet<String>> =
-        rules.apps.as_ref().map(|apps| apps.sources.iter().filter_map(|source| backend.key_of(source)).collect());
-    // What these apps have cannot be told by their SOURCE: they are being imported, or the marketplace's template was changed.
-    let untold = rules.apps.iter().flat_map(|apps| &apps.ids).filter(|(_, source)| backend.key_of(source).is_none());
+    let known: Option<HashSet<String>> = rules
+        .apps
+        .as_ref()
+        .map(|apps| apps.sources.iter().filter_map(|source| backend.locate(source)).collect());
+    // What these apps have cannot be told by their SOURCE: they are being imported, or the
+    // marketplace's template was changed.
+    let untold = rules
+        .apps
+        .iter()
+        .flat_map(|apps| &apps.ids)
+        .filter(|(_, source)| backend.locate(source).is_none());
     let untold: HashSet<AppId> = untold.map(|(id, _)| *id).collect();
     let list_age = rules.apps.as_ref().map_or(Duration::ZERO, |apps| apps.age);
     let mut findings = Findings::default();
@@ -129,14 +163,18 @@ pub async fn find<B: StorageBackend>(backend: &B, rules: &Rules, context: &Conte
             findings.garbage.push((object, reason));
         }
     };
-    match context.stop.or(backend.objects(&mut judge)).await {
+    match context.stop.or(backend.list(&mut judge)).await {
         // What is published has been told: objects without an app are found all the same.
         Err(error) if known.is_some() && error.kind == ErrorKind::Unsupported => {
-            context.log.warn(format_args!("unfinished imports cannot be listed, and were not looked for ({error})"));
+            context.log.warn(format_args!(
+                "unfinished imports cannot be listed, and were not looked for ({error})"
+            ));
         }
         listed => listed?,
     }
-    findings.garbage.sort_by(|(one, _), (other, _)| (&one.place, &one.key).cmp(&(&other.place, &other.key)));
+    findings
+        .garbage
+        .sort_by(|(one, _), (other, _)| (&one.place, &one.key).cmp(&(&other.place, &other.key)));
     Ok(findings)
 }
 

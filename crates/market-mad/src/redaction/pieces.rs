@@ -24,7 +24,9 @@ impl Pieces {
 
     /// Adds a piece; one of another length is not kept.
     pub(super) fn insert(&mut self, piece: &[u8]) {
-        if let (Some(begin), Some(of_length)) = (piece.first_chunk(), self.lengths.get_mut(piece.len())) {
+        if let (Some(begin), Some(of_length)) =
+            (piece.first_chunk(), self.lengths.get_mut(piece.len()))
+        {
             *of_length = true;
             self.begins.insert(u32::from_le_bytes(*begin));
             self.keys.insert(key(piece));
@@ -40,7 +42,8 @@ impl Pieces {
         self.lengths.get(piece.len()) == Some(&true) && self.keys.contains(&key(piece))
     }
 
-    /// Tells of the pieces at every place of a text: a bounded number of look-ups for each of its bytes.
+    /// Tells of the pieces at every place of a text: a bounded number of look-ups for each of its
+    /// bytes.
     pub(super) fn find(&self, text: &[u8], mut each: impl FnMut(Range<usize>)) {
         for (at, begin) in text.array_windows().enumerate() {
             if self.begins.contains(&u32::from_le_bytes(*begin)) {
@@ -60,14 +63,15 @@ fn key(piece: &[u8]) -> u128 {
     piece.iter().fold(piece.len() as u128, shifted)
 }
 
-/// A hash of one number with a seed of this process: several times as fast as the standard one, and a text is looked up at each
-/// of its bytes.
+/// A hash of one number with a seed of this process: several times as fast as the standard one, and
+/// a text is looked up at each of its bytes.
 #[derive(Clone, Copy)]
 struct Seed([u64; 2]);
 
 impl Default for Seed {
     fn default() -> Self {
-        static SEED: LazyLock<[u64; 2]> = LazyLock::new(|| [0, 1].map(|number| RandomState::new().hash_one(number)));
+        static SEED: LazyLock<[u64; 2]> =
+            LazyLock::new(|| [0, 1].map(|number| RandomState::new().hash_one(number)));
         Self(*SEED)
     }
 }
@@ -96,7 +100,8 @@ impl Hasher for Mixed {
 
     /// Both halves of a product of both halves.
     fn write_u128(&mut self, number: u128) {
-        let [low, high] = [number as u64 ^ self.seed[0] ^ self.hash, (number >> 64) as u64 ^ self.seed[1]];
+        let [low, high] =
+            [number as u64 ^ self.seed[0] ^ self.hash, (number >> 64) as u64 ^ self.seed[1]];
         let product = u128::from(low) * u128::from(high);
         self.hash = product as u64 ^ (product >> 64) as u64;
     }

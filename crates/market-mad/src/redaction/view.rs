@@ -12,13 +12,21 @@ pub(super) struct View {
 impl View {
     /// A text as it stands.
     pub(super) fn of(text: &str) -> Self {
-        Self { bytes: text.as_bytes().to_vec(), from: (0..text.len()).collect(), to: (1..=text.len()).collect() }
+        Self {
+            bytes: text.as_bytes().to_vec(),
+            from: (0..text.len()).collect(),
+            to: (1..=text.len()).collect(),
+        }
     }
 
     /// An empty one, with room for what another becomes.
     fn like(other: &Self) -> Self {
         let room = other.bytes.len() + 1;
-        Self { bytes: Vec::with_capacity(room), from: Vec::with_capacity(room), to: Vec::with_capacity(room) }
+        Self {
+            bytes: Vec::with_capacity(room),
+            from: Vec::with_capacity(room),
+            to: Vec::with_capacity(room),
+        }
     }
 
     /// The part of the first text that a part of this one stands for.
@@ -32,10 +40,13 @@ impl View {
         self.is_edge(part.start) && self.is_edge(part.end)
     }
 
-    /// Whether no word goes on from the byte before this place to the one behind it. What was dropped in between ends a word too.
+    /// Whether no word goes on from the byte before this place to the one behind it. What was
+    /// dropped in between ends a word too.
     pub(super) fn is_edge(&self, at: usize) -> bool {
         let is_part = |at: usize| self.bytes.get(at).is_some_and(u8::is_ascii_alphanumeric);
-        !at.checked_sub(1).is_some_and(|before| is_part(before) && is_part(at) && self.to[before] >= self.from[at])
+        !at.checked_sub(1).is_some_and(|before| {
+            is_part(before) && is_part(at) && self.to[before] >= self.from[at]
+        })
     }
 
     /// Adds a byte that stands for a part of another view.
@@ -91,7 +102,8 @@ impl View {
         (unescaped.bytes != self.bytes).then_some(unescaped)
     }
 
-    /// Every run of base64 as bytes, when groups of four begin at this place of it (0 to 3). Between two runs is a zero.
+    /// Every run of base64 as bytes, when groups of four begin at this place of it (0 to 3).
+    /// Between two runs is a zero.
     pub(super) fn decoded_base64(&self, alignment: usize) -> Self {
         let mut decoded = Self::like(self);
         let mut at = 0;
@@ -108,7 +120,8 @@ impl View {
         decoded
     }
 
-    /// The zero behind a run: it stands for what ends the run, at the end of a text for the last byte.
+    /// The zero behind a run: it stands for what ends the run, at the end of a text for the last
+    /// byte.
     fn separate(&self, end: usize, decoded: &mut Self) {
         let at = end.min(self.bytes.len() - 1);
         decoded.push(0, self, at..at + 1);
@@ -117,21 +130,27 @@ impl View {
     fn decode_group(&self, group: Range<usize>, decoded: &mut Self) {
         let bits = |at: usize| u32::from(self.bytes.get(at).copied().and_then(sextet).unwrap_or(0));
         let start = group.start;
-        let value = (0..4).fold(0, |value, at| value << 6 | if start + at < group.end { bits(start + at) } else { 0 });
+        let value = (0..4).fold(0, |value, at| {
+            value << 6 | if start + at < group.end { bits(start + at) } else { 0 }
+        });
         let bytes = value.to_be_bytes();
         for (index, at) in (start..group.end.saturating_sub(1)).enumerate().take(3) {
             decoded.push(bytes[index + 1], self, at..at + 2);
         }
     }
 
-    /// Every run of hexadecimal digits as bytes, when pairs begin at this place of it (0 or 1). Between two runs is a zero.
+    /// Every run of hexadecimal digits as bytes, when pairs begin at this place of it (0 or 1).
+    /// Between two runs is a zero.
     pub(super) fn decoded_hex(&self, alignment: usize) -> Self {
         let mut decoded = Self::like(self);
         let mut at = 0;
         while at < self.bytes.len() {
             let run = self.bytes[at..].iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
-            for (index, pair) in
-                self.bytes[at..at + run].get(alignment..).unwrap_or_default().chunks_exact(2).enumerate()
+            for (index, pair) in self.bytes[at..at + run]
+                .get(alignment..)
+                .unwrap_or_default()
+                .chunks_exact(2)
+                .enumerate()
             {
                 let first = at + alignment + 2 * index;
                 let byte = number(pair, 16).and_then(|byte| u8::try_from(byte).ok()).unwrap_or(0);
@@ -159,7 +178,9 @@ fn escape(text: &[u8]) -> Option<(Meant, usize)> {
     match text {
         [b'%', rest @ ..] => Some((byte(rest.get(..2)?, 16)?, 3)),
         [b'\\', b'x', rest @ ..] => Some((byte(rest.get(..2)?, 16)?, 4)),
-        [b'\\', b'u', rest @ ..] => Some((Meant::Char(char::from_u32(number(rest.get(..4)?, 16)?)?), 6)),
+        [b'\\', b'u', rest @ ..] => {
+            Some((Meant::Char(char::from_u32(number(rest.get(..4)?, 16)?)?), 6))
+        }
         [b'\\', b'0'..=b'3', ..] => Some((byte(text.get(1..4)?, 8)?, 4)),
         [b'\\', b'n' | b'r' | b't', ..] => Some((Meant::Byte(b'\n'), 2)),
         [b'&', rest @ ..] => {

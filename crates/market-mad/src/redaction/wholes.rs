@@ -33,7 +33,8 @@ impl Wholes {
         self.single.len() + self.parts.len()
     }
 
-    /// Tells where they are, in a time in proportion to the text. `in_words`: in the middle of a word is none.
+    /// Tells where they are, in a time in proportion to the text. `in_words`: in the middle of a
+    /// word is none.
     pub(super) fn find(&self, text: &View, in_words: bool, mut each: impl FnMut(Range<usize>)) {
         let is_edge = |at: usize| !in_words || text.is_edge(at);
         self.single.find(&text.bytes, |found| {
@@ -45,7 +46,9 @@ impl Wholes {
         let mut begin = None;
         self.parts.find(&text.bytes, |part| {
             let piece = &text.bytes[part.clone()];
-            begin = begin.filter(|(_, before)| before + 1 == part.start).map(|(begin, _)| (begin, part.start));
+            begin = begin
+                .filter(|(_, before)| before + 1 == part.start)
+                .map(|(begin, _)| (begin, part.start));
             if begin.is_none() && self.firsts.has(piece) && is_edge(part.start) {
                 begin = Some((part.start, part.start));
             }

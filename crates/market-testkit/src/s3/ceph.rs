@@ -7,7 +7,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
-/// A running gateway, with the keys of [`super`]; it ends when it is dropped, and when this process does.
+/// A running gateway, with the keys of [`super`]; it ends when it is dropped, and when this process
+/// does.
 pub struct CephGateway {
     process: Child,
     port: u16,
@@ -20,9 +21,12 @@ impl CephGateway {
     /// # Panics
     /// When it does not start, or is missing and required.
     pub fn start() -> Option<Self> {
-        for (program, package) in
-            [("ceph", "ceph-common"), ("ceph-mon", "ceph-mon"), ("ceph-osd", "ceph-osd"), ("radosgw", "radosgw")]
-        {
+        for (program, package) in [
+            ("ceph", "ceph-common"),
+            ("ceph-mon", "ceph-mon"),
+            ("ceph-osd", "ceph-osd"),
+            ("radosgw", "radosgw"),
+        ] {
             require::program(program, package)?;
         }
         let directory = tempfile::Builder::new().prefix("ceph-").tempdir().expect("a directory");
@@ -42,9 +46,13 @@ impl CephGateway {
         let output = process.stdout.take().expect("its output");
         BufReader::new(output).read_line(&mut line).expect("its first line");
         if line.trim() != "ready" {
-            let log = std::fs::read_to_string(directory.path().join("log/output")).unwrap_or_default();
+            let log =
+                std::fs::read_to_string(directory.path().join("log/output")).unwrap_or_default();
             let _ = process.wait();
-            panic!("Ceph does not start: {}", log.lines().rev().take(20).collect::<Vec<_>>().join(" | "));
+            panic!(
+                "Ceph does not start: {}",
+                log.lines().rev().take(20).collect::<Vec<_>>().join(" | ")
+            );
         }
         Some(Self { process, port, _directory: directory })
     }

@@ -52,7 +52,8 @@ pub enum Fate {
     Lost,
     /// It is not done, and the connection ends without an answer.
     Dropped,
-    /// It is done, and the answer ends in the middle of its body, or of its headers when there is no body.
+    /// It is done, and the answer ends in the middle of its body, or of its headers when there is
+    /// no body.
     Truncated,
     /// It is done, and the answer tells another ETag.
     WrongETag,
@@ -85,7 +86,9 @@ pub struct Seen {
 
 impl Seen {
     fn of(request: &Request<Incoming>) -> Self {
-        let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let header = |name: &str| {
+            request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+        };
         Self {
             method: request.method().clone(),
             path: request.uri().path().to_owned(),
@@ -98,7 +101,8 @@ impl Seen {
 
     /// One word for what is asked for.
     pub fn what(&self) -> &'static str {
-        let has = |word: &str| self.query.split('&').any(|pair| pair.split('=').next() == Some(word));
+        let has =
+            |word: &str| self.query.split('&').any(|pair| pair.split('=').next() == Some(word));
         match self.method.as_str() {
             "POST" if has("uploads") => "create upload",
             "POST" if has("uploadId") => "complete",
@@ -146,7 +150,10 @@ impl S3Server {
     ///
     /// # Panics
     /// When it cannot be started.
-    pub fn start_in(directory: &Path, judge: impl Fn(&Seen, usize) -> Fate + Send + Sync + 'static) -> Self {
+    pub fn start_in(
+        directory: &Path,
+        judge: impl Fn(&Seen, usize) -> Fate + Send + Sync + 'static,
+    ) -> Self {
         Self::launch(directory, true, Box::new(judge))
     }
 
@@ -159,8 +166,12 @@ impl S3Server {
     }
 
     fn launch(directory: &Path, hosts: bool, judge: Box<Judge>) -> Self {
-        let root = tempfile::Builder::new().prefix("market-s3-").tempdir_in(directory).expect("a directory");
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        let root = tempfile::Builder::new()
+            .prefix("market-s3-")
+            .tempdir_in(directory)
+            .expect("a directory");
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.expect("a runtime");
         let store = Store::new(root.path());
         let uploads = store.uploads();
@@ -169,11 +180,16 @@ impl S3Server {
         if hosts {
             builder.set_host(SingleDomain::new(DOMAIN).expect("a domain"));
         }
-        let listener = runtime.block_on(TcpListener::bind(("127.0.0.1", 0))).expect("a loopback port");
+        let listener =
+            runtime.block_on(TcpListener::bind(("127.0.0.1", 0))).expect("a loopback port");
         let address = listener.local_addr().expect("its address");
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let door =
-            Arc::new(Door { service: builder.build(), judge, seen: Arc::clone(&seen), count: AtomicUsize::new(0) });
+        let door = Arc::new(Door {
+            service: builder.build(),
+            judge,
+            seen: Arc::clone(&seen),
+            count: AtomicUsize::new(0),
+        });
         runtime.spawn(accept(listener, door));
         Self { address, root, uploads, seen, runtime: Some(runtime) }
     }
@@ -223,8 +239,10 @@ impl S3Server {
 
     /// The keys in a bucket, without directories; none when there is no bucket.
     pub fn keys(&self, bucket: &str) -> Vec<String> {
-        let entries = std::fs::read_dir(self.root.path().join(bucket)).into_iter().flatten().flatten();
-        let mut keys: Vec<_> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        let entries =
+            std::fs::read_dir(self.root.path().join(bucket)).into_iter().flatten().flatten();
+        let mut keys: Vec<_> =
+            entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
         keys.sort();
         keys
     }
@@ -255,7 +273,12 @@ impl Drop for S3Server {
 }
 
 /// The template of an S3 marketplace with the keys of this module, and more attributes.
-pub fn market(endpoint: &str, region: &str, bucket: &str, more: &[(&str, &str)]) -> Vec<(String, String)> {
+pub fn market(
+    endpoint: &str,
+    region: &str,
+    bucket: &str,
+    more: &[(&str, &str)],
+) -> Vec<(String, String)> {
     let plain = [
         ("ACCESS_KEY_ID", ACCESS_KEY_ID),
         ("SECRET_ACCESS_KEY", SECRET_ACCESS_KEY),
@@ -283,7 +306,9 @@ async fn accept(listener: TcpListener, door: Arc<Door>) {
         tokio::spawn(async move {
             let service = service_fn(|request| door.answer(request));
             // A client that goes away is the client's business.
-            let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            let _ = hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
         });
     }
 }
@@ -326,7 +351,8 @@ impl Door {
             // The condition is signed: it is the store that does not look at it.
             request.extensions_mut().insert(Unconditional);
         }
-        // To its end, whether or not the client stays: what is half done is nothing that a service leaves.
+        // To its end, whether or not the client stays: what is half done is nothing that a service
+        // leaves.
         let service = self.service.clone();
         let response = tokio::spawn(async move { service.call(request).await }).await;
         let response = response.map_err(|_| Gone)?.map_err(|_| Gone)?;
@@ -349,7 +375,10 @@ impl Door {
                 Ok(Response::from_parts(parts, s3s::Body::from(Bytes::from(text))))
             }
             Fate::WrongETag => {
-                parts.headers.insert("etag", HeaderValue::from_static("\"00000000000000000000000000000000\""));
+                parts.headers.insert(
+                    "etag",
+                    HeaderValue::from_static("\"00000000000000000000000000000000\""),
+                );
                 Ok(Response::from_parts(parts, body))
             }
             _ => Ok(Response::from_parts(parts, body)),
@@ -368,7 +397,8 @@ async fn flipped(request: Request<Incoming>) -> Result<Request<s3s::Body>, Gone>
 }
 
 fn refusal(status: u16, code: &str, pause: Option<u32>) -> Response<s3s::Body> {
-    let text = format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>no</Message></Error>");
+    let text =
+        format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>no</Message></Error>");
     let mut response = Response::new(s3s::Body::from(Bytes::from(text)));
     *response.status_mut() = StatusCode::from_u16(status).expect("a status");
     if let Some(seconds) = pause {

@@ -1,13 +1,15 @@
-//! Files as objects, and what the file store lacks: the list of unfinished uploads, parts with ETags and in pages, completion
-//! that is atomic, and the right refusals.
+//! Files as objects, and what the file store lacks: the list of unfinished uploads, parts with
+//! ETags and in pages, completion that is atomic, and the right refusals.
 
 use s3s::dto::{
-    AbortMultipartUploadInput, AbortMultipartUploadOutput, CompleteMultipartUploadInput, CompleteMultipartUploadOutput,
-    CreateBucketInput, CreateBucketOutput, CreateMultipartUploadInput, CreateMultipartUploadOutput, DeleteObjectInput,
-    DeleteObjectOutput, ETag, GetObjectInput, GetObjectOutput, HeadBucketInput, HeadBucketOutput, HeadObjectInput,
-    HeadObjectOutput, ListBucketsInput, ListBucketsOutput, ListMultipartUploadsInput, ListMultipartUploadsOutput,
-    ListObjectsV2Input, ListObjectsV2Output, ListPartsInput, ListPartsOutput, MultipartUpload, Part, PutObjectInput,
-    PutObjectOutput, Timestamp, UploadPartInput, UploadPartOutput,
+    AbortMultipartUploadInput, AbortMultipartUploadOutput, CompleteMultipartUploadInput,
+    CompleteMultipartUploadOutput, CreateBucketInput, CreateBucketOutput,
+    CreateMultipartUploadInput, CreateMultipartUploadOutput, DeleteObjectInput, DeleteObjectOutput,
+    ETag, GetObjectInput, GetObjectOutput, HeadBucketInput, HeadBucketOutput, HeadObjectInput,
+    HeadObjectOutput, ListBucketsInput, ListBucketsOutput, ListMultipartUploadsInput,
+    ListMultipartUploadsOutput, ListObjectsV2Input, ListObjectsV2Output, ListPartsInput,
+    ListPartsOutput, MultipartUpload, Part, PutObjectInput, PutObjectOutput, Timestamp,
+    UploadPartInput, UploadPartOutput,
 };
 use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
 use s3s_fs::FileSystem;
@@ -85,27 +87,45 @@ fn part_path(root: &Path, id: &str, number: i32) -> PathBuf {
 
 #[async_trait::async_trait]
 impl S3 for Store {
-    async fn create_bucket(&self, req: S3Request<CreateBucketInput>) -> S3Result<S3Response<CreateBucketOutput>> {
+    async fn create_bucket(
+        &self,
+        req: S3Request<CreateBucketInput>,
+    ) -> S3Result<S3Response<CreateBucketOutput>> {
         self.files.create_bucket(req).await
     }
 
-    async fn head_bucket(&self, req: S3Request<HeadBucketInput>) -> S3Result<S3Response<HeadBucketOutput>> {
+    async fn head_bucket(
+        &self,
+        req: S3Request<HeadBucketInput>,
+    ) -> S3Result<S3Response<HeadBucketOutput>> {
         self.files.head_bucket(req).await
     }
 
-    async fn head_object(&self, req: S3Request<HeadObjectInput>) -> S3Result<S3Response<HeadObjectOutput>> {
+    async fn head_object(
+        &self,
+        req: S3Request<HeadObjectInput>,
+    ) -> S3Result<S3Response<HeadObjectOutput>> {
         self.files.head_object(req).await
     }
 
-    async fn get_object(&self, req: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
+    async fn get_object(
+        &self,
+        req: S3Request<GetObjectInput>,
+    ) -> S3Result<S3Response<GetObjectOutput>> {
         self.files.get_object(req).await
     }
 
-    async fn list_buckets(&self, req: S3Request<ListBucketsInput>) -> S3Result<S3Response<ListBucketsOutput>> {
+    async fn list_buckets(
+        &self,
+        req: S3Request<ListBucketsInput>,
+    ) -> S3Result<S3Response<ListBucketsOutput>> {
         self.files.list_buckets(req).await
     }
 
-    async fn put_object(&self, mut req: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
+    async fn put_object(
+        &self,
+        mut req: S3Request<PutObjectInput>,
+    ) -> S3Result<S3Response<PutObjectOutput>> {
         let _one = self.completing.lock().await;
         if req.extensions.get::<Unconditional>().is_some() {
             req.input.if_none_match = None;
@@ -113,12 +133,22 @@ impl S3 for Store {
         self.files.put_object(req).await
     }
 
-    async fn delete_object(&self, req: S3Request<DeleteObjectInput>) -> S3Result<S3Response<DeleteObjectOutput>> {
+    async fn delete_object(
+        &self,
+        req: S3Request<DeleteObjectInput>,
+    ) -> S3Result<S3Response<DeleteObjectOutput>> {
         self.files.delete_object(req).await
     }
 
-    async fn list_objects_v2(&self, req: S3Request<ListObjectsV2Input>) -> S3Result<S3Response<ListObjectsV2Output>> {
-        self.files.list_objects_v2(req.map_input(|input| ListObjectsV2Input { encoding_type: None, ..input })).await
+    async fn list_objects_v2(
+        &self,
+        req: S3Request<ListObjectsV2Input>,
+    ) -> S3Result<S3Response<ListObjectsV2Output>> {
+        self.files
+            .list_objects_v2(
+                req.map_input(|input| ListObjectsV2Input { encoding_type: None, ..input }),
+            )
+            .await
     }
 
     async fn create_multipart_upload(
@@ -129,15 +159,22 @@ impl S3 for Store {
         self.has_bucket(&bucket)?;
         let created = self.files.create_multipart_upload(req).await?;
         let id = created.output.upload_id.clone().unwrap_or_default();
-        self.list().insert(id, Upload { bucket, key, initiated: SystemTime::now(), parts: BTreeMap::new() });
+        self.list().insert(
+            id,
+            Upload { bucket, key, initiated: SystemTime::now(), parts: BTreeMap::new() },
+        );
         Ok(created)
     }
 
-    async fn upload_part(&self, req: S3Request<UploadPartInput>) -> S3Result<S3Response<UploadPartOutput>> {
+    async fn upload_part(
+        &self,
+        req: S3Request<UploadPartInput>,
+    ) -> S3Result<S3Response<UploadPartOutput>> {
         let (id, number) = (req.input.upload_id.clone(), req.input.part_number);
         self.known(&req.input.bucket, &req.input.key, &id)?;
         let stored = self.files.upload_part(req).await?;
-        let size = part_path(&self.root, &id, number).metadata().map_or(0, |metadata| metadata.len());
+        let size =
+            part_path(&self.root, &id, number).metadata().map_or(0, |metadata| metadata.len());
         let part = StoredPart {
             etag: stored.output.e_tag.clone().ok_or_else(|| s3_error!(InternalError))?,
             size: i64::try_from(size).unwrap_or_default(),
@@ -151,7 +188,10 @@ impl S3 for Store {
         Ok(stored)
     }
 
-    async fn list_parts(&self, req: S3Request<ListPartsInput>) -> S3Result<S3Response<ListPartsOutput>> {
+    async fn list_parts(
+        &self,
+        req: S3Request<ListPartsInput>,
+    ) -> S3Result<S3Response<ListPartsOutput>> {
         let ListPartsInput { bucket, key, upload_id, part_number_marker, .. } = req.input;
         self.known(&bucket, &key, &upload_id)?;
         let uploads = self.list();
@@ -183,7 +223,8 @@ impl S3 for Store {
         &self,
         req: S3Request<ListMultipartUploadsInput>,
     ) -> S3Result<S3Response<ListMultipartUploadsOutput>> {
-        let ListMultipartUploadsInput { bucket, prefix, key_marker, upload_id_marker, .. } = req.input;
+        let ListMultipartUploadsInput { bucket, prefix, key_marker, upload_id_marker, .. } =
+            req.input;
         self.has_bucket(&bucket)?;
         let prefix = prefix.unwrap_or_default();
         let after = (key_marker.unwrap_or_default(), upload_id_marker.unwrap_or_default());
@@ -222,12 +263,15 @@ impl S3 for Store {
         if req.extensions.get::<Unconditional>().is_some() {
             req.input.if_none_match = None;
         }
-        let (bucket, key, id) = (req.input.bucket.clone(), req.input.key.clone(), req.input.upload_id.clone());
+        let (bucket, key, id) =
+            (req.input.bucket.clone(), req.input.key.clone(), req.input.upload_id.clone());
         self.known(&bucket, &key, &id)?;
         {
             let uploads = self.list();
             let upload = uploads.get(&id).ok_or_else(|| s3_error!(NoSuchUpload))?;
-            for part in req.input.multipart_upload.iter().flat_map(|parts| parts.parts.iter().flatten()) {
+            for part in
+                req.input.multipart_upload.iter().flat_map(|parts| parts.parts.iter().flatten())
+            {
                 let stored = part.part_number.and_then(|number| upload.parts.get(&number));
                 if stored.map(|stored| &stored.etag) != part.e_tag.as_ref() {
                     return Err(s3_error!(InvalidPart));

@@ -1,8 +1,9 @@
-//! An object as the origin of a stream: a transfer that breaks is resumed within the same object, told by its ETag.
+//! An object as the origin of a stream: a transfer that breaks is resumed within the same object,
+//! told by its ETag.
 
-use super::gate::silent;
-use super::{Bucket, Failure};
-use crate::resume::{Attempt, Opened, Origin};
+use super::transport::silent;
+use super::{Bucket, S3Error};
+use crate::resume::{Opened, Origin, RetryableError};
 use crate::{Error, ErrorKind, Options};
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -33,20 +34,21 @@ impl S3Origin {
     }
 
     /// What was not found is absent when the bucket says so, and something else otherwise.
-    async fn missing(&self, failure: Failure) -> Attempt {
+    async fn missing(&self, failure: S3Error) -> RetryableError {
         match self.bucket.prove_absence(self.path.as_ref()).await {
-            Ok(()) => self.attempt(Failure { kind: ErrorKind::Absent, ..failure }),
+            Ok(()) => self.attempt(S3Error { kind: ErrorKind::Absent, ..failure }),
             Err(other) => self.attempt(other),
         }
     }
 
-    async fn get(&self, options: GetOptions) -> Result<GetResult, Failure> {
-        self.bucket.store().get_opts(&self.path, options).await.map_err(Failure::from)
+    async fn get(&self, options: GetOptions) -> Result<GetResult, S3Error> {
+        self.bucket.store().get_opts(&self.path, options).await.map_err(S3Error::from)
     }
 
-    /// What follows an offset, when it is proven to be of the same object. `None` when nothing is proven: not every service knows
-    /// ranges and conditions. Then the object is read from its start, and what was delivered already is compared.
-    async fn rest(&self, at: u64, etag: &str) -> Result<Option<GetResult>, Attempt> {
+    /// What follows an offset, when it is proven to be of the same object. `None` when nothing is
+    /// proven: not every service knows ranges and conditions. Then the object is read from its
+    /// start, and what was delivered already is compared.
+    async fn rest(&self, at: u64, etag: &str) -> Result<Option<GetResult>, RetryableError> {
         let (range, if_match) = (Some(GetRange::Offset(at)), Some(etag.to_owned()));
         match self.get(GetOptions { range, if_match, ..GetOptions::default() }).await {
             Ok(result) if result.meta.e_tag.as_deref() == Some(etag) => Ok(Some(result)),
@@ -65,17 +67,21 @@ impl S3Origin {
         opened
     }
 
-    fn changed(&self) -> Attempt {
+    fn changed(&self) -> RetryableError {
         Error::new(ErrorKind::Changed, &self.subject, "changed between two requests").into()
     }
 
-    async fn failed(&self, failure: Failure) -> Attempt {
-        if failure.status == Some(404) { self.missing(failure).await } else { self.attempt(failure) }
+    async fn failed(&self, failure: S3Error) -> RetryableError {
+        if failure.status == Some(404) {
+            self.missing(failure).await
+        } else {
+            self.attempt(failure)
+        }
     }
 
-    fn attempt(&self, failure: Failure) -> Attempt {
+    fn attempt(&self, failure: S3Error) -> RetryableError {
         let (again, pause) = (failure.again, failure.pause);
-        Attempt { error: failure.about(&self.subject), again, pause }
+        RetryableError { error: failure.about(&self.subject), again, pause }
     }
 }
 
@@ -85,7 +91,7 @@ fn strong(result: &GetResult) -> Option<String> {
 }
 
 impl Origin for S3Origin {
-    async fn open(&mut self, at: u64) -> Result<Opened, Attempt> {
+    async fn open(&mut self, at: u64) -> Result<Opened, RetryableError> {
         self.stream = None;
         let known = self.etag.clone().filter(|_| at > 0);
         if let Some(etag) = &known
@@ -105,14 +111,16 @@ impl Origin for S3Origin {
         Ok(self.opened(result))
     }
 
-    async fn chunk(&mut self) -> Result<Option<Bytes>, Attempt> {
+    async fn chunk(&mut self) -> Result<Option<Bytes>, RetryableError> {
         let Some(stream) = &mut self.stream else { return Ok(None) };
         match timeout(self.idle, stream.next()).await {
             Err(_) => Err(self.attempt(silent())),
             Ok(None) => Ok(None),
             Ok(Some(Ok(data))) => Ok(Some(data)),
             // Whatever went wrong in the middle may pass.
-            Ok(Some(Err(error))) => Err(Attempt { again: true, ..self.attempt(error.into()) }),
+            Ok(Some(Err(error))) => {
+                Err(RetryableError { again: true, ..self.attempt(error.into()) })
+            }
         }
     }
 }

@@ -49,7 +49,8 @@ impl Payload {
 
     pub(super) fn content_md5(&self) -> HeaderValue {
         // Base64 is ASCII.
-        HeaderValue::from_str(&BASE64_STANDARD.encode(self.md5)).unwrap_or_else(|_| HeaderValue::from_static(""))
+        HeaderValue::from_str(&BASE64_STANDARD.encode(self.md5))
+            .unwrap_or_else(|_| HeaderValue::from_static(""))
     }
 
     pub(super) fn sha256(&self) -> &[u8] {

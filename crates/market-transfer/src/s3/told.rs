@@ -3,7 +3,8 @@
 use super::Access;
 use percent_encoding::percent_decode_str;
 
-/// A run of so many characters that keys, tokens and signatures are made of is one of them, or nothing that a person reads.
+/// A run of so many characters that keys, tokens and signatures are made of is one of them, or
+/// nothing that a person reads.
 const LONGEST_WORD: usize = 32;
 
 /// A secret that is shorter may stand in any text by chance.
@@ -21,7 +22,11 @@ impl std::fmt::Debug for Secrets {
 
 impl Secrets {
     pub(super) fn of(access: &Access) -> Self {
-        let texts = [Some(&access.access_key_id), Some(&access.secret_access_key), access.session_token.as_ref()];
+        let texts = [
+            Some(&access.access_key_id),
+            Some(&access.secret_access_key),
+            access.session_token.as_ref(),
+        ];
         Self(texts.into_iter().flatten().filter(|text| !text.is_empty()).cloned().collect())
     }
 
@@ -36,8 +41,8 @@ impl Secrets {
         ((1..=64).contains(&text.len()) && plain && !self.is_in(text)).then(|| text.to_owned())
     }
 
-    /// A sentence on one line, without what may be a key, a token, a signature or the query of a URL. Nothing is left of one that
-    /// holds a secret in another spelling.
+    /// A sentence on one line, without what may be a key, a token, a signature or the query of a
+    /// URL. Nothing is left of one that holds a secret in another spelling.
     fn sentence(&self, text: &str) -> String {
         let mut text = text.trim().to_owned();
         for secret in &self.0 {
@@ -49,17 +54,19 @@ impl Secrets {
             return String::new();
         }
         let words: Vec<_> = text.split_whitespace().map(without_secret_runs).collect();
-        crate::location::shown_line(&words.join(" "))
+        crate::location::redacted_line(&words.join(" "))
     }
 }
 
-/// Without a secret. One of a few characters may be a part of any word: only a word of its own is taken for it.
+/// Without a secret. One of a few characters may be a part of any word: only a word of its own is
+/// taken for it.
 fn without(text: &str, secret: &str) -> String {
     let mut shown = String::new();
     let mut rest = text;
     while let Some(at) = rest.find(secret) {
         let (before, after) = (&rest[..at], &rest[at + secret.len()..]);
-        let apart = !before.ends_with(char::is_alphanumeric) && !after.starts_with(char::is_alphanumeric);
+        let apart =
+            !before.ends_with(char::is_alphanumeric) && !after.starts_with(char::is_alphanumeric);
         shown.push_str(before);
         shown.push_str(if apart || secret.len() >= SHORTEST_SECRET { ".." } else { secret });
         rest = after;
@@ -147,9 +154,20 @@ mod tests {
     fn only_an_error_tells_a_code() {
         let code = |text: &str| Told::read(text.as_bytes(), &secrets()).code;
         assert_eq!(code("<Error><Code>NoSuchKey</Code></Error>"), "NoSuchKey");
-        assert_eq!(code(" \r\n<?xml version=\"1.0\"?><Error><Code> SlowDown </Code></Error>"), "SlowDown");
-        assert_eq!(code("<ErrorResponse><Error><Code>NoSuchKey</Code></Error></ErrorResponse>"), "NoSuchKey");
-        for none in ["<html><Code>NoSuchKey</Code></html>", "", "{}", "<Error><Code>AKIAKEY0</Code></Error>"] {
+        assert_eq!(
+            code(" \r\n<?xml version=\"1.0\"?><Error><Code> SlowDown </Code></Error>"),
+            "SlowDown"
+        );
+        assert_eq!(
+            code("<ErrorResponse><Error><Code>NoSuchKey</Code></Error></ErrorResponse>"),
+            "NoSuchKey"
+        );
+        for none in [
+            "<html><Code>NoSuchKey</Code></html>",
+            "",
+            "{}",
+            "<Error><Code>AKIAKEY0</Code></Error>",
+        ] {
             assert_eq!(code(none), "", "{none}");
         }
     }

@@ -13,7 +13,7 @@ use market_core::error::{Error, ErrorKind};
 use market_core::line::one_line;
 use market_core::shim::print;
 use market_core::template::{Template, WriteError};
-use market_core::transfer::{Digests, Staged, shown};
+use market_core::transfer::{Digests, StagedFile, redacted};
 use serde_json::Value as JsonValue;
 use sha2::{Digest, Sha256};
 use std::io::Write;
@@ -25,18 +25,23 @@ pub(super) async fn build(arguments: Build, context: &Context) -> Result<(), Err
     let description = Description::parse(&super::read(&arguments.description)?, &name)?;
     let image = arguments.image.to_string_lossy().into_owned();
     if image.contains("://") {
-        return Err(Error::new(ErrorKind::Usage, shown(&image), "is no file"));
+        return Err(Error::new(ErrorKind::Usage, redacted(&image), "is no file"));
     }
     if description.url.as_ref().is_some_and(|url| url.contains('?')) {
         context.log.warn("url has a query: whoever reads the entry gets it too");
     }
     let fetched = fetch(&image, true, context).await?;
     refuse_unfit(&fetched, Declared::default(), context).await?;
-    let summary = looking(fetched.image, context, |image| image.summary(Duration::from_secs(60))).await?;
+    let summary =
+        looking(fetched.image, context, |image| image.summary(Duration::from_secs(60))).await?;
     summary.notes.iter().for_each(|note| context.log.warn(format_args!("{image}: {note}")));
     let facts = Facts::of(&summary, fetched.digests.unwrap_or_default(), &image)?;
     if description.architecture().or(facts.architecture).is_none() {
-        let error = Error::new(ErrorKind::Config, &name, "os.arch must be said: the image does not tell it");
+        let error = Error::new(
+            ErrorKind::Config,
+            &name,
+            "os.arch must be said: the image does not tell it",
+        );
         return Err(error.remedy("x86_64, aarch64, or all for an image that any of them can use"));
     }
     let app = App { description: &description, facts: &facts, image: &arguments.image };
@@ -82,8 +87,11 @@ impl Facts {
 }
 
 /// What a machine of ARM is told besides; the reader of an entry adds it by itself.
-const ARM_MACHINE: [(&str, &str); 3] =
-    [("FIRMWARE", "/usr/share/AAVMF/AAVMF_CODE.fd"), ("FIRMWARE_SECURE", "no"), ("MACHINE", "virt")];
+const ARM_MACHINE: [(&str, &str); 3] = [
+    ("FIRMWARE", "/usr/share/AAVMF/AAVMF_CODE.fd"),
+    ("FIRMWARE_SECURE", "no"),
+    ("MACHINE", "virt"),
+];
 
 struct App<'a> {
     description: &'a Description,
@@ -106,8 +114,8 @@ impl App<'_> {
     /// Of the image in the datastore that a private marketplace is filled from.
     fn image_template(&self) -> Result<Vec<u8>, Error> {
         let description = self.description;
-        let path =
-            std::path::absolute(self.image).map_err(|error| Error::io(self.image.display().to_string(), &error))?;
+        let path = std::path::absolute(self.image)
+            .map_err(|error| Error::io(self.image.display().to_string(), &error))?;
         let mut image = Attributes::default();
         image.set("NAME", Value::Single(description.name.clone()));
         image.set("PATH", Value::Single(path.to_string_lossy().into_owned()));
@@ -169,11 +177,13 @@ impl App<'_> {
             ("DESCRIPTION", Some(&short)),
             ("PUBLISHER", Some(&description.publisher)),
             ("VERSION", Some(&description.version)),
-            // SIZE, FORMAT and MD5 are the driver's answer to the import: a datastore may convert the image.
+            // SIZE, FORMAT and MD5 are the driver's answer to the import: a datastore may convert
+            // the image.
             ("APPTEMPLATE64", Some(&apptemplate)),
             ("VMTEMPLATE64", Some(&vmtemplate)),
         ];
-        let refused = |error: WriteError| Error::new(ErrorKind::Config, "app.toml", error.to_string());
+        let refused =
+            |error: WriteError| Error::new(ErrorKind::Config, "app.toml", error.to_string());
         for (name, value) in attributes {
             if let Some(value) = value {
                 app.push(name, value).map_err(refused)?;
@@ -191,7 +201,12 @@ impl App<'_> {
     /// The entry in both forms.
     fn entries(&self, url: &str) -> Result<Vec<(String, Vec<u8>)>, Error> {
         let (description, facts) = (self.description, self.facts);
-        let now = || SystemTime::now().duration_since(UNIX_EPOCH).map(|time| time.as_secs()).unwrap_or_default();
+        let now = || {
+            SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map(|time| time.as_secs())
+                .unwrap_or_default()
+        };
         let entry = Entry {
             name: description.name.clone(),
             version: description.version.clone(),
@@ -244,15 +259,20 @@ impl App<'_> {
         };
         let json = json(&served)?;
         read_back(&template, &yaml, &written, &json, &served)?;
-        Ok(vec![(format!("{id}.yaml"), format!("---\n{yaml}").into_bytes()), (format!("{id}.json"), json.into_bytes())])
+        Ok(vec![
+            (format!("{id}.yaml"), format!("---\n{yaml}").into_bytes()),
+            (format!("{id}.json"), json.into_bytes()),
+        ])
     }
 
-    /// The UUID that was given, or one that is the same for every version of the app: of the kind that everybody may make (8).
+    /// The UUID that was given, or one that is the same for every version of the app: of the kind
+    /// that everybody may make (8).
     fn id(&self) -> String {
         if let Some(id) = &self.description.id {
             return id.to_lowercase();
         }
-        let hash = Sha256::digest(format!("{}\n{}", self.description.publisher, self.description.name));
+        let hash =
+            Sha256::digest(format!("{}\n{}", self.description.publisher, self.description.name));
         let mut bytes = [0; 16];
         bytes.copy_from_slice(&hash[..16]);
         bytes[6] = bytes[6] & 0x0f | 0x80;
@@ -268,8 +288,13 @@ impl App<'_> {
             text.push_str(&format!("{output}/{name}\n"));
         }
         text.push_str(&format!("MD5 {}\nSHA-256 {}\n", self.facts.md5, self.facts.sha256));
-        text.push_str(&format!("{} bytes of disk, {}\n", self.facts.virtual_bytes, self.facts.format));
-        text.push_str(&format!("private marketplace: oneimage create -d <datastore> {output}/image.tmpl, then "));
+        text.push_str(&format!(
+            "{} bytes of disk, {}\n",
+            self.facts.virtual_bytes, self.facts.format
+        ));
+        text.push_str(&format!(
+            "private marketplace: oneimage create -d <datastore> {output}/image.tmpl, then "
+        ));
         text.push_str(&match arguments.origin_id {
             Some(_) => format!("onemarketapp create -m <marketplace> {output}/app.tmpl\n"),
             None => format!(
@@ -283,7 +308,8 @@ impl App<'_> {
     }
 }
 
-/// Reads both forms of an entry as a marketplace does, and compares them with what they were made of.
+/// Reads both forms of an entry as a marketplace does, and compares them with what they were made
+/// of.
 fn read_back(
     template: &Attributes,
     yaml: &str,
@@ -293,19 +319,33 @@ fn read_back(
 ) -> Result<(), Error> {
     const TEMPLATE: &str = "opennebula_template";
     let found_yaml = serde_saphyr::from_str::<JsonValue>(yaml).unwrap_or_default();
-    template.same_as(found_yaml.get(TEMPLATE).and_then(Attributes::read_entry), "the YAML of an entry")?;
-    same_fields(&found_yaml, &serde_json::to_value(written).unwrap_or_default(), "the YAML of an entry")?;
+    template.same_as(
+        found_yaml.get(TEMPLATE).and_then(Attributes::read_entry),
+        "the YAML of an entry",
+    )?;
+    same_fields(
+        &found_yaml,
+        &serde_json::to_value(written).unwrap_or_default(),
+        "the YAML of an entry",
+    )?;
     let found_json = serde_json::from_str::<JsonValue>(json).unwrap_or_default();
     let inner = found_json.get(TEMPLATE).and_then(JsonValue::as_str);
     let inner = inner.and_then(|text| serde_json::from_str::<JsonValue>(text).ok());
     template.same_as(inner.as_ref().and_then(Attributes::read_entry), "the JSON of an entry")?;
-    same_fields(&found_json, &serde_json::to_value(served).unwrap_or_default(), "the JSON of an entry")
+    same_fields(
+        &found_json,
+        &serde_json::to_value(served).unwrap_or_default(),
+        "the JSON of an entry",
+    )
 }
 
 /// Whether a form holds every field as it was meant.
 fn same_fields(found: &JsonValue, meant: &JsonValue, form: &str) -> Result<(), Error> {
-    let unfit = |field: &str| Err(Error::new(ErrorKind::Config, field, format!("{form} cannot hold it")));
-    let (Some(found), Some(meant)) = (found.as_object(), meant.as_object()) else { return unfit("the entry") };
+    let unfit =
+        |field: &str| Err(Error::new(ErrorKind::Config, field, format!("{form} cannot hold it")));
+    let (Some(found), Some(meant)) = (found.as_object(), meant.as_object()) else {
+        return unfit("the entry");
+    };
     match meant.keys().chain(found.keys()).find(|&field| found.get(field) != meant.get(field)) {
         Some(field) => unfit(field),
         None => Ok(()),
@@ -314,7 +354,9 @@ fn same_fields(found: &JsonValue, meant: &JsonValue, form: &str) -> Result<(), E
 
 /// A name fit for a file.
 fn file_name(name: &str) -> String {
-    let fit = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c.to_ascii_lowercase() } else { '_' };
+    let fit = |c: char| {
+        if c.is_ascii_alphanumeric() || "._-".contains(c) { c.to_ascii_lowercase() } else { '_' }
+    };
     name.chars().map(fit).collect()
 }
 
@@ -323,12 +365,16 @@ fn write(directory: &Path, files: &[(String, Vec<u8>)]) -> Result<(), Error> {
     let shown = directory.display().to_string();
     std::fs::create_dir_all(directory).map_err(|error| Error::io(&*shown, &error))?;
     if let Some((name, _)) = files.iter().find(|(name, _)| directory.join(name).exists()) {
-        let error = Error::new(ErrorKind::Exists, format!("{shown}/{name}"), "is there already; nothing was written");
+        let error = Error::new(
+            ErrorKind::Exists,
+            format!("{shown}/{name}"),
+            "is there already; nothing was written",
+        );
         return Err(error.remedy("remove it, or choose another --output"));
     }
     let mut staged = Vec::new();
     for (name, content) in files {
-        let stage = Staged::file(directory)?;
+        let stage = StagedFile::file(directory)?;
         let mut file = stage.open()?;
         let written = file.write_all(content).and_then(|()| file.sync_all());
         written.map_err(|error| Error::io(format!("{shown}/{name}"), &error))?;

@@ -142,7 +142,9 @@ impl Description {
     /// Reads an app.toml; `name` stands in messages.
     pub(super) fn parse(text: &str, name: &str) -> Result<Self, Error> {
         let description: Self = toml::from_str(text).map_err(|error| {
-            let place = error.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+            let place = error
+                .span()
+                .map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
             let line = place.map_or_else(String::new, |line| format!("line {line}: "));
             Error::new(ErrorKind::Config, name, format!("{line}{}", error.message()))
         })?;
@@ -178,7 +180,11 @@ impl Description {
     fn check_words(&self) -> Result<(), String> {
         let one_of = |field: &str, word: &str, words: &[&str]| {
             let known = words.iter().any(|known| known.eq_ignore_ascii_case(word));
-            if known { Ok(()) } else { Err(format!("{field}: {word:?} is none of {}", words.join(", "))) }
+            if known {
+                Ok(())
+            } else {
+                Err(format!("{field}: {word:?} is none of {}", words.join(", ")))
+            }
         };
         one_of("hypervisor", &self.hypervisor, &HYPERVISORS)?;
         one_of("image.type", &self.image.kind, &KINDS)?;
@@ -186,10 +192,13 @@ impl Description {
         if let Some(arch) = &self.os.arch {
             one_of("os.arch", arch, &[&ARCHITECTURES[..], &["amd64", "arm64"]].concat())?;
         }
-        if self.opennebula_version.is_empty() || !self.opennebula_version.iter().all(|series| is_series(series)) {
+        if self.opennebula_version.is_empty()
+            || !self.opennebula_version.iter().all(|series| is_series(series))
+        {
             return Err("opennebula_version is a list of series like \"7.0\"".to_owned());
         }
-        let of_ours = |name: &&String| matches!(name.to_ascii_uppercase().as_str(), "NAME" | "DISK");
+        let of_ours =
+            |name: &&String| matches!(name.to_ascii_uppercase().as_str(), "NAME" | "DISK");
         if let Some(name) = self.template.keys().find(of_ours) {
             return Err(format!("template.{name}: a template of this app gets its own"));
         }
@@ -198,26 +207,36 @@ impl Description {
             return Err(format!("context and template have at most {MOST} names each"));
         }
         let is_requirement = |(name, value): &(&String, &toml::Value)| {
-            name.eq_ignore_ascii_case("SCHED_REQUIREMENTS") && (value.is_table() || value.is_array())
+            name.eq_ignore_ascii_case("SCHED_REQUIREMENTS")
+                && (value.is_table() || value.is_array())
         };
         if let Some((name, _)) = self.template.iter().find(is_requirement) {
-            return Err(format!("template.{name} is no text, and where the app can run is joined to it"));
+            return Err(format!(
+                "template.{name} is no text, and where the app can run is joined to it"
+            ));
         }
         once("context", self.context.keys())?;
         once("template", self.template.keys())?;
         self.check_for_entry()
     }
 
-    /// What an entry of a public marketplace says of the app is handed on between quotes, as its template is.
+    /// What an entry of a public marketplace says of the app is handed on between quotes, as its
+    /// template is.
     fn check_for_entry(&self) -> Result<(), String> {
         if self.url.is_none() {
             return Ok(());
         }
         let short = self.short();
-        let texts = [("version", &self.version), ("publisher", &self.publisher), ("short_description", &short)];
+        let texts = [
+            ("version", &self.version),
+            ("publisher", &self.publisher),
+            ("short_description", &short),
+        ];
         for (field, text) in texts.into_iter().chain(self.tags.iter().map(|tag| ("tags", tag))) {
             if let Some(cause) = unfit_between_quotes(text) {
-                return Err(format!("{field} {cause}, which no entry of a public marketplace can hold"));
+                return Err(format!(
+                    "{field} {cause}, which no entry of a public marketplace can hold"
+                ));
             }
         }
         Ok(())
@@ -242,7 +261,11 @@ impl Description {
         let mut attributes = Attributes::default();
         let context = [("NETWORK", "YES"), ("SSH_PUBLIC_KEY", "$USER[SSH_PUBLIC_KEY]")];
         attributes.set("CONTEXT", Value::vector(&context));
-        let more = self.context.iter().map(|(key, value)| (key.to_ascii_uppercase(), value.text())).collect();
+        let more = self
+            .context
+            .iter()
+            .map(|(key, value)| (key.to_ascii_uppercase(), value.text()))
+            .collect();
         attributes.set("CONTEXT", Value::Vector(more));
         attributes.set("CPU", Value::Single(self.vm.cpu.to_string()));
         if let Some(vcpu) = self.vm.vcpu {
@@ -254,8 +277,9 @@ impl Description {
         }
         attributes.set("GRAPHICS", Value::vector(&[("LISTEN", "0.0.0.0"), ("TYPE", "vnc")]));
         for (name, value) in &self.template {
-            let value = template_value(value)
-                .map_err(|cause| Error::new(ErrorKind::Config, "app.toml", format!("template.{name} {cause}")))?;
+            let value = template_value(value).map_err(|cause| {
+                Error::new(ErrorKind::Config, "app.toml", format!("template.{name} {cause}"))
+            })?;
             attributes.set(name, value);
         }
         Ok(attributes)

@@ -1,4 +1,5 @@
-//! An entry of a public marketplace: as YAML in a marketplace's repository, as JSON as it is served.
+//! An entry of a public marketplace: as YAML in a marketplace's repository, as JSON as it is
+//! served.
 
 use super::text::InEntry;
 use serde::Serialize;

@@ -18,17 +18,22 @@ use std::io::Read;
 use std::path::Path;
 
 /// The largest description or list of entries that is read.
-const MOST_BYTES: u64 = 16 << 20;
+const MAX_BYTES: u64 = 16 << 20;
 
 /// Runs a command; whether what it looked at is as it should be.
 pub(crate) async fn run(task: AppTask, context: &Context) -> Result<bool, Error> {
     match task {
         AppTask::Build(arguments) => build::build(arguments, context).await.map(|()| true),
-        AppTask::Validate { files, format } => apart(context, move || validate::validate(&files, format)).await,
+        AppTask::Validate { files, format } => {
+            apart(context, move || validate::validate(&files, format)).await
+        }
         AppTask::Convert { file, image } => {
             let name = file.display().to_string();
             let converted = xen::convert(&read(&file)?, image.as_deref(), &name)?;
-            converted.left_out.iter().for_each(|left| context.log.warn(format_args!("{name}: {left}")));
+            converted
+                .left_out
+                .iter()
+                .for_each(|left| context.log.warn(format_args!("{name}: {left}")));
             print(&converted.template).map(|()| true)
         }
     }
@@ -56,9 +61,9 @@ fn read(path: &Path) -> Result<String, Error> {
         return Err(Error::new(ErrorKind::Usage, name, "is no file"));
     }
     let mut bytes = Vec::new();
-    file.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(fail)?;
-    if bytes.len() as u64 > MOST_BYTES {
-        return Err(Error::new(ErrorKind::Usage, name, format!("has more than {MOST_BYTES} bytes")));
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(fail)?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(Error::new(ErrorKind::Usage, name, format!("has more than {MAX_BYTES} bytes")));
     }
     String::from_utf8(bytes).map_err(|_| Error::new(ErrorKind::Usage, name, "is no UTF-8 text"))
 }

@@ -51,18 +51,30 @@ fn all_roles(roles: &[Value], path: &str, apps: Option<&Map<String, Value>>, tel
             continue;
         };
         let name = name_of(role).unwrap_or_default();
-        let label = if name.is_empty() { format!("{path}.{number}") } else { format!("{path}.{}", shown(&name)) };
+        let label = if name.is_empty() {
+            format!("{path}.{number}")
+        } else {
+            format!("{path}.{}", redacted(&name))
+        };
         if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
             tell(Level::Error, &label, "has no name of letters, digits and _".to_owned());
         } else if !known.insert(name.clone()) {
             tell(Level::Error, &label, "has the name of another role".to_owned());
         } else if apps.is_some_and(|apps| !apps.contains_key(&name)) {
-            tell(Level::Error, &label, "has no app: roles of the entry does not name it".to_owned());
+            tell(
+                Level::Error,
+                &label,
+                "has no app: roles of the entry does not name it".to_owned(),
+            );
         }
         one_role(object, &label, &names, tell);
     }
     for role in apps.into_iter().flat_map(Map::keys).filter(|&role| !names.contains(role)) {
-        tell(Level::Error, "roles", format!("has an app for {role:?}, which the template does not know"));
+        tell(
+            Level::Error,
+            "roles",
+            format!("has an app for {role:?}, which the template does not know"),
+        );
     }
 }
 
@@ -75,15 +87,22 @@ fn one_role(role: &Map<String, Value>, path: &str, names: &BTreeSet<String>, tel
     match role.get("parents") {
         None => {}
         Some(Value::Array(parents)) => {
-            let is_known = |parent: &Value| parent.as_str().is_some_and(|parent| names.contains(parent));
+            let is_known =
+                |parent: &Value| parent.as_str().is_some_and(|parent| names.contains(parent));
             for parent in parents.iter().filter(|parent| !is_known(parent)) {
-                tell(Level::Error, &format!("{path}.parents"), format!("names {parent}, which is no role"));
+                tell(
+                    Level::Error,
+                    &format!("{path}.parents"),
+                    format!("names {parent}, which is no role"),
+                );
             }
         }
         Some(_) => tell(Level::Error, &format!("{path}.parents"), "is no list of roles".to_owned()),
     }
     for name in ["elasticity_policies", "scheduled_policies"] {
-        if role.get(name).is_some_and(|value| !value.as_array().is_some_and(|list| list.iter().all(Value::is_object))) {
+        if role.get(name).is_some_and(|value| {
+            !value.as_array().is_some_and(|list| list.iter().all(Value::is_object))
+        }) {
             tell(Level::Error, &format!("{path}.{name}"), "is no list of policies".to_owned());
         }
     }
@@ -102,11 +121,12 @@ fn one_role(role: &Map<String, Value>, path: &str, names: &BTreeSet<String>, tel
 }
 
 /// As much of a name as tells it.
-fn shown(name: &str) -> String {
+fn redacted(name: &str) -> String {
     name.chars().take(64).collect()
 }
 
-/// A text in the template syntax: whether OpenNebula can read it, and whether it reads what its author means.
+/// A text in the template syntax: whether OpenNebula can read it, and whether it reads what its
+/// author means.
 fn template_text(text: &str, path: &str, tell: &mut Tell<'_>) {
     if let Err(failure) = Template::parse(text.as_bytes()) {
         return tell(Level::Error, path, format!("is no template: {}", failure.error));
@@ -141,7 +161,7 @@ pub(super) fn inputs(inputs: &Value, path: &str, tell: &mut Tell<'_>) {
         return tell(Level::Error, path, "is no map of names to inputs".to_owned());
     };
     for (name, input) in inputs {
-        let path = format!("{path}.{}", shown(name));
+        let path = format!("{path}.{}", redacted(name));
         let Some(input) = input.as_str() else {
             tell(Level::Error, &path, "is no text like \"O|text|description\"".to_owned());
             continue;
@@ -155,7 +175,11 @@ pub(super) fn inputs(inputs: &Value, path: &str, tell: &mut Tell<'_>) {
                 tell(Level::Error, &path, format!("begins with {must:?}, {cause}"));
             }
             Some(kind) if !TYPES.contains(&kind) => {
-                tell(Level::Error, &path, format!("is of the type {kind:?}, none of {}", TYPES.join(", ")));
+                tell(
+                    Level::Error,
+                    &path,
+                    format!("is of the type {kind:?}, none of {}", TYPES.join(", ")),
+                );
             }
             Some(_) => {}
         }

@@ -1,4 +1,5 @@
-//! A VM template as names and texts, in their order: as JSON or YAML of a public marketplace, and in OpenNebula's syntax.
+//! A VM template as names and texts, in their order: as JSON or YAML of a public marketplace, and
+//! in OpenNebula's syntax.
 
 use market_core::error::{Error, ErrorKind};
 use market_core::template::{self, Rules, Template, WriteError, Writer};
@@ -17,7 +18,9 @@ pub(super) enum Value {
 
 impl Value {
     pub(super) fn vector(pairs: &[(&str, &str)]) -> Self {
-        Self::Vector(pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect())
+        Self::Vector(
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+        )
     }
 }
 
@@ -26,7 +29,8 @@ impl Value {
 pub(super) struct Attributes(pub(super) Vec<(String, Value)>);
 
 impl Attributes {
-    /// Sets an attribute, in its place when it is there; the pairs of two vectors are joined, the new ones win.
+    /// Sets an attribute, in its place when it is there; the pairs of two vectors are joined, the
+    /// new ones win.
     pub(super) fn set(&mut self, name: &str, value: Value) {
         let name = name.to_ascii_uppercase();
         match self.0.iter_mut().find(|(found, _)| *found == name) {
@@ -60,12 +64,18 @@ impl Attributes {
         for (name, value) in &self.0 {
             let texts: Vec<(String, &String)> = match value {
                 Value::Single(text) => vec![(name.clone(), text)],
-                Value::Vector(pairs) => pairs.iter().map(|(key, text)| (format!("{name}.{key}"), text)).collect(),
-                Value::Vectors(all) => {
-                    all.iter().flatten().map(|(key, text)| (format!("{name}.{key}"), text)).collect()
+                Value::Vector(pairs) => {
+                    pairs.iter().map(|(key, text)| (format!("{name}.{key}"), text)).collect()
                 }
+                Value::Vectors(all) => all
+                    .iter()
+                    .flatten()
+                    .map(|(key, text)| (format!("{name}.{key}"), text))
+                    .collect(),
             };
-            if let Some((name, cause)) = texts.iter().find_map(|(name, text)| Some((name, unfit_for_entry(text)?))) {
+            if let Some((name, cause)) =
+                texts.iter().find_map(|(name, text)| Some((name, unfit_for_entry(text)?)))
+            {
                 let cause = format!("{cause}, which no entry of a public marketplace can hold");
                 return Err(Error::new(ErrorKind::Config, format!("template.{name}"), cause));
             }
@@ -82,7 +92,10 @@ impl Attributes {
             let meant = match attribute.value() {
                 template::Value::Single(value) => Meant::Single(text(value)?),
                 template::Value::Vector(vector) => Meant::Vector(
-                    vector.iter().map(|(key, value)| Some((key.to_owned(), text(value)?))).collect::<Option<_>>()?,
+                    vector
+                        .iter()
+                        .map(|(key, value)| Some((key.to_owned(), text(value)?)))
+                        .collect::<Option<_>>()?,
                 ),
             };
             found.entry(attribute.name().to_owned()).or_default().push(meant);
@@ -97,7 +110,9 @@ impl Attributes {
             serde_json::Value::Object(pairs) => Some(Meant::Vector(
                 pairs
                     .iter()
-                    .map(|(key, value)| Some((key.to_ascii_uppercase(), unescaped(value.as_str()?))))
+                    .map(|(key, value)| {
+                        Some((key.to_ascii_uppercase(), unescaped(value.as_str()?)))
+                    })
                     .collect::<Option<_>>()?,
             )),
             _ => None,
@@ -105,7 +120,9 @@ impl Attributes {
         let mut found = Meaning::new();
         for (name, value) in template.as_object()? {
             let values = match value {
-                serde_json::Value::Array(items) => items.iter().map(meant).collect::<Option<Vec<_>>>()?,
+                serde_json::Value::Array(items) => {
+                    items.iter().map(meant).collect::<Option<Vec<_>>>()?
+                }
                 value => vec![meant(value)?],
             };
             found.entry(name.to_ascii_uppercase()).or_default().extend(values);
@@ -116,7 +133,9 @@ impl Attributes {
     /// What the attributes mean, in whatever form they are written.
     pub(super) fn meaning(&self) -> Meaning {
         let vector = |pairs: &Vec<(String, String)>| {
-            Meant::Vector(pairs.iter().map(|(key, text)| (key.to_ascii_uppercase(), text.clone())).collect())
+            Meant::Vector(
+                pairs.iter().map(|(key, text)| (key.to_ascii_uppercase(), text.clone())).collect(),
+            )
         };
         let mut meaning = Meaning::new();
         for (name, value) in &self.0 {
@@ -134,8 +153,13 @@ impl Attributes {
     /// # Errors
     /// Names the attribute that the form does not hold.
     pub(super) fn same_as(&self, found: Option<Meaning>, form: &str) -> Result<(), Error> {
-        let unfit =
-            |name: &str| Error::new(ErrorKind::Config, format!("template{name}"), format!("{form} cannot hold it"));
+        let unfit = |name: &str| {
+            Error::new(
+                ErrorKind::Config,
+                format!("template{name}"),
+                format!("{form} cannot hold it"),
+            )
+        };
         let (meant, found) = (self.meaning(), found.ok_or_else(|| unfit(""))?);
         let mut names = meant.keys().chain(found.keys());
         match names.find(|&name| meant.get(name) != found.get(name)) {
@@ -146,7 +170,8 @@ impl Attributes {
 
     /// In OpenNebula's syntax, read back and compared.
     pub(super) fn write(&self) -> Result<Vec<u8>, Error> {
-        let refused = |error: WriteError| Error::new(ErrorKind::Config, "the template", error.to_string());
+        let refused =
+            |error: WriteError| Error::new(ErrorKind::Config, "the template", error.to_string());
         let mut writer = Writer::new(Rules::Oned);
         for (name, value) in &self.0 {
             match value {
@@ -179,7 +204,8 @@ pub(super) enum Meant {
     Vector(BTreeMap<String, String>),
 }
 
-/// The letter case of names: repositories of marketplaces have lower case, what is served has upper case.
+/// The letter case of names: repositories of marketplaces have lower case, what is served has upper
+/// case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Case {
     Lower,
@@ -210,8 +236,8 @@ impl Serialize for Pairs<'_> {
 /// Attributes as an entry of a public marketplace has them.
 pub(super) struct InEntry<'a>(pub(super) &'a Attributes, pub(super) Case);
 
-/// Public marketplaces hand values on as they are, inside of quotes: there a quote is escaped by the byte before it, and a
-/// backslash before anything else is itself.
+/// Public marketplaces hand values on as they are, inside of quotes: there a quote is escaped by
+/// the byte before it, and a backslash before anything else is itself.
 fn escaped(text: &str) -> String {
     text.replace('"', "\\\"")
 }
@@ -228,7 +254,8 @@ fn unfit_for_entry(text: &str) -> Option<&'static str> {
     }
 }
 
-/// Why a value cannot stand between quotes as it is: it would take the quote behind it along, or end the template.
+/// Why a value cannot stand between quotes as it is: it would take the quote behind it along, or
+/// end the template.
 pub(super) fn unfit_between_quotes(text: &str) -> Option<&'static str> {
     match text {
         text if text.ends_with('\\') => Some("ends with a backslash"),
@@ -319,14 +346,16 @@ mod tests {
     fn attributes() -> impl Strategy<Value = Attributes> {
         let name = || "[A-Z_][A-Z0-9_]{0,4}";
         let pairs = || {
-            prop::collection::btree_map(name(), text(), 1..4).prop_map(|pairs| pairs.into_iter().collect::<Vec<_>>())
+            prop::collection::btree_map(name(), text(), 1..4)
+                .prop_map(|pairs| pairs.into_iter().collect::<Vec<_>>())
         };
         let value = prop_oneof![
             text().prop_map(Value::Single),
             pairs().prop_map(Value::Vector),
             prop::collection::vec(pairs(), 1..3).prop_map(Value::Vectors),
         ];
-        prop::collection::btree_map(name(), value, 1..5).prop_map(|all| Attributes(all.into_iter().collect()))
+        prop::collection::btree_map(name(), value, 1..5)
+            .prop_map(|all| Attributes(all.into_iter().collect()))
     }
 
     proptest! {
@@ -362,8 +391,12 @@ mod tests {
     #[test]
     fn what_differs_is_named() {
         let attributes = Attributes(vec![("A".to_owned(), Value::Single("x".to_owned()))]);
-        for other in ["A=\"y\"\n", "A=[B=\"x\"]\n", "B=\"x\"\n", "A=\"x\"\nA=\"x\"\n", "A=\"x\"\nB=\"\"\n"] {
-            let error = attributes.same_as(Attributes::read_template(other.as_bytes()), "a template").unwrap_err();
+        for other in
+            ["A=\"y\"\n", "A=[B=\"x\"]\n", "B=\"x\"\n", "A=\"x\"\nA=\"x\"\n", "A=\"x\"\nB=\"\"\n"]
+        {
+            let error = attributes
+                .same_as(Attributes::read_template(other.as_bytes()), "a template")
+                .unwrap_err();
             assert!(error.to_string().starts_with("template."), "{error}");
         }
         assert!(attributes.same_as(Attributes::read_template(b"A=\"x\"\n"), "a template").is_ok());

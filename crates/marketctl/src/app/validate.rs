@@ -1,4 +1,5 @@
-//! `marketctl app validate`: entries of public marketplaces, as they are served (JSON) and as they are written (YAML).
+//! `marketctl app validate`: entries of public marketplaces, as they are served (JSON) and as they
+//! are written (YAML).
 
 use super::description::{ARCHITECTURES, HYPERVISORS, KINDS, PREFIXES, is_public, is_series};
 use super::entry::is_uuid;
@@ -36,11 +37,11 @@ struct Problem {
 type Object = Map<String, Value>;
 
 /// The most entries that are looked at together: a hundred times what there is.
-const MOST_ENTRIES: usize = 20_000;
+const MAX_ENTRIES: usize = 20_000;
 
 /// The most problems that are told, and the most characters that are said about each.
-const MOST_PROBLEMS: usize = 5_000;
-const MOST_CHARACTERS: usize = 400;
+const MAX_PROBLEMS: usize = 5_000;
+const MAX_CHARACTERS: usize = 400;
 
 struct Entry {
     file: String,
@@ -63,7 +64,9 @@ pub(super) fn validate(files: &[PathBuf], format: Format) -> Result<bool, Error>
     }
     problems.across(&entries);
     let Problems { found: mut problems, untold } = problems;
-    problems.sort_by(|one, other| (&one.file, &one.entry, one.level).cmp(&(&other.file, &other.entry, other.level)));
+    problems.sort_by(|one, other| {
+        (&one.file, &one.entry, one.level).cmp(&(&other.file, &other.entry, other.level))
+    });
     let errors = problems.iter().filter(|problem| problem.level == Level::Error).count();
     let text = match format {
         Format::Json => json(&problems)?,
@@ -79,7 +82,10 @@ pub(super) fn validate(files: &[PathBuf], format: Format) -> Result<bool, Error>
             if untold > 0 {
                 text.push_str(&format!("ERROR {untold} more problems are not told\n"));
             }
-            text.push_str(&format!("{} entries, {errors} errors, {warnings} warnings\n", entries.len()));
+            text.push_str(&format!(
+                "{} entries, {errors} errors, {warnings} warnings\n",
+                entries.len()
+            ));
             text
         }
     };
@@ -89,10 +95,11 @@ pub(super) fn validate(files: &[PathBuf], format: Format) -> Result<bool, Error>
 
 fn read(path: &Path, entries: &mut Vec<Entry>, problems: &mut Problems) -> Result<(), Error> {
     const OF_EVERY_ENTRY: [&str; 4] = ["name", "publisher", "version", "opennebula_version"];
-    let is_yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
+    let is_yaml =
+        path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
     let (file, list) = (path.display().to_string(), items(path, is_yaml)?);
-    if entries.len() + list.len() > MOST_ENTRIES {
-        let cause = format!("brings more than {MOST_ENTRIES} entries together");
+    if entries.len() + list.len() > MAX_ENTRIES {
+        let cause = format!("brings more than {MAX_ENTRIES} entries together");
         return Err(Error::new(ErrorKind::Config, file, cause));
     }
     for (item, number) in list.into_iter().zip(1..) {
@@ -111,7 +118,13 @@ fn read(path: &Path, entries: &mut Vec<Entry>, problems: &mut Problems) -> Resul
         if let (Some(id), Some(named)) = (&id, &named)
             && !named.eq_ignore_ascii_case(id)
         {
-            problems.add(Level::Warn, &file, &label, "id", "is not the UUID that the file is named by: id counts");
+            problems.add(
+                Level::Warn,
+                &file,
+                &label,
+                "id",
+                "is not the UUID that the file is named by: id counts",
+            );
         }
         entries.push(Entry { file: file.clone(), label, id: id.or(named), object, is_yaml });
     }
@@ -138,7 +151,8 @@ fn items(path: &Path, is_yaml: bool) -> Result<Vec<Value>, Error> {
     }
 }
 
-/// The id that an entry says, whatever it is, and the UUID that the file of a written one is named by.
+/// The id that an entry says, whatever it is, and the UUID that the file of a written one is named
+/// by.
 fn ids(object: &Object, path: &Path, is_yaml: bool) -> (Option<String>, Option<String>) {
     if !is_yaml {
         let id = object.get("_id").and_then(|id| id.get("$oid")).and_then(Value::as_str);
@@ -168,7 +182,11 @@ fn yaml_cause(error: &serde_saphyr::Error) -> String {
     };
     match error.location() {
         Some(place) if place.line() > 0 => {
-            format!("is no YAML of an entry at line {}, column {}: {cause}", place.line(), place.column())
+            format!(
+                "is no YAML of an entry at line {}, column {}: {cause}",
+                place.line(),
+                place.column()
+            )
         }
         _ => format!("is no YAML of an entry: {cause}"),
     }
@@ -182,16 +200,24 @@ struct Problems {
 }
 
 fn cut(text: &str) -> String {
-    text.chars().take(MOST_CHARACTERS).collect()
+    text.chars().take(MAX_CHARACTERS).collect()
 }
 
 impl Problems {
-    fn add(&mut self, level: Level, file: &str, entry: &str, field: &str, problem: impl Into<String>) {
-        if self.found.len() == MOST_PROBLEMS {
+    fn add(
+        &mut self,
+        level: Level,
+        file: &str,
+        entry: &str,
+        field: &str,
+        problem: impl Into<String>,
+    ) {
+        if self.found.len() == MAX_PROBLEMS {
             self.untold += 1;
             return;
         }
-        let (file, entry, field, problem) = (file.to_owned(), cut(entry), cut(field), cut(&problem.into()));
+        let (file, entry, field, problem) =
+            (file.to_owned(), cut(entry), cut(field), cut(&problem.into()));
         self.found.push(Problem { level, file, entry, field, problem });
     }
 
@@ -208,10 +234,19 @@ impl Problems {
         match &entry.id {
             Some(id) if is_uuid(id) => {}
             Some(id) => self.error(entry, entry.id_field(), format!("{id:?} is no UUID")),
-            None if entry.is_yaml => self.error(entry, "id", "is missing, and the file is not named by a UUID"),
+            None if entry.is_yaml => {
+                self.error(entry, "id", "is missing, and the file is not named by a UUID")
+            }
             None => self.error(entry, "_id", "is missing"),
         }
-        for field in ["name", "version", "publisher", "description", "short_description", "opennebula_version"] {
+        for field in [
+            "name",
+            "version",
+            "publisher",
+            "description",
+            "short_description",
+            "opennebula_version",
+        ] {
             self.text(entry, field);
         }
         for field in ["type", "format", "logo", "os-id", "os-release"] {
@@ -220,11 +255,18 @@ impl Problems {
                 Some(value) => self.no_text(entry, field, value),
             }
         }
-        if entry.text("name").is_some_and(|name| !name.trim().is_empty() && !is_valid_app_name(name)) {
+        if entry
+            .text("name")
+            .is_some_and(|name| !name.trim().is_empty() && !is_valid_app_name(name))
+        {
             self.error(entry, "name", "is none that OpenNebula gives an app");
         }
         for series in entry.series().into_iter().filter(|series| !is_series(series)) {
-            self.error(entry, "opennebula_version", format!("holds {series:?}, which no client asks for"));
+            self.error(
+                entry,
+                "opennebula_version",
+                format!("holds {series:?}, which no client asks for"),
+            );
         }
         let kind = entry.text("type").unwrap_or("IMAGE");
         match entry.object.get("tags") {
@@ -245,7 +287,11 @@ impl Problems {
                 self.files(entry, false);
                 self.parts(entry, kind);
             }
-            other => self.error(entry, "type", format!("{other:?} is none of IMAGE, VMTEMPLATE, SERVICE_TEMPLATE")),
+            other => self.error(
+                entry,
+                "type",
+                format!("{other:?} is none of IMAGE, VMTEMPLATE, SERVICE_TEMPLATE"),
+            ),
         }
     }
 
@@ -267,9 +313,17 @@ impl Problems {
     fn no_text(&mut self, entry: &Entry, field: &str, value: &Value) {
         match value {
             Value::Number(number) => {
-                self.warn(entry, field, format!("is the number {number}, where a text is meant: put it in quotes"));
+                self.warn(
+                    entry,
+                    field,
+                    format!("is the number {number}, where a text is meant: put it in quotes"),
+                );
             }
-            Value::Bool(_) => self.warn(entry, field, format!("is {value}, where a text is meant: put it in quotes")),
+            Value::Bool(_) => self.warn(
+                entry,
+                field,
+                format!("is {value}, where a text is meant: put it in quotes"),
+            ),
             _ => self.error(entry, field, "is no text"),
         }
     }
@@ -279,16 +333,29 @@ impl Problems {
             None | Some(Value::Null) => {}
             Some(Value::String(arch)) if ARCHITECTURES.contains(&arch.as_str()) => {}
             Some(Value::String(arch)) if matches!(arch.as_str(), "amd64" | "arm64") => {
-                self.warn(entry, "os-arch", format!("{arch:?} is what older entries say for x86_64 and aarch64"));
+                self.warn(
+                    entry,
+                    "os-arch",
+                    format!("{arch:?} is what older entries say for x86_64 and aarch64"),
+                );
             }
-            Some(arch) => self.error(entry, "os-arch", format!("{arch} is none of x86_64, aarch64, all")),
+            Some(arch) => {
+                self.error(entry, "os-arch", format!("{arch} is none of x86_64, aarch64, all"))
+            }
         }
         match entry.object.get("hypervisor") {
-            Some(Value::String(name)) if HYPERVISORS.iter().any(|known| known.eq_ignore_ascii_case(name)) => {}
+            Some(Value::String(name))
+                if HYPERVISORS.iter().any(|known| known.eq_ignore_ascii_case(name)) => {}
             // Readers take it for kvm.
-            Some(Value::String(name)) if name.is_empty() => self.warn(entry, "hypervisor", "is empty"),
+            Some(Value::String(name)) if name.is_empty() => {
+                self.warn(entry, "hypervisor", "is empty")
+            }
             Some(Value::Null) => self.warn(entry, "hypervisor", "is null"),
-            Some(name) => self.error(entry, "hypervisor", format!("{name} is none of {}", HYPERVISORS.join(", "))),
+            Some(name) => self.error(
+                entry,
+                "hypervisor",
+                format!("{name} is none of {}", HYPERVISORS.join(", ")),
+            ),
             None => self.error(entry, "hypervisor", "is missing"),
         }
         match entry.text("format") {
@@ -313,9 +380,17 @@ impl Problems {
                 }
             }
             Some(value @ Value::Object(_)) if entry.is_yaml => value.clone(),
-            Some(_) => return self.error(entry, FIELD, if entry.is_yaml { "is no map" } else { "is no text" }),
+            Some(_) => {
+                return self.error(
+                    entry,
+                    FIELD,
+                    if entry.is_yaml { "is no map" } else { "is no text" },
+                );
+            }
         };
-        let Some(object) = parsed.as_object() else { return self.error(entry, FIELD, "is no object") };
+        let Some(object) = parsed.as_object() else {
+            return self.error(entry, FIELD, "is no object");
+        };
         // A service's template is JSON for OneFlow, and stays that.
         if kind != "SERVICE_TEMPLATE" {
             self.leaves(entry, FIELD, &parsed, 0);
@@ -326,12 +401,15 @@ impl Problems {
         if kind == "SERVICE_TEMPLATE" {
             let apps = entry.object.get("roles").and_then(Value::as_object);
             service::look_at(object, FIELD, apps, &mut tell);
-        } else if let Some((name, inputs)) = object.iter().find(|(name, _)| name.eq_ignore_ascii_case("user_inputs")) {
+        } else if let Some((name, inputs)) =
+            object.iter().find(|(name, _)| name.eq_ignore_ascii_case("user_inputs"))
+        {
             service::inputs(inputs, &format!("{FIELD}.{name}"), &mut tell);
         }
     }
 
-    /// Values of a VM template are texts, and stand between quotes as they are; it is attributes, vectors, and lists of vectors.
+    /// Values of a VM template are texts, and stand between quotes as they are; it is attributes,
+    /// vectors, and lists of vectors.
     fn leaves(&mut self, entry: &Entry, path: &str, value: &Value, depth: usize) {
         match value {
             Value::Object(object) => {
@@ -344,10 +422,15 @@ impl Problems {
                 let mut known = BTreeSet::new();
                 for (key, value) in object {
                     if !known.insert(key.to_ascii_uppercase()) {
-                        self.error(entry, path, format!("{key:?} stands there twice, in another letter case"));
+                        self.error(
+                            entry,
+                            path,
+                            format!("{key:?} stands there twice, in another letter case"),
+                        );
                     }
                     let mut bytes = key.bytes();
-                    let begins = bytes.next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');
+                    let begins =
+                        bytes.next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');
                     if !begins || !bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
                         self.error(entry, path, format!("{key:?} is no name of an attribute"));
                     }
@@ -357,9 +440,15 @@ impl Problems {
             Value::Array(items) if depth == 1 && items.iter().all(Value::is_object) => {
                 items.iter().for_each(|item| self.leaves(entry, path, item, depth));
             }
-            Value::Array(_) => self.error(entry, path, "is a list, and only vectors are listed in a template"),
+            Value::Array(_) => {
+                self.error(entry, path, "is a list, and only vectors are listed in a template")
+            }
             Value::String(text) if has_bare_quote(text) => {
-                self.error(entry, path, "holds a quote without a backslash before it, which ends the value");
+                self.error(
+                    entry,
+                    path,
+                    "holds a quote without a backslash before it, which ends the value",
+                );
             }
             Value::String(text) => {
                 if let Some(cause) = unfit_between_quotes(text) {
@@ -375,7 +464,10 @@ impl Problems {
     fn parts(&mut self, entry: &Entry, kind: &str) {
         let (field, sound) = if kind == "VMTEMPLATE" {
             let list = entry.object.get("disks").and_then(Value::as_array);
-            ("disks", list.is_some_and(|list| !list.is_empty() && list.iter().all(Value::is_string)))
+            (
+                "disks",
+                list.is_some_and(|list| !list.is_empty() && list.iter().all(Value::is_string)),
+            )
         } else {
             let map = entry.object.get("roles").and_then(Value::as_object);
             ("roles", map.is_some_and(|map| !map.is_empty() && map.values().all(Value::is_string)))
@@ -406,7 +498,8 @@ impl Problems {
     }
 
     fn file(&mut self, entry: &Entry, field: &str, file: &Object) {
-        let text = |name: &str| file.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+        let text =
+            |name: &str| file.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
         let at = |name: &str| format!("{field}.{name}");
         if !text("url").is_some_and(is_public) {
             self.error(entry, &at("url"), "is no http or https URL, or holds a user's name");
@@ -422,15 +515,20 @@ impl Problems {
         if file.get("size").and_then(Value::as_u64).unwrap_or_default() == 0 {
             self.error(entry, &at("size"), "is no number of bytes");
         }
-        let checksum =
-            |name: &str| file.get("checksum").and_then(|checksum| checksum.get(name)).and_then(Value::as_str);
+        let checksum = |name: &str| {
+            file.get("checksum").and_then(|checksum| checksum.get(name)).and_then(Value::as_str)
+        };
         for (name, digits) in [("md5", 32), ("sha256", 64)] {
-            let sound = |text: &str| text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+            let sound = |text: &str| {
+                text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+            };
             match checksum(name) {
                 Some(text) if sound(text) => {}
-                Some(_) => {
-                    self.error(entry, &at(&format!("checksum.{name}")), format!("is not {digits} hexadecimal digits"))
-                }
+                Some(_) => self.error(
+                    entry,
+                    &at(&format!("checksum.{name}")),
+                    format!("is not {digits} hexadecimal digits"),
+                ),
                 None => self.error(entry, &at(&format!("checksum.{name}")), "is missing"),
             }
         }
@@ -456,13 +554,21 @@ impl Problems {
             if let Some(id) = entry.id.as_deref()
                 && let Some(other) = ids.insert(id, entry)
             {
-                self.error(entry, entry.id_field(), format!("is that of {:?} in {} too", other.label, other.file));
+                self.error(
+                    entry,
+                    entry.id_field(),
+                    format!("is that of {:?} in {} too", other.label, other.file),
+                );
             }
             for series in entry.series().into_iter().filter(|_| !entry.name().is_empty()) {
                 if let Some(other) = names.insert((series.clone(), entry.name()), entry)
                     && !std::ptr::eq(other, entry)
                 {
-                    self.error(entry, "name", format!("is another entry's too in the series {series}"));
+                    self.error(
+                        entry,
+                        "name",
+                        format!("is another entry's too in the series {series}"),
+                    );
                 }
             }
         }
@@ -473,12 +579,21 @@ impl Problems {
                     self.error(entry, field, "names the entry itself");
                 }
                 let is_there = |series: &String| names.contains_key(&(series.clone(), wanted));
-                let missing: Vec<String> = entry.series().into_iter().filter(|series| !is_there(series)).collect();
+                let missing: Vec<String> =
+                    entry.series().into_iter().filter(|series| !is_there(series)).collect();
                 if !known.contains(wanted) {
-                    self.error(entry, field, format!("names {wanted:?}, which none of the files has"));
+                    self.error(
+                        entry,
+                        field,
+                        format!("names {wanted:?}, which none of the files has"),
+                    );
                 } else if !missing.is_empty() {
                     let series = missing.join(", ");
-                    self.error(entry, field, format!("names {wanted:?}, which is not there for the series {series}"));
+                    self.error(
+                        entry,
+                        field,
+                        format!("names {wanted:?}, which is not there for the series {series}"),
+                    );
                 }
             }
         }
@@ -513,7 +628,11 @@ impl Entry {
             Some(number @ Value::Number(_)) => number.to_string(),
             _ => String::new(),
         };
-        all.split(',').map(str::trim).filter(|series| !series.is_empty()).map(str::to_owned).collect()
+        all.split(',')
+            .map(str::trim)
+            .filter(|series| !series.is_empty())
+            .map(str::to_owned)
+            .collect()
     }
 
     /// The apps that it is made of.

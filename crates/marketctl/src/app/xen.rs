@@ -1,6 +1,8 @@
-//! The guide's descriptions of Xen virtual machines (`xm`, and `xl` after it), converted to VM templates.
+//! The guide's descriptions of Xen virtual machines (`xm`, and `xl` after it), converted to VM
+//! templates.
 //!
-//! The format is a handful of assignments of texts, numbers and lists in Python's spelling; nothing is evaluated.
+//! The format is a handful of assignments of texts, numbers and lists in Python's spelling; nothing
+//! is evaluated.
 
 use super::text::{Attributes, Value};
 use market_core::error::{Error, ErrorKind};
@@ -30,7 +32,9 @@ pub(super) fn convert(text: &str, image: Option<&str>, name: &str) -> Result<Con
         match (key.as_str(), value) {
             ("name", Given::Text(text)) => vm.set("NAME", Value::Single(text)),
             ("memory", Given::Text(mib)) if is_number(&mib) => vm.set("MEMORY", Value::Single(mib)),
-            ("memory", _) => return Err(Error::new(ErrorKind::Config, name, at("memory is no number of MiB"))),
+            ("memory", _) => {
+                return Err(Error::new(ErrorKind::Config, name, at("memory is no number of MiB")));
+            }
             ("vcpus", Given::Text(count)) if is_number(&count) => {
                 vm.set("VCPU", Value::Single(count));
             }
@@ -43,18 +47,21 @@ pub(super) fn convert(text: &str, image: Option<&str>, name: &str) -> Result<Con
                 for spec in specs {
                     let alias = image.filter(|_| disks.is_empty());
                     let found = disk(&spec, alias);
-                    disks.push(
-                        found
-                            .ok_or_else(|| Error::new(ErrorKind::Config, name, at(&format!("{spec:?} is no disk"))))?,
-                    );
+                    disks.push(found.ok_or_else(|| {
+                        Error::new(ErrorKind::Config, name, at(&format!("{spec:?} is no disk")))
+                    })?);
                 }
             }
             ("vif", Given::List(specs)) => {
                 for spec in specs {
                     let (pairs, unknown) = nic(&spec);
-                    left_out.extend(unknown.into_iter().map(|key| at(&format!("{key} of a vif is left out"))));
+                    left_out.extend(
+                        unknown.into_iter().map(|key| at(&format!("{key} of a vif is left out"))),
+                    );
                     if pairs.is_empty() {
-                        left_out.push(at("a vif that names no bridge is left out: say the network in a NIC"));
+                        left_out.push(at(
+                            "a vif that names no bridge is left out: say the network in a NIC",
+                        ));
                     } else {
                         nics.push(pairs);
                     }
@@ -66,7 +73,10 @@ pub(super) fn convert(text: &str, image: Option<&str>, name: &str) -> Result<Con
             ("root", Given::Text(text)) => {
                 // The driver writes the directory before it; options behind it are the kernel's.
                 let (device, options) = text.split_once(' ').unwrap_or((&text, ""));
-                os.push(("ROOT".to_owned(), device.strip_prefix("/dev/").unwrap_or(device).to_owned()));
+                os.push((
+                    "ROOT".to_owned(),
+                    device.strip_prefix("/dev/").unwrap_or(device).to_owned(),
+                ));
                 kernel_line.insert(0, options.trim().to_owned());
             }
             ("extra", Given::Text(line)) => kernel_line.push(line),
@@ -90,7 +100,10 @@ pub(super) fn convert(text: &str, image: Option<&str>, name: &str) -> Result<Con
     if !os.is_empty() {
         vm.set("OS", Value::Vector(os));
     }
-    vm.set("CONTEXT", Value::vector(&[("NETWORK", "YES"), ("SSH_PUBLIC_KEY", "$USER[SSH_PUBLIC_KEY]")]));
+    vm.set(
+        "CONTEXT",
+        Value::vector(&[("NETWORK", "YES"), ("SSH_PUBLIC_KEY", "$USER[SSH_PUBLIC_KEY]")]),
+    );
     Ok(Converted { template: vm.write()?, left_out })
 }
 
@@ -98,12 +111,15 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// `file:PATH,xvda,w` of `xm`, or `PATH,format,xvda,rw` of `xl`, which may leave the last ones out, and its pairs.
+/// `file:PATH,xvda,w` of `xm`, or `PATH,format,xvda,rw` of `xl`, which may leave the last ones out,
+/// and its pairs.
 fn disk(spec: &str, image: Option<&str>) -> Option<Vec<(String, String)>> {
-    const PREFIXES: [&str; 8] = ["file:", "phy:", "tap:aio:", "tap2:aio:", "tap:qcow2:", "tap:qcow:", "tap2:", "tap:"];
+    const PREFIXES: [&str; 8] =
+        ["file:", "phy:", "tap:aio:", "tap2:aio:", "tap:qcow2:", "tap:qcow:", "tap2:", "tap:"];
     const FORMATS: [&str; 6] = ["raw", "qcow", "qcow2", "vhd", "qed", ""];
     let fields: Vec<&str> = spec.split(',').map(str::trim).collect();
-    let pair = |name: &str| fields.iter().find_map(|field| field.strip_prefix(name)?.strip_prefix('='));
+    let pair =
+        |name: &str| fields.iter().find_map(|field| field.strip_prefix(name)?.strip_prefix('='));
     let plain: Vec<&str> = fields.iter().filter(|field| !field.contains('=')).copied().collect();
     let is_xl = plain.get(1).is_none_or(|second| FORMATS.contains(second));
     let at = |index: usize| plain.get(index).copied();
@@ -121,13 +137,16 @@ fn disk(spec: &str, image: Option<&str>) -> Option<Vec<(String, String)>> {
     if path.is_empty() || !is_device {
         return None;
     }
-    let read_only = matches!(access, "r" | "ro" | "cdrom") || what == "cdrom" || plain.contains(&"cdrom");
+    let read_only =
+        matches!(access, "r" | "ro" | "cdrom") || what == "cdrom" || plain.contains(&"cdrom");
     let (name, value) = image.map_or(("SOURCE", path), |image| ("IMAGE", image));
-    let pairs = [(name, value), ("TARGET", target), ("READONLY", if read_only { "YES" } else { "NO" })];
+    let pairs =
+        [(name, value), ("TARGET", target), ("READONLY", if read_only { "YES" } else { "NO" })];
     Some(pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec())
 }
 
-/// `bridge=BRIDGE,mac=...`; what has no place in a NIC comes back by its name. A script of Xen's host is none of KVM's.
+/// `bridge=BRIDGE,mac=...`; what has no place in a NIC comes back by its name. A script of Xen's
+/// host is none of KVM's.
 fn nic(spec: &str) -> (Vec<(String, String)>, Vec<String>) {
     let (mut pairs, mut unknown) = (Vec::new(), Vec::new());
     for field in spec.split(',').map(str::trim).filter(|field| !field.is_empty()) {
@@ -185,10 +204,14 @@ fn without_comment(line: &str) -> &str {
 fn scalar(text: &str) -> Option<String> {
     for quote in ['"', '\''] {
         if let Some(rest) = text.strip_prefix(quote) {
-            return rest.strip_suffix(quote).filter(|inner| !inner.contains(quote)).map(str::to_owned);
+            return rest
+                .strip_suffix(quote)
+                .filter(|inner| !inner.contains(quote))
+                .map(str::to_owned);
         }
     }
-    let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+    let plain = !text.is_empty()
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
     plain.then(|| text.to_owned())
 }
 
@@ -270,7 +293,9 @@ mod tests {
     #[test]
     fn disks_of_both_tools_are_told_apart() {
         let of = |spec: &str| {
-            disk(spec, None).map(|pairs| pairs.into_iter().map(|(_, value)| value).collect::<Vec<_>>().join(" "))
+            disk(spec, None).map(|pairs| {
+                pairs.into_iter().map(|(_, value)| value).collect::<Vec<_>>().join(" ")
+            })
         };
         for (spec, expected) in [
             ("file:/i/u.img,xvda,w", "/i/u.img xvda NO"),

@@ -47,7 +47,8 @@ fn table(everything: &Everything<'_>) -> String {
             text.push_str(&format!("  {name:18} {value}\n"));
         }
     };
-    let compressed = summary.compression.map_or_else(String::new, |name| format!(", compressed ({name})"));
+    let compressed =
+        summary.compression.map_or_else(String::new, |name| format!(", compressed ({name})"));
     line("format", Some(format!("{}{compressed}", summary.format)));
     line("virtual size", summary.virtual_bytes.map(size));
     line("file size", Some(size(summary.file_bytes)));
@@ -63,9 +64,14 @@ fn table(everything: &Everything<'_>) -> String {
     };
     line("partition table", table.map(str::to_owned));
     for partition in &summary.partitions {
-        let number = partition.number.map_or_else(|| "disk".to_owned(), |number| format!("partition {number}"));
+        let number = partition
+            .number
+            .map_or_else(|| "disk".to_owned(), |number| format!("partition {number}"));
         let root = if partition.is_root { ", the root" } else { "" };
-        line(&number, Some(format!("{}, {}{root}", size(partition.bytes), partition.content.name())));
+        line(
+            &number,
+            Some(format!("{}, {}{root}", size(partition.bytes), partition.content.name())),
+        );
     }
     line("system", summary.os.clone());
     line("architecture", summary.architecture.map(str::to_owned));

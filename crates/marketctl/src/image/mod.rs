@@ -42,7 +42,8 @@ async fn check(arguments: Check, context: &Context) -> Result<bool, Error> {
     let declared = arguments.expected.declared();
     let fetched = fetch(&arguments.image, declared.has_checksum(), context).await?;
     let checksums = fetched.checksums();
-    let options = Options { policy, declared, checksums, limit: Duration::from_secs(arguments.time_limit) };
+    let options =
+        Options { policy, declared, checksums, limit: Duration::from_secs(arguments.time_limit) };
     let report = looking(fetched.image, context, move |image| image.check(&options)).await?;
     let text = match arguments.format {
         _ if arguments.fix_script => report.repair_script(),
@@ -55,7 +56,8 @@ async fn check(arguments: Check, context: &Context) -> Result<bool, Error> {
 
 pub(crate) fn json(value: &impl Serialize) -> Result<String, Error> {
     let text = serde_json::to_string_pretty(value);
-    text.map(|text| text + "\n").map_err(|error| Error::new(ErrorKind::Failed, "the report", error.to_string()))
+    text.map(|text| text + "\n")
+        .map_err(|error| Error::new(ErrorKind::Failed, "the report", error.to_string()))
 }
 
 /// One line a finding that warns or fails, for those who have not asked for all.

@@ -10,7 +10,9 @@ use market_core::error::{Error, ErrorKind};
 use market_core::line::one_line;
 use market_core::qemu_img::{Conversion, qemu_img};
 use market_core::shim::print;
-use market_core::transfer::{FileSink, Source, SparseFile, Staged, Transfer, Wanted, run_on_thread};
+use market_core::transfer::{
+    DigestSet, FileSink, Source, SparseFile, StagedFile, Transfer, run_on_thread,
+};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
@@ -30,9 +32,13 @@ pub(super) async fn prepare(arguments: Prepare, context: &Context) -> Result<boo
     refuse_unfit(&source, declared.clone(), context).await?;
     let format = source.image.format();
 
-    let directory = arguments.target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    Staged::sweep(directory);
-    let staged = Staged::file(directory)?;
+    let directory = arguments
+        .target
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    StagedFile::sweep(directory);
+    let staged = StagedFile::file(directory)?;
     let copy = Copy { source: &source.file, format, staged: &staged, context };
     let format = match copy.convert(arguments.compress).await {
         Err(error) if error.kind == ErrorKind::Unsupported && format == "raw" => {
@@ -66,7 +72,9 @@ pub(super) async fn prepare(arguments: Prepare, context: &Context) -> Result<boo
     }
     wanting(&report).for_each(|line| text.push_str(&format!("  {line}\n")));
     if report.count(Outcome::Fail) > 0 {
-        let line = format!("  the copy is there, and not ready; marketctl image check {shown} says how to repair it\n");
+        let line = format!(
+            "  the copy is there, and not ready; marketctl image check {shown} says how to repair it\n"
+        );
         text.push_str(&line);
     }
     print(text.as_bytes())?;
@@ -80,13 +88,16 @@ async fn on_thread<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<T, Error> {
     let done = run_on_thread("prepare", work);
-    context.stop.or(async { done.await.flatten().map_err(|error| Error::io(subject, &error)) }).await
+    context
+        .stop
+        .or(async { done.await.flatten().map_err(|error| Error::io(subject, &error)) })
+        .await
 }
 
 struct Copy<'a> {
     source: &'a File,
     format: &'a str,
-    staged: &'a Staged,
+    staged: &'a StagedFile,
     context: &'a Context,
 }
 
@@ -94,10 +105,13 @@ impl Copy<'_> {
     /// By `qemu-img`: zeros become holes, and what it writes is compared with what it read.
     async fn convert(&self, compress: bool) -> Result<&'static str, Error> {
         // The very file that was looked at, whatever its path leads to by now.
-        let source = PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), self.source.as_raw_fd()));
+        let source =
+            PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), self.source.as_raw_fd()));
         let place = self.staged.path();
-        let target = std::path::absolute(&place).map_err(|error| Error::io(place.display().to_string(), &error))?;
-        let conversion = Conversion { source: &source, from: self.format, target: &target, to: "qcow2" };
+        let target = std::path::absolute(&place)
+            .map_err(|error| Error::io(place.display().to_string(), &error))?;
+        let conversion =
+            Conversion { source: &source, from: self.format, target: &target, to: "qcow2" };
         conversion.write(if compress { &["-c"] } else { &[] }, self.context).await?;
         let image = Image::open(&target).map_err(unreadable)?;
         let summary = looking(image.into(), self.context, |image| image.summary(LIMIT)).await?;
@@ -117,10 +131,10 @@ impl Copy<'_> {
         let mut source = Source::open_path(Path::new(&own), &self.context.options)?;
         let mut file = SparseFile::new(self.staged.open()?, true);
         let mut sink = FileSink { file: &mut file, subject: name, durable: false };
-        let how = Transfer::hashed(Wanted::MD5);
+        let how = Transfer::hashed(DigestSet::MD5);
         self.context.stop.or(source.transfer(&mut sink, how)).await?;
         on_thread(name, self.context, move || {
-            file.dig_holes()?;
+            file.punch_holes()?;
             let whole = file.len().next_multiple_of(MIB);
             file.finish()?;
             file.file().set_len(whole)

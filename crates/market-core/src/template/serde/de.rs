@@ -13,7 +13,8 @@ pub fn from_template<T: DeserializeOwned>(template: &Template) -> Result<T, Erro
     T::deserialize(Attributes::of_template(template))
 }
 
-/// A name with everything that stands under it: all attributes of that name, or one pair of a vector.
+/// A name with everything that stands under it: all attributes of that name, or one pair of a
+/// vector.
 struct Named<'a> {
     name: &'a str,
     values: Vec<Value<'a>>,
@@ -73,7 +74,10 @@ struct Entries<'a> {
 impl<'de> de::MapAccess<'de> for Entries<'_> {
     type Error = Error;
 
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Error> {
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, Error> {
         let Some(named) = self.rest.next() else { return Ok(None) };
         // A struct's field is given in its own spelling, a map's key as the template has it.
         let field = self.fields.iter().find(|field| field.eq_ignore_ascii_case(named.name));
@@ -83,7 +87,9 @@ impl<'de> de::MapAccess<'de> for Entries<'_> {
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Error> {
-        let Some(named) = self.value.take() else { return Err(Error::new("a value was asked for before its name")) };
+        let Some(named) = self.value.take() else {
+            return Err(Error::new("a value was asked for before its name"));
+        };
         let name = named.name;
         seed.deserialize(Values(named.values)).map_err(|error| error.at(name))
     }
@@ -176,7 +182,11 @@ impl<'de> de::Deserializer<'de> for Values<'_> {
         visitor.visit_unit()
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Error> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
         visitor.visit_newtype_struct(self)
     }
 
@@ -198,7 +208,9 @@ impl<'de> de::Deserializer<'de> for Values<'_> {
         visitor: V,
     ) -> Result<V::Value, Error> {
         match self.0.first() {
-            Some(Value::Vector(vector)) => Attributes::of_vector(*vector).deserialize_struct(name, fields, visitor),
+            Some(Value::Vector(vector)) => {
+                Attributes::of_vector(*vector).deserialize_struct(name, fields, visitor)
+            }
             _ => Err(Error::new("a single value stands where a vector is needed")),
         }
     }
@@ -222,7 +234,10 @@ struct Elements<'a>(std::vec::IntoIter<Value<'a>>);
 impl<'de> de::SeqAccess<'de> for Elements<'_> {
     type Error = Error;
 
-    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Error> {
+    fn next_element_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, Error> {
         self.0.next().map(|value| seed.deserialize(Values(vec![value]))).transpose()
     }
 }

@@ -1,7 +1,8 @@
 //! Types from templates and templates from types, through serde.
 //!
-//! Fields match attributes in any letter case; a missing or empty attribute is `None`; a repeated attribute is a sequence; a
-//! vector is a struct or a map. Booleans are yes/no/true/false/1/0 in any case, unit enum variants match in any case.
+//! Fields match attributes in any letter case; a missing or empty attribute is `None`; a repeated
+//! attribute is a sequence; a vector is a struct or a map. Booleans are yes/no/true/false/1/0 in
+//! any case, unit enum variants match in any case.
 //!
 //! ```
 //! use serde::{Deserialize, Serialize};
@@ -28,7 +29,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! A TEMPLATE element is read the same way, through [`Template::from_element`](super::Template::from_element) or, as text,
+//! A TEMPLATE element is read the same way, through
+//! [`Template::from_element`](super::Template::from_element) or, as text,
 //! [`Template::parse_text_or_xml`](super::Template::parse_text_or_xml):
 //!
 //! ```
@@ -107,7 +109,10 @@ impl ::serde::de::Error for Error {
         Self::new(format_args!("expected {expected}, found something else"))
     }
 
-    fn invalid_type(unexpected: ::serde::de::Unexpected<'_>, expected: &dyn ::serde::de::Expected) -> Self {
+    fn invalid_type(
+        unexpected: ::serde::de::Unexpected<'_>,
+        expected: &dyn ::serde::de::Expected,
+    ) -> Self {
         Self::invalid_value(unexpected, expected)
     }
 

@@ -5,8 +5,8 @@ use crate::template::Template;
 use serde::ser::{self, Impossible, Serialize};
 use std::fmt::Display;
 
-/// Writes a struct or a map into a template: names in upper case, `None` left out, sequences as repeated attributes, structs
-/// and maps inside as vectors, booleans as `YES` and `NO`.
+/// Writes a struct or a map into a template: names in upper case, `None` left out, sequences as
+/// repeated attributes, structs and maps inside as vectors, booleans as `YES` and `NO`.
 ///
 /// # Errors
 /// [`Error`] names the attribute that the syntax has no form for.
@@ -22,20 +22,29 @@ fn add(template: &mut Template, name: &str, shape: Shape) -> Result<(), Error> {
     let stored = match shape {
         Shape::Nothing => return Ok(()),
         Shape::Text(value) => template.push(name, value),
-        Shape::Many(shapes) => return shapes.into_iter().try_for_each(|shape| add(template, name, shape)),
+        Shape::Many(shapes) => {
+            return shapes.into_iter().try_for_each(|shape| add(template, name, shape));
+        }
         Shape::Pairs(pairs) => {
             let mut texts = Vec::with_capacity(pairs.len());
             for (key, shape) in pairs {
                 match shape {
                     Shape::Nothing => {}
                     Shape::Text(value) => texts.push((key, value)),
-                    _ => return Err(Error::new("a vector holds single values only").at(&key).at(name)),
+                    _ => {
+                        return Err(Error::new("a vector holds single values only")
+                            .at(&key)
+                            .at(name));
+                    }
                 }
             }
             template.push_vector(name, texts)
         }
     };
-    stored.map_err(|error| Error { attribute: Some(error.attribute), reason: error.reason.to_string() })
+    stored.map_err(|error| Error {
+        attribute: Some(error.attribute),
+        reason: error.reason.to_string(),
+    })
 }
 
 /// A value on its way into a template.
@@ -113,11 +122,20 @@ impl ser::Serializer for ToShape {
         Ok(Shape::Nothing)
     }
 
-    fn serialize_unit_variant(self, _: &'static str, _: u32, variant: &'static str) -> Result<Shape, Error> {
+    fn serialize_unit_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+    ) -> Result<Shape, Error> {
         display(variant)
     }
 
-    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, value: &T) -> Result<Shape, Error> {
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        value: &T,
+    ) -> Result<Shape, Error> {
         value.serialize(self)
     }
 
@@ -139,7 +157,11 @@ impl ser::Serializer for ToShape {
         no_form("a tuple")
     }
 
-    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Self::SerializeTupleStruct, Error> {
+    fn serialize_tuple_struct(
+        self,
+        _: &'static str,
+        _: usize,
+    ) -> Result<Self::SerializeTupleStruct, Error> {
         no_form("a tuple")
     }
 
@@ -208,7 +230,11 @@ impl ser::SerializeStruct for Pairs {
     type Ok = Shape;
     type Error = Error;
 
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<(), Error> {
+    fn serialize_field<T: Serialize + ?Sized>(
+        &mut self,
+        name: &'static str,
+        value: &T,
+    ) -> Result<(), Error> {
         self.add(name, value)
     }
 
@@ -223,7 +249,9 @@ impl ser::SerializeMap for Pairs {
 
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Error> {
         let name = match key.serialize(ToShape)? {
-            Shape::Text(text) => String::from_utf8(text).map_err(|_| Error::new("a key is not UTF-8"))?,
+            Shape::Text(text) => {
+                String::from_utf8(text).map_err(|_| Error::new("a key is not UTF-8"))?
+            }
             _ => return no_form("a key that is no text"),
         };
         self.0.push((name.to_ascii_uppercase(), Shape::Nothing));

@@ -1,5 +1,5 @@
-//! A copy into a directory of a bridge, and the description of an image there: what is fetched goes through this host to the bridge's
-//! STAGING_DIR, is hashed there, and moved into place.
+//! A copy into a directory of a bridge, and the description of an image there: what is fetched goes
+//! through this host to the bridge's STAGING_DIR, is hashed there, and moved into place.
 
 use crate::copy::{Copied, Copying};
 use market_core::backend::Context;
@@ -7,26 +7,40 @@ use market_core::bridges::{Bridge, Failures, Upload, hosts_off, in_turn, tidying
 use market_core::container::HEAD_BYTES;
 use market_core::error::{Error, ErrorKind};
 use market_core::transfer::ssh::Host;
-use market_core::transfer::{Digester, Options, Piece, Sink, Source, Transfer, Wanted, random_name};
+use market_core::transfer::{
+    DigestSet, Digester, Options, Piece, Sink, Source, Transfer, random_name,
+};
 use std::path::PathBuf;
 use tokio::time::timeout;
 
-pub(crate) async fn copy(copying: &Copying<'_>, source: &mut Source, hosts: Vec<Host>) -> Result<Copied, Error> {
+pub(crate) async fn copy(
+    copying: &Copying<'_>,
+    source: &mut Source,
+    hosts: Vec<Host>,
+) -> Result<Copied, Error> {
     let Copying { context, .. } = copying;
     let upload = upload(copying, source, hosts).await?;
     let bridge = upload.bridge().clone();
-    let placed = Bridge::new(bridge.host.clone(), "BASE_PATH", copying.base.clone(), bridge.options().clone());
-    // What is stored there is hashed there; what is fetched is another thing when it is unpacked on its way.
-    let sent = copying.unpack.map(|_| Digester::start(Wanted::MD5));
+    let placed = Bridge::new(
+        bridge.host.clone(),
+        "BASE_PATH",
+        copying.base.clone(),
+        bridge.options().clone(),
+    );
+    // What is stored there is hashed there; what is fetched is another thing when it is unpacked on
+    // its way.
+    let sent = copying.unpack.map(|_| Digester::start(DigestSet::MD5));
     let mut sink = BridgeSink { upload, sent };
-    let wanted = Wanted { md5: true, ..copying.expected.wanted() };
+    let wanted = DigestSet { md5: true, ..copying.expected.wanted() };
     let how = Transfer { wanted, unpack: copying.unpack, max_bytes: None };
     let mut prepared = false;
     let outcome = async {
         let transferred = context.stop.or(source.transfer(&mut sink, how)).await?;
         let (format, convert) = copying.check(source.subject(), &transferred)?;
         let sent = match sink.sent.take() {
-            Some(digester) => digester.finish().await.map_err(|error| Error::io("what was sent", &error))?.md5,
+            Some(digester) => {
+                digester.finish().await.map_err(|error| Error::io("what was sent", &error))?.md5
+            }
             None => transferred.digests.md5.clone(),
         };
         let stored = context.stop.or(sink.upload.seal()).await?;
@@ -46,8 +60,9 @@ pub(crate) async fn copy(copying: &Copying<'_>, source: &mut Source, hosts: Vec<
     outcome
 }
 
-/// Removes what a copy that has failed may have left: first what is staged, so that nothing can be prepared from it any more, then what
-/// was prepared, so that nothing can get a name any more, then the name.
+/// Removes what a copy that has failed may have left: first what is staged, so that nothing can be
+/// prepared from it any more, then what was prepared, so that nothing can get a name any more, then
+/// the name.
 async fn tidy(copying: &Copying<'_>, upload: Upload, placed: Option<&Bridge>) {
     let staged = upload.subject();
     let log = &copying.context.log;
@@ -78,15 +93,19 @@ async fn upload(copying: &Copying<'_>, source: &Source, hosts: Vec<Host>) -> Res
     let hosts = hosts_on(hosts, context).await;
     let staging = copying.config.staging_dir.clone().unwrap_or_else(|| PathBuf::from("/var/tmp"));
     let options = copying.options.clone();
-    let bridges: Vec<_> =
-        hosts.into_iter().map(|host| Bridge::new(host, "STAGING_DIR", staging.clone(), options.clone())).collect();
+    let bridges: Vec<_> = hosts
+        .into_iter()
+        .map(|host| Bridge::new(host, "STAGING_DIR", staging.clone(), options.clone()))
+        .collect();
     let in_turn = in_turn(&bridges, copying.action.image.id)?;
-    let name = || random_name::<16>().map_err(|error| Error::io("the system's random numbers", &error));
+    let name =
+        || random_name::<16>().map_err(|error| Error::io("the system's random numbers", &error));
     Upload::start_on_first(in_turn, name, source.length(), context).await
 }
 
-/// Gives the image its name, converted when it has to be. The name comes in a second step: this process may be killed while the
-/// first one goes on over there, and then nobody may ever see what it makes.
+/// Gives the image its name, converted when it has to be. The name comes in a second step: this
+/// process may be killed while the first one goes on over there, and then nobody may ever see what
+/// it makes.
 async fn place(
     copying: &Copying<'_>,
     upload: &Upload,
@@ -96,7 +115,8 @@ async fn place(
 ) -> Result<(), Error> {
     let base = copying.base.to_string_lossy();
     let arguments = [upload.name(), &base, &copying.name, format, convert.unwrap_or("-")];
-    ask(copying, upload.bridge(), include_str!("scripts/prepare.sh"), &arguments, "prepared").await?;
+    ask(copying, upload.bridge(), include_str!("scripts/prepare.sh"), &arguments, "prepared")
+        .await?;
     ask(copying, placed, include_str!("scripts/publish.sh"), &[&copying.name], "published").await
 }
 
@@ -113,7 +133,8 @@ async fn ask(
         None if answer == word => Ok(()),
         None => Err(bridge.strange(&answer)),
         Some(cause) => {
-            let kind = if cause.contains("No space left") { ErrorKind::Full } else { ErrorKind::Failed };
+            let kind =
+                if cause.contains("No space left") { ErrorKind::Full } else { ErrorKind::Failed };
             let subject = format!("BASE_PATH {} on {}", copying.base.display(), bridge.host);
             Err(Error::new(kind, subject, cause))
         }
@@ -136,17 +157,19 @@ impl Sink for BridgeSink {
         self.upload.write(&piece).await
     }
 
-    async fn written(&mut self) -> Result<(), Error> {
-        self.upload.written();
+    async fn finish(&mut self) -> Result<(), Error> {
+        self.upload.finish();
         Ok(())
     }
 }
 
 fn location(host: &Host, path: &str) -> String {
-    let (user, name) = host.as_str().rsplit_once('@').map_or(("", host.as_str()), |(user, name)| (user, name));
+    let (user, name) =
+        host.as_str().rsplit_once('@').map_or(("", host.as_str()), |(user, name)| (user, name));
     let at = if user.is_empty() { "" } else { "@" };
     // An IPv6 address, whose colons would be taken for the one before the path.
-    let (open, close) = if name.contains(':') && !name.starts_with('[') { ("[", "]") } else { ("", "") };
+    let (open, close) =
+        if name.contains(':') && !name.starts_with('[') { ("[", "]") } else { ("", "") };
     format!("ssh://{user}{at}{open}{name}{close}:{path}")
 }
 
@@ -162,7 +185,12 @@ pub(crate) async fn describe(
     let mut failures = Failures::default();
     for host in in_turn(&hosts, id)? {
         let directory = std::path::Path::new(path).parent().unwrap_or(std::path::Path::new("/"));
-        let bridge = Bridge::new(host.clone(), "the directory of SOURCE", directory.to_owned(), options.clone());
+        let bridge = Bridge::new(
+            host.clone(),
+            "the directory of SOURCE",
+            directory.to_owned(),
+            options.clone(),
+        );
         let described = async {
             let head = Source::open_on(host, path, options).await?.peek(HEAD_BYTES).await?;
             let md5 = bridge.ask(include_str!("scripts/md5.sh"), &[path]).await?;
@@ -171,7 +199,8 @@ pub(crate) async fn describe(
         match context.stop.or(described).await {
             Ok((_, md5, _)) if md5.len() != 32 => return Err(bridge.strange(&md5)),
             Ok(described) => return Ok(described),
-            // Another bridge may be able to say more about one that cannot be reached, not about a file.
+            // Another bridge may be able to say more about one that cannot be reached, not about a
+            // file.
             Err(error) if error.kind == ErrorKind::Unreachable => failures.add(error, &context.log),
             Err(error) => return Err(error),
         }
@@ -187,7 +216,8 @@ mod tests {
 
     #[test]
     fn every_host_of_a_bridge_list_makes_a_location_that_is_read_back() {
-        for host in ["bridge", "one@bridge", "10.0.0.1", "fe80::1%eth0", "one@[::1]", "one@fe80::1"] {
+        for host in ["bridge", "one@bridge", "10.0.0.1", "fe80::1%eth0", "one@[::1]", "one@fe80::1"]
+        {
             let location = location(&Host::new(host).unwrap(), "/a:b");
             let read = Location::parse(&location).unwrap();
             assert!(matches!(read, Location::Ssh { path, .. } if path == "/a:b"), "{location}");

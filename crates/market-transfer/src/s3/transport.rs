@@ -1,13 +1,13 @@
 //! The one way in which requests leave for an S3 service, those of the client library too.
 //!
-//! Here silence is bounded in both directions, answers that are read at once are bounded in size, nothing is redirected, and
-//! every refusal becomes a [`Failure`].
+//! Here silence is bounded in both directions, answers that are read at once are bounded in size,
+//! nothing is redirected, and every refusal becomes a [`S3Error`].
 
-use super::failure::Reason;
+use super::error::Reason;
 use super::told::Secrets;
-use super::{Access, Failure};
+use super::{Access, S3Error};
 use crate::client::{client, failure};
-use crate::resume::Attempt;
+use crate::resume::RetryableError;
 use crate::{ErrorKind, Options};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -16,7 +16,8 @@ use http::header::CONTENT_LENGTH;
 use http_body_util::BodyExt;
 use object_store::ClientOptions;
 use object_store::client::{
-    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpResponseBody, HttpService,
+    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse,
+    HttpResponseBody, HttpService,
 };
 use reqwest::{Client, redirect};
 use rustls::CertificateError;
@@ -25,7 +26,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout};
 
-/// The longest answer that is read at once: a page of a thousand keys of a thousand characters, encoded.
+/// The longest answer that is read at once: a page of a thousand keys of a thousand characters,
+/// encoded.
 const MAX_ANSWER_BYTES: usize = 16 << 20;
 
 /// The longest refusal that is read.
@@ -35,20 +37,26 @@ const MAX_REFUSAL_BYTES: usize = 64 << 10;
 const ANSWER_PATIENCE: u32 = 4;
 
 #[derive(Clone, Debug)]
-pub(super) struct Gate {
+pub(super) struct Transport {
     client: Client,
     idle: Duration,
     pub(super) secrets: Arc<Secrets>,
 }
 
-impl Gate {
-    pub(super) fn new(access: &Access, options: &Options, subject: &str) -> Result<Self, crate::Error> {
-        // Silence is watched here: a client's own limit would count the time that a body takes to be sent.
-        let client = client(options, subject, |builder| builder.redirect(redirect::Policy::none()))?;
+impl Transport {
+    pub(super) fn new(
+        access: &Access,
+        options: &Options,
+        subject: &str,
+    ) -> Result<Self, crate::Error> {
+        // Silence is watched here: a client's own limit would count the time that a body takes to
+        // be sent.
+        let client =
+            client(options, subject, |builder| builder.redirect(redirect::Policy::none()))?;
         Ok(Self { client, idle: options.idle_timeout, secrets: Arc::new(Secrets::of(access)) })
     }
 
-    async fn pass(&self, request: HttpRequest) -> Result<HttpResponse, Failure> {
+    async fn pass(&self, request: HttpRequest) -> Result<HttpResponse, S3Error> {
         let streamed = request.method() == http::Method::GET;
         let sent = Progress::default();
         let seen = sent.clone();
@@ -63,30 +71,39 @@ impl Gate {
         });
         let request = http::Request::from_parts(parts, reqwest::Body::wrap(body));
         let request = request.try_into().map_err(|error| untold(&error))?;
-        let response = sent.watch(self.idle, self.client.execute(request)).await?.map_err(|error| untold(&error))?;
+        let response = sent
+            .watch(self.idle, self.client.execute(request))
+            .await?
+            .map_err(|error| untold(&error))?;
         let (parts, body) = http::Response::<reqwest::Body>::from(response).into_parts();
-        let body =
-            HttpResponseBody::new(body.map_err(|error| HttpError::new(HttpErrorKind::Unknown, in_transfer(&error))));
+        let body = HttpResponseBody::new(
+            body.map_err(|error| HttpError::new(HttpErrorKind::Unknown, in_transfer(&error))),
+        );
         if !parts.status.is_success() {
             let told = self.read(body, MAX_REFUSAL_BYTES).await.unwrap_or_default();
-            return Err(Failure::refused(parts.status, &parts.headers, &told, &self.secrets));
+            return Err(S3Error::refused(parts.status, &parts.headers, &told, &self.secrets));
         }
         let body = if streamed { body } else { self.read(body, MAX_ANSWER_BYTES).await?.into() };
         Ok(HttpResponse::from_parts(parts, body))
     }
 
     /// A whole answer, or an error when it is too long, or stops, or never ends.
-    async fn read(&self, body: HttpResponseBody, most: usize) -> Result<Bytes, Failure> {
-        timeout(self.idle * ANSWER_PATIENCE, self.read_on(body, most)).await.map_err(|_| silent())?
+    async fn read(&self, body: HttpResponseBody, most: usize) -> Result<Bytes, S3Error> {
+        timeout(self.idle * ANSWER_PATIENCE, self.read_on(body, most))
+            .await
+            .map_err(|_| silent())?
     }
 
-    async fn read_on(&self, mut body: HttpResponseBody, most: usize) -> Result<Bytes, Failure> {
+    async fn read_on(&self, mut body: HttpResponseBody, most: usize) -> Result<Bytes, S3Error> {
         let mut answer = Vec::new();
         while let Some(frame) = timeout(self.idle, body.frame()).await.map_err(|_| silent())? {
-            let frame = frame.map_err(|error| Failure::inside(&error))?;
+            let frame = frame.map_err(|error| S3Error::inside(&error))?;
             if let Ok(data) = frame.into_data() {
                 if answer.len() + data.len() > most {
-                    return Err(Failure::new(ErrorKind::Unreachable, "the service's answer is too long"));
+                    return Err(S3Error::new(
+                        ErrorKind::Unreachable,
+                        "the service's answer is too long",
+                    ));
                 }
                 answer.extend_from_slice(&data);
             }
@@ -95,19 +112,19 @@ impl Gate {
     }
 
     /// The whole body of an answer that was let through as a stream.
-    pub(super) async fn whole(&self, response: HttpResponse) -> Result<Bytes, Failure> {
+    pub(super) async fn whole(&self, response: HttpResponse) -> Result<Bytes, S3Error> {
         self.read(response.into_body(), MAX_ANSWER_BYTES).await
     }
 }
 
 #[async_trait]
-impl HttpService for Gate {
+impl HttpService for Transport {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         self.pass(request).await.map_err(|failure| HttpError::new(HttpErrorKind::Unknown, failure))
     }
 }
 
-impl HttpConnector for Gate {
+impl HttpConnector for Transport {
     fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
         Ok(HttpClient::new(self.clone()))
     }
@@ -133,7 +150,11 @@ impl Progress {
     }
 
     /// Runs a request as long as something moves.
-    async fn watch<T>(&self, idle: Duration, request: impl Future<Output = T>) -> Result<T, Failure> {
+    async fn watch<T>(
+        &self,
+        idle: Duration,
+        request: impl Future<Output = T>,
+    ) -> Result<T, S3Error> {
         let mut request = pin!(request);
         loop {
             let deadline = self.last() + idle;
@@ -150,18 +171,18 @@ impl Progress {
     }
 }
 
-pub(super) fn silent() -> Failure {
-    Failure::passing("was silent for too long")
+pub(super) fn silent() -> S3Error {
+    S3Error::passing("was silent for too long")
 }
 
 /// A request that was not answered.
-fn untold(error: &reqwest::Error) -> Failure {
+fn untold(error: &reqwest::Error) -> S3Error {
     if let Some(certificate) = certificate(error) {
         return distrusted(certificate);
     }
-    let Attempt { error: told, again, .. } = failure("", error);
+    let RetryableError { error: told, again, .. } = failure("", error);
     let reason = if error.is_connect() { Reason::NoConnection } else { Reason::Other };
-    Failure { again, reason, ..Failure::new(told.kind, told.cause) }
+    S3Error { again, reason, ..S3Error::new(told.kind, told.cause) }
 }
 
 /// What is wrong with the certificate of the other side.
@@ -181,7 +202,7 @@ fn certificate(error: &reqwest::Error) -> Option<&CertificateError> {
     }
 }
 
-fn distrusted(certificate: &CertificateError) -> Failure {
+fn distrusted(certificate: &CertificateError) -> S3Error {
     let (kind, reason, cause) = match certificate {
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
             (ErrorKind::Unreachable, Reason::Expiry, "its certificate has expired")
@@ -192,19 +213,23 @@ fn distrusted(certificate: &CertificateError) -> Failure {
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             (ErrorKind::Malformed, Reason::OtherHost, "its certificate is for another host name")
         }
-        CertificateError::UnknownIssuer => {
-            (ErrorKind::Untrusted, Reason::UnknownIssuer, "its certificate is of an authority that is unknown here")
-        }
+        CertificateError::UnknownIssuer => (
+            ErrorKind::Untrusted,
+            Reason::UnknownIssuer,
+            "its certificate is of an authority that is unknown here",
+        ),
         _ => (ErrorKind::Untrusted, Reason::UnknownIssuer, "its certificate cannot be verified"),
     };
     let detail = match certificate {
-        CertificateError::Expired | CertificateError::NotValidYet | CertificateError::UnknownIssuer => String::new(),
-        other => format!(" ({})", crate::location::shown_line(&other.to_string())),
+        CertificateError::Expired
+        | CertificateError::NotValidYet
+        | CertificateError::UnknownIssuer => String::new(),
+        other => format!(" ({})", crate::location::redacted_line(&other.to_string())),
     };
-    Failure { reason, ..Failure::new(kind, format!("{cause}{detail}")) }
+    S3Error { reason, ..S3Error::new(kind, format!("{cause}{detail}")) }
 }
 
 /// An answer that broke off: whatever it was may pass.
-fn in_transfer(error: &reqwest::Error) -> Failure {
-    Failure { again: true, ..untold(error) }
+fn in_transfer(error: &reqwest::Error) -> S3Error {
+    S3Error { again: true, ..untold(error) }
 }

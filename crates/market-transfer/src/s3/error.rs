@@ -9,7 +9,7 @@ use std::time::Duration;
 /// A request that failed, and whether trying it again may help.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{cause}")]
-pub struct Failure {
+pub struct S3Error {
     /// What a program decides by.
     pub kind: ErrorKind,
     /// The HTTP status, when there was an answer.
@@ -64,7 +64,7 @@ pub enum Reason {
     Expiry,
 }
 
-impl Failure {
+impl S3Error {
     /// A failure without an answer.
     pub(crate) fn new(kind: ErrorKind, cause: impl Into<String>) -> Self {
         let (code, reason) = (String::new(), Reason::Other);
@@ -81,25 +81,40 @@ impl Failure {
         Self::new(ErrorKind::Unreachable, cause)
     }
 
-    /// As [`garbled`](Self::garbled), but what the service says may be another thing a moment later.
+    /// As [`garbled`](Self::garbled), but what the service says may be another thing a moment
+    /// later.
     pub fn unsettled(cause: impl Into<String>) -> Self {
         Self::passing(cause)
     }
 
-    /// The endpoint or the bucket is not what it is taken for: nothing that is answered there says anything about the bucket.
+    /// The endpoint or the bucket is not what it is taken for: nothing that is answered there says
+    /// anything about the bucket.
     pub(super) fn misaddressed(self, reason: Reason) -> Self {
         let (kind, cause) = match reason {
-            Reason::BucketInEndpoint => (ErrorKind::Malformed, "the endpoint holds a bucket already"),
-            Reason::NoVirtualHosts => (ErrorKind::Malformed, "no buckets are served as hosts there"),
+            Reason::BucketInEndpoint => {
+                (ErrorKind::Malformed, "the endpoint holds a bucket already")
+            }
+            Reason::NoVirtualHosts => {
+                (ErrorKind::Malformed, "no buckets are served as hosts there")
+            }
             Reason::OtherBucket => (ErrorKind::Malformed, "another bucket answers"),
             _ => (ErrorKind::Unreachable, "that is no answer of S3; is ENDPOINT an S3 service?"),
         };
-        let cause = if self.cause.is_empty() { cause.to_owned() } else { format!("{}: {cause}", self.cause) };
+        let cause = if self.cause.is_empty() {
+            cause.to_owned()
+        } else {
+            format!("{}: {cause}", self.cause)
+        };
         Self { kind, cause, reason, again: false, ..self }
     }
 
     /// A request that was refused.
-    pub(super) fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8], secrets: &Secrets) -> Self {
+    pub(super) fn refused(
+        status: StatusCode,
+        headers: &HeaderMap,
+        body: &[u8],
+        secrets: &Secrets,
+    ) -> Self {
         let Told { code, region, message } = Told::read(body, secrets);
         let again = is_passing(&code)
             || matches!(status.as_u16(), 408 | 429)
@@ -108,20 +123,30 @@ impl Failure {
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let region = header("x-amz-bucket-region").and_then(|text| secrets.word(text)).or(region);
         let skew = skew(&code, headers).filter(|_| matches!(status.as_u16(), 401 | 403));
-        let reason = if skew.is_some() { Reason::Skewed } else { reason(status.as_u16(), &code, region, kind) };
-        let means = skew.or_else(|| meaning(&reason, &code).map(str::to_owned)).or_else(|| match &reason {
-            Reason::Region(Some(region)) => Some(format!("the bucket is in the region {region}")),
-            _ => None,
-        });
+        let reason = if skew.is_some() {
+            Reason::Skewed
+        } else {
+            reason(status.as_u16(), &code, region, kind)
+        };
+        let means =
+            skew.or_else(|| meaning(&reason, &code).map(str::to_owned)).or_else(|| match &reason {
+                Reason::Region(Some(region)) => {
+                    Some(format!("the bucket is in the region {region}"))
+                }
+                _ => None,
+            });
         let mut cause = format!("the service answered {}", status.as_u16());
-        let named = if code.is_empty() { status.canonical_reason().unwrap_or_default() } else { &code };
+        let named =
+            if code.is_empty() { status.canonical_reason().unwrap_or_default() } else { &code };
         for (before, text) in [(" ", named), (": ", means.as_deref().unwrap_or_default())] {
             if !text.is_empty() {
                 cause.push_str(before);
                 cause.push_str(text);
             }
         }
-        let pause = header("retry-after").and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
+        let pause = header("retry-after")
+            .and_then(|text| text.trim().parse().ok())
+            .map(Duration::from_secs);
         let cause = with_message(cause, &message);
         Self { kind, status: Some(status.as_u16()), code, cause, reason, again, pause }
     }
@@ -138,11 +163,12 @@ impl Failure {
                 None => break,
             }
         }
-        let cause = crate::location::shown_line(&cause.to_string());
+        let cause = crate::location::redacted_line(&cause.to_string());
         Self::garbled(format!("the service's answer cannot be understood ({cause})"))
     }
 
-    /// What an answer tells that says 200 and is an error all the same: services answer before they have done what takes long.
+    /// What an answer tells that says 200 and is an error all the same: services answer before they
+    /// have done what takes long.
     pub(super) fn told_in(body: &[u8], secrets: &Secrets) -> Option<Self> {
         let Told { code, region, message } = Told::read(body, secrets);
         if code.is_empty() {
@@ -151,17 +177,26 @@ impl Failure {
         let again = is_passing(&code);
         let kind = kind(200, &code, again);
         let cause = with_message(format!("the service answered {code}"), &message);
-        Some(Self { reason: reason(200, &code, region, kind), code, again, ..Self::new(kind, cause) })
+        Some(Self {
+            reason: reason(200, &code, region, kind),
+            code,
+            again,
+            ..Self::new(kind, cause)
+        })
     }
 
     /// Whether the service said so, and nothing was done.
     pub fn is_certain(&self) -> bool {
-        self.status.is_some_and(|status| (300..500).contains(&status) && status != 408) && !self.again
+        self.status.is_some_and(|status| (300..500).contains(&status) && status != 408)
+            && !self.again
     }
 
-    /// Whether the service does not know what it was asked for; it may have taken it for something else.
+    /// Whether the service does not know what it was asked for; it may have taken it for something
+    /// else.
     pub fn is_unknown_request(&self) -> bool {
-        self.kind == ErrorKind::Unsupported || self.reason == Reason::NotS3 || self.code == "MalformedPOSTRequest"
+        self.kind == ErrorKind::Unsupported
+            || self.reason == Reason::NotS3
+            || self.code == "MalformedPOSTRequest"
     }
 
     /// As an error about a subject.
@@ -191,8 +226,14 @@ fn is_passing(code: &str) -> bool {
 
 /// Codes that tell of a limit on what may be stored; services have their own.
 fn is_limit(code: &str) -> bool {
-    let known = matches!(code, "TooManyBuckets" | "EntityTooLarge" | "InsufficientStorage" | "InsufficientCapacity");
-    known || ["Quota", "CapExceeded", "StorageFull", "LimitExceeded"].iter().any(|word| code.contains(word))
+    let known = matches!(
+        code,
+        "TooManyBuckets" | "EntityTooLarge" | "InsufficientStorage" | "InsufficientCapacity"
+    );
+    known
+        || ["Quota", "CapExceeded", "StorageFull", "LimitExceeded"]
+            .iter()
+            .any(|word| code.contains(word))
 }
 
 fn kind(status: u16, code: &str, again: bool) -> ErrorKind {
@@ -203,12 +244,19 @@ fn kind(status: u16, code: &str, again: bool) -> ErrorKind {
         (507, _) => ErrorKind::Full,
         (_, code) if is_limit(code) => ErrorKind::Full,
         (300..=399, _)
-        | (_, "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException" | "PermanentRedirect") => {
-            ErrorKind::Malformed
+        | (
+            _,
+            "AuthorizationHeaderMalformed"
+            | "IllegalLocationConstraintException"
+            | "PermanentRedirect",
+        ) => ErrorKind::Malformed,
+        (_, "InvalidAccessKeyId" | "ExpiredToken" | "InvalidToken") | (401 | 403 | 407, _) => {
+            ErrorKind::Denied
         }
-        (_, "InvalidAccessKeyId" | "ExpiredToken" | "InvalidToken") | (401 | 403 | 407, _) => ErrorKind::Denied,
         (405 | 501, _) | (_, "NotImplemented") => ErrorKind::Unsupported,
-        (409 | 412, _) | (_, "PreconditionFailed" | "ConditionalRequestConflict") => ErrorKind::Changed,
+        (409 | 412, _) | (_, "PreconditionFailed" | "ConditionalRequestConflict") => {
+            ErrorKind::Changed
+        }
         // Not said as S3 says it.
         (404, _) => ErrorKind::Unreachable,
         (400..=499, _) if !again => ErrorKind::Failed,
@@ -222,7 +270,12 @@ fn reason(status: u16, code: &str, region: Option<String>, kind: ErrorKind) -> R
         (_, "InvalidAccessKeyId" | "NotSignedUp") => Reason::UnknownKey,
         (_, "ExpiredToken" | "InvalidToken" | "TokenRefreshRequired") => Reason::Expired,
         (_, "NoSuchBucket") => Reason::NoBucket,
-        (_, "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException" | "PermanentRedirect")
+        (
+            _,
+            "AuthorizationHeaderMalformed"
+            | "IllegalLocationConstraintException"
+            | "PermanentRedirect",
+        )
         | (300..=399, _) => Reason::Region(region),
         // HEAD has no body: the region is in a header then.
         (400, "") if region.is_some() => Reason::Region(region),
@@ -248,23 +301,31 @@ fn meaning(reason: &Reason, code: &str) -> Option<&'static str> {
     })
 }
 
-/// Says so when the clocks are too far apart: services refuse what is signed a quarter of an hour off. An answer to HEAD has no
-/// code to tell.
+/// Says so when the clocks are too far apart: services refuse what is signed a quarter of an hour
+/// off. An answer to HEAD has no code to tell.
 fn skew(code: &str, headers: &HeaderMap) -> Option<String> {
-    let date = headers.get(http::header::DATE).and_then(|date| DateTime::parse_from_rfc2822(date.to_str().ok()?).ok());
+    let date = headers
+        .get(http::header::DATE)
+        .and_then(|date| DateTime::parse_from_rfc2822(date.to_str().ok()?).ok());
     let minutes = date.map_or(0, |theirs| (theirs.to_utc() - Utc::now()).num_minutes().abs());
     match code {
         "RequestTimeTooSkewed" | "RequestExpired" if minutes < 5 => {
             Some("this machine's clock and the service's differ".to_owned())
         }
-        "" | "AccessDenied" | "RequestTimeTooSkewed" | "RequestExpired" | "SignatureDoesNotMatch" if minutes >= 5 => {
+        ""
+        | "AccessDenied"
+        | "RequestTimeTooSkewed"
+        | "RequestExpired"
+        | "SignatureDoesNotMatch"
+            if minutes >= 5 =>
+        {
             Some(format!("this machine's clock differs from the service's by {minutes} minutes"))
         }
         _ => None,
     }
 }
 
-impl From<object_store::Error> for Failure {
+impl From<object_store::Error> for S3Error {
     fn from(error: object_store::Error) -> Self {
         Self::inside(&error)
     }
@@ -274,17 +335,24 @@ impl From<object_store::Error> for Failure {
 mod tests {
     use super::*;
 
-    fn refused(status: u16, body: &str) -> Failure {
+    fn refused(status: u16, body: &str) -> S3Error {
         let mut headers = HeaderMap::new();
         let then = Utc::now() - chrono::TimeDelta::minutes(if status == 401 { 47 } else { 0 });
         headers.insert("date", then.to_rfc2822().parse().unwrap());
-        Failure::refused(StatusCode::from_u16(status).unwrap(), &headers, body.as_bytes(), &Secrets::default())
+        S3Error::refused(
+            StatusCode::from_u16(status).unwrap(),
+            &headers,
+            body.as_bytes(),
+            &Secrets::default(),
+        )
     }
 
-    fn with_code(status: u16, code: &str) -> Failure {
+    fn with_code(status: u16, code: &str) -> S3Error {
         refused(
             status,
-            &format!("<?xml version=\"1.0\"?>\n<Error><Code>{code}</Code><Message>hunter2</Message></Error>"),
+            &format!(
+                "<?xml version=\"1.0\"?>\n<Error><Code>{code}</Code><Message>hunter2</Message></Error>"
+            ),
         )
     }
 
@@ -297,26 +365,64 @@ mod tests {
                 false,
                 "403 SignatureDoesNotMatch: the secret key",
             ),
-            (with_code(403, "RequestTimeTooSkewed"), ErrorKind::Denied, false, "clock and the service's differ"),
-            (with_code(404, "NoSuchBucket"), ErrorKind::Malformed, false, "there is no such bucket"),
-            (with_code(400, "XAmzContentSHA256Mismatch"), ErrorKind::Unreachable, true, "changed on their way"),
+            (
+                with_code(403, "RequestTimeTooSkewed"),
+                ErrorKind::Denied,
+                false,
+                "clock and the service's differ",
+            ),
+            (
+                with_code(404, "NoSuchBucket"),
+                ErrorKind::Malformed,
+                false,
+                "there is no such bucket",
+            ),
+            (
+                with_code(400, "XAmzContentSHA256Mismatch"),
+                ErrorKind::Unreachable,
+                true,
+                "changed on their way",
+            ),
             (with_code(501, "NotImplemented"), ErrorKind::Unsupported, false, "501 NotImplemented"),
             (with_code(503, "SlowDown"), ErrorKind::Unreachable, true, "503 SlowDown"),
-            (with_code(412, "PreconditionFailed"), ErrorKind::Changed, false, "412 PreconditionFailed"),
+            (
+                with_code(412, "PreconditionFailed"),
+                ErrorKind::Changed,
+                false,
+                "412 PreconditionFailed",
+            ),
             (with_code(403, "QuotaExceeded"), ErrorKind::Full, false, "403 QuotaExceeded"),
             (with_code(507, "XMinioStorageFull"), ErrorKind::Full, false, "507 XMinioStorageFull"),
-            (refused(500, "<html>hunter2"), ErrorKind::Unreachable, true, "500 Internal Server Error"),
+            (
+                refused(500, "<html>hunter2"),
+                ErrorKind::Unreachable,
+                true,
+                "500 Internal Server Error",
+            ),
             (
                 refused(401, ""),
                 ErrorKind::Denied,
                 false,
                 "401 Unauthorized: this machine's clock differs from the service's by 47 minutes",
             ),
-            (refused(403, ""), ErrorKind::Denied, false, "403 Forbidden: these keys may not do that"),
-            (refused(404, "<html></html>"), ErrorKind::Unreachable, false, "404 Not Found"),
-            (with_code(403, "StorageCapExceeded"), ErrorKind::Full, false, "403 StorageCapExceeded (it says: hunter2)"),
             (
-                refused(301, "<Error><Code>PermanentRedirect</Code><Region>eu-north-1</Region></Error>"),
+                refused(403, ""),
+                ErrorKind::Denied,
+                false,
+                "403 Forbidden: these keys may not do that",
+            ),
+            (refused(404, "<html></html>"), ErrorKind::Unreachable, false, "404 Not Found"),
+            (
+                with_code(403, "StorageCapExceeded"),
+                ErrorKind::Full,
+                false,
+                "403 StorageCapExceeded (it says: hunter2)",
+            ),
+            (
+                refused(
+                    301,
+                    "<Error><Code>PermanentRedirect</Code><Region>eu-north-1</Region></Error>",
+                ),
                 ErrorKind::Malformed,
                 false,
                 "the bucket is in the region eu-north-1",
@@ -327,7 +433,13 @@ mod tests {
             assert_eq!((failure.kind, failure.again), (kind, again), "{failure}");
             assert!(failure.cause.contains(expected), "{failure}");
         }
-        assert!(with_code(412, "PreconditionFailed").is_certain() && !with_code(503, "SlowDown").is_certain());
-        assert!(!Failure::passing("reset").is_certain() && !with_code(500, "InternalError").is_certain());
+        assert!(
+            with_code(412, "PreconditionFailed").is_certain()
+                && !with_code(503, "SlowDown").is_certain()
+        );
+        assert!(
+            !S3Error::passing("reset").is_certain()
+                && !with_code(500, "InternalError").is_certain()
+        );
     }
 }
