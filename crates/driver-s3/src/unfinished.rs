@@ -202,7 +202,7 @@ async fn abort_strays(
         // One that has parts is another import's.
         match listing::parts(bucket, key, &upload.id).await {
             Ok(parts) if parts.is_empty() => {
-                drop(abort(bucket, key, &upload.id, false, None).await?)
+                let _ = abort(bucket, key, &upload.id, false, None).await?;
             }
             Ok(_) => {}
             Err(failure) if is_gone(&failure) => {}
