@@ -1,7 +1,7 @@
 #![doc = include_str!("../README.md")]
 //!
 //! ```
-//! use downloader::{Arguments, Request, Target};
+//! use market_downloader::{Arguments, Request, Target};
 //!
 //! let words = ["--md5", "d41d8cd98f00b204e9800998ecf8427e", "http://market/app", "-"];
 //! let Request::Download(arguments) = Arguments::parse(words)? else { unreachable!() };

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    downloader::run()
+    market_downloader::run()
 }

@@ -5,7 +5,7 @@ use crate::resume::RetryableError;
 use crate::thread::run_on_thread;
 use crate::{Error, ErrorKind, Options, read_small_file, trust};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::redirect::{Action, Policy, Attempt as Redirect};
+use reqwest::redirect::{Action, Attempt as Redirect, Policy};
 use reqwest::{Client, ClientBuilder};
 use rustls::CertificateError;
 use std::error::Error as StdError;

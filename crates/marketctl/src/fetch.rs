@@ -8,8 +8,8 @@ use market_core::backend::Context;
 use market_core::error::{Error, ErrorKind};
 use market_core::line::one_line;
 use market_core::transfer::{
-    DigestSet, Digester, Digests, Options, Piece, Sink, Source, SparseFile, run_on_thread, redacted,
-    unnamed_file,
+    DigestSet, Digester, Digests, Options, Piece, Sink, Source, SparseFile, redacted,
+    run_on_thread, unnamed_file,
 };
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
