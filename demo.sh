@@ -3,5 +3,6 @@
 # Options are passed on: --backend s3 uses an S3 marketplace instead of an http one, --keep leaves the directories.
 set -eu
 cd "$(dirname "$0")"
-cargo build --quiet --release --package driver-http --package driver-s3 --package driver-one --package datastore-fs
-exec cargo run --quiet --release --example lifecycle -- --bin "${CARGO_TARGET_DIR:-target}/release" "$@"
+# All executables in the profile of the tests: then ./test.sh builds nothing a second time.
+cargo build --quiet --workspace --bins --example lifecycle
+exec "${CARGO_TARGET_DIR:-target}/debug/examples/lifecycle" "$@"
