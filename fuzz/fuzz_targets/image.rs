@@ -15,7 +15,7 @@ fuzz_target!(|bytes: &[u8]| {
     let mut file = File::from(rustix::fs::memfd_create("image", MemfdFlags::CLOEXEC).expect("a file in memory"));
     file.write_all(bytes).expect("room");
     let image = Image::from_file(file, "image").expect("a file that can be read");
-    let report = image.check(&Options { limit: LIMIT, ..Options::default() }).expect("a report");
+    let report = image.check(&Options::default().with_time_limit(LIMIT)).expect("a report");
     for finding in &report.findings {
         assert!(!finding.found.chars().any(char::is_control), "{}", finding.found);
     }

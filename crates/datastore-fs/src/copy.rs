@@ -125,7 +125,7 @@ impl Copying<'_> {
             refuse_other_content(head, subject)?;
         }
         refuse_references(&container, subject, "")?;
-        Ok(container.format)
+        Ok(container.format.name())
     }
 
     /// What came, looked at as a whole: the format that it has, and the one that it must be

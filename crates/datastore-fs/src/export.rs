@@ -42,7 +42,7 @@ pub async fn export(
         source: SourceUrl::new(location),
         md5,
         size: Some(action.image.size),
-        format: container.format.to_owned(),
+        format: container.format.to_string(),
         dispose: None,
     })
 }

@@ -6,8 +6,8 @@
 //! are read from front to back, and every block that is looked at is paid from one budget. Source
 //! of the facts: the kernel's `Documentation/filesystems/ext4`.
 
+use crate::bytes::{little_u32, until_zero};
 use crate::disk::Disk;
-use crate::head::little_u32;
 use crate::journal::{self, ESCAPED_BYTES, Logged};
 use crate::time::Deadline;
 use std::collections::HashMap;
@@ -491,10 +491,6 @@ fn parse_entries(mut block: &[u8], found: &mut Vec<(Vec<u8>, u32)>) -> Result<()
         block = rest;
     }
     Ok(())
-}
-
-pub(crate) fn until_zero(bytes: &[u8]) -> &[u8] {
-    bytes.split(|&byte| byte == 0).next().unwrap_or_default()
 }
 
 fn uuid(bytes: &[u8]) -> String {

@@ -1,7 +1,8 @@
 //! The system on a disk: where it is, and what the checks and the summary ask of it.
 
+use crate::bytes::until_zero;
 use crate::disk::Disk;
-use crate::ext::{Budget, Ext, Look, until_zero};
+use crate::ext::{Budget, Ext, Look};
 use crate::partition::{self, Partition, Table};
 use crate::time::Deadline;
 use crate::tree::{Tree, Unavailable, shown};

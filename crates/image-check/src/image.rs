@@ -1,10 +1,10 @@
 //! An image that is looked into, and everything that the checks ask.
 
 use crate::checks::{self, CHECKS, Subject};
+use crate::container::{Container, Format, HEAD_BYTES};
 use crate::disk::{Disk, Stored};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::guest::{Guest, Layout};
-use crate::head::{Container, HEAD_BYTES};
 use crate::pages::read_padded;
 use crate::policy::Policy;
 use crate::qcow2::{Compression, Examined, Header, Qcow2};
@@ -23,6 +23,7 @@ const SPARSE: &str = "sparse";
 /// What somebody has said of an image, to be compared with what it is. What is `None` is not
 /// compared.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Declared {
     /// `qcow2`, `raw` or another word of QEMU's, in any letter case.
     pub format: Option<String>,
@@ -37,6 +38,24 @@ pub struct Declared {
 }
 
 impl Declared {
+    /// Compares the format: `qcow2`, `raw` or another of [`Format`]'s names, in any letter case.
+    #[must_use]
+    pub fn with_format(self, format: impl Into<String>) -> Self {
+        Self { format: Some(format.into()), ..self }
+    }
+
+    /// Compares the size of the disk that a guest sees, in bytes.
+    #[must_use]
+    pub fn with_virtual_bytes(self, bytes: u64) -> Self {
+        Self { virtual_bytes: Some(bytes), ..self }
+    }
+
+    /// Compares the same size in MiB, rounded up. Not looked at beside a size in bytes.
+    #[must_use]
+    pub fn with_size_mib(self, mib: u64) -> Self {
+        Self { size_mib: Some(mib), ..self }
+    }
+
     /// Whether a checksum is to be compared.
     pub fn has_checksum(&self) -> bool {
         self.md5.is_some() || self.sha256.is_some()
@@ -45,6 +64,7 @@ impl Declared {
 
 /// The checksums of the image's file, computed by whoever has read it: this crate hashes nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Checksums {
     /// MD5 in lower-case hexadecimal.
     pub md5: Option<String>,
@@ -52,8 +72,16 @@ pub struct Checksums {
     pub sha256: Option<String>,
 }
 
+impl Checksums {
+    /// Checksums in hexadecimal; `None` where one was not computed.
+    pub fn new(md5: Option<String>, sha256: Option<String>) -> Self {
+        Self { md5, sha256 }
+    }
+}
+
 /// How to look.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Options {
     /// What matters.
     pub policy: Policy,
@@ -63,7 +91,7 @@ pub struct Options {
     pub checksums: Option<Checksums>,
     /// How long a look may take; what has not been looked at by then is a SKIP. Counting zeros
     /// comes last and may take as long again. A minute, unless it is set.
-    pub limit: Duration,
+    pub time_limit: Duration,
 }
 
 impl Default for Options {
@@ -72,8 +100,35 @@ impl Default for Options {
             policy: Policy::default(),
             declared: Declared::default(),
             checksums: None,
-            limit: Duration::from_secs(60),
+            time_limit: Duration::from_secs(60),
         }
+    }
+}
+
+impl Options {
+    /// Makes the checks of this policy.
+    #[must_use]
+    pub fn with_policy(self, policy: Policy) -> Self {
+        Self { policy, ..self }
+    }
+
+    /// Compares the image with what was declared of it.
+    #[must_use]
+    pub fn with_declared(self, declared: Declared) -> Self {
+        Self { declared, ..self }
+    }
+
+    /// Gives the checksums that declared ones are compared with; `None` when nobody has computed
+    /// any.
+    #[must_use]
+    pub fn with_checksums(self, checksums: Option<Checksums>) -> Self {
+        Self { checksums, ..self }
+    }
+
+    /// Ends a look after this time.
+    #[must_use]
+    pub fn with_time_limit(self, time_limit: Duration) -> Self {
+        Self { time_limit, ..self }
     }
 }
 
@@ -107,7 +162,7 @@ impl Image {
         let name = path.to_string_lossy().into_owned();
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let file = rustix::fs::open(path, flags, Mode::empty())
-            .map_err(|errno| Error::new(&name, errno.to_string()))?;
+            .map_err(|errno| Error::io(&name, errno))?;
         Self::from_file(file.into(), &name)
     }
 
@@ -118,21 +173,25 @@ impl Image {
     /// When it is neither a file nor a block device, or cannot be read.
     pub fn from_file(mut file: File, name: &str) -> Result<Self, Error> {
         use std::os::unix::fs::{FileTypeExt, MetadataExt};
-        let fail = |error: &io::Error| Error::new(name, error.to_string());
-        let metadata = file.metadata().map_err(|error| fail(&error))?;
+        let fail = |error: io::Error| Error::io(name, error);
+        let metadata = file.metadata().map_err(fail)?;
         if !metadata.is_file() && !metadata.file_type().is_block_device() {
-            return Err(Error::new(name, "is neither a file nor a block device"));
+            return Err(Error::new(
+                ErrorKind::NotAFile,
+                name,
+                "is neither a file nor a block device",
+            ));
         }
-        let file_bytes = file.seek(SeekFrom::End(0)).map_err(|error| fail(&error))?;
+        let file_bytes = file.seek(SeekFrom::End(0)).map_err(fail)?;
         let mut head = vec![0; usize::try_from(file_bytes).unwrap_or(HEAD_BYTES).min(HEAD_BYTES)];
-        read_padded(&file, 0, &mut head).map_err(|error| fail(&error))?;
+        read_padded(&file, 0, &mut head).map_err(fail)?;
         let allocated_bytes =
             if metadata.is_file() { metadata.blocks().saturating_mul(512) } else { file_bytes };
         Ok(Self { file, name: name.to_owned(), file_bytes, allocated_bytes, head })
     }
 
-    /// The container's format, in QEMU's word; `raw` for anything that is not known.
-    pub fn format(&self) -> &'static str {
+    /// The container's format; [`Format::Raw`] for anything that is not known.
+    pub fn format(&self) -> Format {
         Container::sniff(&self.head).format
     }
 
@@ -141,7 +200,7 @@ impl Image {
     /// # Errors
     /// When the system has none left.
     pub fn file(&self) -> Result<File, Error> {
-        self.file.try_clone().map_err(|error| Error::new(&self.name, error.to_string()))
+        self.file.try_clone().map_err(|error| Error::io(&self.name, error))
     }
 
     /// Makes the checks that the options' policy has.
@@ -149,7 +208,7 @@ impl Image {
     /// # Errors
     /// When the file cannot be read at all; what is wrong with the image is in the report.
     pub fn check(&self, options: &Options) -> Result<Report, Error> {
-        let mut looked = self.look(options.limit)?;
+        let mut looked = self.look(options.time_limit)?;
         let (declared, checksums) = (&options.declared, options.checksums.as_ref());
         let mut report =
             report(&self.name, &Subject { looked: &looked, declared, checksums }, &options.policy);
@@ -158,7 +217,7 @@ impl Image {
         if let Some(finding) = report.findings.iter_mut().find(is_sparse)
             && let Some(check) = CHECKS.iter().find(|check| check.id == SPARSE)
         {
-            looked.stored = self.count_stored(&looked, Deadline::after(options.limit));
+            looked.stored = self.count_stored(&looked, Deadline::after(options.time_limit));
             let subject = Subject { looked: &looked, declared, checksums };
             *finding = checks::run(check, &subject, options.policy.severity(SPARSE));
         }
@@ -189,7 +248,7 @@ impl Image {
 
     /// The disk in the image, or why it is not read.
     fn disk(&self, looked: &Inspection) -> Result<Disk, String> {
-        let file = || self.file().map_err(|error| error.cause);
+        let file = || self.file().map_err(|error| error.cause().to_owned());
         match (&looked.header, looked.container.format) {
             (Some(Err(flaw)), _) => Err(flaw.clone()),
             (Some(Ok(header)), _) => match unreadable(header) {
@@ -198,8 +257,12 @@ impl Image {
                     .map(Disk::qcow2)
                     .map_err(|error| format!("cannot be read: {error}")),
             },
-            (None, "raw") if looked.packing.is_none() => Ok(Disk::raw(file()?, self.file_bytes)),
-            (None, format) => Err(format!("{} is not read here", looked.packing.unwrap_or(format))),
+            (None, Format::Raw) if looked.packing.is_none() => {
+                Ok(Disk::raw(file()?, self.file_bytes))
+            }
+            (None, format) => {
+                Err(format!("{} is not read here", looked.packing.unwrap_or(format.name())))
+            }
         }
     }
 }
@@ -250,7 +313,7 @@ pub(crate) struct Inspection {
 impl Inspection {
     fn at_head(head: &[u8], file_bytes: Option<u64>) -> Self {
         let container = Container::sniff(head);
-        let header = (container.format == "qcow2").then(|| Header::parse(head));
+        let header = (container.format == Format::Qcow2).then(|| Header::parse(head));
         let unseen = || "was not looked at".to_owned();
         Self {
             container,
@@ -292,7 +355,7 @@ impl Inspection {
     pub(crate) fn virtual_bytes(&self) -> Option<u64> {
         match (&self.header, self.container.format) {
             (Some(Ok(header)), _) => Some(header.virtual_bytes),
-            (None, "raw") => self.file_bytes,
+            (None, Format::Raw) => self.file_bytes,
             _ => None,
         }
     }

@@ -6,8 +6,8 @@
 //! one keeps the kernel from mounting at all. Source of the facts: the kernel's
 //! `Documentation/filesystems/ext4/journal.rst`.
 
+use crate::bytes::{big_u32, big_u64};
 use crate::ext::{Ext, Flaw, Inode, Look};
-use crate::head::{big_u32, big_u64};
 use std::collections::HashMap;
 
 const MAGIC: u32 = 0xc03b_3998;

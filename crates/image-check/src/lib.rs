@@ -1,11 +1,12 @@
 #![doc = include_str!("../README.md")]
 
+mod bytes;
 mod checks;
+mod container;
 mod disk;
 mod error;
 mod ext;
 mod guest;
-mod head;
 mod image;
 mod journal;
 mod pages;
@@ -20,8 +21,8 @@ mod tree;
 mod volume;
 
 pub use checks::{CheckDescription, checks};
-pub use error::Error;
-pub use head::{Container, HEAD_BYTES, Reference};
+pub use container::{Container, Format, HEAD_BYTES, Reference, ReferenceRole};
+pub use error::{Error, ErrorKind};
 pub use image::{Checksums, Declared, Image, Options, check_head};
 pub use partition::Table;
 pub use policy::Policy;

@@ -38,7 +38,7 @@ impl Pages {
             }
         };
         let within = usize::try_from(at % PAGE_BYTES).unwrap_or_default();
-        Ok(crate::head::big_u64(page, within).unwrap_or_default())
+        Ok(crate::bytes::big_u64(page, within).unwrap_or_default())
     }
 
     /// Bytes that are not kept.

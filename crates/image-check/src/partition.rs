@@ -3,8 +3,8 @@
 //! GPT is read by hand: the crate for it asserts a size that the table names, allocates by another,
 //! and wants to be able to write.
 
+use crate::bytes::{little_u32, little_u64};
 use crate::disk::Disk;
-use crate::head::{little_u32, little_u64};
 use std::io;
 
 /// Logical partitions that are followed: a chain can be a circle.

@@ -1,7 +1,7 @@
 //! What a check's failure means: the severities, and the files that change them.
 
 use crate::checks::{CHECKS, Check, CheckDescription, checks};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::report::Severity;
 use rustix::fs::{Mode, OFlags};
 use serde::Deserialize;
@@ -94,10 +94,7 @@ impl Policy {
             return Ok(policy);
         }
         let text = read(Path::new(name_or_path)).map_err(|error| {
-            Error::new(
-                name_or_path,
-                format!("{error}; the policies are opennebula, minimal, or a file"),
-            )
+            Error::io(name_or_path, error).advise("the policies are opennebula, minimal, or a file")
         })?;
         Self::parse(&text, name_or_path)
     }
@@ -113,16 +110,19 @@ impl Policy {
                 .span()
                 .map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
             let line = place.map_or_else(String::new, |line| format!("line {line}: "));
-            Error::new(name, format!("{line}{}", error.message()))
+            Error::new(ErrorKind::Policy, name, format!("{line}{}", error.message()))
+                .caused_by(error)
         })?;
         let base = file.extends.as_deref().unwrap_or("opennebula");
         let mut policy = Self::named(base).ok_or_else(|| {
-            Error::new(name, format!("extends {base:?}, where opennebula and minimal exist"))
+            let cause = format!("extends {base:?}, where opennebula and minimal exist");
+            Error::new(ErrorKind::Policy, name, cause)
         })?;
         for (id, severity) in file.severity {
             let check = CHECKS.iter().find(|check| check.id == id);
-            let check =
-                check.ok_or_else(|| Error::new(name, format!("there is no check {id:?}")))?;
+            let check = check.ok_or_else(|| {
+                Error::new(ErrorKind::Policy, name, format!("there is no check {id:?}"))
+            })?;
             policy.severities.insert(check.id, severity);
         }
         name.clone_into(&mut policy.name);

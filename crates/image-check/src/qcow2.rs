@@ -5,7 +5,7 @@
 //! number comes from the image's author: tables are read through a small page cache, nothing is
 //! allocated by a size that the image names. Source of the facts: `docs/interop/qcow2.rst` of QEMU.
 
-use crate::head::{big_u32, big_u64};
+use crate::bytes::{big_u32, big_u64};
 use crate::pages::Pages;
 use crate::time::Deadline;
 use std::collections::HashSet;

@@ -1,10 +1,12 @@
 //! What repairs an image: commands of libguestfs and QEMU. Names in them come from the image's
 //! author and are quoted, or not used.
 
+use crate::container::Format;
 use crate::report::{Outcome, Report};
 
 /// One step.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Repair {
     /// Removes a file of the guest.
     Delete(String),
@@ -18,7 +20,7 @@ pub enum Repair {
     Install(&'static str),
     /// Writes the image, which is of this format, anew: without zeros that are stored, and without
     /// snapshots. What hosts do not run becomes qcow2.
-    Convert(&'static str),
+    Convert(Format),
     /// Another command on the image's file, before everything else; `$image` is its path.
     Image(&'static str),
     /// What a person has to decide.
@@ -33,10 +35,10 @@ const AFTERWARDS: &str = "--no-logfile --selinux-relabel --delete /var/lib/syste
 impl Repair {
     /// The command, for a program; `$image` stands for the path of the image, which is of this
     /// format.
-    pub fn command(&self, format: &str) -> String {
+    pub fn command(&self, format: Format) -> String {
         match self {
             Self::Convert(from) => {
-                let to = if *from == "raw" { "raw" } else { "qcow2" };
+                let to = if *from == Format::Raw { Format::Raw } else { Format::Qcow2 };
                 format!(
                     "qemu-img convert -f {from} -O {to} \"$image\" \"$image.new\" && mv \"$image.new\" \"$image\""
                 )
@@ -53,7 +55,7 @@ impl Repair {
     }
 
     /// The command in few words, for people.
-    pub(crate) fn in_short(&self, format: &str) -> String {
+    pub(crate) fn in_short(&self, format: Format) -> String {
         match self.customize() {
             Some(arguments) => format!("virt-customize {arguments}"),
             None => self.command(format),
@@ -150,12 +152,14 @@ mod tests {
     #[test]
     fn names_of_the_image_stay_one_word() {
         let repair = Repair::Delete("/home/a'; rm -rf ~; '/.ssh/authorized_keys".to_owned());
-        let command = repair.command("qcow2");
+        let command = repair.command(Format::Qcow2);
         let expected = r#"virt-customize --format qcow2 -a "$image" --delete '/home/a'\''; rm -rf ~; '\''/.ssh/authorized_keys' "#;
         assert!(command.starts_with(expected), "{command}");
         for unfit in ["a\nb", "/home/*/x", "/home/[a]"] {
-            assert!(Repair::Delete(unfit.to_owned()).command("raw").starts_with("by hand"));
+            assert!(Repair::Delete(unfit.to_owned()).command(Format::Raw).starts_with("by hand"));
         }
-        assert!(Repair::Lock("eve:password:x".to_owned()).command("raw").starts_with("by hand"));
+        assert!(
+            Repair::Lock("eve:password:x".to_owned()).command(Format::Raw).starts_with("by hand")
+        );
     }
 }

@@ -1,5 +1,6 @@
 //! What a check says, for people and for programs.
 
+use crate::container::Format;
 use crate::repair::Repair;
 use crate::time::OVER;
 use crate::tree::shown;
@@ -66,6 +67,7 @@ pub enum Group {
 
 /// The result of one check.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Finding {
     /// The check's name; it stays what it is.
     pub id: &'static str,
@@ -84,11 +86,12 @@ pub struct Finding {
 
 /// Everything that was looked at.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Report {
     /// The image, as it was named.
     pub image: String,
-    /// The container's format, in QEMU's word.
-    pub format: &'static str,
+    /// The container's format.
+    pub format: Format,
     /// It names another file, which whatever opens the image reads.
     pub refers: bool,
     /// The policy's name.
@@ -117,7 +120,7 @@ impl Serialize for Report {
         let findings: Vec<Written<'_>> = self.findings.iter().map(written).collect();
         let mut report = serializer.serialize_struct("Report", 6)?;
         report.serialize_field("image", &self.image)?;
-        report.serialize_field("format", self.format)?;
+        report.serialize_field("format", &self.format)?;
         report.serialize_field("refers", &self.refers)?;
         report.serialize_field("policy", &self.policy)?;
         report.serialize_field("ready", &self.is_ready())?;

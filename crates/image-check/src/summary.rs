@@ -1,5 +1,6 @@
 //! What an image is and what is in it, in one look.
 
+use crate::container::Format;
 use crate::image::{Image, Inspection};
 use crate::partition::Table;
 use crate::tree::shown;
@@ -8,9 +9,10 @@ use serde::Serialize;
 
 /// What an image is. What could not be found out is `None`; `notes` say why.
 #[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
 pub struct Summary {
-    /// The container's format, in QEMU's word.
-    pub format: &'static str,
+    /// The container's format.
+    pub format: Format,
     /// The size of the disk that a guest sees, in bytes.
     pub virtual_bytes: Option<u64>,
     /// The size of the file, in bytes.
@@ -41,6 +43,7 @@ pub struct Summary {
 
 /// A part of a disk.
 #[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
 pub struct PartitionSummary {
     /// As the guest numbers it; `None` for a disk without partitions.
     pub number: Option<u32>,

@@ -197,7 +197,7 @@ fn a_mask_turns_the_generator_off() {
 #[test]
 fn the_guides_ubuntu_is_not_ready_before_the_guides_steps() {
     let Some(place) = ImageFactory::open(MIB) else { return };
-    let minimal = Options { policy: Policy::minimal(), ..Options::default() };
+    let minimal = Options::default().with_policy(Policy::minimal());
     type Spoil = fn(&Guest) -> &Guest;
     let spoils: [(&str, Spoil); 6] = [
         ("contextualization-enabled", |g| {
@@ -379,17 +379,17 @@ fn each_check_of_a_container_fails_on_what_it_is_about_and_nothing_else() {
     assert!(ids(&check(&odd), Outcome::Warn).contains(&"size-whole-mib"));
 
     let with = |declared: Declared, checksums| {
-        check_with(&image, &Options { declared, checksums, ..Options::default() })
+        check_with(&image, &Options::default().with_declared(declared).with_checksums(checksums))
     };
-    let declared = Declared { format: Some("raw".to_owned()), ..Declared::default() };
+    let declared = Declared::default().with_format("raw");
     assert_only(&with(declared, None), "format-as-declared", "is qcow2");
-    let declared = Declared { virtual_bytes: Some(1), ..Declared::default() };
+    let declared = Declared::default().with_virtual_bytes(1);
     assert_only(&with(declared, None), "size-as-declared", "1 were declared");
-    let declared =
-        Declared { size_mib: Some(MIB), format: Some("QCOW2".to_owned()), ..Declared::default() };
+    let declared = Declared::default().with_size_mib(MIB).with_format("QCOW2");
     assert!(with(declared, None).is_ready());
-    let declared = Declared { md5: Some("0".repeat(32)), ..Declared::default() };
-    let checksums = image_check::Checksums { md5: Some("1".repeat(32)), sha256: None };
+    let mut declared = Declared::default();
+    declared.md5 = Some("0".repeat(32));
+    let checksums = image_check::Checksums::new(Some("1".repeat(32)), None);
     assert_only(&with(declared, Some(checksums)), "checksum-as-declared", "MD5");
 }
 
@@ -497,7 +497,7 @@ fn the_minimal_policy_has_the_guides_rules_alone() {
     guest
         .write("/etc/ssh/ssh_host_rsa_key", b"key")
         .write("/etc/udev/rules.d/70-persistent-net.rules", b"rule\n");
-    let options = Options { policy: Policy::minimal(), ..Options::default() };
+    let options = Options::default().with_policy(Policy::minimal());
     let report = check_with(&place.qcow2(&guest, Division::Gpt, &[]), &options);
     assert_eq!(ids(&report, Outcome::Fail), ["persistent-net-rules-empty"]);
     assert_eq!(report.findings.len(), 4);
@@ -506,7 +506,7 @@ fn the_minimal_policy_has_the_guides_rules_alone() {
         "ours",
     )
     .unwrap();
-    let report = check_with(&place.path("disk.qcow2"), &Options { policy, ..Options::default() });
+    let report = check_with(&place.path("disk.qcow2"), &Options::default().with_policy(policy));
     assert!(report.is_ready() && report.count(Outcome::Warn) == 1 && report.policy == "ours");
 }
 

@@ -23,7 +23,7 @@ fn qcow2(place: &ImageFactory, options: &[&str]) -> PathBuf {
 }
 
 fn check(image: &Path) -> Report {
-    let options = Options { limit: Duration::from_secs(20), ..Options::default() };
+    let options = Options::default().with_time_limit(Duration::from_secs(20));
     Image::open(image).unwrap().check(&options).unwrap()
 }
 
@@ -212,7 +212,7 @@ fn a_script_never_opens_what_names_another_file_whatever_the_policy() {
     let policy =
         image_check::Policy::parse("[severity]\nno-backing-file = 'off'\n", "ours").unwrap();
     let report =
-        Image::open(&image).unwrap().check(&Options { policy, ..Options::default() }).unwrap();
+        Image::open(&image).unwrap().check(&Options::default().with_policy(policy)).unwrap();
     assert_eq!(found(&report, "not-corrupt").0, Outcome::Fail);
     let script = report.repair_script();
     assert!(script.contains("exit 1") && !script.contains("qemu-img"), "{script}");
@@ -457,7 +457,7 @@ fn any_damage_ends_in_a_report() {
 fn what_takes_too_long_is_a_skip() {
     let Some(place) = ImageFactory::open(32) else { return };
     let image = qcow2(&place, &[]);
-    let options = Options { limit: Duration::ZERO, ..Options::default() };
+    let options = Options::default().with_time_limit(Duration::ZERO);
     let report = Image::open(&image).unwrap().check(&options).unwrap();
     assert_guest_unseen(&report);
     assert!(

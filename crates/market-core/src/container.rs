@@ -7,7 +7,7 @@ use crate::error::{Error, ErrorKind};
 use crate::line::one_line;
 use market_transfer::{Content, Packing};
 
-pub use image_check::{Container, HEAD_BYTES, Reference};
+pub use image_check::{Container, Format, HEAD_BYTES, Reference, ReferenceRole};
 
 // What a transfer keeps of a beginning is what is looked at.
 const _: () = assert!(HEAD_BYTES == market_transfer::HEAD_BYTES);
@@ -31,13 +31,13 @@ pub fn refuse_references(
     subject: &str,
     declared_format: &str,
 ) -> Result<(), Error> {
-    if declared_format.trim().eq_ignore_ascii_case("vmdk") && container.format != "vmdk" {
+    if declared_format.trim().eq_ignore_ascii_case("vmdk") && container.format != Format::Vmdk {
         let cause = format!("is declared as vmdk and begins like {}", container.format);
         return Err(
             Error::new(ErrorKind::Unsupported, subject, cause).remedy("correct the image's format")
         );
     }
-    let Some(Reference { role, name }) = &container.reference else { return Ok(()) };
+    let Some(Reference { role, name, .. }) = &container.reference else { return Ok(()) };
     let name = name.as_ref().map_or_else(String::new, |name| format!(" \"{}\"", one_line(name)));
     let cause = format!(
         "the {} image needs the {role}{name}, which would be read on the host",
@@ -83,7 +83,7 @@ pub fn refuse_other_content(head: &[u8], subject: &str) -> Result<(), Error> {
             "convert it to qcow2 or raw first (qemu-img convert)",
         ),
         // The description of a vmdk is a text.
-        Content::Markup | Content::Text if Container::sniff(head).format != "raw" => Ok(()),
+        Content::Markup | Content::Text if Container::sniff(head).format != Format::Raw => Ok(()),
         Content::Markup => mismatch("an HTML or XML document"),
         Content::Text => mismatch("a text"),
         Content::Packed(Packing::Compressed(_)) | Content::Other => Ok(()),

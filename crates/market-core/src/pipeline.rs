@@ -53,7 +53,7 @@ pub async fn import<B: StorageBackend>(
     let head = context.stop.or(source.peek(HEAD_BYTES)).await?;
     let container = Container::sniff(&head);
     announced.refuse_unfit(&head, source.subject())?;
-    note_format(&info.format, container.format, context);
+    note_format(&info.format, container.format.name(), context);
     let needed_bytes = check_room(backend, &source, context).await?;
 
     let mut verified = None;
@@ -82,7 +82,7 @@ pub async fn import<B: StorageBackend>(
                 md5: app.md5,
                 size: announced.size(bytes),
                 format: if info.format.is_empty() {
-                    container.format.to_owned()
+                    container.format.to_string()
                 } else {
                     info.format.clone()
                 },

@@ -127,12 +127,14 @@ fn keep_what_fits(report: &mut Report) {
 fn options(policy: Policy, action: &ImportAction, info: &ImportInfo) -> Options {
     let size =
         info.size.or(action.image.as_ref().map(|image| image.size)).filter(|size| size.0 > 0);
-    let declared = Declared {
-        format: Some(info.format.clone()).filter(|format| !format.is_empty()),
-        size_mib: size.and_then(|size| u64::try_from(size.0).ok()),
-        ..Declared::default()
-    };
-    Options { policy, declared, ..Options::default() }
+    let mut declared = Declared::default();
+    if !info.format.is_empty() {
+        declared = declared.with_format(&info.format);
+    }
+    if let Some(mib) = size.and_then(|size| u64::try_from(size.0).ok()) {
+        declared = declared.with_size_mib(mib);
+    }
+    Options::default().with_policy(policy).with_declared(declared)
 }
 
 /// All checks, on a thread: a signal does not wait for them.
@@ -152,7 +154,7 @@ async fn whole(
         Error::new(ErrorKind::Failed, subject, format!("could not be looked at: {cause}"))
     };
     let looked = async { looked.await.map_err(|error| fail(error.to_string())) };
-    context.stop.or(looked).await?.map_err(|error| fail(error.cause))
+    context.stop.or(looked).await?.map_err(|error| fail(error.cause().to_owned()))
 }
 
 fn judge(report: &Report, mode: Mode, context: &Context) -> Result<(), Error> {

@@ -51,7 +51,7 @@ impl Fetched {
 
     pub(crate) fn checksums(&self) -> Option<Checksums> {
         let digests = self.digests.as_ref()?;
-        Some(Checksums { md5: digests.md5.clone(), sha256: digests.sha256.clone() })
+        Some(Checksums::new(digests.md5.clone(), digests.sha256.clone()))
     }
 }
 
@@ -75,12 +75,10 @@ pub(crate) async fn refuse_unfit(
 ) -> Result<(), Error> {
     let mut policy = Policy::opennebula();
     policy.keep(|check| check.group == Group::Container && check.severity == Severity::Fail);
-    let options = CheckOptions {
-        policy,
-        declared,
-        checksums: fetched.checksums(),
-        ..CheckOptions::default()
-    };
+    let options = CheckOptions::default()
+        .with_policy(policy)
+        .with_declared(declared)
+        .with_checksums(fetched.checksums());
     let report =
         looking(fetched.image.clone(), context, move |image| image.check(&options)).await?;
     let failed: Vec<String> = report
@@ -99,7 +97,7 @@ pub(crate) async fn refuse_unfit(
 
 /// What is wrong with an image, in the words of the other commands.
 pub(crate) fn unreadable(error: image_check::Error) -> Error {
-    Error::new(ErrorKind::Failed, error.subject, error.cause)
+    Error::new(ErrorKind::Failed, error.subject(), error.cause())
 }
 
 /// Opens a file, or brings a URL here; with its checksums when they are wanted.

@@ -1,6 +1,7 @@
 //! The image file itself.
 
 use super::{Answer, Subject, Verdict};
+use crate::container::{Format, ReferenceRole};
 use crate::qcow2::Header;
 use crate::repair::Repair;
 use crate::tree::{Unavailable, shown};
@@ -18,13 +19,13 @@ pub(super) fn format_known(subject: &Subject<'_>) -> Answer {
         );
     }
     match (looked.container.format, &looked.layout) {
-        ("qcow2", _) => Verdict::good("qcow2"),
-        ("raw", Ok(layout)) if layout.is_known() => Verdict::good("raw"),
-        ("raw", Ok(_)) => Verdict::bad(
+        (Format::Qcow2, _) => Verdict::good("qcow2"),
+        (Format::Raw, Ok(layout)) if layout.is_known() => Verdict::good("raw"),
+        (Format::Raw, Ok(_)) => Verdict::bad(
             "neither a known format, nor a raw disk: there is no partition table and no file system at its beginning",
             [Repair::ByHand("find out what the file is")],
         ),
-        ("raw", Err(reason)) => Err(Unavailable(reason.clone())),
+        (Format::Raw, Err(reason)) => Err(Unavailable(reason.clone())),
         (format, _) => Verdict::bad(format!("the image is {format}"), [convert(subject)]),
     }
 }
@@ -32,7 +33,7 @@ pub(super) fn format_known(subject: &Subject<'_>) -> Answer {
 pub(super) fn format_as_declared(subject: &Subject<'_>) -> Answer {
     let Some(declared) = &subject.declared.format else { return Err(undeclared("format")) };
     let found = subject.looked.container.format;
-    if declared.eq_ignore_ascii_case(found) {
+    if declared.eq_ignore_ascii_case(found.name()) {
         Verdict::good(format!("{found}, as declared"))
     } else {
         let declared = shown(declared.as_bytes());
@@ -72,7 +73,7 @@ fn header<'a>(subject: &'a Subject<'_>) -> Result<Option<&'a Header>, Unavailabl
         .map_err(|flaw| Unavailable(flaw.clone()))
 }
 
-fn reference(subject: &Subject<'_>, role: &str) -> Answer {
+fn reference(subject: &Subject<'_>, role: ReferenceRole) -> Answer {
     match &subject.looked.container.reference {
         Some(reference) if reference.role == role => {
             let name = reference
@@ -88,17 +89,17 @@ fn reference(subject: &Subject<'_>, role: &str) -> Answer {
 /// Of other formats only what is found counts.
 fn readable(subject: &Subject<'_>) -> Result<(), Unavailable> {
     match subject.looked.container.format {
-        "raw" | "qcow2" => Ok(()),
+        Format::Raw | Format::Qcow2 => Ok(()),
         format => Err(Unavailable(format!("{format} is not read here"))),
     }
 }
 
 pub(super) fn no_backing_file(subject: &Subject<'_>) -> Answer {
-    reference(subject, "backing file")
+    reference(subject, ReferenceRole::BackingFile)
 }
 
 pub(super) fn no_external_data_file(subject: &Subject<'_>) -> Answer {
-    match reference(subject, "external data file")? {
+    match reference(subject, ReferenceRole::ExternalDataFile)? {
         // A backing file is named too, and hides it in the first look.
         Verdict::Good(_)
             if header(subject).is_ok_and(|header| header.is_some_and(Header::external_data)) =>
@@ -112,7 +113,7 @@ pub(super) fn no_external_data_file(subject: &Subject<'_>) -> Answer {
 pub(super) fn not_encrypted(subject: &Subject<'_>) -> Answer {
     const DECRYPT: [Repair; 1] = [Repair::ByHand("decrypt it with qemu-img convert and its key")];
     match header(subject)? {
-        _ if subject.looked.container.format == "luks" => {
+        _ if subject.looked.container.format == Format::Luks => {
             Verdict::bad("the whole image is encrypted (LUKS)", DECRYPT)
         }
         Some(header) if header.encryption != 0 => {
@@ -135,7 +136,7 @@ pub(super) fn not_corrupt(subject: &Subject<'_>) -> Answer {
     if let Some(marked) = header.and_then(Header::marked) {
         return Verdict::bad(marked, [CHECK]);
     }
-    if header.is_none() && subject.looked.container.format != "raw" {
+    if header.is_none() && subject.looked.container.format != Format::Raw {
         return Err(Unavailable(format!("{} is not read here", subject.looked.container.format)));
     }
     match &subject.looked.tables {
@@ -194,7 +195,7 @@ pub(super) fn size_whole_mib(subject: &Subject<'_>) -> Answer {
 fn virtual_bytes(subject: &Subject<'_>) -> Result<u64, Unavailable> {
     header(subject)?;
     let unknown = || match subject.looked.container.format {
-        "raw" => Unavailable("the length of a raw image is not in its beginning".to_owned()),
+        Format::Raw => Unavailable("the length of a raw image is not in its beginning".to_owned()),
         format => Unavailable(format!("{format} is not read here")),
     };
     subject.looked.virtual_bytes().ok_or_else(unknown)

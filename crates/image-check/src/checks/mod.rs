@@ -63,6 +63,7 @@ pub(crate) struct Check {
 
 /// What a check is, for documentation and lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CheckDescription {
     /// Its name; it stays what it is.
     pub id: &'static str,

@@ -6,7 +6,7 @@ use super::text::{Attributes, Case, InEntry, Value};
 use crate::cli::Build;
 use crate::fetch::{fetch, looking, refuse_unfit};
 use crate::image::json;
-use image_check::{Declared, Summary};
+use image_check::{Declared, Format, Summary};
 use market_core::backend::Context;
 use market_core::encoding::encode;
 use market_core::error::{Error, ErrorKind};
@@ -61,7 +61,7 @@ pub(super) async fn build(arguments: Build, context: &Context) -> Result<(), Err
 
 /// What the image says of itself.
 struct Facts {
-    format: &'static str,
+    format: Format,
     virtual_bytes: u64,
     md5: String,
     sha256: String,
@@ -121,7 +121,7 @@ impl App<'_> {
         image.set("PATH", Value::Single(path.to_string_lossy().into_owned()));
         image.set("TYPE", Value::Single(description.image.kind.clone()));
         image.set("DEV_PREFIX", Value::Single(description.image.dev_prefix.clone()));
-        image.set("FORMAT", Value::Single(self.facts.format.to_owned()));
+        image.set("FORMAT", Value::Single(self.facts.format.to_string()));
         image.set("DESCRIPTION", Value::Single(description.short()));
         image.set("MD5", Value::Single(self.facts.md5.clone()));
         image.write()
@@ -214,7 +214,7 @@ impl App<'_> {
             description: description.description.trim().to_owned(),
             short_description: description.short(),
             tags: description.tags.clone(),
-            format: facts.format.to_owned(),
+            format: facts.format.to_string(),
             creation_time: description.creation_time.unwrap_or_else(now),
             os_id: description.os.id.clone().or(facts.os_id.clone()),
             os_release: description.os.release.clone().or(facts.os_release.clone()),
@@ -227,7 +227,7 @@ impl App<'_> {
             url: url.to_owned(),
             kind: description.image.kind.clone(),
             dev_prefix: description.image.dev_prefix.clone(),
-            driver: facts.format.to_owned(),
+            driver: facts.format.to_string(),
             size: facts.virtual_bytes,
             checksum: Checksum { md5: facts.md5.clone(), sha256: facts.sha256.clone() },
         };
@@ -254,7 +254,7 @@ impl App<'_> {
                 md5: &facts.md5,
                 hypervisor: &entry.hypervisor,
                 os_arch: &entry.os_arch,
-                format: facts.format,
+                format: facts.format.name(),
             }],
         };
         let json = json(&served)?;

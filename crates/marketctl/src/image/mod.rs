@@ -22,18 +22,17 @@ pub(crate) async fn run(task: ImageTask, context: &Context) -> Result<bool, Erro
 }
 
 pub(crate) fn policy(name: &str) -> Result<Policy, Error> {
-    Policy::load(name).map_err(|error| Error::new(ErrorKind::Usage, error.subject, error.cause))
+    Policy::load(name).map_err(|error| Error::new(ErrorKind::Usage, error.subject(), error.cause()))
 }
 
 impl Expected {
     pub(crate) fn declared(&self) -> Declared {
-        Declared {
-            format: self.expect_format.clone(),
-            virtual_bytes: self.expect_size,
-            size_mib: None,
-            md5: self.expect_md5.clone(),
-            sha256: self.expect_sha256.clone(),
-        }
+        let mut declared = Declared::default();
+        declared.format = self.expect_format.clone();
+        declared.virtual_bytes = self.expect_size;
+        declared.md5 = self.expect_md5.clone();
+        declared.sha256 = self.expect_sha256.clone();
+        declared
     }
 }
 
@@ -42,8 +41,11 @@ async fn check(arguments: Check, context: &Context) -> Result<bool, Error> {
     let declared = arguments.expected.declared();
     let fetched = fetch(&arguments.image, declared.has_checksum(), context).await?;
     let checksums = fetched.checksums();
-    let options =
-        Options { policy, declared, checksums, limit: Duration::from_secs(arguments.time_limit) };
+    let options = Options::default()
+        .with_policy(policy)
+        .with_declared(declared)
+        .with_checksums(checksums)
+        .with_time_limit(Duration::from_secs(arguments.time_limit));
     let report = looking(fetched.image, context, move |image| image.check(&options)).await?;
     let text = match arguments.format {
         _ if arguments.fix_script => report.repair_script(),

@@ -4,7 +4,7 @@ use super::info::LIMIT;
 use super::{policy, wanting};
 use crate::cli::Prepare;
 use crate::fetch::{digests_of, fetch, looking, refuse_unfit, unreadable};
-use image_check::{Image, Options, Outcome};
+use image_check::{Format, Image, Options, Outcome};
 use market_core::backend::Context;
 use market_core::error::{Error, ErrorKind};
 use market_core::line::one_line;
@@ -41,7 +41,7 @@ pub(super) async fn prepare(arguments: Prepare, context: &Context) -> Result<boo
     let staged = StagedFile::file(directory)?;
     let copy = Copy { source: &source.file, format, staged: &staged, context };
     let format = match copy.convert(arguments.compress).await {
-        Err(error) if error.kind == ErrorKind::Unsupported && format == "raw" => {
+        Err(error) if error.kind == ErrorKind::Unsupported && format == Format::Raw => {
             context.log.warn("qemu-img is not installed: the copy stays raw");
             copy.raw(&source.name).await?
         }
@@ -60,7 +60,7 @@ pub(super) async fn prepare(arguments: Prepare, context: &Context) -> Result<boo
     on_thread(&shown, context, move || durable.sync_all()).await?;
     let digests = digests_of(&file, &shown, context).await?;
     let image = Image::from_file(file, &shown).map_err(unreadable)?;
-    let options = Options { policy, ..Options::default() };
+    let options = Options::default().with_policy(policy);
     let report = looking(image.into(), context, move |image| image.check(&options)).await?;
     if let Some(reason) = context.stop.reason() {
         return Err(reason.into());
@@ -96,14 +96,14 @@ async fn on_thread<T: Send + 'static>(
 
 struct Copy<'a> {
     source: &'a File,
-    format: &'a str,
+    format: Format,
     staged: &'a StagedFile,
     context: &'a Context,
 }
 
 impl Copy<'_> {
     /// By `qemu-img`: zeros become holes, and what it writes is compared with what it read.
-    async fn convert(&self, compress: bool) -> Result<&'static str, Error> {
+    async fn convert(&self, compress: bool) -> Result<Format, Error> {
         // The very file that was looked at, whatever its path leads to by now.
         let source =
             PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), self.source.as_raw_fd()));
@@ -111,7 +111,7 @@ impl Copy<'_> {
         let target = std::path::absolute(&place)
             .map_err(|error| Error::io(place.display().to_string(), &error))?;
         let conversion =
-            Conversion { source: &source, from: self.format, target: &target, to: "qcow2" };
+            Conversion { source: &source, from: self.format.name(), target: &target, to: "qcow2" };
         conversion.write(if compress { &["-c"] } else { &[] }, self.context).await?;
         let image = Image::open(&target).map_err(unreadable)?;
         let summary = looking(image.into(), self.context, |image| image.summary(LIMIT)).await?;
@@ -122,11 +122,11 @@ impl Copy<'_> {
             qemu_img(&arguments, self.context).await?;
         }
         conversion.verify(MIB, self.context).await?;
-        Ok("qcow2")
+        Ok(Format::Qcow2)
     }
 
     /// Byte by byte, with holes.
-    async fn raw(&self, name: &str) -> Result<&'static str, Error> {
+    async fn raw(&self, name: &str) -> Result<Format, Error> {
         let own = format!("/proc/self/fd/{}", self.source.as_raw_fd());
         let mut source = Source::open_path(Path::new(&own), &self.context.options)?;
         let mut file = SparseFile::new(self.staged.open()?, true);
@@ -140,6 +140,6 @@ impl Copy<'_> {
             file.file().set_len(whole)
         })
         .await?;
-        Ok("raw")
+        Ok(Format::Raw)
     }
 }
