@@ -20,7 +20,7 @@ use std::process::ExitCode;
 use std::time::SystemTime;
 
 fn main() -> ExitCode {
-    market_core::shim::run::<DirectoryMarket>()
+    market_core::runtime::run::<DirectoryMarket>()
 }
 
 /// The attributes that the driver reads from the marketplace's template.

@@ -16,7 +16,7 @@ pub use restricted::Directories;
 use market_core::action::{CopyAction, ExportAction};
 use market_core::backend::Context;
 use market_core::error::Error;
-use market_core::shim::{Call, Program, answer_to, check_id, print};
+use market_core::runtime::{Call, Program, open_output, print};
 
 /// The two actions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,13 +28,13 @@ pub enum Action {
 }
 
 /// The executable.
-pub const PROGRAM: Program<'static, Action> = Program {
-    name: "datastore-fs",
-    version: env!("CARGO_PKG_VERSION"),
-    about: "The marketplace side of an OpenNebula file datastore.",
-    actions: &[("export", Action::Export), ("cp", Action::Copy)],
-    dump_on_stdin: true,
-};
+pub const PROGRAM: Program<'static, Action> = Program::new(
+    "datastore-fs",
+    env!("CARGO_PKG_VERSION"),
+    "The marketplace side of an OpenNebula file datastore.",
+    &[("export", Action::Export), ("cp", Action::Copy)],
+)
+.with_dump_on_stdin();
 
 /// Runs an action and prints its answer.
 ///
@@ -49,8 +49,8 @@ pub async fn act(call: Call<Action>, mut context: Context) -> Result<(), Error> 
         }
         Action::Copy => {
             let action = CopyAction::decode(&call.dump)?;
-            check_id(call.id, action.image.id)?;
-            answer_to()?;
+            call.check_id(action.image.id)?;
+            open_output()?;
             if let Some(helpers) = &mut context.options.helpers {
                 helpers.dump = Some(call.dump.into());
             }

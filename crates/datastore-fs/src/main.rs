@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    market_core::shim::execute(&datastore_fs::PROGRAM, datastore_fs::act)
+    market_core::runtime::execute(&datastore_fs::PROGRAM, datastore_fs::act)
 }

@@ -8,6 +8,7 @@
 
 use crate::FsConfig;
 use market_core::error::{Error, ErrorKind};
+use market_core::opennebula::Installation;
 use market_core::transfer::redacted;
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, open, openat2};
 use rustix::io::Errno;
@@ -39,18 +40,14 @@ impl Directories {
     /// [`ErrorKind::Config`] names an entry that is no absolute path: it would restrict nothing, in
     /// silence.
     pub fn of(config: &FsConfig) -> Result<Self, Error> {
-        let (var, etc) = match std::env::var_os("ONE_LOCATION")
-            .filter(|location| !location.is_empty())
-        {
-            Some(location) => (Path::new(&location).join("var"), Path::new(&location).join("etc")),
-            None => (PathBuf::from("/var/lib/one"), PathBuf::from("/etc/one")),
-        };
+        let installation = Installation::from_environment();
+        let own = [installation.var(), installation.etc()].map(Path::to_owned);
         // Unset, or the root, it is nobody's home, and would restrict everything.
         let home = std::env::var_os("HOME")
             .map(PathBuf::from)
             .filter(|home| home.is_absolute() && home.parent().is_some());
         let mut restricted = entries("RESTRICTED_DIRS", config.restricted_dirs.as_deref())?;
-        restricted.extend([var, etc].into_iter().chain(home));
+        restricted.extend(own.into_iter().chain(home));
         Ok(Self::new(restricted, entries("SAFE_DIRS", config.safe_dirs.as_deref())?))
     }
 

@@ -22,7 +22,7 @@ use market_core::backend::Context;
 use market_core::container::refuse_other_content;
 use market_core::error::{Error, ErrorKind};
 use market_core::model::MiB;
-use market_core::shim::{answer_to, end, print, run_until_stopped};
+use market_core::runtime::{open_output, print, run_main, run_until_stopped};
 use market_core::transfer::{
     Content, DigestSet, ErrorKind as TransferErrorKind, FileSink, Location, Options, Packing,
     Source, SparseFile, StagedFile, Transfer, Transferred, redacted, run_on_thread,
@@ -37,7 +37,7 @@ const FAILURE: u8 = 255;
 
 /// Runs the downloader: the whole main of it.
 pub fn run() -> ExitCode {
-    end(
+    run_main(
         |_| FAILURE,
         || match Arguments::parse(std::env::args_os().skip(1))? {
             Request::Print(text) => print(text.as_bytes()),
@@ -98,7 +98,7 @@ impl Download<'_> {
     async fn deliver(&self, source: &mut Source) -> Result<(), Error> {
         let mut sink = match &self.arguments.target {
             Target::StandardOutput => {
-                answer_to()?;
+                open_output()?;
                 StandardOutput::open(&std::io::stdout())?
             }
             Target::Path(path) => match Place::of(path)? {

@@ -4,5 +4,5 @@ use driver_http::HttpMarket;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    market_core::shim::run::<HttpMarket>()
+    market_core::runtime::run::<HttpMarket>()
 }

@@ -4,5 +4,5 @@ use driver_linuxcontainers::LinuxContainersMarket;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    market_core::shim::run_discovery::<LinuxContainersMarket>()
+    market_core::runtime::run_discovery::<LinuxContainersMarket>()
 }

@@ -7,8 +7,8 @@ use market_core::catalogue::{Complaints, Entry, Json, Server, unique_names};
 use market_core::discovery::{DiscoveryBackend, Sink, collect, read_apart};
 use market_core::error::{Error, ErrorKind};
 use market_core::log::Log;
+use market_core::opennebula::Installation;
 use market_core::report::MonitorReport;
-use market_core::shim::remotes;
 use market_core::transfer::{Document, Options, redacted};
 
 /// Where the index is, below the endpoint.
@@ -36,10 +36,9 @@ impl MarketBackend for LinuxContainersMarket {
     const ABOUT: &'static str = "OpenNebula marketplace driver for linuxcontainers.org.";
 
     async fn connect(config: LinuxContainersConfig, context: &Context) -> Result<Self, Error> {
-        let version = std::fs::read_to_string(remotes().join("VERSION")).unwrap_or_default();
-        let version: String =
-            version.trim().chars().filter(char::is_ascii_graphic).take(64).collect();
-        let user_agent = format!("OpenNebula {version}").trim_end().to_owned();
+        let version = Installation::from_environment().version();
+        let user_agent =
+            version.map_or("OpenNebula".to_owned(), |version| format!("OpenNebula {version}"));
         let options = Options { user_agent, ..context.options.clone() };
         Ok(Self { settings: config.settings()?, options, log: context.log.clone() })
     }

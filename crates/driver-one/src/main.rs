@@ -4,5 +4,5 @@ use driver_one::OneMarket;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    market_core::shim::run_discovery::<OneMarket>()
+    market_core::runtime::run_discovery::<OneMarket>()
 }

@@ -6,8 +6,8 @@ use market_core::catalogue::{Complaints, Entry, Json, NamePrefix, Server, unique
 use market_core::discovery::{DiscoveryBackend, Sink, collect, read_apart};
 use market_core::error::{Error, ErrorKind};
 use market_core::log::Log;
+use market_core::opennebula::{Installation, NEWEST_SERIES};
 use market_core::report::MonitorReport;
-use market_core::shim::remotes;
 use market_core::transfer::{Document, Options};
 use serde::Deserialize;
 use std::collections::HashSet;
@@ -17,10 +17,6 @@ const ENDPOINT: &str = "https://marketplace.opennebula.io/";
 
 /// The largest catalogue that is read: some 20,000 entries.
 const MAX_CATALOGUE_BYTES: u64 = 64 << 20;
-
-/// What a server is told when OpenNebula is not installed here: it has an answer for the newest
-/// series.
-const NO_VERSION: &str = "7.4";
 
 /// The attributes of the marketplace's template.
 #[derive(Clone, Default, Deserialize)]
@@ -66,23 +62,18 @@ impl MarketBackend for OneMarket {
     }
 }
 
-/// The server tells the apps of this OpenNebula's release series by it.
+/// The User-Agent of the stock driver, by which the server chooses the apps for this OpenNebula's
+/// release series.
 fn user_agent(log: &Log) -> String {
-    let read = |name: &str| std::fs::read_to_string(remotes().join(name)).ok();
-    let words = |text: String| text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let plain = |text: &String| {
-        !text.is_empty()
-            && text.len() <= 64
-            && text.bytes().all(|b| b.is_ascii_graphic() || b == b' ')
-    };
-    let version = read("VERSION").map(words).filter(plain).unwrap_or_else(|| {
+    let installation = Installation::from_environment();
+    let version = installation.version().unwrap_or_else(|| {
         log.warn(format_args!(
             "{} cannot be read: the newest release is asked for",
-            remotes().join("VERSION").display()
+            installation.remotes().join("VERSION").display()
         ));
-        NO_VERSION.to_owned()
+        NEWEST_SERIES.to_owned()
     });
-    match read("EDITION").map(words).filter(plain) {
+    match installation.edition() {
         Some(edition) => format!("OpenNebula {version} {edition} (Market Driver)"),
         None => format!("OpenNebula {version} (Market Driver)"),
     }

@@ -4,5 +4,5 @@ use driver_s3::S3Market;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    market_core::shim::run::<S3Market>()
+    market_core::runtime::run::<S3Market>()
 }

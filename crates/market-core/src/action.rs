@@ -31,7 +31,7 @@ pub const MAX_DUMP_BYTES: usize = 64 << 20;
 
 /// The word by which an executable of a market driver says that it reads its dump from standard
 /// input when its first argument is `-`: `one_market` looks for it in the bytes of the executable.
-/// What is built on `market_core::shim` has it; a script has it in a comment.
+/// What is built on `market_core::runtime` has it; a script has it in a comment.
 pub const DUMP_ON_STDIN: &str = "market-driver.dump-on-stdin";
 
 /// Why a dump cannot be used.

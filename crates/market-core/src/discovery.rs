@@ -1,17 +1,11 @@
 //! Marketplaces whose apps are discovered in somebody's catalogue: nothing can be stored there.
 //!
-//! [`shim::run_discovery`](crate::shim::run_discovery) is the whole main of such a driver.
+//! [`runtime::run_discovery`](crate::runtime::run_discovery) is the whole main of such a driver.
 
 use crate::backend::MarketBackend;
-use crate::encoding::encode;
 use crate::error::{Error, ErrorKind};
-use crate::report::{AppTemplate, DiscoveredApp, MonitorReport, ReportError};
-use crate::shim::undelivered;
-use crate::template::{Rules, Writer};
+use crate::report::{AppTemplate, MonitorReport};
 use market_transfer::start_thread;
-use serde_json::{Value, json};
-use std::fmt::Write as _;
-use std::io::{self, Write};
 
 /// What a driver adds that discovers apps.
 #[allow(async_fn_in_trait, reason = "a driver runs on one thread; its futures need not be Send")]
@@ -71,104 +65,8 @@ pub async fn read_apart(
         .map_err(|_| Error::new(ErrorKind::Failed, "the catalogue", "the reading thread died"))?
 }
 
-/// What is said of a catalogue without apps: it may be right, and is hardly ever meant.
-pub(crate) fn empty<B: DiscoveryBackend>() -> String {
-    format!(
-        "the catalogue holds no app for this OpenNebula, which keeps those that it has; {}",
-        B::WHEN_EMPTY
-    )
-}
-
 /// What takes the apps.
 pub type Sink<'a> = dyn FnMut(AppTemplate) -> Result<(), Error> + 'a;
-
-/// Every so many records one is read back as `oned` reads it; the tests read back all.
-const READ_BACK_EVERY: usize = 16;
-
-/// Prints apps as they come: a report of thousands is never in memory as a whole.
-pub(crate) struct Printer<W: Write> {
-    out: io::BufWriter<W>,
-    pub(crate) apps: usize,
-}
-
-impl<W: Write> Printer<W> {
-    pub(crate) fn new(out: W) -> Self {
-        Self { out: io::BufWriter::with_capacity(256 << 10, out), apps: 0 }
-    }
-
-    pub(crate) fn app(&mut self, app: &AppTemplate) -> Result<(), Error> {
-        let record = encode(&app.write()?);
-        if self.apps.is_multiple_of(READ_BACK_EVERY)
-            && DiscoveredApp::read(record.as_bytes())?.name != app.name()
-        {
-            let cause = format!("the app {:?} does not read back", app.name());
-            return Err(Error::new(ErrorKind::Failed, "the driver's answer", cause));
-        }
-        self.apps += 1;
-        let mut writer = Writer::with_capacity(Rules::Oned, record.len() + 8);
-        writer.single("APP", record).map_err(ReportError::from)?;
-        self.out.write_all(&writer.finish()).map_err(|error| undelivered(&error))
-    }
-
-    pub(crate) fn finish(mut self) -> Result<(), Error> {
-        self.out.flush().map_err(|error| undelivered(&error))
-    }
-}
-
-/// What people want to see of an app.
-const COLUMNS: [(&str, &str); 6] = [
-    ("name", "NAME"),
-    ("type", "TYPE"),
-    ("size_mib", "SIZE"),
-    ("arch", "ARCHITECTURE"),
-    ("hypervisor", "HYPERVISOR"),
-    ("source", "SOURCE"),
-];
-
-fn cells(app: &AppTemplate) -> [String; 6] {
-    COLUMNS.map(|(_, attribute)| match attribute {
-        "NAME" => app.name().to_owned(),
-        "TYPE" => app.app_type().word().unwrap_or_default().to_owned(),
-        attribute => app.value(attribute).unwrap_or_default().to_owned(),
-    })
-}
-
-/// A table for people.
-pub(crate) fn table(apps: &[AppTemplate]) -> String {
-    let mut rows = vec![["name", "type", "MiB", "arch", "hypervisor", "source"].map(str::to_owned)];
-    rows.extend(apps.iter().map(cells));
-    let shown: Vec<[String; 6]> =
-        rows.into_iter().map(|row| row.map(|cell| crate::line::one_line(&cell))).collect();
-    let width = |column: usize| {
-        shown.iter().map(|row| row[column].chars().count()).max().unwrap_or_default()
-    };
-    let widths: [usize; 6] = std::array::from_fn(width);
-    let mut table = String::new();
-    for row in &shown {
-        let [name, kind, size, arch, hypervisor, source] = row;
-        let [n, k, s, a, h, _] = widths;
-        let _ = writeln!(
-            table,
-            "{name:n$}  {kind:k$}  {size:>s$}  {arch:a$}  {hypervisor:h$}  {source}"
-        );
-    }
-    let _ = writeln!(table, "{} app(s)", apps.len());
-    table
-}
-
-/// The same for programs.
-pub(crate) fn json(apps: &[AppTemplate]) -> String {
-    let app = |app: &AppTemplate| -> Value {
-        let cells = cells(app);
-        let members = COLUMNS.iter().zip(cells).map(|((name, _), cell)| {
-            let value =
-                if *name == "size_mib" { json!(cell.parse::<i64>().ok()) } else { json!(cell) };
-            ((*name).to_owned(), value)
-        });
-        Value::Object(members.collect())
-    };
-    format!("{}\n", json!({ "apps": apps.iter().map(app).collect::<Vec<_>>() }))
-}
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test")]

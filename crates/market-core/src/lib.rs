@@ -13,6 +13,8 @@ pub mod encoding;
 #[cfg(feature = "model")]
 pub mod model;
 #[cfg(feature = "model")]
+pub mod opennebula;
+#[cfg(feature = "model")]
 pub mod report;
 
 #[cfg(feature = "driver")]
@@ -23,6 +25,8 @@ pub mod backend;
 pub mod bridges;
 #[cfg(feature = "driver")]
 pub mod catalogue;
+#[cfg(feature = "driver")]
+mod configuration;
 #[cfg(feature = "driver")]
 pub mod container;
 #[cfg(feature = "driver")]
@@ -40,7 +44,7 @@ pub mod qemu_img;
 #[cfg(feature = "driver")]
 mod readiness;
 #[cfg(feature = "driver")]
-pub mod shim;
+pub mod runtime;
 #[cfg(feature = "driver")]
 pub mod stop;
 #[cfg(feature = "driver")]

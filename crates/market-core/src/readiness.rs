@@ -3,10 +3,10 @@
 
 use crate::action::{ImportAction, ImportInfo};
 use crate::backend::Context;
+use crate::configuration::{configuration, in_marketplace};
 use crate::error::{Error, ErrorKind};
 use crate::line::one_line;
 use crate::model::{ImageType, Marketplace};
-use crate::shim::{configuration, in_marketplace};
 use ::image_check::{
     Declared, Finding, Group, Image, Options, Outcome, Policy, Report, check_head,
 };

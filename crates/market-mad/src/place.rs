@@ -2,21 +2,22 @@
 //! stock one runs: the working directory, the variables of `defaultrc`, the priority, and where
 //! standard error goes.
 
+use market_core::opennebula::Installation;
 use rustix::fs::Mode;
 use rustix::process::{getpriority_process, setpriority_process, umask};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// The priority of drivers: they are no hurry.
 const PRIORITY: i32 = 19;
 
 /// The directories of an installation.
 pub(crate) struct Place {
-    /// `<remotes>`.
-    pub(crate) remotes: PathBuf,
+    /// The directories of OpenNebula.
+    pub(crate) installation: Installation,
     /// Variables for the executables.
     pub(crate) variables: BTreeMap<String, String>,
     log: PathBuf,
@@ -26,12 +27,8 @@ impl Place {
     /// Finds the installation and enters it, as the start-up script of the stock `one_market` does.
     /// What is not there is done without.
     pub(crate) fn enter() -> Self {
-        let place = Self::of(
-            std::env::var_os("ONE_LOCATION")
-                .filter(|location| !location.is_empty())
-                .map(PathBuf::from),
-        );
-        let _ = place.remotes.parent().map(std::env::set_current_dir);
+        let place = Self::of(Installation::from_environment());
+        let _ = std::env::set_current_dir(place.installation.var());
         let variable =
             |name: &str| place.variables.get(name).cloned().or_else(|| std::env::var(name).ok());
         let priority =
@@ -54,15 +51,11 @@ impl Place {
         place
     }
 
-    fn of(one_location: Option<PathBuf>) -> Self {
-        let (var, etc, logs) = match one_location {
-            Some(location) => (location.join("var"), location.join("etc"), location.join("var")),
-            None => ("/var/lib/one".into(), "/etc/one".into(), "/var/log/one".into()),
-        };
-        let variables = std::fs::read_to_string(etc.join("defaultrc"))
+    fn of(installation: Installation) -> Self {
+        let variables = std::fs::read_to_string(installation.etc().join("defaultrc"))
             .map(|text| assignments(&text))
             .unwrap_or_default();
-        Self { remotes: var.join("remotes"), variables, log: logs.join("one_market.log") }
+        Self { log: installation.logs().join("one_market.log"), variables, installation }
     }
 
     /// Writes to the log of `one_market`, where an operator looks when there is no answer.
@@ -76,19 +69,13 @@ impl Place {
 
     /// The directory of a market driver.
     pub(crate) fn market(&self, mad: &str) -> Option<PathBuf> {
-        directory(&self.remotes.join("market"), mad)
+        self.installation.market_driver(mad)
     }
 
     /// The directory of a datastore driver.
     pub(crate) fn datastore(&self, mad: &str) -> Option<PathBuf> {
-        directory(&self.remotes.join("datastore"), mad)
+        self.installation.datastore_driver(mad)
     }
-}
-
-/// A driver's directory, by a name that may come from anybody.
-fn directory(parent: &Path, name: &str) -> Option<PathBuf> {
-    let plain = !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\0']);
-    plain.then(|| parent.join(name)).filter(|path| path.is_dir())
 }
 
 /// The assignments of a shell file that mean what they say: `NAME=value` with or without quotes.
@@ -134,13 +121,5 @@ mod tests {
             ("http_proxy", "http://proxy:3128"),
         ];
         assert_eq!(found, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
-    }
-
-    #[test]
-    fn a_drivers_name_is_one_directory() {
-        let parent = std::env::temp_dir();
-        for name in ["", ".", "..", "a/b", "../x", "/etc", "a\0b"] {
-            assert_eq!(directory(&parent, name), None, "{name:?}");
-        }
     }
 }

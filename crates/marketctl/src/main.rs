@@ -8,7 +8,7 @@ mod image;
 use clap::{CommandFactory, Parser};
 use cli::{Arguments, Task};
 use market_core::error::ErrorKind;
-use market_core::shim::{end, print, run_until_stopped};
+use market_core::runtime::{print, run_main, run_until_stopped};
 use std::cell::Cell;
 use std::process::ExitCode;
 
@@ -22,7 +22,7 @@ fn main() -> ExitCode {
     let ready = Cell::new(true);
     let says_how_it_ended = arguments.task.says_how_it_ended();
     let exit_code = |kind: ErrorKind| if says_how_it_ended { UNREADABLE } else { kind.exit_code() };
-    let ended = end(exit_code, || match arguments.task {
+    let ended = run_main(exit_code, || match arguments.task {
         Task::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "marketctl", &mut text);

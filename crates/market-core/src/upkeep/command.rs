@@ -4,21 +4,19 @@ use super::audit::{Audited, Verdict, apps_of, audit};
 use super::gc::{self, KnownApps, Reason, Rules};
 use crate::action::{read_apps, read_marketplace};
 use crate::backend::{Context, Deleted, ObjectState, StorageBackend, StoredObject};
+use crate::configuration::connect;
 use crate::error::{Error, ErrorKind};
 use crate::line::one_line;
 use crate::model::{MarketplaceApp, MiB};
-use crate::shim::{MarketAction, open, print, read_stdin};
+use crate::runtime::command_line::MarketAction;
+use crate::runtime::input::read_file;
+use crate::runtime::output::print;
 use market_transfer::Rate;
 use serde_json::{Value, json};
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::fs::File;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
-
-/// The largest file of apps that is read: 256 MiB.
-const MAX_FILE_BYTES: u64 = 256 << 20;
 
 /// Which command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,8 +40,7 @@ impl Work {
     /// The command of a command line, when it has one. An executable that is called by the name of
     /// an action has none.
     pub(crate) fn of(arguments: &[OsString]) -> Option<Self> {
-        let called = Path::new(arguments.first()?).file_name()?.to_str()?.split('.').next()?;
-        if MarketAction::ALL.iter().any(|(name, _)| *name == called) {
+        if MarketAction::of_executable(arguments.first()?).is_some() {
             return None;
         }
         match arguments.get(1)?.to_str()? {
@@ -173,7 +170,7 @@ pub(crate) async fn run<B: StorageBackend>(task: Task, mut context: Context) -> 
     }
     let apps = task.apps.as_ref().map(|path| read_file(path)).transpose()?;
     context.options.limit = task.limit;
-    let backend = open::<B>(&marketplace, &mut context).await?;
+    let backend = connect::<B>(&marketplace, &mut context).await?;
     match task.work {
         Work::Gc => {
             let apps =
@@ -192,28 +189,6 @@ pub(crate) async fn run<B: StorageBackend>(task: Task, mut context: Context) -> 
             run_audit(&backend, &apps_of(&marketplace, &apps), task.json, &context).await
         }
     }
-}
-
-/// The bytes of a file that a person has named, or of standard input, and how long ago it was
-/// written. It may be a pipe.
-pub(crate) fn read_file(path: &Path) -> Result<(Vec<u8>, Duration), Error> {
-    if path.as_os_str() == "-" {
-        return Ok((read_stdin()?, Duration::ZERO));
-    }
-    let fail = |error: &std::io::Error| Error::io(path.display().to_string(), error);
-    let file = File::open(path).map_err(|error| fail(&error))?;
-    let written =
-        file.metadata().and_then(|metadata| metadata.modified()).map_err(|error| fail(&error))?;
-    let mut bytes = Vec::new();
-    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|error| fail(&error))?;
-    if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(Error::new(
-            ErrorKind::Usage,
-            path.display().to_string(),
-            "is larger than 256 MiB",
-        ));
-    }
-    Ok((bytes, written.elapsed().unwrap_or_default()))
 }
 
 async fn run_gc<B: StorageBackend>(

@@ -9,4 +9,4 @@ pub mod audit;
 mod command;
 pub mod gc;
 
-pub(crate) use command::{Work, read_file, run};
+pub(crate) use command::{Work, run};

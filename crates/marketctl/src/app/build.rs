@@ -11,7 +11,7 @@ use market_core::backend::Context;
 use market_core::encoding::encode;
 use market_core::error::{Error, ErrorKind};
 use market_core::line::one_line;
-use market_core::shim::print;
+use market_core::runtime::print;
 use market_core::template::{Template, WriteError};
 use market_core::transfer::{Digests, StagedFile, redacted};
 use serde_json::Value as JsonValue;

@@ -54,7 +54,7 @@ fn kvm() -> String {
 }
 
 fn series() -> Vec<String> {
-    ["6.10", "7.0", "7.2", "7.4"].map(str::to_owned).to_vec()
+    market_core::opennebula::SERIES.map(str::to_owned).to_vec()
 }
 
 /// The guest's system: what is left out is read from the image.

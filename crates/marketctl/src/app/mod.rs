@@ -11,7 +11,7 @@ mod xen;
 use crate::cli::AppTask;
 use market_core::backend::Context;
 use market_core::error::{Error, ErrorKind};
-use market_core::shim::print;
+use market_core::runtime::print;
 use market_core::transfer::run_on_thread;
 use rustix::fs::{Mode, OFlags};
 use std::io::Read;

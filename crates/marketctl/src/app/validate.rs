@@ -10,7 +10,7 @@ use crate::image::json;
 use market_core::error::{Error, ErrorKind};
 use market_core::line::one_line;
 use market_core::report::is_valid_app_name;
-use market_core::shim::print;
+use market_core::runtime::print;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};

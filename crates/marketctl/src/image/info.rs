@@ -6,7 +6,7 @@ use crate::fetch::{fetch, looking};
 use image_check::{Summary, Table};
 use market_core::backend::Context;
 use market_core::error::Error;
-use market_core::shim::print;
+use market_core::runtime::print;
 use serde::Serialize;
 use std::time::Duration;
 

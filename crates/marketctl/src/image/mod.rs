@@ -8,7 +8,7 @@ use crate::fetch::{fetch, looking};
 use image_check::{Declared, Options, Policy, Report};
 use market_core::backend::Context;
 use market_core::error::{Error, ErrorKind};
-use market_core::shim::print;
+use market_core::runtime::print;
 use serde::Serialize;
 use std::time::Duration;
 

@@ -9,7 +9,7 @@ use market_core::backend::Context;
 use market_core::error::{Error, ErrorKind};
 use market_core::line::one_line;
 use market_core::qemu_img::{Conversion, qemu_img};
-use market_core::shim::print;
+use market_core::runtime::print;
 use market_core::transfer::{
     DigestSet, FileSink, Source, SparseFile, StagedFile, Transfer, run_on_thread,
 };

@@ -1,0 +1,93 @@
+//! The actions of a driver that stores images.
+
+use super::command_line::{Call, MarketAction};
+use super::output::{open_output, print};
+use crate::action::{DeleteAction, ImportAction, MonitorAction};
+use crate::backend::{Context, StorageBackend};
+use crate::configuration::connect;
+use crate::dispose::dispose;
+use crate::error::Error;
+use crate::pipeline;
+use crate::readiness;
+use crate::report::ImportedApp;
+
+/// Runs the action of a call.
+pub(super) async fn act<B: StorageBackend>(
+    call: Call<MarketAction>,
+    context: Context,
+) -> Result<(), Error> {
+    match call.action {
+        MarketAction::Monitor => monitor::<B>(&call, context).await,
+        MarketAction::Import => import::<B>(&call, context).await,
+        MarketAction::Delete => delete::<B>(&call, context).await,
+    }
+}
+
+async fn monitor<B: StorageBackend>(
+    call: &Call<MarketAction>,
+    mut context: Context,
+) -> Result<(), Error> {
+    let action = MonitorAction::decode(&call.dump)?;
+    call.check_id(action.marketplace.id)?;
+    let backend = connect::<B>(&action.marketplace, &mut context).await?;
+    readiness::check_attributes(&action.marketplace)?;
+    let report = context.stop.or(backend.monitor()).await?;
+    print(&report.write()?)
+}
+
+async fn import<B: StorageBackend>(
+    call: &Call<MarketAction>,
+    mut context: Context,
+) -> Result<(), Error> {
+    let action = ImportAction::decode(&call.dump)?;
+    if let Some(helpers) = &mut context.options.helpers {
+        helpers.dump = Some(call.dump.as_slice().into());
+    }
+    let outcome = publish::<B>(call, &action, &mut context).await;
+    if let Some(command) = &action.dispose {
+        dispose(command.expose(), &context).await;
+    }
+    let (backend, app) = outcome?;
+    let answered = app.write().map_err(Error::from).and_then(|answer| print(&answer));
+    if answered.is_err() {
+        withdraw(&backend, &action, &app, &context).await;
+    }
+    answered
+}
+
+async fn publish<B: StorageBackend>(
+    call: &Call<MarketAction>,
+    action: &ImportAction,
+    context: &mut Context,
+) -> Result<(B, ImportedApp), Error> {
+    call.check_id(action.app.id.0)?;
+    open_output()?;
+    let backend = connect::<B>(&action.marketplace, context).await?;
+    let app = pipeline::import(&backend, action, context).await?;
+    Ok((backend, app))
+}
+
+/// Removes an app whose answer was not delivered: `oned` will never know of it.
+async fn withdraw<B: StorageBackend>(
+    backend: &B,
+    action: &ImportAction,
+    app: &ImportedApp,
+    context: &Context,
+) {
+    match backend.delete(action.app.id, &app.source).await {
+        Ok(_) => context.log.warn("the answer could not be delivered: the app was removed again"),
+        Err(error) => context
+            .log
+            .error(format_args!("the answer could not be delivered, and the app stays: {error}")),
+    }
+}
+
+async fn delete<B: StorageBackend>(
+    call: &Call<MarketAction>,
+    mut context: Context,
+) -> Result<(), Error> {
+    let action = DeleteAction::decode(&call.dump)?;
+    call.check_id(action.app.id.0)?;
+    let backend = connect::<B>(&action.marketplace, &mut context).await?;
+    pipeline::delete(&backend, &action, &context).await
+}

@@ -1,0 +1,86 @@
+//! The main function of a driver.
+//!
+//! ```no_run
+//! # use market_core::backend::StorageBackend;
+//! # fn main_of<MyMarket: StorageBackend>() -> std::process::ExitCode {
+//! // fn main() -> std::process::ExitCode {
+//! market_core::runtime::run::<MyMarket>()
+//! // }
+//! # }
+//! ```
+//!
+//! One executable answers to three names, and has two commands for operators ([`upkeep`]). The
+//! action is the name that the executable is called by (`monitor`, `import`, `delete`; what follows
+//! a dot does not count, so that `import.real` still is an import) or else its first argument. The
+//! dump comes in the next argument, or on standard input when that argument is `-`
+//! (docs/driver-contract.md describes the call, docs/run-the-drivers.md the exit codes).
+//!
+//! Other programs of OpenNebula's drivers use the parts: [`execute`] for one whose actions are
+//! called with a dump ([`Program`]), [`run_main`] and [`run_until_stopped`] for one with a command
+//! line of its own, [`print`] for answers.
+
+mod actions;
+pub(crate) mod command_line;
+mod discover;
+pub(crate) mod input;
+pub(crate) mod output;
+mod preview;
+mod process;
+mod signals;
+
+pub use command_line::{Call, MarketAction, Program, Request};
+pub use output::{open_output, print};
+pub use process::{execute, protect_memory, run_main, run_until_stopped};
+
+use crate::backend::{MarketBackend, StorageBackend};
+use crate::discovery::DiscoveryBackend;
+use crate::error::ErrorKind;
+use crate::upkeep::{self, Work};
+use preview::Preview;
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+/// Runs a storage driver: all that its main function does.
+pub fn run<B: StorageBackend>() -> ExitCode {
+    let name = name_of::<B>();
+    let arguments: Vec<_> = std::env::args_os().collect();
+    match Work::of(&arguments) {
+        Some(work) => run_upkeep::<B>(work, &name, &arguments),
+        None => execute(&program_of::<B>(&name, B::ABOUT), actions::act::<B>),
+    }
+}
+
+/// Runs `gc` or `audit`.
+fn run_upkeep<B: StorageBackend>(work: Work, name: &str, arguments: &[OsString]) -> ExitCode {
+    run_main(ErrorKind::exit_code, || match work.parse(name, arguments)? {
+        None => print(work.help(name).as_bytes()),
+        Some(task) => {
+            protect_memory();
+            run_until_stopped(work.word(), async |context| upkeep::run::<B>(task, context).await)
+        }
+    })
+}
+
+/// Runs a driver that discovers apps: all that its main function does. Import and delete are
+/// refused.
+pub fn run_discovery<B: DiscoveryBackend>() -> ExitCode {
+    let name = name_of::<B>();
+    let arguments: Vec<_> = std::env::args_os().collect();
+    if Preview::is_asked_for(&arguments) {
+        return run_main(ErrorKind::exit_code, || {
+            let preview = Preview::parse(&name, &arguments)?;
+            protect_memory();
+            run_until_stopped("dry-run", async |context| preview.run::<B>(context).await)
+        });
+    }
+    let about = format!("{}\n\nFor people: {}", B::ABOUT, Preview::usage(&name));
+    execute(&program_of::<B>(&name, &about), discover::act::<B>)
+}
+
+fn name_of<B: MarketBackend>() -> String {
+    format!("market-{}", B::MAD)
+}
+
+fn program_of<'a, B: MarketBackend>(name: &'a str, about: &'a str) -> Program<'a, MarketAction> {
+    Program::new(name, B::VERSION, about, MarketAction::ALL)
+}
