@@ -6,13 +6,13 @@
 //! core's. docs/write-a-driver.md goes through it step by step.
 
 use market_core::backend::{
-    Capabilities, Context, Create, Deleted, Length, MarketBackend, ObjectState, Proof, ProofKind,
-    Published, Staging, StorageBackend, StoredObject,
+    Capabilities, Context, Create, Deleted, Length, MarketBackend, Proof, ProofKind, Published,
+    Staging, StorageBackend, StoredObject,
 };
 use market_core::error::{Error, ErrorKind};
-use market_core::model::{AppId, MiB};
+use market_core::model::{AppId, MiB, SourceUrl};
 use market_core::report::MonitorReport;
-use market_core::transfer::{Digests, Options, Piece, Source, SparseFile};
+use market_core::transfer::{Digests, Options, Piece, Source, SparseFile, redacted};
 use serde::Deserialize;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -71,16 +71,13 @@ impl MarketBackend for DirectoryMarket {
 
 impl StorageBackend for DirectoryMarket {
     type Upload = Upload;
+    /// The name of a file in the directory.
+    type Key = String;
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            staging: Staging::Invisible,
-            create: Create::Atomic,
-            proof: ProofKind::Size,
-            keeps_holes: true,
-            largest_object_bytes: None,
-            lists_staged: true,
-        }
+        Capabilities::new(Staging::Invisible, Create::Atomic, ProofKind::Size)
+            .with_holes()
+            .with_staged_listed()
     }
 
     async fn stage(&self, app: AppId, _: Length, _: Option<u64>) -> Result<Upload, Error> {
@@ -96,84 +93,81 @@ impl StorageBackend for DirectoryMarket {
         Ok(Upload { part, app, file: SparseFile::new(file, true) })
     }
 
-    async fn write(&self, staged: &mut Upload, piece: Piece) -> Result<(), Error> {
-        staged.file.write(&piece).map_err(at(&staged.part))
+    async fn write(&self, upload: &mut Upload, piece: Piece) -> Result<(), Error> {
+        upload.file.write(&piece).map_err(at(&upload.part))
     }
 
-    async fn seal(&self, staged: &mut Upload, _: &Digests) -> Result<Proof, Error> {
-        staged.file.finish().map_err(at(&staged.part))?;
-        Ok(Proof::Bytes(staged.file.file().metadata().map_err(at(&staged.part))?.len()))
+    async fn seal(&self, upload: &mut Upload, _: &Digests) -> Result<Proof, Error> {
+        upload.file.finish().map_err(at(&upload.part))?;
+        Ok(Proof::Bytes(upload.file.file().metadata().map_err(at(&upload.part))?.len()))
     }
 
-    async fn publish(&self, staged: &mut Upload) -> Published {
+    async fn publish(&self, upload: &mut Upload) -> Published {
         // A link, unlike a rename, never replaces a file of that name.
-        if let Err(error) = fs::hard_link(&staged.part, &staged.app) {
-            return Published::NotPublished(at(&staged.app)(error));
+        if let Err(error) = fs::hard_link(&upload.part, &upload.app) {
+            return Published::NotPublished(at(&upload.app)(error));
         }
         // The app is there now, and counts once the directory is on the disk; its first name,
-        // should it stay, is found by `objects`.
-        let _ = fs::remove_file(&staged.part);
+        // should it stay, is found by `list`.
+        let _ = fs::remove_file(&upload.part);
         match File::open(&self.directory).and_then(|directory| directory.sync_all()) {
-            Ok(()) => Published::At(staged.app.display().to_string()),
-            Err(error) => match remove(&staged.app) {
+            Ok(()) => Published::At(SourceUrl::new(upload.app.display().to_string())),
+            Err(error) => match remove(&upload.app) {
                 Ok(_) => Published::NotPublished(at(&self.directory)(error)),
                 Err(_) => Published::Unknown(at(&self.directory)(error)),
             },
         }
     }
 
-    async fn discard(&self, staged: Upload) -> Result<(), Error> {
-        remove(&staged.part).map(drop)
+    async fn discard(&self, upload: Upload) -> Result<(), Error> {
+        remove(&upload.part).map(drop)
     }
 
-    async fn delete(&self, _: AppId, source: &str) -> Result<Deleted, Error> {
-        remove(&self.path_of(source)?)
+    fn locate(&self, source: &SourceUrl, _: Option<AppId>) -> Result<String, Error> {
+        let path = Path::new(source.as_str());
+        let name = path.file_name().and_then(|name| name.to_str());
+        match name.filter(|name| app_of(name).is_some()) {
+            Some(name) if path.parent() == Some(&self.directory) => Ok(name.to_owned()),
+            _ => {
+                let subject = format!("SOURCE {}", redacted(source.as_str()));
+                Err(Error::new(ErrorKind::Denied, subject, "is no app of this marketplace"))
+            }
+        }
     }
 
-    async fn open(&self, _: AppId, source: &str) -> Result<Option<Source>, Error> {
-        let path = self.path_of(source)?;
+    async fn delete(&self, key: &String) -> Result<Deleted, Error> {
+        remove(&self.directory.join(key))
+    }
+
+    async fn open(&self, key: &String) -> Result<Option<Source>, Error> {
+        let path = self.directory.join(key);
         if !path.exists() {
             return Ok(None);
         }
         Ok(Some(Source::open_path(&path, &self.options)?))
     }
 
-    fn locate(&self, source: &str) -> Option<String> {
-        let path = Path::new(source);
-        let name = path.file_name()?.to_str().filter(|name| app_of(name).is_some())?;
-        (path.parent() == Some(&self.directory)).then(|| name.to_owned())
-    }
-
-    async fn list(&self, sink: &mut dyn FnMut(StoredObject)) -> Result<(), Error> {
+    async fn list(&self, sink: &mut dyn FnMut(StoredObject<String>)) -> Result<(), Error> {
         for entry in fs::read_dir(&self.directory).map_err(at(&self.directory))? {
             let entry = entry.map_err(at(&self.directory))?;
             let Ok(key) = entry.file_name().into_string() else { continue };
             // Other files are not ours, and one of ours may be gone by now.
             let Some(app) = app_of(key.trim_start_matches('.')) else { continue };
             let Ok(metadata) = entry.metadata() else { continue };
-            let state =
-                if key.starts_with('.') { ObjectState::Staged } else { ObjectState::Published };
-            let age = metadata
-                .modified()
-                .ok()
-                .and_then(|written| written.elapsed().ok())
-                .unwrap_or_default();
-            let (place, bytes) = (String::new(), metadata.len());
-            sink(StoredObject { key, place, state, app: Some(app), bytes, age, busy: false });
+            let written = metadata.modified().map_err(at(&entry.path()))?;
+            let (bytes, age) = (metadata.len(), written.elapsed().unwrap_or_default());
+            let object = if key.starts_with('.') {
+                StoredObject::staged(key, bytes, age)
+            } else {
+                StoredObject::published(key, bytes, age)
+            };
+            sink(object.of_app(app));
         }
         Ok(())
     }
 
-    async fn remove(&self, object: &StoredObject) -> Result<Deleted, Error> {
+    async fn remove(&self, object: &StoredObject<String>) -> Result<Deleted, Error> {
         remove(&self.directory.join(&object.key))
-    }
-}
-
-impl DirectoryMarket {
-    /// The file of a SOURCE. Nothing else is touched.
-    fn path_of(&self, source: &str) -> Result<PathBuf, Error> {
-        let key = self.locate(source).map(|key| self.directory.join(key));
-        key.ok_or_else(|| Error::new(ErrorKind::Denied, source, "is no app of this marketplace"))
     }
 }
 

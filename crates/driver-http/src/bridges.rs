@@ -7,7 +7,7 @@
 
 use crate::config::HttpConfig;
 use crate::market::report;
-use crate::name;
+use crate::name::{self, HttpKey};
 use market_core::backend::{Context, Deleted, ObjectState, Published, StoredObject};
 use market_core::bridges::{Bridge, Failures, Upload, hosts_off, in_turn};
 use market_core::error::{Error, ErrorKind};
@@ -37,7 +37,8 @@ impl Bridges {
 
     /// Every bridge, those in use first: what is stored on one that is switched off is still
     /// stored.
-    fn all(&self, app: AppId) -> impl Iterator<Item = &Bridge> {
+    fn all(&self, key: &HttpKey) -> impl Iterator<Item = &Bridge> {
+        let app = key.app().unwrap_or_default();
         in_turn(&self.on, app.0).into_iter().flatten().chain(&self.off)
     }
 
@@ -104,10 +105,10 @@ impl Bridges {
         }
     }
 
-    pub(crate) async fn delete(&self, app: AppId, name: &str) -> Result<Deleted, Error> {
+    pub(crate) async fn delete(&self, key: &HttpKey) -> Result<Deleted, Error> {
         let mut failures = Failures::default();
-        for bridge in self.all(app) {
-            match remove(bridge, name).await {
+        for bridge in self.all(key) {
+            match remove(bridge, key.name()).await {
                 Ok(Deleted::Removed) => return Ok(Deleted::Removed),
                 Ok(Deleted::Absent) => {}
                 Err(error) => failures.add(error, &self.context.log),
@@ -116,15 +117,15 @@ impl Bridges {
         if failures.is_empty() {
             return Ok(Deleted::Absent);
         }
-        let path = self.config.public_dir.join(name).display().to_string();
+        let path = self.config.public_dir.join(key.name()).display().to_string();
         let error = failures.into_error("it is on no bridge that answers");
         Err(error.remedy(format!("remove {path} there, or run gc, once it answers")))
     }
 
-    pub(crate) async fn open(&self, app: AppId, name: &str) -> Result<Option<Source>, Error> {
+    pub(crate) async fn open(&self, key: &HttpKey) -> Result<Option<Source>, Error> {
         let mut failures = Failures::default();
-        for bridge in self.all(app) {
-            match Source::open_on(&bridge.host, &bridge.path(name), bridge.options())
+        for bridge in self.all(key) {
+            match Source::open_on(&bridge.host, &bridge.path(key.name()), bridge.options())
                 .await
                 .map_err(Error::from)
             {
@@ -140,7 +141,10 @@ impl Bridges {
         }
     }
 
-    pub(crate) async fn list(&self, sink: &mut dyn FnMut(StoredObject)) -> Result<(), Error> {
+    pub(crate) async fn list(
+        &self,
+        sink: &mut dyn FnMut(StoredObject<HttpKey>),
+    ) -> Result<(), Error> {
         let mut failures = Failures::default();
         for bridge in self.on.iter().chain(&self.off) {
             match list(bridge).await {
@@ -155,15 +159,17 @@ impl Bridges {
         }
     }
 
-    pub(crate) async fn remove(&self, object: &StoredObject) -> Result<Deleted, Error> {
+    pub(crate) async fn remove(&self, object: &StoredObject<HttpKey>) -> Result<Deleted, Error> {
         let known =
             self.on.iter().chain(&self.off).find(|bridge| bridge.host.as_str() == object.place);
         let bridge = known.ok_or_else(|| {
             Error::new(ErrorKind::Denied, &object.place, "is no bridge of this marketplace")
         })?;
         match object.state {
-            ObjectState::Published => remove(bridge, &object.key).await,
-            ObjectState::Staged => bridge.remove_staged(&object.key).await.map(deleted),
+            ObjectState::Published => remove(bridge, object.key.name()).await,
+            ObjectState::Staged => {
+                bridge.remove_staged(object.key.name()).await.map(Deleted::from_existed)
+            }
         }
     }
 }
@@ -184,43 +190,30 @@ async fn space(bridge: &Bridge) -> Result<MonitorReport, Error> {
 }
 
 async fn remove(bridge: &Bridge, path: &str) -> Result<Deleted, Error> {
-    bridge.remove(path).await.map(deleted)
+    bridge.remove(path).await.map(Deleted::from_existed)
 }
 
-fn deleted(was_there: bool) -> Deleted {
-    if was_there { Deleted::Removed } else { Deleted::Absent }
-}
-
-async fn list(bridge: &Bridge) -> Result<Vec<StoredObject>, Error> {
+async fn list(bridge: &Bridge) -> Result<Vec<StoredObject<HttpKey>>, Error> {
     let lines = bridge.run(include_str!("scripts/list.sh"), &[&"[0-9a-f]".repeat(32)]).await?;
     let now = lines.first().and_then(|line| line.strip_prefix("now ")?.parse::<u64>().ok());
     let now = now.ok_or_else(|| bridge.strange(lines.first().map_or("", String::as_str)))?;
     let object = |line: &String| {
         let words: Vec<_> = line.split(' ').collect();
-        let (state, bytes, written, busy, key) = match words[..] {
-            ["published", bytes, written, key] if name::is_published(key) => {
-                (ObjectState::Published, bytes, written, false, key)
+        let age =
+            |written: &str| Some(Duration::from_secs(now.saturating_sub(written.parse().ok()?)));
+        let object = match words[..] {
+            ["published", bytes, written, name] => {
+                let key = HttpKey::published(name)?;
+                StoredObject::published(key, bytes.parse().ok()?, age(written)?)
             }
-            ["staged", bytes, written, busy, key] => {
-                (ObjectState::Staged, bytes, written, busy == "1", key.strip_prefix("./")?)
+            ["staged", bytes, written, busy, path] => {
+                let (key, app) = HttpKey::staged(path.strip_prefix("./")?)?;
+                let object = StoredObject::staged(key, bytes.parse().ok()?, age(written)?);
+                object.of_app(app).with_busy(busy == "1")
             }
             _ => return None,
         };
-        let app = name::app_of_staged(key);
-        if state == ObjectState::Staged && app.is_none() {
-            return None;
-        }
-        let age = Duration::from_secs(now.saturating_sub(written.parse().ok()?));
-        let place = bridge.host.to_string();
-        Some(StoredObject {
-            key: key.to_owned(),
-            place,
-            state,
-            app,
-            bytes: bytes.parse().ok()?,
-            age,
-            busy,
-        })
+        Some(object.in_place(bridge.host.as_str()))
     };
     Ok(lines[1..].iter().filter_map(object).collect())
 }

@@ -2,6 +2,7 @@
 
 use market_core::bridges::hosts;
 use market_core::error::Error;
+use market_core::model::SourceUrl;
 use market_core::template::{Rules, Writer};
 use market_core::transfer::ssh::Host;
 use serde::Deserialize;
@@ -35,7 +36,7 @@ impl HttpConfig {
         }
         // What cannot be answered must not be imported.
         Writer::new(Rules::Oned)
-            .single("SOURCE", self.source(""))
+            .single("SOURCE", self.source("").as_str())
             .map_err(|error| Error::config("BASE_URL", error.reason.to_string()))?;
         if !self.public_dir.is_absolute() {
             return Err(Error::config("PUBLIC_DIR", "is not an absolute path"));
@@ -55,7 +56,7 @@ impl HttpConfig {
     }
 
     /// The URL of a published file: BASE_URL and the name, joined by one slash.
-    pub(crate) fn source(&self, name: &str) -> String {
-        format!("{}/{name}", self.base_url.trim().trim_end_matches('/'))
+    pub(crate) fn source(&self, name: &str) -> SourceUrl {
+        SourceUrl::new(format!("{}/{name}", self.base_url.trim().trim_end_matches('/')))
     }
 }

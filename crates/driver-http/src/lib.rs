@@ -9,3 +9,4 @@ mod name;
 
 pub use config::HttpConfig;
 pub use market::{HttpMarket, HttpUpload};
+pub use name::HttpKey;

@@ -4,7 +4,7 @@
 use crate::config::HttpConfig;
 use crate::directory::Directory;
 use crate::market::report;
-use crate::name;
+use crate::name::{self, HttpKey};
 use market_core::backend::{Context, Deleted, ObjectState, Proof, Published, StoredObject};
 use market_core::error::{Error, ErrorKind};
 use market_core::log::Log;
@@ -194,22 +194,25 @@ impl LocalMarket {
         }
     }
 
-    pub(crate) fn list(&self, sink: &mut dyn FnMut(StoredObject)) -> Result<(), Error> {
+    pub(crate) fn list(&self, sink: &mut dyn FnMut(StoredObject<HttpKey>)) -> Result<(), Error> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let mut tell = |directory: &Directory, state| -> Result<(), Error> {
-            for (key, stat) in directory.files()? {
+            for (name, stat) in directory.files()? {
                 let written = Duration::from_secs(u64::try_from(stat.st_mtime).unwrap_or_default());
-                let app = name::app_of_staged(&key);
-                let known = if state == ObjectState::Staged {
-                    app.is_some()
-                } else {
-                    name::is_published(&key)
-                };
-                if known {
-                    let bytes = u64::try_from(stat.st_size).unwrap_or_default();
-                    let busy = state == ObjectState::Staged && directory.is_locked(&key);
-                    let age = now.saturating_sub(written);
-                    sink(StoredObject { key, place: String::new(), state, app, bytes, age, busy });
+                let bytes = u64::try_from(stat.st_size).unwrap_or_default();
+                let age = now.saturating_sub(written);
+                match state {
+                    ObjectState::Published => {
+                        if let Some(key) = HttpKey::published(&name) {
+                            sink(StoredObject::published(key, bytes, age));
+                        }
+                    }
+                    ObjectState::Staged => {
+                        if let Some((key, app)) = HttpKey::staged(&name) {
+                            let object = StoredObject::staged(key, bytes, age).of_app(app);
+                            sink(object.with_busy(directory.is_locked(&name)));
+                        }
+                    }
                 }
             }
             Ok(())
@@ -218,12 +221,12 @@ impl LocalMarket {
         self.public.staging()?.iter().try_for_each(|staging| tell(staging, ObjectState::Staged))
     }
 
-    pub(crate) fn remove(&self, object: &StoredObject) -> Result<Deleted, Error> {
+    pub(crate) fn remove(&self, object: &StoredObject<HttpKey>) -> Result<Deleted, Error> {
         if object.state == ObjectState::Published {
-            return self.remove_published(&object.key);
+            return self.remove_published(object.key.name());
         }
         for staging in self.public.staging()? {
-            if staging.remove(&object.key)? {
+            if staging.remove(object.key.name())? {
                 return Ok(Deleted::Removed);
             }
         }

@@ -3,15 +3,15 @@
 use crate::bridges::{BridgeUpload, Bridges};
 use crate::config::HttpConfig;
 use crate::local::{self, LocalMarket};
-use crate::name;
+use crate::name::HttpKey;
 use market_core::backend::{
-    Capabilities, Context, Create, Deleted, Length, MarketBackend, ObjectState, Proof, ProofKind,
-    Published, Staging, StorageBackend, StoredObject,
+    Capabilities, Context, Create, Deleted, Length, MarketBackend, Proof, ProofKind, Published,
+    Staging, StorageBackend, StoredObject,
 };
 use market_core::error::{Error, ErrorKind};
-use market_core::model::{AppId, MiB};
+use market_core::model::{AppId, MiB, SourceUrl};
 use market_core::report::MonitorReport;
-use market_core::transfer::{Digests, Piece, Source, redacted};
+use market_core::transfer::{Digests, Piece, Source};
 use std::fs::File;
 use std::ops::Range;
 
@@ -77,19 +77,16 @@ pub(crate) fn report(block: u64, blocks: u64, free: u64, available: u64) -> Moni
 
 impl StorageBackend for HttpMarket {
     type Upload = HttpUpload;
+    type Key = HttpKey;
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            staging: Staging::Invisible,
-            create: Create::Atomic,
-            proof: match self.place {
-                Place::Local(_) => ProofKind::Size,
-                Place::Bridges(_) => ProofKind::Digest,
-            },
-            keeps_holes: true,
-            largest_object_bytes: None,
-            lists_staged: true,
-        }
+        let proof = match self.place {
+            Place::Local(_) => ProofKind::Size,
+            Place::Bridges(_) => ProofKind::Digest,
+        };
+        Capabilities::new(Staging::Invisible, Create::Atomic, proof)
+            .with_holes()
+            .with_staged_listed()
     }
 
     async fn available_bytes(&self) -> Result<Option<u64>, Error> {
@@ -187,57 +184,35 @@ impl StorageBackend for HttpMarket {
         }
     }
 
-    async fn delete(&self, app: AppId, source: &str) -> Result<Deleted, Error> {
-        let name = named(source)?;
+    fn locate(&self, source: &SourceUrl, app: Option<AppId>) -> Result<HttpKey, Error> {
+        HttpKey::locate(source, app)
+    }
+
+    async fn delete(&self, key: &HttpKey) -> Result<Deleted, Error> {
         match &self.place {
-            Place::Local(market) => market.remove_published(&name),
-            Place::Bridges(market) => market.delete(app, &name).await,
+            Place::Local(market) => market.remove_published(key.name()),
+            Place::Bridges(market) => market.delete(key).await,
         }
     }
 
-    async fn open(&self, app: AppId, source: &str) -> Result<Option<Source>, Error> {
-        let name = named(source)?;
+    async fn open(&self, key: &HttpKey) -> Result<Option<Source>, Error> {
         match &self.place {
-            Place::Local(market) => market.open(&name),
-            Place::Bridges(market) => market.open(app, &name).await,
+            Place::Local(market) => market.open(key.name()),
+            Place::Bridges(market) => market.open(key).await,
         }
     }
 
-    fn locate(&self, source: &str) -> Option<String> {
-        name::of_source(source)
-    }
-
-    async fn list(&self, sink: &mut dyn FnMut(StoredObject)) -> Result<(), Error> {
+    async fn list(&self, sink: &mut dyn FnMut(StoredObject<HttpKey>)) -> Result<(), Error> {
         match &self.place {
             Place::Local(market) => market.list(sink),
             Place::Bridges(market) => market.list(sink).await,
         }
     }
 
-    async fn remove(&self, object: &StoredObject) -> Result<Deleted, Error> {
-        let known = match object.state {
-            ObjectState::Published => name::is_published(&object.key),
-            ObjectState::Staged => name::app_of_staged(&object.key).is_some(),
-        };
-        if !known {
-            return Err(Error::new(
-                ErrorKind::Denied,
-                redacted(&object.key),
-                "is no object of this marketplace",
-            ));
-        }
+    async fn remove(&self, object: &StoredObject<HttpKey>) -> Result<Deleted, Error> {
         match &self.place {
             Place::Local(market) => market.remove(object),
             Place::Bridges(market) => market.remove(object).await,
         }
     }
-}
-
-/// The file that a SOURCE names; anything else is refused.
-fn named(source: &str) -> Result<String, Error> {
-    name::of_source(source).ok_or_else(|| {
-        let subject = format!("SOURCE {}", redacted(source));
-        let error = Error::new(ErrorKind::Denied, subject, "names no file of this marketplace");
-        error.remedy("nothing was touched")
-    })
 }

@@ -29,7 +29,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 fn context(options: Options) -> Context {
-    Context { log: Log::memory("import"), stop: StopSwitch::new().listen(), options }
+    Context::new(Log::memory("import"), StopSwitch::new().listen(), options)
 }
 
 async fn market(public: &Path, bridges: &str, context: &Context) -> HttpMarket {

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method};
 use market_core::backend::Published;
 use market_core::error::{Error, ErrorKind};
+use market_core::model::SourceUrl;
 use market_core::transfer::s3::S3Error;
 use market_core::transfer::{DigestSet, Digester, ErrorKind as FailureKind, Source};
 use std::fmt::Write as _;
@@ -65,7 +66,7 @@ enum Rivals {
 
 impl Upload {
     /// Makes what was sent an object, unless there is one of its key.
-    pub(crate) async fn complete(&self, source: &str) -> Published {
+    pub(crate) async fn complete(&self, source: &SourceUrl) -> Published {
         self.in_time(COMPLETION_HASTE, self.look_and_complete(source)).await
     }
 
@@ -87,7 +88,7 @@ impl Upload {
         }
     }
 
-    async fn look_and_complete(&self, source: &str) -> Published {
+    async fn look_and_complete(&self, source: &SourceUrl) -> Published {
         // Until the service is asked to complete, nothing has to be waited for.
         let looked = self.terms.stop.or(async {
             let found = self.bucket.retried(|| find_once(&self.bucket, &self.key)).await;
@@ -114,7 +115,7 @@ impl Upload {
         }
     }
 
-    async fn ask_to_complete(&self, source: &str) -> Published {
+    async fn ask_to_complete(&self, source: &SourceUrl) -> Published {
         let outcome = self.ask(source).await;
         self.settle(outcome)
     }
@@ -127,7 +128,7 @@ impl Upload {
         outcome
     }
 
-    async fn ask(&self, source: &str) -> Published {
+    async fn ask(&self, source: &SourceUrl) -> Published {
         let mut headers = HeaderMap::new();
         headers.insert(http::header::IF_NONE_MATCH, HeaderValue::from_static("*"));
         self.completion.set(match self.completion.get() {
@@ -199,11 +200,11 @@ impl Upload {
 
     /// Finds out what became of a completion whose answer was lost. While the upload is still there
     /// it may yet be under way: it is asked for again after some time.
-    pub(crate) async fn resolve(&self, source: &str, backoff: Duration) -> Published {
+    pub(crate) async fn resolve(&self, source: &SourceUrl, backoff: Duration) -> Published {
         self.in_time(OUTCOME_HASTE, self.find_out(source, backoff)).await
     }
 
-    async fn find_out(&self, source: &str, backoff: Duration) -> Published {
+    async fn find_out(&self, source: &SourceUrl, backoff: Duration) -> Published {
         if let Completion::Unknown(asked) = self.completion.get() {
             self.completion.set(Completion::Unknown(asked + 1));
             tokio::select! {
@@ -230,12 +231,12 @@ impl Upload {
         }
     }
 
-    async fn judge(&self, source: &str, found: &Found) -> Published {
+    async fn judge(&self, source: &SourceUrl, found: &Found) -> Published {
         if self.is_ours(found, None) { self.confirm(source, None).await } else { self.exists() }
     }
 
     fn exists(&self) -> Published {
-        Published::Exists(self.bucket.subject(&self.key))
+        Published::Exists(SourceUrl::new(self.bucket.subject(&self.key)))
     }
 
     /// Whether an object is this upload's. A service that keeps no marks tells it by the ETag that
@@ -249,7 +250,7 @@ impl Upload {
     }
 
     /// Proves that the object is this upload's and has its length, and that it stays so.
-    async fn confirm(&self, source: &str, etag: Option<&str>) -> Published {
+    async fn confirm(&self, source: &SourceUrl, etag: Option<&str>) -> Published {
         let begun = Instant::now();
         let mut told = false;
         loop {
@@ -281,7 +282,7 @@ impl Upload {
                 }
                 return match rivals {
                     Rivals::CannotBeSeen => self.read_back(source).await,
-                    _ => Published::At(source.to_owned()),
+                    _ => Published::At(source.clone()),
                 };
             }
             if rivals == Rivals::Some && !told {
@@ -298,9 +299,9 @@ impl Upload {
 
     /// Reads the object, where it cannot be seen whether another import stores one at the same
     /// time: its mark and its bytes may be of two.
-    async fn read_back(&self, source: &str) -> Published {
+    async fn read_back(&self, source: &SourceUrl) -> Published {
         let read = async {
-            let mut stream = Source::open(source, &self.terms.options).await?;
+            let mut stream = Source::open(source.as_str(), &self.terms.options).await?;
             let mut digester = Digester::start(DigestSet::MD5);
             while let Some(piece) = stream.next().await? {
                 digester.update(piece).await;
@@ -312,8 +313,8 @@ impl Upload {
             Ok(digests) if self.md5.is_some() && digests.md5 != self.md5 => {
                 self.withdraw("the service holds other bytes than were sent".to_owned()).await
             }
-            Ok(_) => Published::At(source.to_owned()),
-            Err(error) if error.kind == ErrorKind::Cancelled => Published::At(source.to_owned()),
+            Ok(_) => Published::At(source.clone()),
+            Err(error) if error.kind == ErrorKind::Cancelled => Published::At(source.clone()),
             Err(error) => Published::Unknown(error),
         }
     }

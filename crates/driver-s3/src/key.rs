@@ -1,7 +1,8 @@
 //! The keys of apps, and what a SOURCE names.
 
-use market_core::model::AppId;
+use market_core::model::{AppId, SourceUrl};
 use market_core::transfer::Location;
+use std::fmt;
 
 /// What keys begin with when APP_PREFIX says nothing.
 pub(crate) const APP_PREFIX: &str = "marketapp";
@@ -32,6 +33,38 @@ impl Keys {
         let canonical =
             id.bytes().all(|b| b.is_ascii_digit()) && (id == "0" || !id.starts_with('0'));
         if canonical { id.parse().ok().map(AppId) } else { None }
+    }
+}
+
+/// An object of a marketplace, or a multipart upload that is in progress.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct S3Key {
+    /// The bucket's name.
+    pub(crate) bucket: String,
+    /// The object's key.
+    pub(crate) object: String,
+    /// The id of the upload; `None` for an object that is there.
+    pub(crate) upload: Option<String>,
+}
+
+impl S3Key {
+    pub(crate) fn new(bucket: &str, object: &str) -> Self {
+        Self { bucket: bucket.to_owned(), object: object.to_owned(), upload: None }
+    }
+
+    /// The SOURCE of an app that is stored under this key.
+    pub(crate) fn source(&self) -> SourceUrl {
+        SourceUrl::new(format!("s3://{}/{}", self.bucket, self.object))
+    }
+}
+
+impl fmt::Display for S3Key {
+    /// The object's key, and the upload: a key alone may have several.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.upload {
+            None => f.write_str(&self.object),
+            Some(id) => write!(f, "{}?uploadId={id}", self.object),
+        }
     }
 }
 

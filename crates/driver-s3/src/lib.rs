@@ -8,4 +8,5 @@ mod parts;
 mod unfinished;
 mod upload;
 
+pub use key::S3Key;
 pub use market::{S3Market, S3Upload};

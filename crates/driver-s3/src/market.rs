@@ -1,6 +1,6 @@
 //! The backend: a bucket of an S3 service.
 
-use crate::key::{self, Keys};
+use crate::key::{self, Keys, S3Key};
 use crate::listing;
 use crate::parts::{LARGEST_OBJECT_BYTES, LARGEST_PART_BYTES, MAX_PARTS, SMALLEST_PART_BYTES};
 use crate::unfinished;
@@ -9,12 +9,12 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method};
 use market_core::attributes::{S3Attributes, s3_remedy};
 use market_core::backend::{
-    Capabilities, Context, Create, Deleted, Length, MarketBackend, ObjectState, Proof, ProofKind,
-    Published, Staging, StorageBackend, StoredObject,
+    Capabilities, Context, Create, Deleted, Length, MarketBackend, Proof, ProofKind, Published,
+    Staging, StorageBackend, StoredObject,
 };
 use market_core::error::{Error, ErrorKind};
 use market_core::log::Log;
-use market_core::model::{AppId, MiB};
+use market_core::model::{AppId, MiB, SourceUrl};
 use market_core::report::MonitorReport;
 use market_core::stop::Stop;
 use market_core::template::{Rules, Writer};
@@ -111,12 +111,13 @@ fn check_prefix(bucket: &Bucket, key: &str) -> Result<(), Error> {
         Error::config("APP_PREFIX", cause)
             .remedy("choose another one; apps that are there can still be deleted")
     })?;
-    let source = Writer::new(Rules::Oned).single("SOURCE", source(bucket, key));
+    let source = source(bucket, key);
+    let source = Writer::new(Rules::Oned).single("SOURCE", source.as_str());
     source.map_err(|error| Error::config("APP_PREFIX", error.reason.to_string()))
 }
 
-fn source(bucket: &Bucket, key: &str) -> String {
-    format!("s3://{}/{key}", bucket.name())
+fn source(bucket: &Bucket, key: &str) -> SourceUrl {
+    S3Key::new(bucket.name(), key).source()
 }
 
 fn total(mib: u64) -> Result<MiB, Error> {
@@ -176,15 +177,22 @@ impl S3Market {
         Ok(used)
     }
 
-    /// The name of the bucket and the key of an app's SOURCE; anything else is refused.
-    fn named(&self, app: AppId, source: &str) -> Result<(String, String), Error> {
+    /// The object of a SOURCE; anything that is not the app's is refused.
+    fn named(&self, source: &SourceUrl, app: Option<AppId>) -> Result<S3Key, Error> {
         let refused = |cause: &str| {
-            let error =
-                Error::new(ErrorKind::Denied, format!("SOURCE {}", redacted(source)), cause);
+            let subject = format!("SOURCE {}", redacted(source.as_str()));
+            let error = Error::new(ErrorKind::Denied, subject, cause);
             error.remedy("nothing was touched")
         };
-        let (bucket, key) = key::of_source(source)
+        let (bucket, key) = key::of_source(source.as_str())
             .ok_or_else(|| refused("names no object of an S3 marketplace"))?;
+        let Some(app) = app else {
+            return if bucket == self.bucket.name() {
+                Ok(S3Key::new(&bucket, &key))
+            } else {
+                Err(refused("names no object of BUCKET"))
+            };
+        };
         if !key::belongs_to(&key, app) {
             return Err(refused(&format!(
                 "names no object of app {app}: its key does not end in -{app}"
@@ -194,7 +202,7 @@ impl S3Market {
         if !key::can_be_asked_for(&key) {
             return Err(refused("has a key that cannot be asked for"));
         }
-        Ok((bucket, key))
+        Ok(S3Key::new(&bucket, &key))
     }
 
     /// The configured bucket, or the one that an app was made in earlier.
@@ -212,18 +220,13 @@ impl S3Market {
 
 impl StorageBackend for S3Market {
     type Upload = S3Upload;
+    type Key = S3Key;
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            staging: Staging::Invisible,
-            // Most services refuse to replace; Ceph up to version 16, for one, ignores the
-            // condition.
-            create: Create::Checked,
-            proof: ProofKind::Size,
-            keeps_holes: false,
-            largest_object_bytes: Some(LARGEST_OBJECT_BYTES),
-            lists_staged: true,
-        }
+        // Most services refuse to replace; Ceph up to version 16, for one, ignores the condition.
+        Capabilities::new(Staging::Invisible, Create::Checked, ProofKind::Size)
+            .with_largest_object(LARGEST_OBJECT_BYTES)
+            .with_staged_listed()
     }
 
     async fn available_bytes(&self) -> Result<Option<u64>, Error> {
@@ -276,31 +279,28 @@ impl StorageBackend for S3Market {
         staged.0.abort().await
     }
 
-    async fn delete(&self, app: AppId, source: &str) -> Result<Deleted, Error> {
-        let (bucket, key) = self.named(app, source)?;
-        remove_object(&*self.bucket_of(&bucket)?, &key, &self.log).await
+    fn locate(&self, source: &SourceUrl, app: Option<AppId>) -> Result<S3Key, Error> {
+        self.named(source, app)
     }
 
-    async fn open(&self, app: AppId, source: &str) -> Result<Option<Source>, Error> {
-        self.named(app, source)?;
-        match Source::open(source, &self.options).await {
+    async fn delete(&self, key: &S3Key) -> Result<Deleted, Error> {
+        remove_object(&*self.bucket_of(&key.bucket)?, &key.object, &self.log).await
+    }
+
+    async fn open(&self, key: &S3Key) -> Result<Option<Source>, Error> {
+        match Source::open(key.source().as_str(), &self.options).await {
             Ok(source) => Ok(Some(source)),
             Err(absent) if absent.kind == FailureKind::Absent => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
 
-    fn locate(&self, source: &str) -> Option<String> {
-        let (bucket, key) = key::of_source(source)?;
-        (bucket == self.bucket.name()).then_some(key)
-    }
-
-    async fn list(&self, sink: &mut dyn FnMut(StoredObject)) -> Result<(), Error> {
+    async fn list(&self, sink: &mut dyn FnMut(StoredObject<S3Key>)) -> Result<(), Error> {
         let fail = |failure| error(&self.bucket, "", failure);
         let mut published = |object: listing::Object| {
             let listing::Object { app, key, bytes, age } = object;
-            let (place, state, app) = (String::new(), ObjectState::Published, Some(app));
-            sink(StoredObject { key, place, state, app, bytes, age, busy: false });
+            let key = S3Key::new(self.bucket.name(), &key);
+            sink(StoredObject::published(key, bytes, age).of_app(app));
         };
         listing::list(&self.bucket, &self.keys, &mut published).await.map_err(fail)?;
         let uploads = listing::uploads(&self.bucket, &self.keys).await.map_err(|failure| {
@@ -324,42 +324,23 @@ impl StorageBackend for S3Market {
             // What was written last counts: an import may take days.
             let age = parts.iter().map(|part| part.age).fold(upload.age, std::cmp::Ord::min);
             let bytes = parts.iter().map(|part| part.bytes).sum();
-            let key = staged_key(&upload.key, &upload.id);
-            let (place, state, app) = (String::new(), ObjectState::Staged, Some(app));
-            sink(StoredObject { key, place, state, app, bytes, age, busy: false });
+            let key = S3Key::new(self.bucket.name(), &upload.key);
+            let key = S3Key { upload: Some(upload.id), ..key };
+            sink(StoredObject::staged(key, bytes, age).of_app(app));
         }
         Ok(())
     }
 
-    async fn remove(&self, object: &StoredObject) -> Result<Deleted, Error> {
-        let refused = || {
-            Error::new(ErrorKind::Denied, redacted(&object.key), "is no object of this marketplace")
-        };
-        let (key, upload) = match object.state {
-            ObjectState::Published => (object.key.as_str(), None),
-            ObjectState::Staged => {
-                let (key, id) = split_staged_key(&object.key).ok_or_else(refused)?;
-                (key, Some(id))
-            }
-        };
-        self.keys.app(key).ok_or_else(refused)?;
+    async fn remove(&self, object: &StoredObject<S3Key>) -> Result<Deleted, Error> {
+        let S3Key { object: key, upload, .. } = &object.key;
         match upload {
             None => remove_object(&self.bucket, key, &self.log).await,
             Some(id) => {
                 let was_there = unfinished::abort(&self.bucket, key, id, false, None).await?;
-                Ok(if was_there { Deleted::Removed } else { Deleted::Absent })
+                Ok(Deleted::from_existed(was_there))
             }
         }
     }
-}
-
-/// How an unfinished upload is named to operators; a key alone may have several.
-fn staged_key(key: &str, id: &str) -> String {
-    format!("{key}?uploadId={id}")
-}
-
-fn split_staged_key(key: &str) -> Option<(&str, &str)> {
-    key.rsplit_once("?uploadId=")
 }
 
 /// Removes an object. A service says nothing of whether there was one, so it is looked for before

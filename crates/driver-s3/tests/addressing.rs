@@ -179,8 +179,7 @@ fn a_server_that_says_yes_to_everything_deletes_nothing() {
         let market = open(&plain.market, &context).await;
         market_core::backend::StorageBackend::delete(
             &market,
-            market_core::model::AppId(30),
-            "s3://apps/marketapp-30",
+            &suite::located(&market, "s3://apps/marketapp-30"),
         )
         .await
     });
@@ -201,10 +200,8 @@ fn an_object_that_is_listed_is_not_gone() {
     let plain = dump(server.market("apps", &[]), "", "");
     let error = block_on(async {
         let market = open(&plain.market, &suite::impatient()).await;
-        let app = market_core::model::AppId(30);
-        market_core::backend::StorageBackend::delete(&market, app, "s3://apps/marketapp-30")
-            .await
-            .unwrap_err()
+        let key = suite::located(&market, "s3://apps/marketapp-30");
+        market_core::backend::StorageBackend::delete(&market, &key).await.unwrap_err()
     });
     assert!(error.cause.contains("lists the object and does not find it"), "{error}");
     // The key of another app begins with the same digits.

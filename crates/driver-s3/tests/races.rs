@@ -156,5 +156,5 @@ fn an_unfinished_upload_of_the_key_delays_a_success_and_does_not_prevent_it() {
         });
         import.join().unwrap()
     });
-    assert_eq!(outcome.unwrap().source, "s3://race/marketapp-30");
+    assert_eq!(outcome.unwrap().source.as_str(), "s3://race/marketapp-30");
 }

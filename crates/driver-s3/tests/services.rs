@@ -10,7 +10,6 @@
 mod suite;
 
 use market_core::backend::{Deleted, StorageBackend};
-use market_core::model::AppId;
 use market_core::transfer::Piece;
 use market_testkit::driver::{answer, failure, stderr};
 use market_testkit::dump::Dump;
@@ -523,7 +522,9 @@ fn a_deletion_that_the_service_does_not_do_is_a_failure() {
     let market = server.market("apps", &[]);
     let error = block_on(async {
         let market = suite::open(&market, &suite::impatient()).await;
-        StorageBackend::delete(&market, AppId(30), "s3://apps/marketapp-30").await.unwrap_err()
+        StorageBackend::delete(&market, &suite::located(&market, "s3://apps/marketapp-30"))
+            .await
+            .unwrap_err()
     });
     assert!(
         error.cause.contains("says that it has deleted the object, and still has it"),
@@ -546,7 +547,7 @@ fn an_object_that_is_not_found_any_more_is_deleted_although_a_list_lags_behind()
     let (market, context) = (server.market("apps", &[]), suite::impatient());
     let outcome = block_on(async {
         let market = suite::open(&market, &context).await;
-        StorageBackend::delete(&market, AppId(30), "s3://apps/marketapp-30").await
+        StorageBackend::delete(&market, &suite::located(&market, "s3://apps/marketapp-30")).await
     });
     assert_eq!(outcome.unwrap(), Deleted::Removed);
     let log = context.log.lines().join("\n");
@@ -583,8 +584,8 @@ fn an_export_is_read_from_its_start_again_where_a_service_proves_nothing() {
         let market = s3::market(&server.url(""), "here", "apps", &[]);
         let read = block_on(async {
             let market = suite::open(&market, &suite::impatient()).await;
-            let mut source =
-                StorageBackend::open(&market, AppId(30), "s3://apps/marketapp-30").await?.unwrap();
+            let key = suite::located(&market, "s3://apps/marketapp-30");
+            let mut source = StorageBackend::open(&market, &key).await?.unwrap();
             let mut read = Vec::new();
             while let Some(piece) = source.next().await? {
                 match piece {

@@ -33,13 +33,13 @@ impl fmt::Display for Level {
 }
 
 /// Where log lines go.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Log {
     script: Arc<str>,
     sink: Sink,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 enum Sink {
     Stderr,
     Memory(Arc<Mutex<Vec<String>>>),

@@ -9,7 +9,7 @@ use crate::backend::{
 };
 use crate::container::{Container, refuse_other_content, refuse_references};
 use crate::error::{Error, ErrorKind};
-use crate::model::{AppType, ImageType, MiB};
+use crate::model::{AppId, AppType, ImageType, MiB, SourceUrl};
 use crate::readiness;
 use crate::report::{ImportedApp, ReportError};
 use market_transfer::{
@@ -73,7 +73,7 @@ pub async fn import<B: StorageBackend>(
     match outcome {
         Ok(app) => {
             let (id, bytes) = (action.app.id, app.bytes);
-            let (source, sha256) = (redacted(&app.source), &app.sha256);
+            let (source, sha256) = (redacted(app.source.as_str()), &app.sha256);
             context.log.info(format_args!(
                 "app {id}: {bytes} bytes published as {source}, SHA-256 {sha256}"
             ));
@@ -114,7 +114,7 @@ impl Announced<'_> {
     fn check_answer(&self) -> Result<(), Error> {
         let format = if self.info.format.is_empty() { "raw" } else { &self.info.format };
         let probe = ImportedApp {
-            source: "http://x".to_owned(),
+            source: SourceUrl::new("http://x"),
             md5: "0".repeat(32),
             size: self.size(0),
             format: format.to_owned(),
@@ -271,7 +271,7 @@ impl<B: StorageBackend> Sink for BackendSink<'_, B> {
 
 /// What was published.
 struct App {
-    source: String,
+    source: SourceUrl,
     bytes: u64,
     md5: String,
     sha256: String,
@@ -319,7 +319,7 @@ async fn publish<B: StorageBackend>(
         Published::NotPublished(error) => Err(error),
         Published::Exists(name) => Err(Error::new(
             ErrorKind::Exists,
-            redacted(&name),
+            redacted(name.as_str()),
             "already exists in the marketplace; nothing was replaced",
         )),
         Published::Unknown(error) => Err(Error {
@@ -397,19 +397,27 @@ pub async fn delete<B: StorageBackend>(
         context.log.info(format_args!("app {} holds no image: there is nothing to remove", app.id));
         return Ok(());
     }
-    let source = app.source.as_str();
-    if source.is_empty() {
+    if app.source.is_empty() {
         return discard_staged(backend, action, context).await;
     }
-    match context.stop.or(backend.delete(app.id, source)).await? {
-        Deleted::Removed => {
-            context.log.info(format_args!("app {}: {} removed", app.id, redacted(source)))
-        }
-        Deleted::Absent => {
-            context.log.warn(format_args!("app {}: {} was already gone", app.id, redacted(source)))
-        }
+    let (id, source) = (app.id, redacted(app.source.as_str()));
+    match context.stop.or(delete_source(backend, id, &app.source)).await? {
+        Deleted::Removed => context.log.info(format_args!("app {id}: {source} removed")),
+        Deleted::Absent => context.log.warn(format_args!("app {id}: {source} was already gone")),
     }
     Ok(())
+}
+
+/// Removes what an app's SOURCE names.
+///
+/// # Errors
+/// When it may still be there, or the SOURCE points out of the marketplace.
+pub(crate) async fn delete_source<B: StorageBackend>(
+    backend: &B,
+    app: AppId,
+    source: &SourceUrl,
+) -> Result<Deleted, Error> {
+    backend.delete(&backend.locate(source, Some(app))?).await
 }
 
 async fn discard_staged<B: StorageBackend>(
@@ -418,10 +426,10 @@ async fn discard_staged<B: StorageBackend>(
     context: &Context,
 ) -> Result<(), Error> {
     let id = action.app.id;
-    let mut staged: Vec<StoredObject> = Vec::new();
+    let mut staged: Vec<StoredObject<B::Key>> = Vec::new();
     let mut listed = Ok(());
     if backend.capabilities().lists_staged {
-        let mut keep = |object: StoredObject| {
+        let mut keep = |object: StoredObject<B::Key>| {
             if object.state == ObjectState::Staged && object.app == Some(id) {
                 staged.push(object);
             }

@@ -327,7 +327,7 @@ fn stream_integer(text: &[u8]) -> (i64, bool) {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImportedApp {
     /// Where an export finds the bytes.
-    pub source: String,
+    pub source: SourceUrl,
     /// MD5 of the bytes, in lower-case hexadecimal.
     pub md5: String,
     /// The image's virtual size.
@@ -351,7 +351,7 @@ impl ImportedApp {
         let mut writer = Writer::new(Rules::Oned);
         let size = self.size.0.to_string();
         for (attribute, value) in [
-            ("SOURCE", &self.source),
+            ("SOURCE", self.source.as_str()),
             ("MD5", &self.md5),
             ("SIZE", &size),
             ("FORMAT", &self.format),

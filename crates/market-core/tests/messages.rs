@@ -279,7 +279,7 @@ fn reports_that_would_hurt_oned_are_refused() {
 #[test]
 fn an_import_answer_needs_its_four_attributes_and_cannot_be_injected_into() {
     let good = ImportedApp {
-        source: "http://m/1".into(),
+        source: SourceUrl::new("http://m/1"),
         md5: "0".repeat(32),
         size: MiB(0),
         format: "raw".into(),
@@ -289,8 +289,8 @@ fn an_import_answer_needs_its_four_attributes_and_cannot_be_injected_into() {
         format!("SOURCE=\"http://m/1\"\nMD5=\"{}\"\nSIZE=\"0\"\nFORMAT=\"raw\"\n", "0".repeat(32))
     );
     for broken in [
-        ImportedApp { source: String::new(), ..good.clone() },
-        ImportedApp { source: "x]]>".into(), ..good.clone() },
+        ImportedApp { source: SourceUrl::default(), ..good.clone() },
+        ImportedApp { source: SourceUrl::new("x]]>"), ..good.clone() },
         ImportedApp { md5: "x\"\nINJECTED=\"yes".into(), ..good.clone() },
         ImportedApp { size: MiB(-1), ..good.clone() },
         ImportedApp { format: " ".into(), ..good.clone() },

@@ -40,7 +40,7 @@ fn scene() -> Scene {
         idle_timeout: Duration::from_millis(300),
         ..Options::default()
     };
-    let context = Context { log: Log::memory("import"), stop: switch.listen(), options };
+    let context = Context::new(Log::memory("import"), switch.listen(), options);
     Scene { directory: TempDir::new().unwrap(), switch, context }
 }
 
@@ -77,7 +77,7 @@ fn a_local_image_is_published_whole_and_described() {
     let bytes = noise(1, 3_000_001);
     let market: MemoryMarket = MemoryMarket::default();
     let app = scene.import(&market, &dump_of(&scene.file(&bytes), &md5_hex(&bytes))).unwrap();
-    assert_eq!(market.published.borrow()[&app.source], bytes);
+    assert_eq!(market.published.borrow()[app.source.as_str()], bytes);
     assert!(market.staged.borrow().is_empty());
     assert_eq!((app.md5, app.format.as_str(), app.size.0), (md5_hex(&bytes), "raw", 1));
 }
@@ -90,7 +90,7 @@ fn holes_arrive_as_zeros_and_are_hashed_as_zeros() {
     let bytes = std::fs::read(&path).unwrap();
     let market: MemoryMarket = MemoryMarket::default();
     let app = scene.import(&market, &dump_of(path.to_str().unwrap(), &md5_hex(&bytes))).unwrap();
-    assert_eq!(market.published.borrow()[&app.source], bytes);
+    assert_eq!(market.published.borrow()[app.source.as_str()], bytes);
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn a_range_that_the_store_copies_itself_is_hashed_from_the_copy() {
     let market: MemoryMarket = MemoryMarket::default();
     market.copies.set(true);
     let app = scene.import(&market, &dump_of(&scene.file(&bytes), &md5_hex(&bytes))).unwrap();
-    assert_eq!(market.published.borrow()[&app.source], bytes);
+    assert_eq!(market.published.borrow()[app.source.as_str()], bytes);
     assert_eq!(*market.calls.borrow(), ["stage", "copy_range", "seal", "publish"]);
 }
 
@@ -166,7 +166,7 @@ fn a_lost_answer_to_publish_is_resolved_and_one_that_stays_unknown_is_never_a_su
     let dump = dump_of(&scene.file(&bytes), "");
     let market: MemoryMarket = MemoryMarket::with(Fault::LostAnswer);
     let app = scene.import(&market, &dump).unwrap();
-    assert_eq!(market.published.borrow()[&app.source], bytes);
+    assert_eq!(market.published.borrow()[app.source.as_str()], bytes);
     let market: MemoryMarket = MemoryMarket::with(Fault::NeverKnown);
     let paused = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -201,7 +201,7 @@ fn a_store_whose_stage_can_be_seen_gets_only_verified_bytes() {
     assert!(scene.import(&market, &dump_of(&scene.file(&bytes), &md5_hex(b"others"))).is_err());
     assert!(market.calls.borrow().is_empty(), "nothing was even staged");
     let app = scene.import(&market, &dump_of(&scene.file(&bytes), &md5_hex(&bytes))).unwrap();
-    assert_eq!(market.published.borrow()[&app.source], bytes);
+    assert_eq!(market.published.borrow()[app.source.as_str()], bytes);
 }
 
 #[test]
@@ -333,7 +333,7 @@ fn an_unannounced_length_is_fine_when_the_digest_agrees_and_a_lie_is_told_by_it(
     let scene = scene();
     let market: MemoryMarket = MemoryMarket::default();
     let app = scene.import(&market, &dump_of(&server.url("/i"), &md5_hex(&bytes))).unwrap();
-    assert_eq!(market.published.borrow()[&app.source], bytes);
+    assert_eq!(market.published.borrow()[app.source.as_str()], bytes);
     let served = bytes.clone();
     let short =
         HttpServer::start(move |_, _| Reply::bytes(served.clone()).unannounced().cut_after(1_000));

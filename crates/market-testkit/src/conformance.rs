@@ -18,7 +18,7 @@ use market_core::backend::{
     StoredObject,
 };
 use market_core::error::ErrorKind;
-use market_core::model::AppId;
+use market_core::model::{AppId, SourceUrl};
 use market_core::transfer::{Digests, PIECE_BYTES, Piece};
 use market_core::upkeep::gc::{self, Rules};
 use std::pin::pin;
@@ -93,17 +93,18 @@ async fn seal<B: StorageBackend>(
             );
             assert_eq!(count, bytes.len() as u64, "seal: the size of what is held");
         }
+        other => panic!("seal: a proof that this kit does not know: {other:?}"),
     }
 }
 
-async fn publish<B: StorageBackend>(backend: &B, staged: &mut B::Upload) -> String {
+async fn publish<B: StorageBackend>(backend: &B, staged: &mut B::Upload) -> SourceUrl {
     match backend.publish(staged).await {
         Published::At(source) => source,
         other => panic!("publish: {other:?}"),
     }
 }
 
-async fn import<B: StorageBackend>(app: AppId, backend: &B, seed: u64) -> (String, Vec<u8>) {
+async fn import<B: StorageBackend>(app: AppId, backend: &B, seed: u64) -> (SourceUrl, Vec<u8>) {
     let bytes = noise(seed, 100_000);
     let mut staged = stage_for(app, backend, bytes.len()).await;
     seal(backend, &mut staged, vec![Piece::Data(bytes.clone().into())], &bytes).await;
@@ -111,7 +112,7 @@ async fn import<B: StorageBackend>(app: AppId, backend: &B, seed: u64) -> (Strin
 }
 
 /// Everything in the store.
-pub async fn objects<B: StorageBackend>(backend: &B) -> Vec<StoredObject> {
+pub async fn objects<B: StorageBackend>(backend: &B) -> Vec<StoredObject<B::Key>> {
     let mut objects = Vec::new();
     backend.list(&mut |object| objects.push(object)).await.expect("objects");
     objects
@@ -123,15 +124,21 @@ async fn assert_empty<B: StorageBackend>(backend: &B, why: &str) {
 }
 
 /// The bytes of an app; `None` when it is not there.
-pub async fn stored<B: StorageBackend>(backend: &B, app: AppId, source: &str) -> Option<Vec<u8>> {
-    let mut source = backend.open(app, source).await.expect("stored")?;
+pub async fn stored<B: StorageBackend>(
+    backend: &B,
+    app: AppId,
+    source: &SourceUrl,
+) -> Option<Vec<u8>> {
+    let key = backend.locate(source, Some(app)).expect("locate: the app's own SOURCE");
+    let mut source = backend.open(&key).await.expect("open")?;
     Some(read_to_end(&mut source).await.expect("an app can be read"))
 }
 
-async fn delete<B: StorageBackend>(app: AppId, backend: &B, source: &str) {
-    assert_eq!(backend.delete(app, source).await, Ok(Deleted::Removed), "delete of what is there");
+async fn delete<B: StorageBackend>(app: AppId, backend: &B, source: &SourceUrl) {
+    let key = backend.locate(source, Some(app)).expect("locate: the app's own SOURCE");
+    assert_eq!(backend.delete(&key).await, Ok(Deleted::Removed), "delete of what is there");
     assert_eq!(
-        backend.delete(app, source).await,
+        backend.delete(&key).await,
         Ok(Deleted::Absent),
         "delete of what is gone is no error"
     );
@@ -152,11 +159,13 @@ pub async fn what_is_published_is_what_was_written<B: StorageBackend>(backend: &
     let objects = objects(backend).await;
     let [object] = &objects[..] else { panic!("one app is one object: {objects:?}") };
     assert_eq!((object.state, object.bytes), (ObjectState::Published, bytes.len() as u64));
-    assert_eq!(
-        backend.locate(&source).as_ref(),
-        Some(&object.key),
-        "locate: gc would take the app for garbage"
-    );
+    for app in [None, Some(APP)] {
+        assert_eq!(
+            backend.locate(&source, app).as_ref(),
+            Ok(&object.key),
+            "locate: gc would take the app for garbage"
+        );
+    }
     delete(APP, backend, &source).await;
 }
 
@@ -234,7 +243,8 @@ pub async fn two_imports_never_meet<B: StorageBackend>(backend: &B) {
         );
     }
     for (source, _) in sources {
-        assert_eq!(backend.delete(APP, &source).await, Ok(Deleted::Removed));
+        let key = backend.locate(&source, Some(APP)).expect("locate: the app's own SOURCE");
+        assert_eq!(backend.delete(&key).await, Ok(Deleted::Removed));
     }
     assert_empty(backend, "two deleted apps leave nothing").await;
 }
@@ -280,21 +290,22 @@ pub async fn a_removed_stage_is_never_published<B: StorageBackend>(backend: &B) 
         backend.remove(&object).await.expect("remove");
     }
     match backend.publish(&mut staged).await {
-        Published::At(source) => panic!("publish: {source} was removed before"),
+        Published::At(source) => panic!("publish: {source:?} was removed before"),
         Published::Unknown(_) => {
             let resolved = backend.resolve(&mut staged).await;
             assert!(!matches!(resolved, Published::At(_)), "resolve: it was removed before");
         }
         Published::Exists(_) | Published::NotPublished(_) => {}
+        other => panic!("publish: an outcome that this kit does not know: {other:?}"),
     }
     let _ = backend.discard(staged).await;
     assert_empty(backend, "an app that was removed while it was imported leaves nothing").await;
 }
 
-/// `delete` and `stored` are confined to the marketplace.
+/// `locate` confines what is deleted and read to the marketplace.
 pub async fn sources_that_point_elsewhere_are_refused<B: StorageBackend>(backend: &B) {
     let (source, bytes) = import(APP, backend, 9).await;
-    let long = format!("{source}/{}", "a".repeat(10_000));
+    let long = format!("{}/{}", source.as_str(), "a".repeat(10_000));
     for foreign in [
         "",
         "/etc/passwd",
@@ -309,15 +320,19 @@ pub async fn sources_that_point_elsewhere_are_refused<B: StorageBackend>(backend
         "\0",
         &long,
     ] {
-        match backend.delete(APP, foreign).await {
+        let key = match backend.locate(&SourceUrl::new(foreign), Some(APP)) {
+            Ok(key) => key,
+            Err(error) => {
+                assert_eq!(error.kind, ErrorKind::Denied, "{foreign:?}: {error}");
+                continue;
+            }
+        };
+        // A name that the marketplace could have given, of something that is not there.
+        match backend.delete(&key).await {
             Ok(Deleted::Absent) => {}
-            Ok(Deleted::Removed) => panic!("delete of {foreign:?} removed something"),
-            Err(error) => assert_eq!(error.kind, ErrorKind::Denied, "{foreign:?}: {error}"),
+            outcome => panic!("delete of {foreign:?}: {outcome:?}"),
         }
-        assert!(
-            !matches!(backend.open(APP, foreign).await, Ok(Some(_))),
-            "stored opens {foreign:?}"
-        );
+        assert!(!matches!(backend.open(&key).await, Ok(Some(_))), "open opens {foreign:?}");
     }
     assert!(
         stored(backend, APP, &source).await.expect("a foreign SOURCE removed the app") == bytes

@@ -39,7 +39,7 @@ pub fn context() -> Context {
         idle_timeout: Duration::from_secs(5),
         ..Options::default()
     };
-    Context { log: Log::memory("test"), stop: StopSwitch::new().listen(), options }
+    Context::new(Log::memory("test"), StopSwitch::new().listen(), options)
 }
 
 /// The MD5 of bytes, in lower-case hexadecimal.

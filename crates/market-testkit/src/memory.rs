@@ -7,7 +7,7 @@ use market_core::backend::{
     Published, Staging, StorageBackend, StoredObject,
 };
 use market_core::error::{Error, ErrorKind};
-use market_core::model::{AppId, MiB};
+use market_core::model::{AppId, MiB, SourceUrl};
 use market_core::report::MonitorReport;
 use market_core::transfer::{Digests, Options, Piece, Source};
 use serde::Deserialize;
@@ -17,6 +17,9 @@ use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
+
+/// What every SOURCE begins with.
+const SCHEME: &str = "memory://";
 
 /// The one promise that is broken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -117,7 +120,7 @@ impl<const VISIBLE: bool> MemoryMarket<VISIBLE> {
     }
 
     fn source_of(staged: &MemoryUpload) -> String {
-        format!("memory://{}", staged.name)
+        format!("{SCHEME}{}", staged.name)
     }
 }
 
@@ -148,16 +151,14 @@ impl<const VISIBLE: bool> MarketBackend for MemoryMarket<VISIBLE> {
 
 impl<const VISIBLE: bool> StorageBackend for MemoryMarket<VISIBLE> {
     type Upload = MemoryUpload;
+    /// The SOURCE of an app, the name of an unfinished import.
+    type Key = String;
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            staging: if VISIBLE { Staging::Visible } else { Staging::Invisible },
-            create: Create::Atomic,
-            proof: ProofKind::Digest,
-            keeps_holes: false,
-            largest_object_bytes: Some(64 << 20),
-            lists_staged: true,
-        }
+        let staging = if VISIBLE { Staging::Visible } else { Staging::Invisible };
+        Capabilities::new(staging, Create::Atomic, ProofKind::Digest)
+            .with_largest_object(64 << 20)
+            .with_staged_listed()
     }
 
     async fn available_bytes(&self) -> Result<Option<u64>, Error> {
@@ -239,7 +240,7 @@ impl<const VISIBLE: bool> StorageBackend for MemoryMarket<VISIBLE> {
         self.called("publish");
         let source = Self::source_of(staged);
         match self.fault.get() {
-            Fault::Exists => return Published::Exists(source),
+            Fault::Exists => return Published::Exists(SourceUrl::new(source)),
             Fault::NotPublished => return Published::NotPublished(fault_error()),
             Fault::LostRequest | Fault::NeverKnown => return Published::Unknown(fault_error()),
             _ => {}
@@ -253,7 +254,7 @@ impl<const VISIBLE: bool> StorageBackend for MemoryMarket<VISIBLE> {
         if self.fault.get() == Fault::LostAnswer {
             Published::Unknown(fault_error())
         } else {
-            Published::At(source)
+            Published::At(SourceUrl::new(source))
         }
     }
 
@@ -264,7 +265,7 @@ impl<const VISIBLE: bool> StorageBackend for MemoryMarket<VISIBLE> {
             return Published::Unknown(fault_error());
         }
         if self.published.borrow().contains_key(&source) {
-            Published::At(source)
+            Published::At(SourceUrl::new(source))
         } else {
             Published::NotPublished(fault_error())
         }
@@ -277,53 +278,46 @@ impl<const VISIBLE: bool> StorageBackend for MemoryMarket<VISIBLE> {
         Ok(())
     }
 
-    async fn delete(&self, _: AppId, source: &str) -> Result<Deleted, Error> {
-        let removed = self.published.borrow_mut().remove(source).is_some();
-        Ok(if removed { Deleted::Removed } else { Deleted::Absent })
+    fn locate(&self, source: &SourceUrl, _: Option<AppId>) -> Result<String, Error> {
+        let source = source.as_str();
+        let refused = || Error::new(ErrorKind::Denied, source, "is no SOURCE of a memory market");
+        source.starts_with(SCHEME).then(|| source.to_owned()).ok_or_else(refused)
     }
 
-    async fn open(&self, _: AppId, source: &str) -> Result<Option<Source>, Error> {
+    async fn delete(&self, key: &String) -> Result<Deleted, Error> {
+        Ok(Deleted::from_existed(self.published.borrow_mut().remove(key).is_some()))
+    }
+
+    async fn open(&self, key: &String) -> Result<Option<Source>, Error> {
         let fail = |error| Error::io("the copy", &error);
-        let Some(bytes) = self.published.borrow().get(source).cloned() else { return Ok(None) };
+        let Some(bytes) = self.published.borrow().get(key).cloned() else { return Ok(None) };
         let copy = tempfile::tempfile().map_err(fail)?;
         copy.write_all_at(&bytes, 0).map_err(fail)?;
-        Ok(Some(Source::from_file(copy, source, &Options::default())?))
+        Ok(Some(Source::from_file(copy, key, &Options::default())?))
     }
 
-    fn locate(&self, source: &str) -> Option<String> {
-        source.starts_with("memory://").then(|| source.to_owned())
-    }
-
-    async fn list(&self, sink: &mut dyn FnMut(StoredObject)) -> Result<(), Error> {
-        for (stored, state) in
-            [(&self.staged, ObjectState::Staged), (&self.published, ObjectState::Published)]
-        {
-            for (key, bytes) in &*stored.borrow() {
-                let app = key
-                    .trim_start_matches("memory://")
-                    .split('-')
-                    .next()
-                    .and_then(|id| id.parse().ok())
-                    .map(AppId);
-                let (key, place, bytes) = (key.clone(), String::new(), bytes.len() as u64);
-                sink(StoredObject {
-                    key,
-                    place,
-                    state,
-                    app,
-                    bytes,
-                    age: self.age.get(),
-                    busy: false,
-                });
-            }
+    async fn list(&self, sink: &mut dyn FnMut(StoredObject<String>)) -> Result<(), Error> {
+        let mut tell = |object: StoredObject<String>| {
+            let name = object.key.trim_start_matches(SCHEME);
+            let app = name.split('-').next().and_then(|id| id.parse().ok()).map(AppId);
+            sink(match app {
+                Some(app) => object.of_app(app),
+                None => object,
+            });
+        };
+        let age = self.age.get();
+        for (name, bytes) in &*self.staged.borrow() {
+            tell(StoredObject::staged(name.clone(), bytes.len() as u64, age));
+        }
+        for (source, bytes) in &*self.published.borrow() {
+            tell(StoredObject::published(source.clone(), bytes.len() as u64, age));
         }
         Ok(())
     }
 
-    async fn remove(&self, object: &StoredObject) -> Result<Deleted, Error> {
+    async fn remove(&self, object: &StoredObject<String>) -> Result<Deleted, Error> {
         let stored =
             if object.state == ObjectState::Staged { &self.staged } else { &self.published };
-        let removed = stored.borrow_mut().remove(&object.key).is_some();
-        Ok(if removed { Deleted::Removed } else { Deleted::Absent })
+        Ok(Deleted::from_existed(stored.borrow_mut().remove(&object.key).is_some()))
     }
 }

@@ -8,14 +8,14 @@
 #![allow(dead_code, unreachable_pub, reason = "each test program uses a part of it")]
 
 use bytes::Bytes;
-use driver_s3::S3Market;
+use driver_s3::{S3Key, S3Market};
 use http::{HeaderMap, Method};
 use market_core::action::ImportAction;
 use market_core::attributes::S3Attributes;
 use market_core::backend::{Context, MarketBackend, ObjectState, StorageBackend, StoredObject};
 use market_core::error::Error;
 use market_core::log::Log;
-use market_core::model::AppId;
+use market_core::model::{AppId, SourceUrl};
 use market_core::pipeline;
 use market_core::report::ImportedApp;
 use market_core::stop::StopSwitch;
@@ -56,14 +56,21 @@ pub async fn open(attributes: &[(String, String)], context: &Context) -> S3Marke
     S3Market::connect(config, context).await.unwrap()
 }
 
+/// Where app 30 is by this SOURCE.
+pub fn located(market: &S3Market, source: &str) -> S3Key {
+    market.locate(&SourceUrl::new(source), Some(AppId(30))).unwrap()
+}
+
 /// All objects and unfinished uploads of a marketplace.
-pub fn contents(attributes: &[(String, String)]) -> Vec<StoredObject> {
+pub fn contents(attributes: &[(String, String)]) -> Vec<StoredObject<S3Key>> {
     block_on(async { objects(&open(attributes, &context()).await).await })
 }
 
 /// The bytes of an app, read as an export reads them.
 pub fn app_bytes(attributes: &[(String, String)], app: i64, source: &str) -> Option<Vec<u8>> {
-    block_on(async { stored(&open(attributes, &context()).await, AppId(app), source).await })
+    block_on(async {
+        stored(&open(attributes, &context()).await, AppId(app), &SourceUrl::new(source)).await
+    })
 }
 
 pub fn dump(market: Attributes, source: &str, md5: &str) -> Dump {
@@ -145,7 +152,7 @@ pub fn impatient() -> Context {
         backoff: Duration::ZERO,
         ..Options::default()
     };
-    Context { log: Log::memory("import"), stop: StopSwitch::new().listen(), options }
+    Context::new(Log::memory("import"), StopSwitch::new().listen(), options)
 }
 
 /// An import by the library, over connections that may break.
@@ -196,10 +203,12 @@ pub fn what_breaks_is_whole_or_nothing(
         match outcome {
             Ok(app) => {
                 assert!(
-                    app_bytes(&direct, 30, &app.source).unwrap() == bytes,
+                    app_bytes(&direct, 30, app.source.as_str()).unwrap() == bytes,
                     "seed {seed}: other bytes"
                 );
-                assert!(delete(&dump(direct.clone(), "", ""), &app.source).status.success());
+                assert!(
+                    delete(&dump(direct.clone(), "", ""), app.source.as_str()).status.success()
+                );
                 published += 1;
             }
             Err(error) => assert_eq!(

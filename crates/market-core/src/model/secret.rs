@@ -39,7 +39,7 @@ impl<'de> serde::Deserialize<'de> for Secret {
 
 /// Where bytes are to be had: a path or a URL. It may hold a user, a password or keys
 /// (`rbd://...?CEPH_KEY=..`), so `Debug` shows no more than its scheme, and there is no `Display`.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct SourceUrl(String);
 
 impl SourceUrl {

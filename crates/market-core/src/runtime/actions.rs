@@ -74,7 +74,7 @@ async fn withdraw<B: StorageBackend>(
     app: &ImportedApp,
     context: &Context,
 ) {
-    match backend.delete(action.app.id, &app.source).await {
+    match pipeline::delete_source(backend, action.app.id, &app.source).await {
         Ok(_) => context.log.warn("the answer could not be delivered: the app was removed again"),
         Err(error) => context
             .log

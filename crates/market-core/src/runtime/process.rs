@@ -69,11 +69,7 @@ pub fn run_until_stopped(
     let runtime = runtime.map_err(|error| Error::io("the runtime", &error))?;
     let outcome = runtime.block_on(async {
         let switch = StopSwitch::new();
-        let context = Context {
-            log: Log::stderr(script),
-            stop: switch.listen(),
-            options: options_of_environment(),
-        };
+        let context = Context::new(Log::stderr(script), switch.listen(), options_of_environment());
         signals::watch(&switch)?;
         act(context).await
     });

@@ -94,7 +94,7 @@ pub async fn audit<B: StorageBackend>(
 ) -> Result<Audited, Error> {
     let nothing = |verdict| Audited { verdict, bytes: 0, digests: Digests::default() };
     let read = async {
-        match backend.open(app.id, app.source.as_str()).await? {
+        match backend.open(&backend.locate(&app.source, Some(app.id))?).await? {
             Some(mut source) => read(&mut source).await.map(Some),
             None => Ok(None),
         }

@@ -14,7 +14,7 @@ use crate::runtime::output::print;
 use market_transfer::Rate;
 use serde_json::{Value, json};
 use std::ffi::OsString;
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -231,14 +231,14 @@ async fn run_gc<B: StorageBackend>(
     }
 }
 
-type GcRow<'a> = (&'a StoredObject, Reason, Option<Result<Deleted, Error>>);
+type GcRow<'a, K> = (&'a StoredObject<K>, Reason, Option<Result<Deleted, Error>>);
 
-fn named(object: &StoredObject) -> String {
+fn named<K: Display>(object: &StoredObject<K>) -> String {
     let separator = if object.place.is_empty() { "" } else { ":" };
     one_line(&format!("{}{separator}{}", object.place, object.key))
 }
 
-fn gc_table(rows: &[GcRow<'_>]) -> String {
+fn gc_table<K: Display>(rows: &[GcRow<'_, K>]) -> String {
     let mut table = String::new();
     let mut bytes = 0;
     for (object, reason, outcome) in rows {
@@ -262,12 +262,12 @@ fn gc_table(rows: &[GcRow<'_>]) -> String {
     table
 }
 
-fn gc_json(rows: &[GcRow<'_>]) -> String {
+fn gc_json<K: Display>(rows: &[GcRow<'_, K>]) -> String {
     let objects: Vec<Value> = rows
         .iter()
         .map(|(object, reason, outcome)| {
             json!({
-                "key": object.key,
+                "key": object.key.to_string(),
                 "place": object.place,
                 "state": match object.state { ObjectState::Staged => "staged", ObjectState::Published => "published" },
                 "app": object.app.map(|app| app.0),

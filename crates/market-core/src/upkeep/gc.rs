@@ -4,7 +4,7 @@
 use crate::action::{self, DumpError};
 use crate::backend::{Context, Deleted, ObjectState, StorageBackend, StoredObject};
 use crate::error::{Error, ErrorKind};
-use crate::model::{AppId, Marketplace};
+use crate::model::{AppId, Marketplace, SourceUrl};
 use market_transfer::redacted;
 use std::collections::HashSet;
 use std::time::Duration;
@@ -12,10 +12,10 @@ use std::time::Duration;
 /// The sources of all apps that are known: what they name is no garbage.
 #[derive(Clone, Debug, Default)]
 pub struct KnownApps {
-    sources: Vec<String>,
+    sources: Vec<SourceUrl>,
     /// With the ids of their apps, where those are known. An app that is being imported has an
     /// empty SOURCE.
-    ids: Vec<(AppId, String)>,
+    ids: Vec<(AppId, SourceUrl)>,
     /// Whether somebody has put the sources together: then each must be one of the marketplace's
     /// kind.
     by_hand: bool,
@@ -39,10 +39,12 @@ impl KnownApps {
                 .lines()
                 .map(str::trim)
                 .filter(|line| !line.is_empty())
-                .map(str::to_owned)
+                .map(SourceUrl::new)
                 .collect();
-            if let Some(other) =
-                sources.iter().find(|source| !source.contains("://") && !source.starts_with('/'))
+            if let Some(other) = sources
+                .iter()
+                .map(SourceUrl::as_str)
+                .find(|source| !source.contains("://") && !source.starts_with('/'))
             {
                 let cause =
                     format!("line \"{}\" is no SOURCE", other.chars().take(40).collect::<String>());
@@ -66,7 +68,7 @@ impl KnownApps {
                 "make it as oneadmin with \"onemarketapp list -x\", after \"onemarket show -x\"",
             ));
         }
-        let ids: Vec<_> = apps.iter().map(|app| (app.id, app.source.as_str().to_owned())).collect();
+        let ids: Vec<_> = apps.iter().map(|app| (app.id, app.source.clone())).collect();
         let sources = ids
             .iter()
             .map(|(_, source)| source.clone())
@@ -108,10 +110,11 @@ pub enum Reason {
 }
 
 /// What was found.
-#[derive(Clone, Debug, Default)]
-pub struct Findings {
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Findings<K> {
     /// What is garbage, and why.
-    pub garbage: Vec<(StoredObject, Reason)>,
+    pub garbage: Vec<(StoredObject<K>, Reason)>,
     /// How many objects would be garbage if they were older, or not being written.
     pub spared: usize,
 }
@@ -125,27 +128,24 @@ pub async fn find<B: StorageBackend>(
     backend: &B,
     rules: &Rules,
     context: &Context,
-) -> Result<Findings, Error> {
+) -> Result<Findings<B::Key>, Error> {
     let by_hand = rules.apps.iter().filter(|apps| apps.by_hand).flat_map(|apps| &apps.sources);
-    if let Some(other) = by_hand.into_iter().find(|source| backend.locate(source).is_none()) {
-        let cause = format!("{} is no SOURCE of this kind of marketplace", redacted(other));
+    let locate = |source: &SourceUrl| backend.locate(source, None).ok();
+    if let Some(other) = by_hand.into_iter().find(|source| locate(source).is_none()) {
+        let cause =
+            format!("{} is no SOURCE of this kind of marketplace", redacted(other.as_str()));
         return Err(Error::new(ErrorKind::Usage, "the list of apps", cause));
     }
-    let known: Option<HashSet<String>> = rules
-        .apps
-        .as_ref()
-        .map(|apps| apps.sources.iter().filter_map(|source| backend.locate(source)).collect());
+    let known: Option<HashSet<B::Key>> =
+        rules.apps.as_ref().map(|apps| apps.sources.iter().filter_map(locate).collect());
     // What these apps have cannot be told by their SOURCE: they are being imported, or the
     // marketplace's template was changed.
-    let untold = rules
-        .apps
-        .iter()
-        .flat_map(|apps| &apps.ids)
-        .filter(|(_, source)| backend.locate(source).is_none());
+    let untold =
+        rules.apps.iter().flat_map(|apps| &apps.ids).filter(|(_, source)| locate(source).is_none());
     let untold: HashSet<AppId> = untold.map(|(id, _)| *id).collect();
     let list_age = rules.apps.as_ref().map_or(Duration::ZERO, |apps| apps.age);
-    let mut findings = Findings::default();
-    let mut judge = |object: StoredObject| {
+    let mut findings = Findings { garbage: Vec::new(), spared: 0 };
+    let mut judge = |object: StoredObject<B::Key>| {
         let (reason, older_than) = match (object.state, &known) {
             (ObjectState::Staged, _) => (Reason::Unfinished, rules.older_than),
             (ObjectState::Published, Some(known)) if !known.contains(&object.key) => {
@@ -174,7 +174,7 @@ pub async fn find<B: StorageBackend>(
     }
     findings
         .garbage
-        .sort_by(|(one, _), (other, _)| (&one.place, &one.key).cmp(&(&other.place, &other.key)));
+        .sort_by_cached_key(|(object, _)| (object.place.clone(), object.key.to_string()));
     Ok(findings)
 }
 
@@ -184,7 +184,7 @@ pub async fn find<B: StorageBackend>(
 /// When it stays.
 pub async fn remove<B: StorageBackend>(
     backend: &B,
-    object: &StoredObject,
+    object: &StoredObject<B::Key>,
     context: &Context,
 ) -> Result<Deleted, Error> {
     context.stop.or(backend.remove(object)).await
