@@ -1,5 +1,6 @@
-//! What goes to `oned`: whole lines, the answer to INIT first. A thread writes, so that nothing
-//! stands still while `oned` does not read; then log lines are left out, and answers wait.
+//! Writing to `oned`: whole lines on standard output, the answer to INIT first. A thread of its own
+//! writes, so that nothing blocks while `oned` does not read. Meanwhile log lines beyond a limit
+//! are dropped, and answers wait.
 
 use crate::protocol::{Action, Level};
 use market_core::encoding::encode_into;
@@ -11,16 +12,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
-/// How many log lines may wait; further ones are only counted.
+/// How many log lines may wait to be written; further ones are dropped and counted.
 const MAX_LOG_LINES: usize = 2_000;
 
-/// How long lines that came before INIT wait behind its answer.
-const AFTER_INIT: Duration = Duration::from_millis(100);
+/// How long the lines that wait for INIT are held back after its answer: `oned` takes what it reads
+/// first for the answer, and loses what it reads together with it.
+const PAUSE_AFTER_INIT: Duration = Duration::from_millis(100);
 
-/// The answer to INIT of one that cannot do anything.
-pub(crate) const NOT_READY: &str = "INIT FAILURE - -\n";
+/// The answer to INIT when `one_market` cannot work.
+pub(crate) const INIT_FAILURE: &str = "INIT FAILURE - -\n";
 
-/// The sending side.
+/// Sends lines to the thread that writes them.
 #[derive(Clone)]
 pub(crate) struct Output {
     sender: mpsc::UnboundedSender<Entry>,
@@ -30,7 +32,7 @@ pub(crate) struct Output {
 #[derive(Default)]
 struct Logs {
     waiting: AtomicUsize,
-    left_out: AtomicUsize,
+    dropped: AtomicUsize,
 }
 
 struct Entry {
@@ -41,7 +43,7 @@ struct Entry {
 enum Kind {
     Init,
     Log,
-    /// Told once it was written.
+    /// Whoever waits is notified once it was written.
     Answer(Option<oneshot::Sender<()>>),
 }
 
@@ -49,9 +51,9 @@ enum Kind {
 pub(crate) struct WriterThread(std::sync::mpsc::Receiver<()>);
 
 impl WriterThread {
-    /// Waits until all is written, but not for ever.
-    pub(crate) fn finish(self, patience: Duration) {
-        let _ = self.0.recv_timeout(patience);
+    /// Waits until all lines are written, at most for `limit`.
+    pub(crate) fn finish(self, limit: Duration) {
+        let _ = self.0.recv_timeout(limit);
     }
 }
 
@@ -59,13 +61,17 @@ impl Output {
     /// Starts the thread that writes to standard output.
     ///
     /// # Errors
-    /// When there is no thread to be had.
+    /// When the thread cannot be started.
     pub(crate) fn start() -> io::Result<(Self, WriterThread)> {
         let (sender, entries) = mpsc::unbounded_channel();
         let (done, finished) = std::sync::mpsc::channel();
         let logs = Arc::new(Logs::default());
-        let writer =
-            Writer { initialised: false, held: Vec::new(), broken: false, logs: Arc::clone(&logs) };
+        let writer = Writer {
+            initialised: false,
+            held_back: Vec::new(),
+            is_closed: false,
+            logs: Arc::clone(&logs),
+        };
         std::thread::Builder::new().spawn(move || {
             writer.run(entries);
             let _ = done.send(());
@@ -78,26 +84,26 @@ impl Output {
         self.send("INIT SUCCESS - -\n".to_owned(), Kind::Init);
     }
 
-    /// A log line.
+    /// Sends a log line; `id` is the action's.
     pub(crate) fn log(&self, level: Level, id: Option<i64>, text: &str) {
         if self.logs.waiting.load(Ordering::Relaxed) >= MAX_LOG_LINES {
-            self.logs.left_out.fetch_add(1, Ordering::Relaxed);
+            self.logs.dropped.fetch_add(1, Ordering::Relaxed);
             return;
         }
         self.logs.waiting.fetch_add(1, Ordering::Relaxed);
         self.send(log_line(level, id, text), Kind::Log);
     }
 
-    /// An answer that cost nothing, as a whole line.
+    /// Sends an answer, a whole line, without waiting until it is written.
     pub(crate) fn send_answer(&self, line: String) {
         self.send(line, Kind::Answer(None));
     }
 
-    /// An answer, as a whole line; returns once it was written, or cannot be.
+    /// Sends an answer, a whole line, and waits until it was written or cannot be.
     pub(crate) async fn answer(&self, line: String) {
-        let (written, told) = oneshot::channel();
+        let (written, is_written) = oneshot::channel();
         self.send(line, Kind::Answer(Some(written)));
-        let _ = told.await;
+        let _ = is_written.await;
     }
 
     fn send(&self, line: String, kind: Kind) {
@@ -105,12 +111,12 @@ impl Output {
     }
 }
 
-/// The line of a success that has nothing to tell.
+/// The answer line of a success without output.
 pub(crate) fn success(action: Action, id: i64) -> String {
     format!("{} SUCCESS {id} -\n", action.word())
 }
 
-/// The line of a success with what an executable has printed.
+/// The answer line of a success with what an executable has printed, in base64.
 pub(crate) fn success_with(action: Action, id: i64, printed: &[u8]) -> String {
     let mut line = format!("{} SUCCESS {id} ", action.word());
     line.reserve_exact(printed.len().div_ceil(3) * 4 + 1);
@@ -119,7 +125,7 @@ pub(crate) fn success_with(action: Action, id: i64, printed: &[u8]) -> String {
     line
 }
 
-/// The line of a failure.
+/// The answer line of a failure.
 pub(crate) fn failure(action: Action, id: i64, text: &str) -> String {
     let text = one_line(text.trim());
     format!("{} FAILURE {id} {}\n", action.word(), if text.is_empty() { "-" } else { &text })
@@ -135,11 +141,10 @@ fn log_line(level: Level, id: Option<i64>, text: &str) -> String {
 
 struct Writer {
     initialised: bool,
-    /// What came before INIT was answered: `oned` takes the first thing that it reads for that
-    /// answer.
-    held: Vec<Entry>,
-    /// Nobody reads any more.
-    broken: bool,
+    /// Lines from before the answer to INIT.
+    held_back: Vec<Entry>,
+    /// A write has failed: `oned` has closed the pipe.
+    is_closed: bool,
     logs: Arc<Logs>,
 }
 
@@ -149,49 +154,48 @@ impl Writer {
             if matches!(entry.kind, Kind::Init) {
                 self.initialised = true;
                 self.write(entry);
-                if !self.held.is_empty() {
-                    // oned takes what it reads first for the answer, and loses what comes with it.
-                    std::thread::sleep(AFTER_INIT);
+                if !self.held_back.is_empty() {
+                    std::thread::sleep(PAUSE_AFTER_INIT);
                 }
-                for held in std::mem::take(&mut self.held) {
-                    self.write(held);
+                for entry in std::mem::take(&mut self.held_back) {
+                    self.write(entry);
                 }
             } else if self.initialised {
                 self.write(entry);
             } else {
-                self.held.push(entry);
+                self.held_back.push(entry);
             }
         }
     }
 
     fn write(&mut self, entry: Entry) {
-        self.put(&entry.line);
+        self.write_line(&entry.line);
         match entry.kind {
             Kind::Log if self.logs.waiting.fetch_sub(1, Ordering::Relaxed) == 1 => {
-                self.say_what_was_left_out()
+                self.log_dropped_lines()
             }
             Kind::Answer(Some(written)) => drop(written.send(())),
             _ => {}
         }
     }
 
-    fn say_what_was_left_out(&mut self) {
-        let count = self.logs.left_out.swap(0, Ordering::Relaxed);
+    fn log_dropped_lines(&mut self) {
+        let count = self.logs.dropped.swap(0, Ordering::Relaxed);
         if count > 0 {
             let text = format!("one_market: {count} log lines were left out: oned did not read");
-            self.put(log_line(Level::Warn, None, &text).as_bytes());
+            self.write_line(log_line(Level::Warn, None, &text).as_bytes());
         }
     }
 
-    /// A broken pipe is no error: `oned` closes it when it ends.
-    fn put(&mut self, line: &[u8]) {
-        if !self.broken {
-            self.broken = write_all(line).is_err();
+    /// A closed pipe is no error: `oned` closes it when it ends.
+    fn write_line(&mut self, line: &[u8]) {
+        if !self.is_closed {
+            self.is_closed = write_all(line).is_err();
         }
     }
 }
 
-/// Writes to standard output, which may have been left non-blocking by whoever shares it.
+/// Writes to standard output, which whoever shares it may have made non-blocking.
 fn write_all(mut bytes: &[u8]) -> io::Result<()> {
     let stdout = rustix::stdio::stdout();
     while !bytes.is_empty() {

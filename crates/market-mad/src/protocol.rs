@@ -1,8 +1,8 @@
-//! The words of the protocol.
+//! The words of the protocol between `oned` and its drivers.
 
 use std::fmt;
 
-/// An action that is answered.
+/// An action that `oned` asks for and that is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     Monitor,
@@ -11,13 +11,14 @@ pub(crate) enum Action {
 }
 
 impl Action {
-    /// By its word, in any letter case.
-    pub(crate) fn of(word: &[u8]) -> Option<Self> {
+    /// The action of a word, in any letter case.
+    pub(crate) fn parse(word: &[u8]) -> Option<Self> {
         [Self::Monitor, Self::Import, Self::Delete]
             .into_iter()
             .find(|action| word.eq_ignore_ascii_case(action.word().as_bytes()))
     }
 
+    /// Its word in messages and answers.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Monitor => "MONITOR",
@@ -26,7 +27,7 @@ impl Action {
         }
     }
 
-    /// The name of its executable.
+    /// The name of its executable in the directory of a market driver.
     pub(crate) fn executable(self) -> &'static str {
         match self {
             Self::Monitor => "monitor",
@@ -46,7 +47,8 @@ pub(crate) enum Level {
 }
 
 impl Level {
-    /// The level and the text of a line of a driver's standard error, when it is a log line.
+    /// The level and the text of a log line (`WARN: text`) on a driver's standard error; `None` for
+    /// any other line.
     pub(crate) fn of_line(line: &str) -> Option<(Self, &str)> {
         let (word, rest) = line.trim().split_once(':')?;
         let level = match word {
@@ -61,6 +63,7 @@ impl Level {
 }
 
 impl fmt::Display for Level {
+    /// The letter in a LOG line for `oned`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Error => "E",

@@ -1,60 +1,61 @@
-//! The life of `one_market`: takes messages, starts actions when it is their turn, and ends well.
+//! The main loop of `one_market`: takes messages, starts actions when the queue allows it, and
+//! shuts down in an orderly way.
 
-use crate::execution::Stop;
-use crate::message::{Message, Request, has_bytes};
+use crate::actions::{ActionResult, EndedImport, Executor, unsupported};
+use crate::environment::Environment;
+use crate::message::{Message, Request};
 use crate::output::{Output, failure, success};
-use crate::place::Place;
+use crate::process::StopReason;
 use crate::protocol::{Action, Level};
 use crate::queue::{Length, Queue, Subject, Ticket};
 use crate::settings::Settings;
-use crate::work::{Done, Executor, Imported, unsupported};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, timeout_at};
 
-/// How long running actions may go on after FINALIZE: `oned` kills after 10 seconds.
-const LAST_ACTIONS: Duration = Duration::from_secs(8);
+/// How long running actions may go on after FINALIZE: `oned` kills its drivers after 10 seconds.
+const FINISH_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// How long they may clean up then.
-const LAST_CLEANING: Duration = Duration::from_millis(1_500);
+/// How long they may clean up after that.
+const CLEANUP_TIMEOUT: Duration = Duration::from_millis(1_500);
 
-/// How many bytes of messages may wait. Further imports and monitors fail.
+/// How many bytes of messages may wait before further imports and monitors fail.
 const MAX_WAITING_BYTES: usize = 1 << 30;
 
-/// How many of them with deletes: `oned` does not ask again for one, and forgets the app whatever
-/// the answer is.
-const MAX_WAITING_WITH_DELETES: usize = 2 << 30;
+/// How many bytes of messages may wait before deletes fail too. It is more, because `oned` does not
+/// repeat a delete, and forgets the app whatever the answer is.
+const MAX_WAITING_BYTES_FOR_DELETES: usize = 2 << 30;
 
-/// How many apps are remembered after their import: `oned` reads an answer within moments.
-const MAX_REMEMBERED: usize = 1_000;
+/// How many imported apps are remembered; `oned` reads an answer within moments.
+const MAX_REMEMBERED_APPS: usize = 1_000;
 
 /// A longer SOURCE is not remembered.
 const MAX_SOURCE_BYTES: usize = 4 << 10;
 
-/// How many messages that make no sense are told of.
-const MAX_COMPLAINTS: u32 = 100;
+/// How many ignored messages are logged.
+const MAX_IGNORED_LOGGED: u32 = 100;
 
-/// Serves until there are no more messages, FINALIZE comes, or a signal asks for the end.
+/// Serves until standard input ends, FINALIZE comes, or a signal asks for the end.
 pub(crate) async fn serve(
     settings: Settings,
-    place: Place,
+    environment: Environment,
     output: Output,
     mut messages: Receiver<Message>,
 ) {
     let mut service = Service {
         queue: Queue::new(settings.threads),
-        workshop: Arc::new(Executor::new(settings, place, output.clone())),
+        executor: Arc::new(Executor::new(settings, environment, output.clone())),
         output,
-        working: JoinSet::new(),
+        tasks: JoinSet::new(),
         running: HashMap::new(),
         ended_imports: EndedImports::default(),
         waiting_bytes: 0,
-        complaints: 0,
+        ignored_messages: 0,
     };
     let signals = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
     let mut signals = signals.map(|kind| signal(kind).ok());
@@ -64,251 +65,252 @@ pub(crate) async fn serve(
             message = messages.recv() => {
                 match message {
                     None | Some(Message::Finalize) => break,
-                    Some(message) => service.take(message),
+                    Some(message) => service.handle(message),
                 }
             }
-            Some(done) = service.working.join_next() => service.finished(done),
+            Some(result) = service.tasks.join_next() => service.finished(result),
             () = received(terminate) => break,
             () = received(interrupt) => break,
             () = received(hangup) => break,
         }
-        service.start();
+        service.start_ready();
     }
-    service.end().await;
+    service.shut_down().await;
 }
 
-async fn received(signal: &mut Option<tokio::signal::unix::Signal>) {
-    let came = match signal {
+/// Waits for a signal; for ever when no handler could be installed.
+async fn received(signal: &mut Option<Signal>) {
+    let received = match signal {
         Some(signal) => signal.recv().await,
         None => None,
     };
-    if came.is_none() {
+    if received.is_none() {
         std::future::pending().await
     }
 }
 
 struct Service {
-    workshop: Arc<Executor>,
+    executor: Arc<Executor>,
     output: Output,
     queue: Queue<Box<Request>>,
-    working: JoinSet<(Ticket, Done)>,
-    running: HashMap<Subject, Running>,
+    tasks: JoinSet<(Ticket, ActionResult)>,
+    running: HashMap<Subject, RunningAction>,
     ended_imports: EndedImports,
+    /// The memory of all messages in the queue.
     waiting_bytes: usize,
-    complaints: u32,
+    ignored_messages: u32,
 }
 
-struct Running {
+struct RunningAction {
     action: Action,
-    stop: watch::Sender<Option<Stop>>,
+    stop: watch::Sender<Option<StopReason>>,
 }
 
-/// What became of imports, for deletes that `oned` wrote before it knew.
+/// What became of imports, for a delete that `oned` wrote before it had read the answer of the
+/// import.
 #[derive(Default)]
 struct EndedImports {
-    /// Those that were ended because of a delete.
-    given_up: HashSet<Subject>,
-    /// Where the last apps have been put, the oldest first.
-    apps: VecDeque<(Subject, String)>,
+    /// The apps whose import was cancelled by a delete.
+    cancelled: HashSet<Subject>,
+    /// The last imported apps and their SOURCE, the oldest first.
+    published: VecDeque<(Subject, String)>,
 }
 
 impl EndedImports {
-    fn published(&mut self, subject: Subject, source: String) {
-        // It has ended too late to be given up.
-        self.given_up.remove(&subject);
+    fn add_published(&mut self, subject: Subject, source: String) {
+        // It succeeded in spite of a request to stop.
+        self.cancelled.remove(&subject);
         if source.len() > MAX_SOURCE_BYTES {
             return;
         }
-        if self.apps.len() >= MAX_REMEMBERED {
-            self.apps.pop_front();
+        if self.published.len() >= MAX_REMEMBERED_APPS {
+            self.published.pop_front();
         }
-        self.apps.push_back((subject, source));
+        self.published.push_back((subject, source));
     }
 
-    /// What a delete without a SOURCE must know.
-    fn of(&mut self, subject: Subject) -> Option<Imported> {
-        let given_up = self.given_up.remove(&subject).then_some(Imported::Nothing);
-        let place = self.apps.iter().rposition(|(of, _)| *of == subject);
-        place
-            .and_then(|at| self.apps.remove(at))
-            .map(|(_, source)| Imported::App(source))
-            .or(given_up)
+    /// What a delete of the app has to know.
+    fn take(&mut self, subject: Subject) -> Option<EndedImport> {
+        let cancelled = self.cancelled.remove(&subject).then_some(EndedImport::Cancelled);
+        let index = self.published.iter().rposition(|(published, _)| *published == subject);
+        let published = index.and_then(|index| self.published.remove(index));
+        published.map(|(_, source)| EndedImport::Published(source)).or(cancelled)
     }
 }
 
 impl Service {
-    fn take(&mut self, message: Message) {
+    fn handle(&mut self, message: Message) {
         match message {
             Message::Init => self.output.init(),
             Message::Finalize => {}
             Message::Cancel(id) => self.cancel(id),
-            Message::Request(request) => self.request(request),
+            Message::Request(request) => self.handle_request(request),
             Message::Refused { action, id, cause, detail } => {
                 self.output.log(Level::Info, Some(id), &format!("one_market: {detail}"));
                 self.output.send_answer(failure(action, id, cause));
             }
-            Message::Ignored(reason) => self.complain(reason),
+            Message::Ignored(reason) => self.log_ignored(reason),
         }
     }
 
-    fn complain(&mut self, reason: &str) {
-        self.complaints = self.complaints.saturating_add(1);
-        if self.complaints <= MAX_COMPLAINTS {
-            let more = if self.complaints == MAX_COMPLAINTS {
-                "; further ones are not told of"
-            } else {
-                ""
-            };
-            self.output.log(
-                Level::Warn,
-                None,
-                &format!("one_market: a message was ignored: {reason}{more}"),
-            );
+    fn log_ignored(&mut self, reason: &str) {
+        self.ignored_messages = self.ignored_messages.saturating_add(1);
+        if self.ignored_messages > MAX_IGNORED_LOGGED {
+            return;
         }
+        let is_last = self.ignored_messages == MAX_IGNORED_LOGGED;
+        let more = if is_last { "; further ones are not logged" } else { "" };
+        let text = format!("one_market: a message was ignored: {reason}{more}");
+        self.output.log(Level::Warn, None, &text);
     }
 
-    /// Answers what needs no work, and puts the rest in the queue.
-    fn request(&mut self, request: Box<Request>) {
+    /// Answers a request that needs no executable, and queues every other one.
+    fn handle_request(&mut self, request: Box<Request>) {
         let (action, id) = (request.action, request.id);
-        match action {
-            Action::Import if !has_bytes(request.app_type) => {
-                // The core has made it READY already; any answer would make it fail.
-                self.output.log(
-                    Level::Debug,
-                    Some(id),
-                    "one_market: an app without an image needs no import",
-                );
-                return;
-            }
-            Action::Import => {
-                if let Some(cause) = unsupported(request.app_type) {
-                    return self.output.send_answer(failure(action, id, &cause));
-                }
-            }
-            Action::Delete if !has_bytes(request.app_type) => {
-                return self.output.send_answer(success(action, id));
-            }
-            _ => {}
+        if !request.has_bytes() && action != Action::Monitor {
+            return self.answer_without_bytes(action, id);
         }
-        if let Err(cause) = self.workshop.market_driver(&request.market_mad) {
+        if let Err(cause) = self.check(&request) {
             return self.output.send_answer(failure(action, id, &cause));
         }
-        let subject =
-            if action == Action::Monitor { Subject::Market(id) } else { Subject::App(id) };
-        let most =
-            if action == Action::Delete { MAX_WAITING_WITH_DELETES } else { MAX_WAITING_BYTES };
-        if self.waiting_bytes >= most {
-            let text = format!("too many actions wait: {} GiB of messages", most >> 30);
-            return self.output.send_answer(failure(action, id, &text));
-        }
+        let is_monitor = action == Action::Monitor;
+        let subject = if is_monitor { Subject::Market(id) } else { Subject::App(id) };
         match action {
             Action::Delete => {
-                let never_ran = self.give_up_import(subject) && !self.queue.has(subject);
+                let never_ran = self.cancel_import(subject) && !self.queue.has(subject);
                 if never_ran && !request.has_source {
-                    // Nothing was begun, so there is nothing to delete.
-                    self.ended_imports.given_up.remove(&subject);
+                    // The import had not started, so there is nothing to delete.
+                    self.ended_imports.cancelled.remove(&subject);
                     return self.output.send_answer(success(action, id));
                 }
             }
-            // oned asks again and again, whether it has been answered or not.
+            // oned asks again in every cycle, whether it has got an answer or not.
             Action::Monitor => {
-                for request in self.queue.take_behind(subject) {
-                    self.give_up(&request, "a later monitor of this marketplace takes its place");
+                for blocked in self.queue.remove_blocked(subject) {
+                    self.fail_waiting(
+                        &blocked,
+                        "a later monitor of this marketplace takes its place",
+                    );
                 }
             }
             Action::Import => {}
         }
-        self.waiting_bytes += request.bytes();
+        self.waiting_bytes += request.memory_bytes();
         let length = if action == Action::Import { Length::Long } else { Length::Short };
         self.queue.push(Ticket { market: request.market, subject, length }, request);
     }
 
-    /// Nobody wants the import of an app any more that is to be deleted. Whether one waited.
-    fn give_up_import(&mut self, subject: Subject) -> bool {
-        let waiting = self.queue.take_out(subject, |request| request.action == Action::Import);
-        for request in &waiting {
-            self.give_up(request, "cancelled: the app is deleted");
-            self.ended_imports.given_up.insert(subject);
+    /// An import or a delete of an app that has no bytes in a marketplace.
+    fn answer_without_bytes(&self, action: Action, id: i64) {
+        if action == Action::Import {
+            // The core has set the app READY already, and any answer would make it fail.
+            let text = "one_market: an app without an image needs no import";
+            self.output.log(Level::Debug, Some(id), text);
+        } else {
+            self.output.send_answer(success(action, id));
         }
-        if let Some(running) =
-            self.running.get(&subject).filter(|running| running.action == Action::Import)
+    }
+
+    /// Refuses a request that cannot be carried out; the error is the text of the answer.
+    fn check(&self, request: &Request) -> Result<(), String> {
+        if request.action == Action::Import
+            && let Some(cause) = unsupported(request.app_type)
         {
-            running.stop.send_replace(Some(Stop::Cancelled));
-            self.ended_imports.given_up.insert(subject);
+            return Err(cause);
+        }
+        self.executor.market_driver(&request.market_mad)?;
+        let max_bytes = match request.action {
+            Action::Delete => MAX_WAITING_BYTES_FOR_DELETES,
+            _ => MAX_WAITING_BYTES,
+        };
+        if self.waiting_bytes >= max_bytes {
+            return Err(format!("too many actions wait: {} GiB of messages", max_bytes >> 30));
+        }
+        Ok(())
+    }
+
+    /// Cancels the import of an app that is to be deleted; whether one was waiting.
+    fn cancel_import(&mut self, subject: Subject) -> bool {
+        let waiting =
+            self.queue.remove_waiting(subject, |request| request.action == Action::Import);
+        for request in &waiting {
+            self.fail_waiting(request, "cancelled: the app is deleted");
+            self.ended_imports.cancelled.insert(subject);
+        }
+        let running = self.running.get(&subject);
+        if let Some(running) = running.filter(|running| running.action == Action::Import) {
+            running.stop.send_replace(Some(StopReason::Cancelled));
+            self.ended_imports.cancelled.insert(subject);
         }
         !waiting.is_empty()
     }
 
-    /// Ends every action with this id, and takes out those that wait.
+    /// Cancels every action with this id, of an app or a marketplace.
     fn cancel(&mut self, id: i64) {
         for subject in [Subject::App(id), Subject::Market(id)] {
-            for request in self.queue.take_out(subject, |_| true) {
-                self.give_up(&request, "cancelled");
+            for request in self.queue.remove_waiting(subject, |_| true) {
+                self.fail_waiting(&request, "cancelled");
             }
             if let Some(running) = self.running.get(&subject) {
-                running.stop.send_replace(Some(Stop::Cancelled));
+                running.stop.send_replace(Some(StopReason::Cancelled));
             }
         }
         self.output.log(Level::Info, Some(id), &format!("Driver command for {id} cancelled"));
     }
 
-    fn give_up(&mut self, request: &Request, cause: &str) {
-        self.waiting_bytes -= request.bytes();
+    /// Answers a request that was removed from the queue.
+    fn fail_waiting(&mut self, request: &Request, cause: &str) {
+        self.waiting_bytes -= request.memory_bytes();
         self.output.send_answer(failure(request.action, request.id, cause));
     }
 
-    /// Starts all whose turn it is.
-    fn start(&mut self) {
+    /// Starts every action that may start.
+    fn start_ready(&mut self) {
         while let Some((ticket, request)) = self.queue.next() {
-            self.waiting_bytes -= request.bytes();
-            let (stop, stopped) = watch::channel(None);
-            self.running.insert(ticket.subject, Running { action: request.action, stop });
-            let imported = if request.action == Action::Delete {
-                self.ended_imports.of(ticket.subject)
-            } else {
-                None
-            };
-            let (workshop, output) = (Arc::clone(&self.workshop), self.output.clone());
-            self.working.spawn(async move {
-                let mut done = workshop.work(*request, stopped, imported).await;
-                // Its slot is not free before its answer is out: what waits to be read by oned
-                // stays within bounds.
-                output.answer(std::mem::take(&mut done.answer)).await;
-                (ticket, done)
+            self.waiting_bytes -= request.memory_bytes();
+            let (stop, stop_requested) = watch::channel(None);
+            let is_delete = request.action == Action::Delete;
+            self.running.insert(ticket.subject, RunningAction { action: request.action, stop });
+            let ended_import =
+                if is_delete { self.ended_imports.take(ticket.subject) } else { None };
+            let (executor, output) = (Arc::clone(&self.executor), self.output.clone());
+            self.tasks.spawn(async move {
+                let mut result = executor.execute(*request, stop_requested, ended_import).await;
+                // The slot is kept until the answer is written: so the answers that wait for oned
+                // to read take a bounded amount of memory.
+                output.answer(std::mem::take(&mut result.answer)).await;
+                (ticket, result)
             });
         }
     }
 
-    fn finished(&mut self, done: Result<(Ticket, Done), JoinError>) {
-        // Nothing panics; where it did, the released executable would have ended.
-        let Ok((ticket, done)) = done else { return };
+    fn finished(&mut self, result: Result<(Ticket, ActionResult), JoinError>) {
+        // A task fails only by a panic, and with the release profile a panic ends the process.
+        let Ok((ticket, result)) = result else { return };
         self.running.remove(&ticket.subject);
-        if let Some(source) = done.source {
-            self.ended_imports.published(ticket.subject, source);
+        if let Some(source) = result.source {
+            self.ended_imports.add_published(ticket.subject, source);
         }
         self.queue.finish(ticket);
     }
 
-    /// Lets running actions end, then makes them.
-    async fn end(mut self) {
-        for request in self.queue.take_all() {
-            self.output.send_answer(failure(
-                request.action,
-                request.id,
-                "cancelled: one_market ends",
-            ));
+    /// Fails all waiting actions, gives the running ones time to finish, then stops them.
+    async fn shut_down(mut self) {
+        for request in self.queue.remove_all_waiting() {
+            let cause = "cancelled: one_market ends";
+            self.output.send_answer(failure(request.action, request.id, cause));
         }
-        self.wait_for_all(LAST_ACTIONS).await;
+        self.wait_for_tasks(FINISH_TIMEOUT).await;
         for running in self.running.values() {
-            running.stop.send_replace(Some(Stop::Ending));
+            running.stop.send_replace(Some(StopReason::Shutdown));
         }
-        self.wait_for_all(LAST_CLEANING).await;
+        self.wait_for_tasks(CLEANUP_TIMEOUT).await;
     }
 
-    async fn wait_for_all(&mut self, patience: Duration) {
-        let deadline = Instant::now() + patience;
-        while let Ok(Some(done)) = timeout_at(deadline, self.working.join_next()).await {
-            self.finished(done);
+    async fn wait_for_tasks(&mut self, limit: Duration) {
+        let deadline = Instant::now() + limit;
+        while let Ok(Some(result)) = timeout_at(deadline, self.tasks.join_next()).await {
+            self.finished(result);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The arguments that `oned.conf` gives to `one_market`.
+//! The command line of `one_market`: `ARGUMENTS` of `MARKET_MAD` in `oned.conf`.
 
 use lexopt::Arg;
 use market_core::line::without_secrets_of_urls;
@@ -6,20 +6,26 @@ use std::ffi::OsString;
 use std::fmt;
 use std::time::Duration;
 
-/// What the `ARGUMENTS` of `MARKET_MAD` in `oned.conf` say.
+/// The settings that the command line gives (`docs/one-market.md`; the stock driver has the same
+/// options). [`Default`] is an empty command line.
 #[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Settings {
-    /// How many actions run at once: `-t`, 15 by default.
+    /// How many actions run at once: `-t`. 15 by default, at least 1 and at most 1,024.
     pub threads: usize,
-    /// The market drivers that may be used: `-m`. `None`: every directory of `<remotes>/market`.
+    /// The names of the market drivers that may be used: `-m`. `None`, the default: every directory
+    /// of `<remotes>/market`.
     pub market_types: Option<Vec<String>>,
-    /// How long one executable may run: `-w`, in seconds. `None`: as long as it likes.
+    /// How long one executable may run: `-w`, in whole seconds, at most ten years. `None`, the
+    /// default: without limit.
     pub timeout: Option<Duration>,
-    /// The proxy that executables get in their environment: `-p`.
+    /// The URL that executables get as `http_proxy` and `https_proxy` in their environment: `-p`.
+    /// `None`, the default: they inherit these variables.
     pub proxy: Option<String>,
 }
 
-/// An argument that makes no sense, in words for whoever wrote `oned.conf`.
+/// An argument that was left out because it makes no sense. Its text names the argument, without
+/// the password of a URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WrongArgument(String);
 
@@ -52,9 +58,12 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Reads arguments, however many of them stand in one word. One that makes no sense is as if it
-    /// was not there, and is told of: when the driver did not start, `oned` would not either.
-    pub fn read(
+    /// Parses a command line. `oned` passes all arguments as one word, so words are split at
+    /// blanks.
+    ///
+    /// This never fails: `oned` ends when a driver does not start. An argument that makes no sense
+    /// is left out and returned, of at most 20.
+    pub fn parse(
         arguments: impl IntoIterator<Item = impl Into<OsString>>,
     ) -> (Self, Vec<WrongArgument>) {
         let mut settings = Self::default();
@@ -70,7 +79,7 @@ impl Settings {
         (settings, wrong)
     }
 
-    /// Whether there was one more.
+    /// Takes the next option and its value; whether there was one.
     fn take_next(&mut self, parser: &mut lexopt::Parser) -> Result<bool, WrongArgument> {
         let Some(argument) = parser.next().map_err(wrong)? else { return Ok(false) };
         match argument {
@@ -86,12 +95,12 @@ impl Settings {
             Arg::Short('w') | Arg::Long("timeout") => {
                 let seconds = number(parser, "-w")?;
                 self.timeout =
-                    (seconds > 0).then(|| Duration::from_secs(seconds.min(LONGEST_TIMEOUT)));
+                    (seconds > 0).then(|| Duration::from_secs(seconds.min(MAX_TIMEOUT_SECS)));
             }
             Arg::Short('p') | Arg::Long("proxy") => self.proxy = Some(text(parser)?),
             other => {
                 let error = wrong(other.unexpected());
-                // The value in one word with it.
+                // Skips a value in the same word.
                 let _ = parser.optional_value();
                 return Err(error);
             }
@@ -100,16 +109,17 @@ impl Settings {
     }
 }
 
-/// More executables at once than any machine has a use for.
+/// The greatest value of `-t`.
 const MAX_THREADS: usize = 1_024;
 
-/// Ten years: enough, and no clock overflows.
-const LONGEST_TIMEOUT: u64 = 10 * 365 * 86_400;
+/// The greatest value of `-w`, ten years: no clock overflows.
+const MAX_TIMEOUT_SECS: u64 = 10 * 365 * 86_400;
 
-/// How many wrong arguments are told of.
+/// How many wrong arguments are reported.
 const MAX_WRONG: usize = 20;
 
-/// The words of all arguments. A list goes on behind a comma, blanks or not; an option ends it.
+/// The words of all arguments. A comma joins the words around it to one list, unless an option
+/// follows.
 fn words(arguments: impl IntoIterator<Item = impl Into<OsString>>) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
     for argument in arguments {
@@ -128,8 +138,7 @@ fn words(arguments: impl IntoIterator<Item = impl Into<OsString>>) -> Vec<String
     words
 }
 
-/// The value of an option: what stands in one word with it, or the next word, unless that is an
-/// option itself.
+/// The value of an option: the rest of its word, or the next word unless that is an option.
 fn text(parser: &mut lexopt::Parser) -> Result<String, WrongArgument> {
     if let Some(value) = parser.optional_value() {
         return Ok(value.to_string_lossy().into_owned());
@@ -144,12 +153,11 @@ fn text(parser: &mut lexopt::Parser) -> Result<String, WrongArgument> {
 
 fn number(parser: &mut lexopt::Parser, option: &str) -> Result<u64, WrongArgument> {
     let value = text(parser)?;
-    value
-        .parse()
-        .map_err(|_| WrongArgument(format!("{option} needs a whole number, not \"{value}\"")))
+    value.parse().map_err(|_| wrong(format!("{option} needs a whole number, not \"{value}\"")))
 }
 
-fn wrong(error: lexopt::Error) -> WrongArgument {
+/// The argument may be a URL that belongs elsewhere: its password is not shown.
+fn wrong(error: impl fmt::Display) -> WrongArgument {
     WrongArgument(without_secrets_of_urls(&error.to_string()).into_owned())
 }
 
@@ -159,7 +167,7 @@ mod tests {
     use super::*;
 
     fn right(arguments: &[&str]) -> Settings {
-        let (settings, wrong) = Settings::read(arguments);
+        let (settings, wrong) = Settings::parse(arguments);
         assert_eq!(wrong, [], "{arguments:?}");
         settings
     }
@@ -178,14 +186,14 @@ mod tests {
     }
 
     #[test]
-    fn nothing_said_is_fifteen_threads_and_every_driver() {
+    fn the_defaults_are_fifteen_threads_and_every_driver() {
         assert_eq!(right(&[""]), Settings::default());
         assert_eq!(right(&["-w 0"]).timeout, None);
         assert_eq!(right(&["-t 0"]).threads, 1);
     }
 
     #[test]
-    fn what_makes_no_sense_is_named_and_the_rest_counts() {
+    fn an_argument_that_makes_no_sense_is_named_and_the_rest_counts() {
         for (arguments, named) in [
             ("-t many", "-t"),
             ("-t -5", "without its value"),
@@ -197,8 +205,9 @@ mod tests {
             ("http", "http"),
             ("-m", "without its value"),
             ("http://me:hunter2@proxy", "<hidden>@proxy"),
+            ("-t http://me:hunter2@proxy", "<hidden>@proxy"),
         ] {
-            let (settings, wrong) = Settings::read([format!("-p http://proxy {arguments} -m s3")]);
+            let (settings, wrong) = Settings::parse([format!("-p http://proxy {arguments} -m s3")]);
             assert!(
                 !wrong.is_empty() && wrong[0].to_string().contains(named),
                 "{arguments}: {wrong:?}"

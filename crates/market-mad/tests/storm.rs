@@ -78,7 +78,8 @@ fn two_thousand_actions_get_two_thousand_answers_and_nothing_stays() {
     location.script(
         "market/storm/monitor",
         "head -c 10000000 /dev/zero | tr '\\0' y; [ $2 -ne 100 ] || \
-         yes 'a line of what goes wrong, again and again and again and again' | head -c 1073741824 >&2",
+         yes 'a line about the same fault, again and again and again and again' | \
+         head -c 1073741824 >&2",
     );
     let mut oned = Oned::start(Path::new(ONE_MARKET), &location, "-t 15");
     oned.init();

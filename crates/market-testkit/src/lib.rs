@@ -30,7 +30,7 @@ use md5::{Digest, Md5};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What a backend gets in a test: a log in memory, nobody who asks to stop, little patience.
 pub fn context() -> Context {
@@ -60,6 +60,22 @@ pub fn md5_file(path: &Path) -> io::Result<String> {
             0 => return Ok(hex(&md5.finalize())),
             count => md5.update(&buffer[..count]),
         }
+    }
+}
+
+/// Waits until something is so, for a minute at most; it is looked at every 5 milliseconds.
+///
+/// # Panics
+/// After a minute; `what` is in the message.
+///
+/// ```
+/// market_testkit::wait_until("a directory for temporary files", || std::env::temp_dir().is_dir());
+/// ```
+pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "{what}: not after a minute");
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

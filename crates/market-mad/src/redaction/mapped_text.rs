@@ -1,96 +1,100 @@
-//! A text as it reads when something is undone, and where each of its bytes comes from.
+//! A decoded text, in which each byte knows the part of the original text that it stands for.
 
 use std::ops::Range;
 
-/// The bytes, and for each of them the part of the first text that it stands for.
-pub(super) struct View {
+/// Bytes, and for each of them the range of the original text that it stands for.
+pub(super) struct MappedText {
     pub(super) bytes: Vec<u8>,
-    from: Vec<usize>,
-    to: Vec<usize>,
+    /// Where the range of each byte begins.
+    starts: Vec<usize>,
+    /// Where it ends.
+    ends: Vec<usize>,
 }
 
-impl View {
-    /// A text as it stands.
+impl MappedText {
+    /// The original text.
     pub(super) fn of(text: &str) -> Self {
         Self {
             bytes: text.as_bytes().to_vec(),
-            from: (0..text.len()).collect(),
-            to: (1..=text.len()).collect(),
+            starts: (0..text.len()).collect(),
+            ends: (1..=text.len()).collect(),
         }
     }
 
-    /// An empty one, with room for what another becomes.
-    fn like(other: &Self) -> Self {
+    /// An empty text, with capacity for what another one is decoded to.
+    fn with_capacity_of(other: &Self) -> Self {
         let room = other.bytes.len() + 1;
         Self {
             bytes: Vec::with_capacity(room),
-            from: Vec::with_capacity(room),
-            to: Vec::with_capacity(room),
+            starts: Vec::with_capacity(room),
+            ends: Vec::with_capacity(room),
         }
     }
 
-    /// The part of the first text that a part of this one stands for.
+    /// The range of the original text that a range of this one stands for.
     pub(super) fn origin(&self, part: Range<usize>) -> Range<usize> {
-        let (start, end) = (self.from[part.start], self.to[part.end - 1]);
+        let (start, end) = (self.starts[part.start], self.ends[part.end - 1]);
         start..end.max(start)
     }
 
-    /// Whether a part is not in the middle of a word.
+    /// Whether a range neither begins nor ends in the middle of a word.
     pub(super) fn is_word(&self, part: &Range<usize>) -> bool {
         self.is_edge(part.start) && self.is_edge(part.end)
     }
 
-    /// Whether no word goes on from the byte before this place to the one behind it. What was
-    /// dropped in between ends a word too.
+    /// Whether a word begins or ends at this place, or there is none. Bytes of the original that
+    /// were dropped here end a word too.
     pub(super) fn is_edge(&self, at: usize) -> bool {
-        let is_part = |at: usize| self.bytes.get(at).is_some_and(u8::is_ascii_alphanumeric);
+        let is_in_word = |at: usize| self.bytes.get(at).is_some_and(u8::is_ascii_alphanumeric);
         !at.checked_sub(1).is_some_and(|before| {
-            is_part(before) && is_part(at) && self.to[before] >= self.from[at]
+            is_in_word(before) && is_in_word(at) && self.ends[before] >= self.starts[at]
         })
     }
 
-    /// Adds a byte that stands for a part of another view.
+    /// Adds a byte that stands for a range of another text.
     fn push(&mut self, byte: u8, of: &Self, part: Range<usize>) {
         self.bytes.push(byte);
-        self.from.push(of.from[part.start]);
-        self.to.push(of.to[part.end - 1]);
+        self.starts.push(of.starts[part.start]);
+        self.ends.push(of.ends[part.end - 1]);
     }
 
-    /// Without what comes in between when a text is wrapped, quoted or escaped with backslashes.
+    /// Without blanks, line breaks, quotes and backslashes, which stand in a text when it is
+    /// wrapped, quoted or escaped.
     pub(super) fn unwrapped(&self) -> Self {
         self.without(|byte| byte.is_ascii_whitespace() || b"\"'\\".contains(&byte))
     }
 
-    /// The same without `+`, by which forms write a blank: as values and texts are compared.
-    pub(super) fn compact(&self) -> Self {
+    /// The form in which values and texts are compared: also without `+`, which stands for a blank
+    /// in forms.
+    pub(super) fn compacted(&self) -> Self {
         self.without(|byte| byte.is_ascii_whitespace() || b"\"'\\+".contains(&byte))
     }
 
     fn without(&self, dropped: impl Fn(u8) -> bool) -> Self {
-        let mut rest = Self::like(self);
+        let mut rest = Self::with_capacity_of(self);
         for (at, &byte) in self.bytes.iter().enumerate().filter(|(_, byte)| !dropped(**byte)) {
             rest.push(byte, self, at..at + 1);
         }
         rest
     }
 
-    /// With the escapes of XML, URLs, JSON and shells undone; `None` when there are none.
+    /// With the escapes of XML, URLs, JSON and shells decoded; `None` when there are none.
     pub(super) fn unescaped(&self) -> Option<Self> {
         memchr::memchr3(b'%', b'&', b'\\', &self.bytes)?;
-        let mut unescaped = Self::like(self);
+        let mut unescaped = Self::with_capacity_of(self);
         let mut at = 0;
         while at < self.bytes.len() {
             match escape(&self.bytes[at..]) {
-                Some((meant, length)) => {
+                Some((escaped, length)) => {
                     let mut buffer = [0; 4];
-                    let meant = match meant {
-                        Meant::Byte(byte) => {
+                    let decoded = match escaped {
+                        Escaped::Byte(byte) => {
                             buffer[0] = byte;
                             &buffer[..1]
                         }
-                        Meant::Char(c) => c.encode_utf8(&mut buffer).as_bytes(),
+                        Escaped::Char(c) => c.encode_utf8(&mut buffer).as_bytes(),
                     };
-                    meant.iter().for_each(|&byte| unescaped.push(byte, self, at..at + length));
+                    decoded.iter().for_each(|&byte| unescaped.push(byte, self, at..at + length));
                     at += length;
                 }
                 None => {
@@ -102,13 +106,14 @@ impl View {
         (unescaped.bytes != self.bytes).then_some(unescaped)
     }
 
-    /// Every run of base64 as bytes, when groups of four begin at this place of it (0 to 3).
-    /// Between two runs is a zero.
+    /// Every run of base64 digits decoded, when the first group of four begins at this digit of it
+    /// (0 to 3). A zero stands between two runs.
     pub(super) fn decoded_base64(&self, alignment: usize) -> Self {
-        let mut decoded = Self::like(self);
+        let mut decoded = Self::with_capacity_of(self);
         let mut at = 0;
         while at < self.bytes.len() {
-            let run = self.bytes[at..].iter().take_while(|byte| sextet(**byte).is_some()).count();
+            let run =
+                self.bytes[at..].iter().take_while(|byte| base64_digit(**byte).is_some()).count();
             let mut group = at + alignment;
             while group < at + run {
                 self.decode_group(group..(group + 4).min(at + run), &mut decoded);
@@ -120,15 +125,16 @@ impl View {
         decoded
     }
 
-    /// The zero behind a run: it stands for what ends the run, at the end of a text for the last
-    /// byte.
+    /// Adds the zero behind a run. It stands for the byte that ends the run, or for the last byte
+    /// of the text.
     fn separate(&self, end: usize, decoded: &mut Self) {
         let at = end.min(self.bytes.len() - 1);
         decoded.push(0, self, at..at + 1);
     }
 
     fn decode_group(&self, group: Range<usize>, decoded: &mut Self) {
-        let bits = |at: usize| u32::from(self.bytes.get(at).copied().and_then(sextet).unwrap_or(0));
+        let bits =
+            |at: usize| u32::from(self.bytes.get(at).copied().and_then(base64_digit).unwrap_or(0));
         let start = group.start;
         let value = (0..4).fold(0, |value, at| {
             value << 6 | if start + at < group.end { bits(start + at) } else { 0 }
@@ -139,10 +145,10 @@ impl View {
         }
     }
 
-    /// Every run of hexadecimal digits as bytes, when pairs begin at this place of it (0 or 1).
-    /// Between two runs is a zero.
+    /// Every run of hexadecimal digits decoded, when the first pair begins at this digit of it (0
+    /// or 1). A zero stands between two runs.
     pub(super) fn decoded_hex(&self, alignment: usize) -> Self {
-        let mut decoded = Self::like(self);
+        let mut decoded = Self::with_capacity_of(self);
         let mut at = 0;
         while at < self.bytes.len() {
             let run = self.bytes[at..].iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
@@ -163,7 +169,8 @@ impl View {
     }
 }
 
-enum Meant {
+/// What an escape stands for.
+enum Escaped {
     Byte(u8),
     Char(char),
 }
@@ -172,17 +179,18 @@ fn number(digits: &[u8], radix: u32) -> Option<u32> {
     u32::from_str_radix(std::str::from_utf8(digits).ok()?, radix).ok()
 }
 
-/// What an escape at the beginning of a text means, and how long it is.
-fn escape(text: &[u8]) -> Option<(Meant, usize)> {
-    let byte = |digits: &[u8], radix| Some(Meant::Byte(u8::try_from(number(digits, radix)?).ok()?));
+/// The escape that a text begins with: what it stands for, and its length in bytes.
+fn escape(text: &[u8]) -> Option<(Escaped, usize)> {
+    let byte =
+        |digits: &[u8], radix| Some(Escaped::Byte(u8::try_from(number(digits, radix)?).ok()?));
     match text {
         [b'%', rest @ ..] => Some((byte(rest.get(..2)?, 16)?, 3)),
         [b'\\', b'x', rest @ ..] => Some((byte(rest.get(..2)?, 16)?, 4)),
         [b'\\', b'u', rest @ ..] => {
-            Some((Meant::Char(char::from_u32(number(rest.get(..4)?, 16)?)?), 6))
+            Some((Escaped::Char(char::from_u32(number(rest.get(..4)?, 16)?)?), 6))
         }
         [b'\\', b'0'..=b'3', ..] => Some((byte(text.get(1..4)?, 8)?, 4)),
-        [b'\\', b'n' | b'r' | b't', ..] => Some((Meant::Byte(b'\n'), 2)),
+        [b'\\', b'n' | b'r' | b't', ..] => Some((Escaped::Byte(b'\n'), 2)),
         [b'&', rest @ ..] => {
             let name = &rest[..rest.iter().take(10).position(|&byte| byte == b';')?];
             let c = match name {
@@ -195,14 +203,14 @@ fn escape(text: &[u8]) -> Option<(Meant, usize)> {
                 [b'#', digits @ ..] => char::from_u32(number(digits, 10)?)?,
                 _ => return None,
             };
-            Some((Meant::Char(c), name.len() + 2))
+            Some((Escaped::Char(c), name.len() + 2))
         }
         _ => None,
     }
 }
 
-/// The value of a base64 digit, of both alphabets.
-pub(super) fn sextet(byte: u8) -> Option<u8> {
+/// The value of a base64 digit, of the standard and the URL-safe alphabet (RFC 4648).
+pub(super) fn base64_digit(byte: u8) -> Option<u8> {
     match byte {
         b'A'..=b'Z' => Some(byte - b'A'),
         b'a'..=b'z' => Some(byte - b'a' + 26),

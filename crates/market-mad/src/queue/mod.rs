@@ -1,97 +1,78 @@
-//! Which action may start next: a slow marketplace does not hold up the others, and an app has one
-//! action at a time.
+//! Which action may start next.
+//!
+//! Marketplaces take turns, an app has one action at a time, deletes and monitors go before
+//! imports. How many actions of which kind may run at once is decided in `slots.rs`.
 
+mod slots;
+
+use slots::Slots;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-/// What an action is about: of one subject one action runs at a time, in the order they came.
+/// What an action is about. Actions about one subject run one at a time, in the order in which they
+/// came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Subject {
     /// An app, by its id.
     App(i64),
-    /// A marketplace as such, by its id.
+    /// A marketplace itself, by its id.
     Market(i64),
 }
 
-/// How long an action takes by its nature.
+/// How long an action usually takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Length {
-    /// A delete or a monitor: nobody wants to wait for an import before it.
+    /// Seconds: a delete or a monitor.
     Short,
-    /// An import, which may take hours.
+    /// Up to hours: an import.
     Long,
 }
 
-/// Whose turn it is.
+/// What the queue has to know of an action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ticket {
+    /// The id of its marketplace.
     pub(crate) market: i64,
     pub(crate) subject: Subject,
     pub(crate) length: Length,
 }
 
-/// Actions that wait, and who is at work.
+/// Waiting actions, and a count of the running ones.
 pub(crate) struct Queue<T> {
-    slots: usize,
-    /// Slots that are kept for marketplaces without a running action.
-    reserved: usize,
-    /// Marketplaces with actions that may start, the next one first.
-    turn: VecDeque<i64>,
-    /// The actions that may start, by marketplace; of every subject at most one.
-    ready: HashMap<i64, Ready<T>>,
-    /// The actions behind another one of their subject.
-    behind: HashMap<Subject, Line<T>>,
-    /// Subjects with an action that is ready, and where it stands, or that runs.
-    taken: HashMap<Subject, Option<Place>>,
-    /// How many actions have become ready.
-    count: u64,
-    running: HashMap<i64, Running>,
-    all_running: Running,
+    slots: Slots,
+    /// The marketplaces with ready actions; the first one's turn is next.
+    turns: VecDeque<i64>,
+    /// The actions that may start, by marketplace; at most one of each subject.
+    ready: HashMap<i64, ReadyActions<T>>,
+    /// The actions that wait until an earlier action about their subject has ended.
+    blocked: HashMap<Subject, Waiting<T>>,
+    /// The subjects with an action that is ready (and where it is) or that runs (`None`).
+    busy: HashMap<Subject, Option<ReadyKey>>,
+    /// The number of the next action that becomes ready.
+    next_number: u64,
 }
 
-type Line<T> = VecDeque<(Ticket, T)>;
+type Waiting<T> = VecDeque<(Ticket, T)>;
 
-/// Where a ready action stands.
+/// Where a ready action is found.
 #[derive(Clone, Copy)]
-struct Place {
+struct ReadyKey {
     market: i64,
     length: Length,
     number: u64,
 }
 
-/// The actions of a marketplace that may start, by their numbers.
-struct Ready<T> {
+/// The ready actions of a marketplace, in the order in which they became ready.
+struct ReadyActions<T> {
     short: BTreeMap<u64, (Ticket, T)>,
     long: BTreeMap<u64, (Ticket, T)>,
 }
 
-/// How many actions run.
-#[derive(Clone, Copy, Default)]
-struct Running {
-    deletes: usize,
-    monitors: usize,
-    imports: usize,
-}
-
-impl Running {
-    fn all(self) -> usize {
-        self.deletes + self.monitors + self.imports
-    }
-
-    fn of(&mut self, ticket: Ticket) -> &mut usize {
-        match (ticket.length, ticket.subject) {
-            (Length::Long, _) => &mut self.imports,
-            (Length::Short, Subject::App(_)) => &mut self.deletes,
-            (Length::Short, Subject::Market(_)) => &mut self.monitors,
-        }
-    }
-}
-
-impl<T> Ready<T> {
+impl<T> ReadyActions<T> {
     fn new() -> Self {
         Self { short: BTreeMap::new(), long: BTreeMap::new() }
     }
 
-    fn of(&mut self, length: Length) -> &mut BTreeMap<u64, (Ticket, T)> {
+    fn of_mut(&mut self, length: Length) -> &mut BTreeMap<u64, (Ticket, T)> {
         match length {
             Length::Short => &mut self.short,
             Length::Long => &mut self.long,
@@ -112,178 +93,148 @@ impl<T> Ready<T> {
 }
 
 impl<T> Queue<T> {
-    /// With so many slots. A quarter of them, at least one of several, is kept for marketplaces
-    /// without a running action.
+    /// A queue that lets at most `slots` actions run at once.
     pub(crate) fn new(slots: usize) -> Self {
-        let reserved = if slots > 1 { (slots / 4).max(1) } else { 0 };
         Self {
-            slots,
-            reserved,
-            turn: VecDeque::new(),
+            slots: Slots::new(slots),
+            turns: VecDeque::new(),
             ready: HashMap::new(),
-            behind: HashMap::new(),
-            taken: HashMap::new(),
-            count: 0,
-            running: HashMap::new(),
-            all_running: Running::default(),
+            blocked: HashMap::new(),
+            busy: HashMap::new(),
+            next_number: 0,
         }
     }
 
-    /// An action has come.
+    /// Adds an action.
     pub(crate) fn push(&mut self, ticket: Ticket, action: T) {
-        if self.taken.contains_key(&ticket.subject) {
-            self.behind.entry(ticket.subject).or_default().push_back((ticket, action));
+        if self.busy.contains_key(&ticket.subject) {
+            self.blocked.entry(ticket.subject).or_default().push_back((ticket, action));
         } else {
             self.make_ready(ticket, action);
         }
     }
 
     fn make_ready(&mut self, ticket: Ticket, action: T) {
-        let ready = self.ready.entry(ticket.market).or_insert_with(Ready::new);
+        let ready = self.ready.entry(ticket.market).or_insert_with(ReadyActions::new);
         if ready.is_empty() {
-            self.turn.push_back(ticket.market);
+            self.turns.push_back(ticket.market);
         }
-        let place = Place { market: ticket.market, length: ticket.length, number: self.count };
-        ready.of(ticket.length).insert(place.number, (ticket, action));
-        self.taken.insert(ticket.subject, Some(place));
-        self.count += 1;
+        let Ticket { market, subject, length } = ticket;
+        let key = ReadyKey { market, length, number: self.next_number };
+        ready.of_mut(length).insert(key.number, (ticket, action));
+        self.busy.insert(subject, Some(key));
+        self.next_number += 1;
     }
 
-    /// The next action that may start; it holds a slot until [`finish`](Self::finish). Short ones
-    /// go first.
+    /// The next action that may start; it has a slot until [`finish`](Self::finish). Short actions
+    /// of all marketplaces go before long ones.
     pub(crate) fn next(&mut self) -> Option<(Ticket, T)> {
         self.next_of(Length::Short).or_else(|| self.next_of(Length::Long))
     }
 
     fn next_of(&mut self, length: Length) -> Option<(Ticket, T)> {
-        if self.all_running.all() >= self.slots {
+        if !self.slots.has_free() {
             return None;
         }
         let may_start = |market: &i64| {
             let first = self.ready.get(market).and_then(|ready| ready.first(length));
-            first.is_some_and(|ticket| self.may_start(ticket))
+            first.is_some_and(|ticket| self.slots.may_start(ticket))
         };
-        let place = self.turn.iter().position(may_start)?;
-        let market = self.turn.remove(place)?;
+        let turn = self.turns.iter().position(may_start)?;
+        let market = self.turns.remove(turn)?;
         let ready = self.ready.get_mut(&market)?;
-        let (_, started) = ready.of(length).pop_first()?;
-        self.taken.insert(started.0.subject, None);
-        // It comes round again while it has actions.
+        let (_, started) = ready.of_mut(length).pop_first()?;
+        self.busy.insert(started.0.subject, None);
+        // With more ready actions, the marketplace gets another turn after all others.
         if ready.is_empty() {
             self.ready.remove(&market);
         } else {
-            self.turn.push_back(market);
+            self.turns.push_back(market);
         }
-        *self.running.entry(market).or_default().of(started.0) += 1;
-        *self.all_running.of(started.0) += 1;
+        self.slots.start(started.0);
         Some(started)
     }
 
-    /// Marketplaces of which nothing runs keep their slots; so does a short action among imports:
-    /// of its own marketplace, and of all. A delete does not wait for a slow monitor either.
-    fn may_start(&self, ticket: Ticket) -> bool {
-        let running = self.running.get(&ticket.market).copied().unwrap_or_default();
-        let free = self.slots - self.all_running.all();
-        let is_delete = matches!(ticket.subject, Subject::App(_));
-        match ticket.length {
-            Length::Short => {
-                let before = running.deletes + if is_delete { 0 } else { running.monitors };
-                free > if before == 0 { 0 } else { self.reserved }
-            }
-            Length::Long if self.slots == 1 => free > 0,
-            Length::Long => {
-                let leaves_one = self.all_running.imports + 1 < self.slots;
-                let of_share = self.slots - self.reserved - 1;
-                leaves_one
-                    && (running.all() == 0 && free > 0
-                        || free > self.reserved
-                            && (running.imports == 0 || running.imports < of_share))
-            }
-        }
-    }
-
-    /// An action has ended.
+    /// Frees the slot of an action that has ended.
     pub(crate) fn finish(&mut self, ticket: Ticket) {
-        *self.all_running.of(ticket) -= 1;
-        if let Some(running) = self.running.get_mut(&ticket.market) {
-            *running.of(ticket) -= 1;
-            if running.all() == 0 {
-                self.running.remove(&ticket.market);
-            }
-        }
+        self.slots.finish(ticket);
         self.release(ticket.subject);
     }
 
-    /// The subject is free for the next action about it.
+    /// Makes the next action about a subject ready.
     fn release(&mut self, subject: Subject) {
-        let Some(behind) = self.behind.get_mut(&subject) else {
-            self.taken.remove(&subject);
+        let Some(blocked) = self.blocked.get_mut(&subject) else {
+            self.busy.remove(&subject);
             return;
         };
-        let next = behind.pop_front();
-        if behind.is_empty() {
-            self.behind.remove(&subject);
+        let next = blocked.pop_front();
+        if blocked.is_empty() {
+            self.blocked.remove(&subject);
         }
         match next {
             Some((ticket, action)) => self.make_ready(ticket, action),
-            None => drop(self.taken.remove(&subject)),
+            None => drop(self.busy.remove(&subject)),
         }
     }
 
     /// Whether an action about the subject waits or runs.
     pub(crate) fn has(&self, subject: Subject) -> bool {
-        self.taken.contains_key(&subject)
+        self.busy.contains_key(&subject)
     }
 
-    /// Takes out all actions that wait behind another one of their subject.
-    pub(crate) fn take_behind(&mut self, subject: Subject) -> Vec<T> {
-        self.behind.remove(&subject).into_iter().flatten().map(|(_, action)| action).collect()
+    /// Removes all actions that wait for an earlier action about the subject.
+    pub(crate) fn remove_blocked(&mut self, subject: Subject) -> Vec<T> {
+        self.blocked.remove(&subject).into_iter().flatten().map(|(_, action)| action).collect()
     }
 
-    /// Takes out all actions about a subject that wait and are meant.
-    pub(crate) fn take_out(&mut self, subject: Subject, meant: impl Fn(&T) -> bool) -> Vec<T> {
-        let mut out = Vec::new();
-        if let Some(waiting) = self.behind.remove(&subject) {
-            let (gone, rest): (Line<T>, Line<T>) =
-                waiting.into_iter().partition(|(_, action)| meant(action));
-            out.extend(gone.into_iter().map(|(_, action)| action));
-            if !rest.is_empty() {
-                self.behind.insert(subject, rest);
+    /// Removes all actions about the subject that have not started and that `matches` selects, in
+    /// their order.
+    pub(crate) fn remove_waiting(
+        &mut self,
+        subject: Subject,
+        matches: impl Fn(&T) -> bool,
+    ) -> Vec<T> {
+        let mut removed = Vec::new();
+        if let Some(blocked) = self.blocked.remove(&subject) {
+            let (gone, kept): (Waiting<T>, Waiting<T>) =
+                blocked.into_iter().partition(|(_, action)| matches(action));
+            removed.extend(gone.into_iter().map(|(_, action)| action));
+            if !kept.is_empty() {
+                self.blocked.insert(subject, kept);
             }
         }
-        // It was the first of them.
-        let first = self.take_ready(subject, meant);
+        // The ready action came before the blocked ones.
+        let first = self.remove_ready(subject, matches);
         if first.is_some() {
             self.release(subject);
         }
-        out.splice(0..0, first);
-        out
+        removed.splice(0..0, first);
+        removed
     }
 
-    fn take_ready(&mut self, subject: Subject, meant: impl Fn(&T) -> bool) -> Option<T> {
-        let Place { market, length, number } = (*self.taken.get(&subject)?)?;
+    fn remove_ready(&mut self, subject: Subject, matches: impl Fn(&T) -> bool) -> Option<T> {
+        let ReadyKey { market, length, number } = (*self.busy.get(&subject)?)?;
         let ready = self.ready.get_mut(&market)?;
-        if !ready.of(length).get(&number).is_some_and(|(_, action)| meant(action)) {
+        if !ready.of_mut(length).get(&number).is_some_and(|(_, action)| matches(action)) {
             return None;
         }
-        let taken = ready.of(length).remove(&number);
+        let removed = ready.of_mut(length).remove(&number);
         if ready.is_empty() {
             self.ready.remove(&market);
-            self.turn.retain(|other| *other != market);
+            self.turns.retain(|other| *other != market);
         }
-        taken.map(|(_, action)| action)
+        removed.map(|(_, action)| action)
     }
 
-    /// Takes out all that wait.
-    pub(crate) fn take_all(&mut self) -> Vec<T> {
-        self.turn.clear();
+    /// Removes all actions that have not started.
+    pub(crate) fn remove_all_waiting(&mut self) -> Vec<T> {
+        self.turns.clear();
         let ready = self
             .ready
             .drain()
             .flat_map(|(_, ready)| ready.short.into_values().chain(ready.long.into_values()));
-        let mut all: Vec<_> = ready.map(|(_, action)| action).collect();
-        all.extend(self.behind.drain().flat_map(|(_, actions)| actions).map(|(_, action)| action));
-        all
+        let blocked = self.blocked.drain().flat_map(|(_, actions)| actions);
+        ready.chain(blocked).map(|(_, action)| action).collect()
     }
 }
 
@@ -374,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn with_imports_of_many_marketplaces_a_slot_is_left_and_short_actions_go_first() {
+    fn imports_of_many_marketplaces_leave_a_slot_and_short_actions_go_first() {
         let mut queue = Queue::new(5);
         for id in 0..20 {
             queue.push(import(id, id), id);
@@ -402,19 +353,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_taken_out_leaves_its_place_to_the_next() {
+    fn a_removed_action_makes_the_next_about_its_subject_ready() {
         let mut queue = Queue::new(4);
         for action in 0..4 {
             queue.push(app(1, 7), action);
         }
-        assert_eq!(queue.take_out(Subject::App(7), |action| action % 2 == 0), [0, 2]);
+        assert_eq!(queue.remove_waiting(Subject::App(7), |action| action % 2 == 0), [0, 2]);
         assert_eq!(start_all(&mut queue), [1]);
         queue.finish(app(1, 7));
         assert_eq!(start_all(&mut queue), [3]);
         assert_eq!(
-            queue.take_out(Subject::App(7), |_| true),
+            queue.remove_waiting(Subject::App(7), |_| true),
             [] as [i64; 0],
-            "what runs is not waiting"
+            "a running action is not removed"
         );
     }
 
@@ -430,10 +381,12 @@ mod tests {
             let total = steps.len();
             for (action, (market, id, finish)) in steps.into_iter().enumerate() {
                 // An app belongs to one marketplace.
-                let ticket = if id % 2 == 0 { import(market, market * 10 + id) } else { app(market, market * 10 + id) };
+                let new = if id % 2 == 0 { import } else { app };
+                let ticket = new(market, market * 10 + id);
                 queue.push(ticket, action);
                 while let Some((ticket, action)) = queue.next() {
-                    prop_assert!(running.iter().all(|other| other.subject != ticket.subject), "an app has one action at a time");
+                    let is_alone = running.iter().all(|other| other.subject != ticket.subject);
+                    prop_assert!(is_alone, "an app has one action at a time");
                     running.push(ticket);
                     started.push((ticket, action));
                     prop_assert!(running.len() <= slots);
@@ -454,10 +407,11 @@ mod tests {
             }
             prop_assert_eq!(started.len(), total);
             for (at, (ticket, action)) in started.iter().enumerate() {
-                let later = started[at..].iter().filter(|(other, _)| other.subject == ticket.subject);
-                prop_assert!(later.map(|(_, action)| action).is_sorted(), "{action}");
+                let is_same = |(other, _): &&(Ticket, usize)| other.subject == ticket.subject;
+                let mut later = started[at..].iter().filter(is_same).map(|(_, action)| action);
+                prop_assert!(later.by_ref().is_sorted(), "{action}");
             }
-            prop_assert!(queue.take_all().is_empty());
+            prop_assert!(queue.remove_all_waiting().is_empty());
         }
     }
 }
