@@ -292,7 +292,8 @@ impl Lifecycle {
             let info = ImportInfo::read(&answer)?;
             expect("format", &info.format, format)?;
             dump.import_source = info.source.as_str().to_owned();
-            (dump.md5, dump.format) = (info.md5, info.format);
+            dump.md5 = info.md5.map_or_else(String::new, |md5| md5.to_string());
+            dump.format = info.format;
             dump.size = info.size.map_or_else(String::new, |size| size.0.to_string());
             Ok(format!("{} of MD5 {}", dump.format, dump.md5))
         })?;

@@ -4,6 +4,7 @@
 use crate::copy::{Copied, Copying};
 use market_core::backend::Context;
 use market_core::bridges::{Bridge, Failures, Upload, hosts_off, in_turn, tidying_time};
+use market_core::checksum::{Malformed, Md5};
 use market_core::container::HEAD_BYTES;
 use market_core::error::{Error, ErrorKind};
 use market_core::transfer::ssh::Host;
@@ -31,7 +32,7 @@ pub(crate) async fn copy(
     // its way.
     let sent = copying.unpack.map(|_| Digester::start(DigestSet::MD5));
     let mut sink = BridgeSink { upload, sent };
-    let wanted = DigestSet { md5: true, ..copying.expected.wanted() };
+    let wanted = DigestSet::MD5.and(copying.expected.digests());
     let how = Transfer { wanted, unpack: copying.unpack, max_bytes: None };
     let mut prepared = false;
     let outcome = async {
@@ -41,11 +42,11 @@ pub(crate) async fn copy(
             Some(digester) => {
                 digester.finish().await.map_err(|error| Error::io("what was sent", &error))?.md5
             }
-            None => transferred.digests.md5.clone(),
+            None => transferred.digests.md5,
         };
         let stored = context.stop.or(sink.upload.seal()).await?;
-        if sent.as_ref() != Some(&stored) {
-            let cause = format!("holds MD5 {stored}, sent was {}", sent.unwrap_or_default());
+        if let Some(sent) = sent.filter(|sent| *sent != stored) {
+            let cause = format!("holds MD5 {stored}, sent was {sent}");
             return Err(Error::new(ErrorKind::Mismatch, sink.upload.subject(), cause));
         }
         prepared = true;
@@ -180,7 +181,7 @@ pub(crate) async fn describe(
     hosts: Vec<Host>,
     options: &Options,
     context: &Context,
-) -> Result<(String, String, Vec<u8>), Error> {
+) -> Result<(String, Md5, Vec<u8>), Error> {
     let hosts = hosts_on(hosts, context).await;
     let mut failures = Failures::default();
     for host in in_turn(&hosts, id)? {
@@ -193,12 +194,13 @@ pub(crate) async fn describe(
         );
         let described = async {
             let head = Source::open_on(host, path, options).await?.peek(HEAD_BYTES).await?;
-            let md5 = bridge.ask(include_str!("scripts/md5.sh"), &[path]).await?;
-            Ok::<_, Error>((location(host, path), md5, head))
+            let answer = bridge.ask(include_str!("scripts/md5.sh"), &[path]).await?;
+            let answer: Result<Md5, Malformed> = answer.parse();
+            Ok::<_, Error>((location(host, path), answer, head))
         };
         match context.stop.or(described).await {
-            Ok((_, md5, _)) if md5.len() != 32 => return Err(bridge.strange(&md5)),
-            Ok(described) => return Ok(described),
+            Ok((location, Ok(md5), head)) => return Ok((location, md5, head)),
+            Ok((_, Err(malformed), _)) => return Err(bridge.strange(malformed.text())),
             // Another bridge may be able to say more about one that cannot be reached, not about a
             // file.
             Err(error) if error.kind == ErrorKind::Unreachable => failures.add(error, &context.log),

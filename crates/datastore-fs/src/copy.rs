@@ -2,11 +2,12 @@
 //! and on the disk.
 
 use crate::config::bridges_of;
-use crate::expected::Expected;
+use crate::expected::{expected, verify};
 use crate::{Directories, FsConfig, bridge, config, local};
 use market_core::action::CopyAction;
 use market_core::backend::Context;
 use market_core::bridges::Bridge;
+use market_core::checksum::Expected;
 use market_core::container::{Container, HEAD_BYTES, refuse_other_content, refuse_references};
 use market_core::error::{Error, ErrorKind};
 use market_core::model::DatastoreType;
@@ -83,7 +84,7 @@ pub async fn copy(action: &CopyAction, context: &Context) -> Result<Placed, Erro
     let config = FsConfig::of(action)?;
     let options = config.options(&context.options, &context.log)?;
     let mut source = open(action, &config, options.clone(), context).await?;
-    let expected = Expected::of(action, &config, source.is_built(), context)?;
+    let expected = expected(action, &config, source.is_built(), context)?;
     let head = context.stop.or(source.peek(HEAD_BYTES)).await?;
     let unpack = compression(action, &config, &source, &head);
     let base = PathBuf::from(&action.datastore.base_path);
@@ -135,7 +136,7 @@ impl Copying<'_> {
         subject: &str,
         transferred: &Transferred,
     ) -> Result<(&'static str, Option<&str>), Error> {
-        self.expected.compare(subject, transferred)?;
+        verify(&self.expected, subject, transferred)?;
         // What it is was looked at before, as far as it could be; it is looked at again in what was
         // stored.
         let format = self.check_format(&transferred.head, subject)?;

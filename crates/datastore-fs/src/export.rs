@@ -4,6 +4,7 @@ use crate::bridge;
 use crate::config::{bridges_of, options_of};
 use market_core::action::{ExportAction, ImportInfo};
 use market_core::backend::Context;
+use market_core::checksum::Md5;
 use market_core::container::{Container, HEAD_BYTES, refuse_references};
 use market_core::error::{Error, ErrorKind};
 use market_core::model::SourceUrl;
@@ -32,7 +33,9 @@ pub async fn export(
         let (md5, head) = describe(path, &options, context).await?;
         (path.to_owned(), md5, head)
     } else {
-        bridge::describe(path, id.unwrap_or(action.image.id), bridges, &options, context).await?
+        let id = id.unwrap_or(action.image.id);
+        let (location, md5, head) = bridge::describe(path, id, bridges, &options, context).await?;
+        (location, Some(md5), head)
     };
     let container = Container::sniff(&head);
     if let Err(error) = refuse_references(&container, &redacted(&location), "") {
@@ -52,7 +55,7 @@ async fn describe(
     path: &str,
     options: &Options,
     context: &Context,
-) -> Result<(String, Vec<u8>), Error> {
+) -> Result<(Option<Md5>, Vec<u8>), Error> {
     let mut source = Source::open(path, options).await?;
     let head = context.stop.or(source.peek(HEAD_BYTES)).await?;
     let mut digester = Digester::start(DigestSet::MD5);
@@ -60,5 +63,5 @@ async fn describe(
         digester.update(piece).await;
     }
     let digests = digester.finish().await.map_err(|error| Error::io(source.subject(), &error))?;
-    Ok((digests.md5.unwrap_or_default(), head))
+    Ok((digests.md5, head))
 }

@@ -27,7 +27,7 @@ pub(crate) async fn copy(copying: &Copying<'_>, source: &mut Source) -> Result<C
     let mut file = SparseFile::new(staged.open()?, sparse);
     let mut sink = FileSink { file: &mut file, subject: &path, durable: true };
     let how =
-        Transfer { wanted: copying.expected.wanted(), unpack: copying.unpack, max_bytes: None };
+        Transfer { wanted: copying.expected.digests(), unpack: copying.unpack, max_bytes: None };
     let transferred = context.stop.or(source.transfer(&mut sink, how)).await?;
     let (format, wanted) = copying.check(source.subject(), &transferred)?;
     // Only a local file may hold zeros that are no holes yet: from elsewhere they have come as

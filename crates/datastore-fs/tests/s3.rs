@@ -62,7 +62,7 @@ fn an_app_is_fetched_with_the_keys_of_its_marketplace_and_verified() {
     }
     let kept = fs::read_dir(base.path()).unwrap().count();
     let wrong = dump(&source, market(&[]), base.path(), &md5_hex(b"another"));
-    assert!(failure(&copy(&wrong), 9).contains("FROM_APP_MD5 says"));
+    assert!(failure(&copy(&wrong), 9).contains("FROM_APP_MD5 declared"));
     for (source, more, code, expected) in [
         (
             source.as_str(),

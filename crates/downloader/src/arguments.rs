@@ -1,12 +1,14 @@
 //! The command line of `downloader.sh`.
 
 use lexopt::Arg;
+use market_core::checksum::{Expected, Malformed, Md5, Sha1, Sha256};
 use market_core::error::{Error, ErrorKind};
 use market_core::line::one_line;
 use market_core::model::MiB;
 use market_core::transfer::Rate;
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 /// What is to be fetched, and how.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,12 +17,8 @@ pub struct Arguments {
     pub source: String,
     /// Where the bytes go.
     pub target: Target,
-    /// The MD5 of the bytes as they are fetched, in lower-case hexadecimal.
-    pub md5: Option<String>,
-    /// Their SHA-1, in lower-case hexadecimal.
-    pub sha1: Option<String>,
-    /// Their SHA-256, in lower-case hexadecimal.
-    pub sha256: Option<String>,
+    /// The checksums of the bytes as they are fetched.
+    pub expected: Expected,
     /// Whether compressed streams and archives are unpacked.
     pub unpack: bool,
     /// How fast bytes may move.
@@ -92,11 +90,6 @@ const OPTIONS: [(&str, char); 8] = [
 const OWN_OPTIONS: [(&str, char); 2] = [("sha256", 'S'), ("unpacked-limit", 'U')];
 
 impl Arguments {
-    /// Whether a checksum must agree.
-    pub fn has_checksum(&self) -> bool {
-        self.md5.is_some() || self.sha1.is_some() || self.sha256.is_some()
-    }
-
     /// Reads the words behind the program's name.
     ///
     /// # Errors
@@ -117,9 +110,9 @@ impl Arguments {
                 Arg::Long(name) => long(name)?,
             };
             match option {
-                'm' => md5 = Some(checksum("--md5", &value(&mut parser)?, 32)?),
-                's' => sha1 = Some(checksum("--sha1", &value(&mut parser)?, 40)?),
-                'S' => sha256 = Some(checksum("--sha256", &value(&mut parser)?, 64)?),
+                'm' => md5 = Some(checksum::<Md5>("--md5", &value(&mut parser)?)?),
+                's' => sha1 = Some(checksum::<Sha1>("--sha1", &value(&mut parser)?)?),
+                'S' => sha256 = Some(checksum::<Sha256>("--sha256", &value(&mut parser)?)?),
                 'U' => {
                     let most = value(&mut parser)?.trim().parse().ok().filter(|most| *most > 0);
                     max_unpacked = Some(MiB(
@@ -150,7 +143,11 @@ impl Arguments {
                 }
             }
         }
-        if max_bytes.is_some() && (md5.is_some() || sha1.is_some() || sha256.is_some()) {
+        let expected = Expected::new()
+            .and_maybe("--md5", md5)
+            .and_maybe("--sha1", sha1)
+            .and_maybe("--sha256", sha256);
+        if max_bytes.is_some() && !expected.is_empty() {
             return Err(usage("Hash check not supported for partial downloads"));
         }
         let [source, target] = <[OsString; 2]>::try_from(places)
@@ -161,18 +158,8 @@ impl Arguments {
             word if word.is_empty() => return Err(usage("TO is empty")),
             word => Target::Path(word.into()),
         };
-        let checked = Self {
-            source,
-            target,
-            md5,
-            sha1,
-            sha256,
-            unpack,
-            limit,
-            max_unpacked,
-            max_bytes,
-            retry,
-        };
+        let checked =
+            Self { source, target, expected, unpack, limit, max_unpacked, max_bytes, retry };
         Ok(Request::Download(Box::new(checked)))
     }
 }
@@ -192,12 +179,8 @@ fn value(parser: &mut lexopt::Parser) -> Result<String, Error> {
     Ok(parser.value().map_err(|error| usage(&error.to_string()))?.to_string_lossy().into_owned())
 }
 
-fn checksum(option: &str, text: &str, digits: usize) -> Result<String, Error> {
-    let text = text.trim().to_ascii_lowercase();
-    if text.len() != digits || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Err(usage(&format!("{option} needs {digits} hexadecimal digits")));
-    }
-    Ok(text)
+fn checksum<C: FromStr<Err = Malformed>>(option: &str, text: &str) -> Result<C, Error> {
+    text.trim().parse().map_err(|error| usage(&format!("{option} is {error}")))
 }
 
 /// A relative path as an absolute one.
@@ -243,7 +226,8 @@ mod tests {
             "http://h/a",
             "/tmp/a",
         ]);
-        assert_eq!(full.md5.as_deref(), Some("d41d8cd98f00b204e9800998ecf8427e"));
+        let expected = Expected::new().and("--md5", md5.parse::<Md5>().unwrap());
+        assert_eq!(full.expected, expected);
         assert!(!full.unpack && !full.retry && full.limit.unwrap().bytes_per_second() == 10 << 20);
         assert_eq!(full.target, Target::Path("/tmp/a".into()));
         let joined = format!("-m{md5}");
@@ -258,10 +242,8 @@ mod tests {
         let head = parsed(&["-c", "65536", "/a", "-"]);
         assert_eq!((head.max_bytes, head.target), (Some(65_536), Target::StandardOutput));
         let own = parsed(&["--sha256", &"AB".repeat(32), "--unpacked-limit", "64", "/a", "-"]);
-        assert_eq!(
-            (own.sha256, own.max_unpacked.map(|most| most.0)),
-            (Some("ab".repeat(32)), Some(64))
-        );
+        let expected = Expected::new().and("--sha256", Sha256::from([0xab; 32]));
+        assert_eq!((own.expected, own.max_unpacked), (expected, Some(MiB(64))));
         assert_eq!(
             parsed(&["--max", "5", "/a", "-"]).max_bytes,
             Some(5),

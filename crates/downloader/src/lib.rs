@@ -24,8 +24,8 @@ use market_core::error::{Error, ErrorKind};
 use market_core::model::MiB;
 use market_core::runtime::{open_output, print, run_main, run_until_stopped};
 use market_core::transfer::{
-    Content, DigestSet, ErrorKind as TransferErrorKind, FileSink, Location, Options, Packing,
-    Source, SparseFile, StagedFile, Transfer, Transferred, redacted, run_on_thread,
+    Content, ErrorKind as TransferErrorKind, FileSink, Location, Options, Packing, Source,
+    SparseFile, StagedFile, Transfer, Transferred, redacted, run_on_thread,
 };
 use standard_output::StandardOutput;
 use std::fs::File;
@@ -70,11 +70,7 @@ pub async fn download(arguments: &Arguments, context: &Context) -> Result<(), Er
         Some(_) => source.allow_at_most(most_unpacked),
         None => check_content(arguments, &action, &source, &head)?,
     }
-    let wanted = DigestSet {
-        md5: arguments.md5.is_some(),
-        sha1: arguments.sha1.is_some(),
-        sha256: arguments.sha256.is_some(),
-    };
+    let wanted = arguments.expected.digests();
     let how = Transfer { wanted, unpack, max_bytes: arguments.max_bytes };
     let download = Download { arguments, action, how, most_unpacked, context };
     let outcome = download.deliver(&mut source).await;
@@ -248,7 +244,7 @@ fn options(arguments: &Arguments, context: &Context) -> Result<(Options, DrvActi
     }
     match Location::parse(&arguments.source)? {
         Location::S3 { .. } => options.s3 = Some(action.s3_access(&redacted(&arguments.source))?),
-        Location::Other(scheme) if scheme == "onebex" && arguments.has_checksum() => {
+        Location::Other(scheme) if scheme == "onebex" && !arguments.expected.is_empty() => {
             let cause = "Hash check not supported for interactive downloads";
             return Err(Error::new(ErrorKind::Unsupported, redacted(&arguments.source), cause));
         }
@@ -305,23 +301,8 @@ fn check_content(
     }
 }
 
-/// All checksums count, in any letter case.
 fn compare(arguments: &Arguments, subject: &str, transferred: &Transferred) -> Result<(), Error> {
-    let digests = &transferred.digests;
-    for (name, declared, computed) in [
-        ("MD5", &arguments.md5, &digests.md5),
-        ("SHA-1", &arguments.sha1, &digests.sha1),
-        ("SHA-256", &arguments.sha256, &digests.sha256),
-    ] {
-        if let Some(declared) = declared
-            && computed.as_ref() != Some(declared)
-        {
-            let computed = computed.as_deref().unwrap_or_default();
-            let cause = format!(
-                "Hash does not match: the {name} of what came is {computed}, {declared} was expected"
-            );
-            return Err(Error::new(ErrorKind::Mismatch, subject, cause));
-        }
-    }
-    Ok(())
+    arguments.expected.verify(&transferred.digests).map_err(|mismatch| {
+        Error::new(ErrorKind::Mismatch, subject, format!("Hash does not match: {mismatch}"))
+    })
 }

@@ -91,7 +91,7 @@ async fn assert_whole_or_nothing(
                 .await
                 .unwrap_or_else(|| panic!("{what}: not there"));
             assert!(truths.contains(&bytes), "{what}: other bytes were published");
-            assert_eq!(app.md5, md5_hex(&bytes), "{what}");
+            assert_eq!(app.md5, market_testkit::md5(&bytes), "{what}");
         }
         Err(error) => {
             let line = error.to_string();

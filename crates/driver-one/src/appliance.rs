@@ -2,6 +2,7 @@
 
 use crate::vm_template::{self, App};
 use market_core::catalogue::{Complaints, Json, NamePrefix, Object, Server, value};
+use market_core::checksum::{Algorithm, Checksum};
 use market_core::encoding::encode;
 use market_core::model::{AppType, MiB};
 use market_core::report::{AppTemplate, ReportError};
@@ -151,15 +152,23 @@ impl Fields<'_> {
             .warn(format_args!("appliance {}: {name} is left out: {why}", self.id));
     }
 
-    /// A digest, when it is one; it is returned as it was set.
-    fn digest(&mut self, name: &str, digits: usize, text: Option<Cow<'_, str>>) -> Option<String> {
-        let digest = text?.trim().to_ascii_lowercase();
-        if digest.len() == digits && digest.bytes().all(|b| b.is_ascii_hexdigit()) {
-            self.set(name, Some(&digest));
-            return Some(digest);
+    /// Sets a checksum, when it is one.
+    fn checksum(
+        &mut self,
+        name: &str,
+        algorithm: Algorithm,
+        text: Option<Cow<'_, str>>,
+    ) -> Option<Checksum> {
+        match algorithm.parse(text?.trim()) {
+            Ok(checksum) => {
+                self.set(name, Some(checksum.to_string()));
+                Some(checksum)
+            }
+            Err(error) => {
+                self.left_out(name, &format_args!("it is {error}"));
+                None
+            }
         }
-        self.left_out(name, &format_args!("it has not {digits} hexadecimal digits"));
-        None
     }
 
     fn image(&mut self, object: &Object<'_>, vm: &App<'_>) {
@@ -172,15 +181,16 @@ impl Fields<'_> {
             .unwrap_or_default();
         self.set("SIZE", Some(MiB::containing(bytes).0.to_string()));
         let checksum = file.get("checksum").and_then(Json::object).unwrap_or_default();
-        self.digest("MD5", 32, file.text("md5").or_else(|| checksum.text("md5")));
-        let sha256 = self.digest("SHA256", 64, checksum.text("sha256"));
+        let md5 = file.text("md5").or_else(|| checksum.text("md5"));
+        self.checksum("MD5", Algorithm::Md5, md5);
+        let sha256 = self.checksum("SHA256", Algorithm::Sha256, checksum.text("sha256"));
         let mut image = Writer::new(Rules::Oned);
         // It is what an export makes the image's own template of: there, SHA256 reaches the
         // datastore's cp.
         let attributes = [
             ("DEV_PREFIX", file.text("dev_prefix")),
             ("TYPE", file.text("type")),
-            ("SHA256", sha256.map(Cow::Owned)),
+            ("SHA256", sha256.map(|sha256| Cow::Owned(sha256.to_string()))),
         ];
         for (attribute, text) in attributes {
             if let Some(text) = text

@@ -239,7 +239,7 @@ fn a_bad_entry_costs_that_entry() {
         "appliance number 4 is skipped: it has no name",
         "appliance e is skipped: another one has its _id",
         "appliance e: opennebula_template is left out: it is no JSON object",
-        "appliance f: MD5 is left out: it has not 32 hexadecimal digits",
+        "appliance f: MD5 is left out: it is not 32 hexadecimal digits",
     ] {
         assert!(said.contains(&format!("WARN: monitor: {expected}")), "{said}");
     }

@@ -263,7 +263,7 @@ impl StorageBackend for S3Market {
     }
 
     async fn seal(&self, staged: &mut S3Upload, digests: &Digests) -> Result<Proof, Error> {
-        staged.0.md5.clone_from(&digests.md5);
+        staged.0.md5 = digests.md5;
         staged.0.prove().await.map(Proof::Bytes)
     }
 

@@ -16,6 +16,7 @@ use crate::unfinished::{
 use bytes::Bytes;
 use http::HeaderMap;
 use market_core::backend::Length;
+use market_core::checksum::Md5;
 use market_core::error::{Error, ErrorKind};
 use market_core::log::Log;
 use market_core::stop::Stop;
@@ -65,7 +66,7 @@ pub(crate) struct Upload {
     pub(crate) way: Way,
     pub(crate) mark: String,
     /// The MD5 of all that was sent, once it is known.
-    pub(crate) md5: Option<String>,
+    pub(crate) md5: Option<Md5>,
     pub(crate) terms: Terms,
     sizes: PartSizes,
     /// From which part on it must be known how many the service allows.

@@ -11,6 +11,7 @@ use crate::qcow2::{Compression, Examined, Header, Qcow2};
 use crate::report::{Finding, Report};
 use crate::summary::Summary;
 use crate::time::Deadline;
+use market_checksum::{Digests, Expected, Md5, Sha256};
 use rustix::fs::{Mode, OFlags};
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
@@ -31,10 +32,10 @@ pub struct Declared {
     pub virtual_bytes: Option<u64>,
     /// The same in MiB, rounded up, as SIZE of an app has it.
     pub size_mib: Option<u64>,
-    /// MD5 of the file, hexadecimal.
-    pub md5: Option<String>,
-    /// SHA-256 of the file, hexadecimal.
-    pub sha256: Option<String>,
+    /// MD5 of the file.
+    pub md5: Option<Md5>,
+    /// SHA-256 of the file.
+    pub sha256: Option<Sha256>,
 }
 
 impl Declared {
@@ -60,22 +61,11 @@ impl Declared {
     pub fn has_checksum(&self) -> bool {
         self.md5.is_some() || self.sha256.is_some()
     }
-}
 
-/// The checksums of the image's file, computed by whoever has read it: this crate hashes nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Checksums {
-    /// MD5 in lower-case hexadecimal.
-    pub md5: Option<String>,
-    /// SHA-256 in lower-case hexadecimal.
-    pub sha256: Option<String>,
-}
-
-impl Checksums {
-    /// Checksums in hexadecimal; `None` where one was not computed.
-    pub fn new(md5: Option<String>, sha256: Option<String>) -> Self {
-        Self { md5, sha256 }
+    /// The checksums, to be compared with those that are computed.
+    pub(crate) fn checksums(&self) -> Expected {
+        let by = "its description";
+        Expected::new().and_maybe(by, self.md5).and_maybe(by, self.sha256)
     }
 }
 
@@ -87,8 +77,9 @@ pub struct Options {
     pub policy: Policy,
     /// What is compared with the image.
     pub declared: Declared,
-    /// What `declared` is compared with.
-    pub checksums: Option<Checksums>,
+    /// The checksums of the image's file, computed by whoever has read it (this crate hashes
+    /// nothing): what those of `declared` are compared with.
+    pub checksums: Option<Digests>,
     /// How long a look may take; what has not been looked at by then is a SKIP. Counting zeros
     /// comes last and may take as long again. A minute, unless it is set.
     pub time_limit: Duration,
@@ -121,7 +112,7 @@ impl Options {
     /// Gives the checksums that declared ones are compared with; `None` when nobody has computed
     /// any.
     #[must_use]
-    pub fn with_checksums(self, checksums: Option<Checksums>) -> Self {
+    pub fn with_checksums(self, checksums: Option<Digests>) -> Self {
         Self { checksums, ..self }
     }
 

@@ -22,8 +22,10 @@ use crate::model::{
     Datastore, Element, ElementError, Image, Marketplace, MarketplaceApp, MiB, Secret, SourceUrl,
 };
 use crate::template::{self, ValueError};
+use market_checksum::{Malformed, Md5};
 use roxmltree::Node;
 use std::fmt;
+use std::str::FromStr;
 use thiserror::Error;
 
 /// The largest base64 text that is taken for a dump: 64 MiB.
@@ -66,6 +68,18 @@ pub enum DumpError {
     Element(#[from] ElementError),
 }
 
+/// Why an attribute of an image is no checksum.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ChecksumError {
+    /// It is no text.
+    #[error(transparent)]
+    Value(#[from] ValueError),
+    /// It has not the digits of one.
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+}
+
 /// `monitor` of a marketplace.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MonitorAction {
@@ -96,8 +110,8 @@ pub struct ImportAction {
 pub struct ImportInfo {
     /// Where the bytes are.
     pub source: SourceUrl,
-    /// Their MD5 in lower-case hex; empty when the datastore does not know it.
-    pub md5: String,
+    /// Their MD5; `None` when the datastore does not say.
+    pub md5: Option<Md5>,
     /// The image's virtual size; `None` when the datastore does not say.
     pub size: Option<MiB>,
     /// The image's format; empty when the datastore does not say.
@@ -269,10 +283,13 @@ impl ImportAction {
 impl ImportInfo {
     pub(crate) fn from_element(element: &Element<'_, '_>) -> Result<Self, ElementError> {
         let text = |name: &str| element.text(name).trim().to_owned();
-        let md5 = text("MD5").to_ascii_lowercase();
-        if !md5.is_empty() && !is_md5(&md5) {
-            return Err(element.error("MD5", "not 32 hexadecimal digits"));
-        }
+        let md5 = match text("MD5").as_str() {
+            "" => None,
+            md5 => {
+                let refused = |_| element.error("MD5", "not 32 hexadecimal digits");
+                Some(md5.parse().map_err(refused)?)
+            }
+        };
         let size = match text("SIZE").as_str() {
             "" => None,
             size => {
@@ -293,11 +310,6 @@ pub(crate) fn dispose(element: &Element<'_, '_>) -> Option<String> {
     let command = element.text("DISPOSE_CMD").trim().to_owned();
     (element.text("DISPOSE").trim().eq_ignore_ascii_case("yes") && !command.is_empty())
         .then_some(command)
-}
-
-/// Whether a text is an MD5 in lower-case hexadecimal.
-pub(crate) fn is_md5(text: &str) -> bool {
-    text.len() == 32 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
 impl DeleteAction {
@@ -348,14 +360,18 @@ impl CopyAction {
         })
     }
 
-    /// An attribute of the image's template that holds a checksum: lower-case, `None` when it is
-    /// missing or empty.
+    /// An attribute of the image's template that holds a checksum; `None` when it is missing or
+    /// empty.
     ///
     /// # Errors
-    /// When the attribute is there but is no text: a checksum that cannot be read must not pass for
-    /// none.
-    pub fn checksum(&self, name: &str) -> Result<Option<String>, ValueError> {
-        let text = self.image.template.text(name)?.unwrap_or_default().trim().to_ascii_lowercase();
-        Ok((!text.is_empty()).then_some(text))
+    /// When the attribute is there but is no checksum: what cannot be read must not pass for none.
+    pub fn checksum<C>(&self, name: &str) -> Result<Option<C>, ChecksumError>
+    where
+        C: FromStr<Err = Malformed>,
+    {
+        match self.image.template.text(name)?.unwrap_or_default().trim() {
+            "" => Ok(None),
+            text => Ok(Some(text.parse()?)),
+        }
     }
 }

@@ -148,7 +148,7 @@ use crate::log::Log;
 use crate::model::{AppId, SourceUrl};
 use crate::report::MonitorReport;
 use crate::stop::Stop;
-use market_transfer::{Digests, Options, Piece, Source};
+use market_transfer::{Digests, Md5, Options, Piece, Source};
 use serde::de::DeserializeOwned;
 use std::fmt::{Debug, Display};
 use std::fs::File;
@@ -491,8 +491,8 @@ pub enum ProofKind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Proof {
-    /// The MD5 of what the store holds, in lower-case hexadecimal.
-    Md5(String),
+    /// The MD5 of what the store holds.
+    Md5(Md5),
     /// How many bytes the store holds.
     Bytes(u64),
 }

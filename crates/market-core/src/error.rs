@@ -2,7 +2,9 @@
 
 use crate::action::DumpError;
 use crate::report::ReportError;
+use market_checksum::Mismatch;
 use market_transfer as transfer;
+use std::borrow::Cow;
 use std::fmt;
 
 /// What a program decides by; each kind has its own [exit code](ErrorKind::exit_code).
@@ -96,6 +98,12 @@ impl Error {
     /// An attribute that is missing or wrong.
     pub fn config(attribute: &str, cause: impl Into<String>) -> Self {
         Self::new(ErrorKind::Config, format!("attribute {attribute}"), cause)
+    }
+
+    /// Bytes that have another checksum than was declared, with the remedy of that declaration.
+    pub fn mismatch(subject: impl Into<String>, mismatch: Mismatch) -> Self {
+        let error = Self::new(ErrorKind::Mismatch, subject, mismatch.to_string());
+        Self { remedy: mismatch.remedy.map(Cow::into_owned), ..error }
     }
 
     /// An error that the system reported about a subject.

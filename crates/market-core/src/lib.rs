@@ -6,6 +6,10 @@ pub mod template;
 /// The XML parser whose nodes [`template::Template::from_element`] takes.
 pub use roxmltree;
 
+/// Checksums as types, and the one comparison of declared with computed ones.
+#[cfg(feature = "model")]
+pub use market_checksum as checksum;
+
 #[cfg(feature = "model")]
 pub mod action;
 #[cfg(feature = "model")]

@@ -12,6 +12,7 @@ use crate::error::{Error, ErrorKind};
 use crate::model::{AppId, AppType, ImageType, MiB, SourceUrl};
 use crate::readiness;
 use crate::report::{ImportedApp, ReportError};
+use market_checksum::{Expected, Md5, Sha256};
 use market_transfer::{
     DigestSet, FileSink, HEAD_BYTES, Options, Piece, Sink, Source, SparseFile, Transfer,
     Transferred, redacted, unnamed_file,
@@ -27,7 +28,7 @@ const RESOLVE_PAUSE: Duration = Duration::from_secs(1);
 
 /// What is recorded of an app: its MD5 goes into the answer, its SHA-256, which `oned` has no place
 /// for, into the log.
-const RECORDED: DigestSet = DigestSet { md5: true, sha1: false, sha256: true };
+const RECORDED: DigestSet = DigestSet::MD5.and(DigestSet::SHA256);
 
 /// Imports an app: after a success it is published, whole and verified; after a failure nothing is.
 ///
@@ -73,10 +74,9 @@ pub async fn import<B: StorageBackend>(
     match outcome {
         Ok(app) => {
             let (id, bytes) = (action.app.id, app.bytes);
-            let (source, sha256) = (redacted(app.source.as_str()), &app.sha256);
-            context.log.info(format_args!(
-                "app {id}: {bytes} bytes published as {source}, SHA-256 {sha256}"
-            ));
+            let source = redacted(app.source.as_str());
+            let sha256 = app.sha256.map(|sha256| format!(", SHA-256 {sha256}")).unwrap_or_default();
+            context.log.info(format_args!("app {id}: {bytes} bytes published as {source}{sha256}"));
             Ok(ImportedApp {
                 source: app.source,
                 md5: app.md5,
@@ -115,7 +115,7 @@ impl Announced<'_> {
         let format = if self.info.format.is_empty() { "raw" } else { &self.info.format };
         let probe = ImportedApp {
             source: SourceUrl::new("http://x"),
-            md5: "0".repeat(32),
+            md5: Md5::from([0; 16]),
             size: self.size(0),
             format: format.to_owned(),
         };
@@ -162,13 +162,12 @@ impl Announced<'_> {
         if bytes == 0 {
             return mismatch("holds no bytes: that is no image".to_owned());
         }
-        let declared = &self.info.md5;
-        match &transferred.digests.md5 {
-            Some(computed) if !declared.is_empty() && declared != computed => {
-                mismatch(format!("its MD5 is {computed}, the datastore declared {declared}"))
-            }
-            _ => Ok(()),
-        }
+        // Where it was not computed, what the store proves is compared with what was declared.
+        let declared = self.info.md5.filter(|_| transferred.digests.md5.is_some());
+        Expected::new()
+            .and_maybe("the datastore", declared)
+            .verify(&transferred.digests)
+            .or_else(|differs| mismatch(differs.to_string()))
     }
 }
 
@@ -229,9 +228,9 @@ async fn transfer<B: StorageBackend>(
     let (subject, length) = (source.subject().to_owned(), source.length());
     // A digest of what the store holds, beside one that was declared, needs no third.
     let proven = backend.capabilities().proof == ProofKind::Digest
-        && !announced.info.md5.is_empty()
+        && announced.info.md5.is_some()
         && verified.is_none();
-    let how = Transfer::hashed(DigestSet { md5: !proven, ..RECORDED });
+    let how = Transfer::hashed(if proven { DigestSet::SHA256 } else { RECORDED });
     let mut sink = BackendSink { backend, staged };
     let transferred = context.stop.or(source.transfer(&mut sink, how)).await?;
     announced.verify(&subject, &transferred, length)?;
@@ -273,8 +272,8 @@ impl<B: StorageBackend> Sink for BackendSink<'_, B> {
 struct App {
     source: SourceUrl,
     bytes: u64,
-    md5: String,
-    sha256: String,
+    md5: Md5,
+    sha256: Option<Sha256>,
 }
 
 /// From here to the outcome nothing is interrupted: a signal waits.
@@ -290,8 +289,10 @@ async fn publish<B: StorageBackend>(
     }
     let proof = backend.seal(staged, &transferred.digests).await?;
     let bytes = transferred.bytes;
-    let md5 = transferred.digests.md5.as_ref().unwrap_or(&info.md5).clone();
-    check_proof(&proof, backend.capabilities().proof, bytes, &md5)?;
+    let md5 = transferred.digests.md5.or(info.md5).ok_or_else(|| {
+        Error::new(ErrorKind::Failed, "the import", "neither computed an MD5 nor was told one")
+    })?;
+    check_proof(&proof, backend.capabilities().proof, bytes, md5)?;
     if let Some(reason) = context.stop.reason() {
         return Err(reason.into());
     }
@@ -312,10 +313,7 @@ async fn publish<B: StorageBackend>(
         }
     }
     match outcome {
-        Published::At(source) => {
-            let sha256 = transferred.digests.sha256.clone().unwrap_or_default();
-            Ok(App { source, bytes, md5, sha256 })
-        }
+        Published::At(source) => Ok(App { source, bytes, md5, sha256: transferred.digests.sha256 }),
         Published::NotPublished(error) => Err(error),
         Published::Exists(name) => Err(Error::new(
             ErrorKind::Exists,
@@ -331,7 +329,7 @@ async fn publish<B: StorageBackend>(
 }
 
 /// Compares what the store proves with what was sent, or with what was declared.
-fn check_proof(proof: &Proof, promised: ProofKind, bytes: u64, md5: &str) -> Result<(), Error> {
+fn check_proof(proof: &Proof, promised: ProofKind, bytes: u64, md5: Md5) -> Result<(), Error> {
     let mismatch = |cause: String| {
         let error = Error::new(ErrorKind::Mismatch, "the marketplace's store", cause);
         Err(error.remedy("nothing was published; check the source and import again"))
@@ -340,7 +338,7 @@ fn check_proof(proof: &Proof, promised: ProofKind, bytes: u64, md5: &str) -> Res
         Proof::Bytes(_) if promised == ProofKind::Digest => {
             mismatch("proved the size of what it holds where it promises a digest".to_owned())
         }
-        Proof::Md5(held) if held != md5 => mismatch(format!(
+        Proof::Md5(held) if *held != md5 => mismatch(format!(
             "holds bytes of MD5 {held}, and {bytes} bytes of MD5 {md5} were to be stored"
         )),
         Proof::Bytes(held) if *held != bytes => {

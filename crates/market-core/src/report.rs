@@ -17,10 +17,11 @@
 //! # Ok::<(), market_core::report::ReportError>(())
 //! ```
 
-use crate::action::{ImportInfo, dispose, is_md5};
+use crate::action::{ImportInfo, dispose};
 use crate::encoding;
 use crate::model::{AppType, Element, MiB, Secret, SourceUrl};
 use crate::template::{self, ParseError, Rules, Template, WriteError, Writer};
+use market_checksum::Md5;
 use std::collections::BTreeSet;
 use thiserror::Error;
 
@@ -328,8 +329,8 @@ fn stream_integer(text: &[u8]) -> (i64, bool) {
 pub struct ImportedApp {
     /// Where an export finds the bytes.
     pub source: SourceUrl,
-    /// MD5 of the bytes, in lower-case hexadecimal.
-    pub md5: String,
+    /// MD5 of the bytes.
+    pub md5: Md5,
     /// The image's virtual size.
     pub size: MiB,
     /// The image's format.
@@ -342,17 +343,14 @@ impl ImportedApp {
     /// # Errors
     /// When one of the four is empty or of the wrong form: `oned` would set the app to ERROR.
     pub fn write(&self) -> Result<Vec<u8>, ReportError> {
-        if !is_md5(&self.md5) {
-            return form("MD5", "32 hexadecimal digits in lower case");
-        }
         if self.size.0 < 0 {
             return form("SIZE", "zero or more");
         }
         let mut writer = Writer::new(Rules::Oned);
-        let size = self.size.0.to_string();
+        let (md5, size) = (self.md5.to_string(), self.size.0.to_string());
         for (attribute, value) in [
             ("SOURCE", self.source.as_str()),
-            ("MD5", &self.md5),
+            ("MD5", &md5),
             ("SIZE", &size),
             ("FORMAT", &self.format),
         ] {
@@ -375,11 +373,12 @@ impl ImportInfo {
             return Err(ReportError::Missing { attribute: "IMPORT_SOURCE" });
         }
         let mut out = String::from("<IMPORT_INFO>");
+        let md5 = self.md5.map_or_else(String::new, |md5| md5.to_string());
         let size = self.size.map_or_else(String::new, |size| size.0.to_string());
         let dispose = if self.dispose.is_some() { "YES" } else { "NO" };
         for (name, value) in [
             ("IMPORT_SOURCE", self.source.as_str()),
-            ("MD5", &self.md5),
+            ("MD5", &md5),
             ("SIZE", &size),
             ("FORMAT", &self.format),
             ("DISPOSE", dispose),

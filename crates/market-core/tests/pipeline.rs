@@ -79,7 +79,7 @@ fn a_local_image_is_published_whole_and_described() {
     let app = scene.import(&market, &dump_of(&scene.file(&bytes), &md5_hex(&bytes))).unwrap();
     assert_eq!(market.published.borrow()[app.source.as_str()], bytes);
     assert!(market.staged.borrow().is_empty());
-    assert_eq!((app.md5, app.format.as_str(), app.size.0), (md5_hex(&bytes), "raw", 1));
+    assert_eq!((app.md5, app.format.as_str(), app.size.0), (market_testkit::md5(&bytes), "raw", 1));
 }
 
 #[test]

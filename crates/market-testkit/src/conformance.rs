@@ -11,7 +11,7 @@
 //! market_testkit::block_on(conformance::all(&<MemoryMarket>::default(), &context));
 //! ```
 
-use crate::{md5_hex, noise, read_to_end};
+use crate::{md5, noise, read_to_end};
 use bytes::Bytes;
 use market_core::backend::{
     Context, Deleted, Length, ObjectState, Proof, ProofKind, Published, StorageBackend,
@@ -81,10 +81,9 @@ async fn seal<B: StorageBackend>(
         backend.write(staged, piece).await.expect("write");
     }
     backend.finish(staged).await.expect("written");
-    let digests =
-        Digests { bytes: bytes.len() as u64, md5: Some(md5_hex(bytes)), ..Digests::default() };
+    let digests = Digests::new(bytes.len() as u64).with(md5(bytes));
     match backend.seal(staged, &digests).await.expect("seal") {
-        Proof::Md5(md5) => assert_eq!(md5, md5_hex(bytes), "seal: the digest of what is held"),
+        Proof::Md5(held) => assert_eq!(held, md5(bytes), "seal: the digest of what is held"),
         Proof::Bytes(count) => {
             assert_eq!(
                 backend.capabilities().proof,

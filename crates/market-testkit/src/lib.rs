@@ -42,9 +42,14 @@ pub fn context() -> Context {
     Context::new(Log::memory("test"), StopSwitch::new().listen(), options)
 }
 
+/// The MD5 of bytes.
+pub fn md5(bytes: &[u8]) -> market_core::checksum::Md5 {
+    Md5::digest(bytes).0.into()
+}
+
 /// The MD5 of bytes, in lower-case hexadecimal.
 pub fn md5_hex(bytes: &[u8]) -> String {
-    hex(&Md5::digest(bytes))
+    md5(bytes).to_string()
 }
 
 /// The MD5 of a file of any size, in lower-case hexadecimal.

@@ -1,7 +1,7 @@
 //! A marketplace in memory that keeps every promise of [`StorageBackend`], or breaks the one that a
 //! test chooses.
 
-use crate::md5_hex;
+use crate::md5;
 use market_core::backend::{
     Capabilities, Context, Create, Deleted, Length, MarketBackend, ObjectState, Proof, ProofKind,
     Published, Staging, StorageBackend, StoredObject,
@@ -233,7 +233,7 @@ impl<const VISIBLE: bool> StorageBackend for MemoryMarket<VISIBLE> {
             }
             _ => {}
         }
-        Ok(Proof::Md5(md5_hex(&staged.bytes)))
+        Ok(Proof::Md5(md5(&staged.bytes)))
     }
 
     async fn publish(&self, staged: &mut MemoryUpload) -> Published {

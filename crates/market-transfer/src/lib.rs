@@ -13,7 +13,7 @@
 //! while let Some(piece) = source.next().await? {
 //!     digester.update(piece).await;
 //! }
-//! assert_eq!(digester.finish().await?.md5.unwrap(), "5d41402abc4b2a76b9719d911017c592");
+//! assert_eq!(digester.finish().await?.md5.unwrap().to_string(), "5d41402abc4b2a76b9719d911017c592");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! # })?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -49,12 +49,13 @@ mod trust;
 mod unpack;
 
 pub use content::{Compression, Content, Packing};
-pub use digest::{DigestSet, Digester, Digests, hex};
+pub use digest::{Digester, hex};
 pub use document::Document;
 pub use error::{Error, ErrorKind};
 pub use file::read_small_file;
 pub use helper::Helpers;
 pub use location::{Location, redacted};
+pub use market_checksum::{Algorithm, Checksum, DigestSet, Digests, Md5, Sha1, Sha256};
 pub use piece::{PIECE_BYTES, Piece, ZEROS, split_zeros};
 pub use process::{Ended, Process};
 pub use rate::{Rate, RateError};

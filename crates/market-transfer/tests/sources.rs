@@ -8,11 +8,12 @@
 
 use market_testkit::http::{HttpServer, Reply};
 use market_testkit::image::sparse_raw;
-use market_testkit::{block_on, md5_hex, noise, read_to_end};
+use market_testkit::{block_on, noise, read_to_end};
 use market_transfer::{
-    DigestSet, Digests, Error, ErrorKind, FileSink, Options, Piece, Source, SparseFile, Transfer,
-    rename_new,
+    Algorithm, DigestSet, Digests, Error, ErrorKind, FileSink, Options, Piece, Sha1, Sha256,
+    Source, SparseFile, Transfer, rename_new,
 };
+use sha2::Digest;
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
@@ -304,7 +305,7 @@ fn a_file_keeps_its_holes_on_every_road() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("sparse");
     sparse_raw(&path, 64 << 20, 100_000).unwrap();
-    let md5 = md5_hex(&std::fs::read(&path).unwrap());
+    let md5 = market_testkit::md5(&std::fs::read(&path).unwrap());
     let allocated = path.metadata().unwrap().blocks();
     let receive = |location: &str, name: &str| -> (Digests, u64) {
         let target = File::options()
@@ -326,7 +327,7 @@ fn a_file_keeps_its_holes_on_every_road() {
                 .unwrap()
         });
         file.finish().unwrap();
-        assert_eq!(md5_hex(&std::fs::read(directory.path().join(name)).unwrap()), md5);
+        assert_eq!(market_testkit::md5(&std::fs::read(directory.path().join(name)).unwrap()), md5);
         (transferred.digests, file.file().metadata().unwrap().blocks())
     };
     let (digests, blocks) = receive(path.to_str().unwrap(), "from file");
@@ -376,13 +377,16 @@ fn peeking_takes_nothing_away() {
         let transferred = source
             .transfer(
                 &mut FileSink { file: &mut file, subject: "t", durable: false },
-                Transfer::hashed(DigestSet { md5: true, sha1: true, sha256: true }),
+                Transfer::hashed(Algorithm::ALL.into_iter().collect()),
             )
             .await
             .unwrap();
         assert!(transferred.head == bytes[..64 << 10]);
         let digests = transferred.digests;
-        assert_eq!(digests.md5.unwrap(), md5_hex(&bytes));
-        assert_eq!((digests.sha1.unwrap().len(), digests.sha256.unwrap().len()), (40, 64));
+        let expected = Digests::new(300_000)
+            .with(market_testkit::md5(&bytes))
+            .with(Sha1::from(sha1::Sha1::digest(&bytes).0))
+            .with(Sha256::from(sha2::Sha256::digest(&bytes).0));
+        assert_eq!(digests, expected);
     });
 }

@@ -8,7 +8,7 @@
 )]
 
 use market_testkit::http::{HttpServer, Reply};
-use market_testkit::{block_on, md5_hex, noise};
+use market_testkit::{block_on, md5, noise};
 use market_transfer::{
     Compression, DigestSet, Error, ErrorKind, FileSink, Options, Packing, Source, SparseFile,
     Transfer, Transferred,
@@ -104,7 +104,7 @@ fn every_format_is_recognized_unpacked_and_hashed_as_it_came() {
             let (moved, file, unpacked) =
                 fetch(location, unpacking(compression), &quick()).unwrap();
             assert!(unpacked == bytes, "{compression:?}");
-            assert_eq!(moved.digests.md5, Some(md5_hex(&packed)), "{compression:?}");
+            assert_eq!(moved.digests.md5, Some(md5(&packed)), "{compression:?}");
             assert_eq!(
                 (moved.bytes, moved.digests.bytes),
                 (bytes.len() as u64, packed.len() as u64)
@@ -183,7 +183,7 @@ fn no_more_is_written_than_was_asked_for() {
     }
     let how = Transfer { wanted: DigestSet::MD5, unpack: None, max_bytes: Some(100 << 20) };
     let (moved, _, _) = fetch(plain.to_str().unwrap(), how, &quick()).unwrap();
-    assert_eq!(moved.digests.md5, Some(md5_hex(&bytes)), "a limit beyond the end changes nothing");
+    assert_eq!(moved.digests.md5, Some(md5(&bytes)), "a limit beyond the end changes nothing");
 }
 
 #[test]

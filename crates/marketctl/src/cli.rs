@@ -1,6 +1,7 @@
 //! The command line.
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use market_core::checksum::{Md5, Sha256};
 use market_core::error::Error;
 use std::path::PathBuf;
 
@@ -100,10 +101,10 @@ pub(crate) struct Expected {
     pub(crate) expect_size: Option<u64>,
     /// The MD5 that was declared
     #[arg(long, value_name = "HEX")]
-    pub(crate) expect_md5: Option<String>,
+    pub(crate) expect_md5: Option<Md5>,
     /// The SHA-256 that was declared
     #[arg(long, value_name = "HEX")]
-    pub(crate) expect_sha256: Option<String>,
+    pub(crate) expect_sha256: Option<Sha256>,
 }
 
 #[derive(Debug, Args)]

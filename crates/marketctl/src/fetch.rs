@@ -1,8 +1,6 @@
 //! Images by a path or by a URL: what is elsewhere comes into a temporary without a name first.
 
-use image_check::{
-    Checksums, Declared, Group, Image, Options as CheckOptions, Outcome, Policy, Severity,
-};
+use image_check::{Declared, Group, Image, Options as CheckOptions, Outcome, Policy, Severity};
 use indicatif::{ProgressBar, ProgressStyle};
 use market_core::backend::Context;
 use market_core::error::{Error, ErrorKind};
@@ -16,7 +14,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
-const BOTH: DigestSet = DigestSet { md5: true, sha1: false, sha256: true };
+pub(crate) const BOTH: DigestSet = DigestSet::MD5.and(DigestSet::SHA256);
 
 /// An image that can be looked into.
 pub(crate) struct Fetched {
@@ -48,11 +46,6 @@ impl Fetched {
     pub(crate) fn has_changed(&self) -> Result<bool, Error> {
         Ok(state(&self.file, &self.name)? != self.state)
     }
-
-    pub(crate) fn checksums(&self) -> Option<Checksums> {
-        let digests = self.digests.as_ref()?;
-        Some(Checksums::new(digests.md5.clone(), digests.sha256.clone()))
-    }
 }
 
 /// Looks into an image on a thread, so that a signal ends the wait.
@@ -78,7 +71,7 @@ pub(crate) async fn refuse_unfit(
     let options = CheckOptions::default()
         .with_policy(policy)
         .with_declared(declared)
-        .with_checksums(fetched.checksums());
+        .with_checksums(fetched.digests.clone());
     let report =
         looking(fetched.image.clone(), context, move |image| image.check(&options)).await?;
     let failed: Vec<String> = report

@@ -5,6 +5,7 @@ use crate::container::{Format, ReferenceRole};
 use crate::qcow2::Header;
 use crate::repair::Repair;
 use crate::tree::{Unavailable, shown};
+use market_checksum::Mismatch;
 
 const MIB: u64 = 1 << 20;
 /// Zeros that are worth a word: a tenth of what is stored, and not less than this.
@@ -209,25 +210,20 @@ pub(super) fn checksum_as_declared(subject: &Subject<'_>) -> Answer {
     let Some(computed) = subject.checksums else {
         return Err(Unavailable("no checksum was computed".to_owned()));
     };
-    let mut equal = Vec::new();
-    for (name, declared, computed) in
-        [("MD5", &declared.md5, &computed.md5), ("SHA-256", &declared.sha256, &computed.sha256)]
-    {
-        let Some(declared) = declared else { continue };
-        match computed {
-            Some(computed) if declared.eq_ignore_ascii_case(computed) => equal.push(name),
-            Some(computed) => {
-                let declared = shown(declared.as_bytes());
-                let found = format!("its {name} is {computed}, {declared} was declared");
-                return Verdict::bad(
-                    found,
-                    [Repair::ByHand("get the image anew, or correct what declares it")],
-                );
-            }
-            None => return Err(Unavailable(format!("the {name} was not computed"))),
+    let expected = declared.checksums();
+    match expected.verify(computed) {
+        Ok(()) => {
+            let names: Vec<_> = expected.digests().iter().map(|one| one.to_string()).collect();
+            Verdict::good(format!("{} as declared", names.join(" and ")))
         }
+        Err(Mismatch { computed: None, expected, .. }) => {
+            Err(Unavailable(format!("the {} was not computed", expected.algorithm())))
+        }
+        Err(differs) => Verdict::bad(
+            differs.to_string(),
+            [Repair::ByHand("get the image anew, or correct what declares it")],
+        ),
     }
-    Verdict::good(format!("{} as declared", equal.join(" and ")))
 }
 
 pub(super) fn size_as_declared(subject: &Subject<'_>) -> Answer {

@@ -11,10 +11,11 @@ mod startup;
 mod udev;
 
 use crate::guest::{Guest, Layout};
-use crate::image::{Checksums, Declared, Inspection};
+use crate::image::{Declared, Inspection};
 use crate::repair::Repair;
 use crate::report::{Finding, Group, Outcome, Severity};
 use crate::tree::{Unavailable, shown};
+use market_checksum::Digests;
 
 /// What a check finds.
 pub(crate) enum Verdict {
@@ -39,7 +40,7 @@ type Answer = Result<Verdict, Unavailable>;
 pub(crate) struct Subject<'a> {
     pub(crate) looked: &'a Inspection,
     pub(crate) declared: &'a Declared,
-    pub(crate) checksums: Option<&'a Checksums>,
+    pub(crate) checksums: Option<&'a Digests>,
 }
 
 impl Subject<'_> {

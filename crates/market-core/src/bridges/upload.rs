@@ -5,7 +5,7 @@ use super::{Failures, STAGING, tidying_time};
 use crate::backend::Context;
 use crate::error::{Error, ErrorKind};
 use crate::model::MiB;
-use market_transfer::{Piece, Process};
+use market_transfer::{Md5, Piece, Process};
 
 /// Blocks and their size, as bytes.
 fn product(text: &str) -> Option<u64> {
@@ -171,10 +171,10 @@ impl Upload {
     ///
     /// # Errors
     /// What went wrong there.
-    pub async fn seal(&mut self) -> Result<String, Error> {
+    pub async fn seal(&mut self) -> Result<Md5, Error> {
         let line = self.line().await?;
         let md5 =
-            line.strip_prefix("hashed ").and_then(|rest| rest.split(' ').next()).map(str::to_owned);
+            line.strip_prefix("hashed ").and_then(|rest| rest.split(' ').next()?.parse().ok());
         let md5 = md5.ok_or_else(|| self.bridge.strange(&line))?;
         match self.line().await?.as_str() {
             "synced" => {}

@@ -2,7 +2,9 @@
 
 use super::{Element, ElementError, MiB, Owner, Permissions, Secret, SourceUrl, numbered};
 use crate::template::Template;
+use market_checksum::{Expected, Malformed, Md5, Sha256};
 use std::fmt;
+use std::str::FromStr;
 
 /// The id of an app; part of the name of everything that is stored for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -84,8 +86,9 @@ pub struct MarketplaceApp {
     pub origin_id: i64,
     /// Where its bytes are; empty until its import has succeeded.
     pub source: SourceUrl,
-    /// MD5 of the bytes, as stored; empty when unknown.
-    pub md5: String,
+    /// MD5 of the bytes, as stored; `None` when unknown, an error when the record holds something
+    /// else.
+    pub md5: Result<Option<Md5>, Malformed>,
     /// Virtual size.
     pub size: MiB,
     /// Free text.
@@ -122,7 +125,7 @@ impl MarketplaceApp {
             zone_id: element.number("ZONE_ID")?,
             origin_id: element.number("ORIGIN_ID")?,
             source: SourceUrl::new(element.text("SOURCE")),
-            md5: element.text("MD5"),
+            md5: recorded(&element.text("MD5")),
             size: element.size("SIZE")?,
             description: element.text("DESCRIPTION"),
             version: element.text("VERSION"),
@@ -139,9 +142,28 @@ impl MarketplaceApp {
     }
 
     /// The SHA-256 of the bytes, as stored, in the template of an app that a catalogue or an
-    /// operator has given one.
-    pub fn sha256(&self) -> Option<&str> {
-        let recorded = self.template.text("SHA256").ok().flatten().map(str::trim);
-        recorded.filter(|recorded| !recorded.is_empty())
+    /// operator has given one; `None` when there is none.
+    ///
+    /// # Errors
+    /// When `SHA256` is something else.
+    pub fn sha256(&self) -> Result<Option<Sha256>, Malformed> {
+        recorded(self.template.text("SHA256").ok().flatten().unwrap_or_default())
+    }
+
+    /// The checksums that the record of the app declares: `MD5` and `SHA256`.
+    ///
+    /// # Errors
+    /// When one of them is something else.
+    pub fn recorded(&self) -> Result<Expected, Malformed> {
+        let expected = Expected::new().and_maybe("MD5 of the app", self.md5.clone()?);
+        Ok(expected.and_maybe("SHA256 of the app", self.sha256()?))
+    }
+}
+
+/// A checksum of a record, when there is one.
+fn recorded<C: FromStr<Err = Malformed>>(text: &str) -> Result<Option<C>, Malformed> {
+    match text.trim() {
+        "" => Ok(None),
+        text => text.parse().map(Some),
     }
 }

@@ -10,7 +10,7 @@ use market_transfer::{DigestSet, Digests, Piece, Sink, Source, Transfer, Transfe
 pub enum Verdict {
     /// Its bytes have the recorded checksums.
     Intact,
-    /// Its bytes have another checksum.
+    /// Its bytes have another checksum than its record, or the record holds none that could be one.
     Corrupt,
     /// It was read, and no checksum was recorded to compare with.
     Unrecorded,
@@ -49,28 +49,6 @@ pub struct Audited {
     pub digests: Digests,
 }
 
-impl Audited {
-    /// The checksums of a record, with what was found: `("MD5", found, recorded)`.
-    pub fn compared<'a>(
-        &'a self,
-        app: &'a MarketplaceApp,
-    ) -> impl Iterator<Item = (&'static str, &'a str, &'a str)> {
-        let md5 = Some(app.md5.trim()).filter(|recorded| !recorded.is_empty());
-        let both =
-            [("MD5", &self.digests.md5, md5), ("SHA-256", &self.digests.sha256, app.sha256())];
-        both.into_iter()
-            .filter_map(|(name, found, recorded)| Some((name, found.as_deref()?, recorded?)))
-    }
-
-    /// Those that differ.
-    pub fn differing<'a>(
-        &'a self,
-        app: &'a MarketplaceApp,
-    ) -> impl Iterator<Item = (&'static str, &'a str, &'a str)> {
-        self.compared(app).filter(|(_, found, recorded)| !recorded.eq_ignore_ascii_case(found))
-    }
-}
-
 /// The apps of a marketplace that have bytes in it.
 pub fn apps_of<'a>(
     marketplace: &Marketplace,
@@ -102,14 +80,12 @@ pub async fn audit<B: StorageBackend>(
     match context.stop.or(read).await {
         Ok(None) => Ok(nothing(Verdict::Missing)),
         Ok(Some(read)) => {
-            let mut audited =
-                Audited { verdict: Verdict::Intact, bytes: read.bytes, digests: read.digests };
-            if audited.compared(app).next().is_none() {
-                audited.verdict = Verdict::Unrecorded;
-            } else if audited.differing(app).next().is_some() {
-                audited.verdict = Verdict::Corrupt;
-            }
-            Ok(audited)
+            let verdict = match app.recorded() {
+                Ok(recorded) if recorded.is_empty() => Verdict::Unrecorded,
+                Ok(recorded) if recorded.verify(&read.digests).is_ok() => Verdict::Intact,
+                _ => Verdict::Corrupt,
+            };
+            Ok(Audited { verdict, bytes: read.bytes, digests: read.digests })
         }
         Err(error) if error.kind == ErrorKind::Cancelled => Err(error),
         Err(error) if error.kind == ErrorKind::Absent => Ok(nothing(Verdict::Missing)),
@@ -122,7 +98,7 @@ async fn read(source: &mut Source) -> Result<Transferred, Error> {
 }
 
 /// What records hold.
-const READ: DigestSet = DigestSet { md5: true, sha1: false, sha256: true };
+const READ: DigestSet = DigestSet::MD5.and(DigestSet::SHA256);
 
 /// Takes bytes and keeps none.
 struct Nowhere;

@@ -11,6 +11,7 @@ use crate::model::{MarketplaceApp, MiB};
 use crate::runtime::command_line::MarketAction;
 use crate::runtime::input::read_file;
 use crate::runtime::output::print;
+use market_checksum::{Malformed, Mismatch};
 use market_transfer::Rate;
 use serde_json::{Value, json};
 use std::ffi::OsString;
@@ -324,15 +325,36 @@ fn audit_row(app: &MarketplaceApp, audited: &Audited) -> String {
     let size = MiB::containing(audited.bytes).to_string();
     let detail = match &audited.verdict {
         Verdict::Unreadable(error) => format!("  {}", one_line(&error.to_string())),
-        _ => audited
-            .differing(app)
-            .map(|(name, found, recorded)| {
-                format!("  {name} {found}, recorded {}", one_line(recorded))
-            })
-            .collect(),
+        Verdict::Corrupt => differences(app, audited),
+        _ => String::new(),
     };
     let name = one_line(&app.name);
     format!("{:>7}  {:<10}  {size:>12}  {name}{detail}\n", app.id, audited.verdict.word())
+}
+
+/// The checksums of a record that the bytes do not have.
+fn differences(app: &MarketplaceApp, audited: &Audited) -> String {
+    let recorded = match app.recorded() {
+        Ok(recorded) => recorded,
+        Err(malformed) => {
+            return format!("  the recorded {} is {malformed}", malformed.algorithm());
+        }
+    };
+    let mismatches =
+        recorded.mismatches(&audited.digests).map(|Mismatch { expected, computed, .. }| {
+            let computed =
+                computed.map_or_else(|| "unknown".to_owned(), |computed| computed.to_string());
+            format!("  {} {computed}, recorded {expected}", expected.algorithm())
+        });
+    mismatches.collect()
+}
+
+/// A checksum as its record has it.
+fn recorded<C: Display>(checksum: &Result<Option<C>, Malformed>) -> Option<String> {
+    match checksum {
+        Ok(checksum) => checksum.as_ref().map(C::to_string),
+        Err(malformed) => Some(malformed.text().to_owned()),
+    }
 }
 
 fn audit_json(app: &MarketplaceApp, audited: &Audited) -> Value {
@@ -341,10 +363,10 @@ fn audit_json(app: &MarketplaceApp, audited: &Audited) -> Value {
         "name": app.name,
         "verdict": audited.verdict.word().to_ascii_lowercase(),
         "bytes": audited.bytes,
-        "md5": audited.digests.md5,
-        "recorded_md5": app.md5,
-        "sha256": audited.digests.sha256,
-        "recorded_sha256": app.sha256(),
+        "md5": audited.digests.md5.map(|md5| md5.to_string()),
+        "recorded_md5": recorded(&app.md5).unwrap_or_default(),
+        "sha256": audited.digests.sha256.map(|sha256| sha256.to_string()),
+        "recorded_sha256": recorded(&app.sha256()),
         "error": match &audited.verdict { Verdict::Unreadable(error) => Some(error.to_string()), _ => None },
     })
 }

@@ -8,6 +8,7 @@ use crate::fetch::{fetch, looking, refuse_unfit};
 use crate::image::json;
 use image_check::{Declared, Format, Summary};
 use market_core::backend::Context;
+use market_core::checksum::{Md5, Sha256};
 use market_core::encoding::encode;
 use market_core::error::{Error, ErrorKind};
 use market_core::line::one_line;
@@ -15,7 +16,8 @@ use market_core::runtime::print;
 use market_core::template::{Template, WriteError};
 use market_core::transfer::{Digests, StagedFile, redacted};
 use serde_json::Value as JsonValue;
-use sha2::{Digest, Sha256};
+use sha2::Digest;
+use std::fmt::Display;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -49,8 +51,8 @@ pub(super) async fn build(arguments: Build, context: &Context) -> Result<(), Err
         ("image.tmpl".to_owned(), app.image_template()?),
         ("vm.tmpl".to_owned(), app.vm_template()?),
         ("app.tmpl".to_owned(), app.app_template(arguments.origin_id)?),
-        ("MD5SUMS".to_owned(), app.sums(&facts.md5)),
-        ("SHA256SUMS".to_owned(), app.sums(&facts.sha256)),
+        ("MD5SUMS".to_owned(), app.sums(facts.md5)),
+        ("SHA256SUMS".to_owned(), app.sums(facts.sha256)),
     ];
     if let Some(url) = &description.url {
         files.extend(app.entries(url)?);
@@ -63,8 +65,8 @@ pub(super) async fn build(arguments: Build, context: &Context) -> Result<(), Err
 struct Facts {
     format: Format,
     virtual_bytes: u64,
-    md5: String,
-    sha256: String,
+    md5: Md5,
+    sha256: Sha256,
     os_id: Option<String>,
     os_release: Option<String>,
     architecture: Option<&'static str>,
@@ -73,12 +75,13 @@ struct Facts {
 impl Facts {
     fn of(summary: &Summary, digests: Digests, image: &str) -> Result<Self, Error> {
         let no_disk = || Error::new(ErrorKind::Unsupported, image, "has no disk in it");
+        let unhashed = || Error::new(ErrorKind::Failed, image, "its checksums were not computed");
         let virtual_bytes = summary.virtual_bytes.filter(|&bytes| bytes > 0);
         Ok(Self {
             format: summary.format,
             virtual_bytes: virtual_bytes.ok_or_else(no_disk)?,
-            md5: digests.md5.unwrap_or_default(),
-            sha256: digests.sha256.unwrap_or_default(),
+            md5: digests.md5.ok_or_else(unhashed)?,
+            sha256: digests.sha256.ok_or_else(unhashed)?,
             os_id: summary.os_id.clone(),
             os_release: summary.os_version.clone(),
             architecture: summary.architecture,
@@ -123,7 +126,7 @@ impl App<'_> {
         image.set("DEV_PREFIX", Value::Single(description.image.dev_prefix.clone()));
         image.set("FORMAT", Value::Single(self.facts.format.to_string()));
         image.set("DESCRIPTION", Value::Single(description.short()));
-        image.set("MD5", Value::Single(self.facts.md5.clone()));
+        image.set("MD5", Value::Single(self.facts.md5.to_string()));
         image.write()
     }
 
@@ -193,7 +196,7 @@ impl App<'_> {
     }
 
     /// A line for `md5sum -c` and its like, beside the image.
-    fn sums(&self, digest: &str) -> Vec<u8> {
+    fn sums(&self, digest: impl Display) -> Vec<u8> {
         let name = self.image.file_name().unwrap_or_default().to_string_lossy();
         format!("{digest}  {}\n", one_line(&name)).into_bytes()
     }
@@ -229,7 +232,7 @@ impl App<'_> {
             dev_prefix: description.image.dev_prefix.clone(),
             driver: facts.format.to_string(),
             size: facts.virtual_bytes,
-            checksum: Checksum { md5: facts.md5.clone(), sha256: facts.sha256.clone() },
+            checksum: Checksum { md5: facts.md5.to_string(), sha256: facts.sha256.to_string() },
         };
         let template = self.vm_attributes()?;
         template.check_for_entry()?;
@@ -251,7 +254,7 @@ impl App<'_> {
             logo,
             files: [ServedFile {
                 file: &file,
-                md5: &facts.md5,
+                md5: &file.checksum.md5,
                 hypervisor: &entry.hypervisor,
                 os_arch: &entry.os_arch,
                 format: facts.format.name(),
@@ -271,8 +274,10 @@ impl App<'_> {
         if let Some(id) = &self.description.id {
             return id.to_lowercase();
         }
-        let hash =
-            Sha256::digest(format!("{}\n{}", self.description.publisher, self.description.name));
+        let hash = sha2::Sha256::digest(format!(
+            "{}\n{}",
+            self.description.publisher, self.description.name
+        ));
         let mut bytes = [0; 16];
         bytes.copy_from_slice(&hash[..16]);
         bytes[6] = bytes[6] & 0x0f | 0x80;

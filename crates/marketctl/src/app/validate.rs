@@ -7,6 +7,7 @@ use super::service;
 use super::text::unfit_between_quotes;
 use crate::cli::Format;
 use crate::image::json;
+use market_core::checksum::Algorithm;
 use market_core::error::{Error, ErrorKind};
 use market_core::line::one_line;
 use market_core::report::is_valid_app_name;
@@ -518,18 +519,12 @@ impl Problems {
         let checksum = |name: &str| {
             file.get("checksum").and_then(|checksum| checksum.get(name)).and_then(Value::as_str)
         };
-        for (name, digits) in [("md5", 32), ("sha256", 64)] {
-            let sound = |text: &str| {
-                text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit())
-            };
-            match checksum(name) {
-                Some(text) if sound(text) => {}
-                Some(_) => self.error(
-                    entry,
-                    &at(&format!("checksum.{name}")),
-                    format!("is not {digits} hexadecimal digits"),
-                ),
-                None => self.error(entry, &at(&format!("checksum.{name}")), "is missing"),
+        for (name, algorithm) in [("md5", Algorithm::Md5), ("sha256", Algorithm::Sha256)] {
+            let field = at(&format!("checksum.{name}"));
+            match checksum(name).map(|text| algorithm.parse(text)) {
+                Some(Ok(_)) => {}
+                Some(Err(malformed)) => self.error(entry, &field, format!("is {malformed}")),
+                None => self.error(entry, &field, "is missing"),
             }
         }
         if let (Some(one), Some(other)) = (text("md5"), checksum("md5"))

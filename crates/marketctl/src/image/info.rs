@@ -18,8 +18,8 @@ struct Everything<'a> {
     image: &'a str,
     #[serde(flatten)]
     summary: &'a Summary,
-    md5: Option<&'a str>,
-    sha256: Option<&'a str>,
+    md5: Option<String>,
+    sha256: Option<String>,
 }
 
 pub(super) async fn info(arguments: Info, context: &Context) -> Result<(), Error> {
@@ -29,8 +29,8 @@ pub(super) async fn info(arguments: Info, context: &Context) -> Result<(), Error
     let everything = Everything {
         image: &fetched.name,
         summary: &summary,
-        md5: digests.and_then(|digests| digests.md5.as_deref()),
-        sha256: digests.and_then(|digests| digests.sha256.as_deref()),
+        md5: digests.and_then(|digests| digests.md5).map(|md5| md5.to_string()),
+        sha256: digests.and_then(|digests| digests.sha256).map(|sha256| sha256.to_string()),
     };
     let text = match arguments.format {
         Format::Table => table(&everything),
@@ -54,8 +54,8 @@ fn table(everything: &Everything<'_>) -> String {
     line("file size", Some(size(summary.file_bytes)));
     line("allocated", Some(size(summary.allocated_bytes)));
     line("snapshots", (summary.snapshots > 0).then(|| summary.snapshots.to_string()));
-    line("MD5", md5.map(str::to_owned));
-    line("SHA-256", sha256.map(str::to_owned));
+    line("MD5", md5.clone());
+    line("SHA-256", sha256.clone());
     let table = match summary.table {
         Some(Table::Gpt) => Some("GPT"),
         Some(Table::Mbr) => Some("MBR"),

@@ -30,8 +30,8 @@ impl Expected {
         let mut declared = Declared::default();
         declared.format = self.expect_format.clone();
         declared.virtual_bytes = self.expect_size;
-        declared.md5 = self.expect_md5.clone();
-        declared.sha256 = self.expect_sha256.clone();
+        declared.md5 = self.expect_md5;
+        declared.sha256 = self.expect_sha256;
         declared
     }
 }
@@ -40,7 +40,7 @@ async fn check(arguments: Check, context: &Context) -> Result<bool, Error> {
     let policy = policy(&arguments.policy)?;
     let declared = arguments.expected.declared();
     let fetched = fetch(&arguments.image, declared.has_checksum(), context).await?;
-    let checksums = fetched.checksums();
+    let checksums = fetched.digests.clone();
     let options = Options::default()
         .with_policy(policy)
         .with_declared(declared)

@@ -3,7 +3,7 @@
 use super::info::LIMIT;
 use super::{policy, wanting};
 use crate::cli::Prepare;
-use crate::fetch::{digests_of, fetch, looking, refuse_unfit, unreadable};
+use crate::fetch::{BOTH, digests_of, fetch, looking, refuse_unfit, unreadable};
 use image_check::{Format, Image, Options, Outcome};
 use market_core::backend::Context;
 use market_core::error::{Error, ErrorKind};
@@ -67,8 +67,8 @@ pub(super) async fn prepare(arguments: Prepare, context: &Context) -> Result<boo
     }
     staged.publish(&arguments.target)?;
     let mut text = format!("{shown}: {format}, {} bytes\n", digests.bytes);
-    for (name, digest) in [("MD5", digests.md5), ("SHA-256", digests.sha256)] {
-        text.push_str(&format!("  {name:8} {}\n", digest.unwrap_or_default()));
+    for checksum in BOTH.iter().filter_map(|algorithm| digests.get(algorithm)) {
+        text.push_str(&format!("  {:8} {checksum}\n", checksum.algorithm()));
     }
     wanting(&report).for_each(|line| text.push_str(&format!("  {line}\n")));
     if report.count(Outcome::Fail) > 0 {
