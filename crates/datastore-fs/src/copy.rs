@@ -96,7 +96,7 @@ pub async fn copy(action: &CopyAction, context: &Context) -> Result<Placed, Erro
     let copying =
         Copying { action, config: &config, context, options, expected, unpack, base, name };
     match unpack {
-        Some(_) => source.allow_at_most(action.image.size.most_unpacked_bytes()),
+        Some(_) => source.allow_at_most(action.image.size.max_unpacked_bytes()),
         None => drop(copying.check_format(&head, source.subject())?),
     }
     let bridges = bridges_of(&action.datastore)?;

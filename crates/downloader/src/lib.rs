@@ -57,7 +57,7 @@ pub async fn download(arguments: &Arguments, context: &Context) -> Result<(), Er
     let (options, action) = options(arguments, context)?;
     let most_unpacked = options.max_unpacked_bytes;
     let most_unpacked =
-        most_unpacked.unwrap_or(action.size.unwrap_or_default().most_unpacked_bytes());
+        most_unpacked.unwrap_or(action.size.unwrap_or_default().max_unpacked_bytes());
     let mut source = context.stop.or(Source::open(&arguments.source, &options)).await?;
     let head = context.stop.or(source.peek(SNIFFED_BYTES)).await?;
     let unpack = match Packing::sniff(&head) {

@@ -69,49 +69,52 @@ impl AppType {
     }
 }
 
-/// An app of a marketplace.
+/// An app of a marketplace, the `MARKETPLACEAPP` element of a dump.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq)]
 pub struct MarketplaceApp {
-    /// Its id.
+    /// `ID`.
     pub id: AppId,
-    /// Its owner and group.
+    /// `UID`, `GID`, `UNAME` and `GNAME`.
     pub owner: Owner,
-    /// When it was registered, in seconds since 1970.
+    /// `REGTIME`: when it was registered, in seconds since 1970.
     pub registered: i64,
-    /// Its name.
+    /// `NAME`.
     pub name: String,
-    /// The zone it belongs to.
+    /// `ZONE_ID`: the zone of its marketplace.
     pub zone_id: i64,
-    /// The image that it was made from; -1 for a discovered app.
+    /// `ORIGIN_ID`: the image that it was made from; -1 for a discovered app.
     pub origin_id: i64,
-    /// Where its bytes are; empty until its import has succeeded.
+    /// `SOURCE`: where its bytes are, in the form that its driver gave it; empty until its import
+    /// has succeeded.
     pub source: SourceUrl,
-    /// MD5 of the bytes, as stored; `None` when unknown, an error when the record holds something
+    /// `MD5` of the bytes, as stored; `None` when unknown, an error when the record holds something
     /// else.
     pub md5: Result<Option<Md5>, Malformed>,
-    /// Virtual size.
+    /// `SIZE`: the size of the disk, not of the file.
     pub size: MiB,
-    /// Free text.
+    /// `DESCRIPTION`: free text.
     pub description: String,
-    /// Free text.
+    /// `VERSION`: free text.
     pub version: String,
-    /// Image format (`qcow2`, `raw`, ...); empty when unknown.
+    /// `FORMAT` of the image (`qcow2`, `raw`, ...); empty when unknown.
     pub format: String,
-    /// The template of the image that an export creates, in base64; it may hold passwords.
+    /// `APPTEMPLATE64`: the template of the image that an export creates, in base64; it may hold
+    /// passwords.
     pub app_template64: Secret,
-    /// The marketplace's id.
+    /// `MARKETPLACE_ID`.
     pub marketplace_id: i64,
-    /// The marketplace's name.
+    /// `MARKETPLACE`: the name of its marketplace.
     pub marketplace: String,
-    /// Its state.
+    /// `STATE`.
     pub state: AppState,
-    /// What it holds.
+    /// `TYPE`: what it holds.
     pub app_type: AppType,
-    /// Whether a user has locked it.
+    /// Whether there is a `LOCK`: a user has locked it.
     pub locked: bool,
-    /// Who may use it.
+    /// `PERMISSIONS`: who may use it.
     pub permissions: Permissions,
-    /// Everything else.
+    /// `TEMPLATE`: everything else.
     pub template: Template,
 }
 

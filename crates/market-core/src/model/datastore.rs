@@ -27,40 +27,41 @@ numbered! {
     }
 }
 
-/// A datastore.
+/// A datastore, the `DATASTORE` element of a dump.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq)]
 pub struct Datastore {
-    /// Its id.
+    /// `ID`.
     pub id: i64,
-    /// Its owner and group.
+    /// `UID`, `GID`, `UNAME` and `GNAME`.
     pub owner: Owner,
-    /// Its name.
+    /// `NAME`.
     pub name: String,
-    /// Who may use it.
+    /// `PERMISSIONS`: who may use it.
     pub permissions: Permissions,
-    /// The datastore driver (`fs`, `ceph`, ...).
+    /// `DS_MAD`: the datastore driver (`fs`, `ceph`, ...).
     pub ds_mad: String,
-    /// The transfer driver.
+    /// `TM_MAD`: the transfer driver (`shared`, `ssh`, ...).
     pub tm_mad: String,
-    /// The directory of its images.
+    /// `BASE_PATH`: the directory of its images.
     pub base_path: String,
-    /// What it keeps.
+    /// `TYPE`: what it keeps.
     pub datastore_type: DatastoreType,
-    /// How it keeps disks.
+    /// `DISK_TYPE`: how it keeps disks.
     pub disk_type: DiskType,
-    /// Whether it can be used.
+    /// `STATE`: whether it can be used.
     pub state: DatastoreState,
-    /// The clusters it serves.
+    /// `CLUSTERS`: the ids of the clusters that it serves.
     pub clusters: Vec<i64>,
-    /// Capacity.
+    /// `TOTAL_MB`: its capacity at the last monitor; 0 before the first.
     pub total: MiB,
-    /// Free space.
+    /// `FREE_MB`: its free space at the last monitor.
     pub free: MiB,
-    /// Space used.
+    /// `USED_MB`: the space that is used, at the last monitor.
     pub used: MiB,
-    /// The images in it.
+    /// `IMAGES`: the ids of the images in it.
     pub images: Vec<i64>,
-    /// Its configuration.
+    /// `TEMPLATE`: its configuration. It may hold keys.
     pub template: Template,
 }
 

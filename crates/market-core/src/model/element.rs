@@ -10,6 +10,7 @@ use thiserror::Error;
 /// message.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{path}: {reason}")]
+#[non_exhaustive]
 pub struct ElementError {
     /// The element, from the root's child down, such as `MARKETPLACE/TEMPLATE`.
     pub path: String,

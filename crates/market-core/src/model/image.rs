@@ -67,40 +67,41 @@ numbered! {
     }
 }
 
-/// An image of a datastore.
+/// An image of a datastore, the `IMAGE` element of a dump.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq)]
 pub struct Image {
-    /// Its id.
+    /// `ID`.
     pub id: i64,
-    /// Its owner and group.
+    /// `UID`, `GID`, `UNAME` and `GNAME`.
     pub owner: Owner,
-    /// Its name.
+    /// `NAME`.
     pub name: String,
-    /// What it is for.
+    /// `TYPE`: what it is for.
     pub image_type: ImageType,
-    /// How it is kept.
+    /// `DISK_TYPE`: how it is kept.
     pub disk_type: DiskType,
-    /// Whether machines write back to it.
+    /// `PERSISTENT`: whether machines write back to it.
     pub persistent: bool,
-    /// When it was registered, in seconds since 1970.
+    /// `REGTIME`: when it was registered, in seconds since 1970.
     pub registered: i64,
-    /// Where the datastore keeps it; empty until it has been copied there.
+    /// `SOURCE`: where the datastore keeps it; empty until it has been copied there.
     pub source: SourceUrl,
-    /// Where it is copied from.
+    /// `PATH`: where it is copied from.
     pub path: SourceUrl,
-    /// Image format; empty when unknown.
+    /// `FORMAT` of the image (`qcow2`, `raw`, ...); empty when unknown.
     pub format: String,
-    /// Virtual size.
+    /// `SIZE`: the size of the disk, not of the file.
     pub size: MiB,
-    /// Its state.
+    /// `STATE`.
     pub state: ImageState,
-    /// The datastore's id.
+    /// `DATASTORE_ID`.
     pub datastore_id: i64,
-    /// The datastore's name.
+    /// `DATASTORE`: the name of its datastore.
     pub datastore: String,
-    /// Who may use it.
+    /// `PERMISSIONS`: who may use it.
     pub permissions: Permissions,
-    /// Everything else; when the image comes from an app, `FROM_APP` and `FROM_APP_MD5` among it.
+    /// `TEMPLATE`: everything else; when the image comes from an app, `FROM_APP` and `FROM_APP_MD5` among it.
     pub template: Template,
 }
 

@@ -13,32 +13,34 @@ numbered! {
     }
 }
 
-/// A marketplace: what the operator wrote into its template, and what the last monitor reported.
+/// A marketplace, the `MARKETPLACE` element of a dump: what the operator wrote into its template,
+/// and what the last monitor reported.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq)]
 pub struct Marketplace {
-    /// Its id.
+    /// `ID`.
     pub id: i64,
-    /// Its owner and group.
+    /// `UID`, `GID`, `UNAME` and `GNAME`.
     pub owner: Owner,
-    /// Its name.
+    /// `NAME`.
     pub name: String,
-    /// Whether it is enabled.
+    /// `STATE`: whether it takes actions.
     pub state: MarketplaceState,
-    /// The driver (`http`, `s3`, ...).
+    /// `MARKET_MAD`: the driver (`http`, `s3`, ...).
     pub market_mad: String,
-    /// The zone it belongs to.
+    /// `ZONE_ID`: the zone it belongs to.
     pub zone_id: i64,
-    /// Capacity at the last monitor.
+    /// `TOTAL_MB`: its capacity at the last monitor; 0 before the first.
     pub total: MiB,
-    /// Free space at the last monitor.
+    /// `FREE_MB`: its free space at the last monitor.
     pub free: MiB,
-    /// Space used at the last monitor.
+    /// `USED_MB`: the space that is used, at the last monitor.
     pub used: MiB,
-    /// The apps in it.
+    /// `MARKETPLACEAPPS`: the ids of the apps in it.
     pub apps: Vec<AppId>,
-    /// Who may use it.
+    /// `PERMISSIONS`: who may use it.
     pub permissions: Permissions,
-    /// The driver's configuration (docs/driver-contract.md section 5).
+    /// `TEMPLATE`: the driver's configuration (docs/driver-contract.md section 5). It may hold keys.
     pub template: Template,
 }
 

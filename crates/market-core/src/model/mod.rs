@@ -1,5 +1,8 @@
 //! Marketplaces, apps, images and datastores as a driver sees them in a dump.
 //!
+//! They are read only: [`action`](crate::action) decodes them from what `oned` hands to a driver.
+//! Each field names the XML element that it comes from (OpenNebula's `share/doc/xsd`).
+//!
 //! Integers are 64-bit and sizes are [`MiB`], as in OpenNebula. Elements that these types do not
 //! know are ignored; numbers that are missing or empty are 0. What must be there is the `ID`, and
 //! what is there must have its form: an error names the path of the element
@@ -23,26 +26,29 @@ pub use secret::{Secret, SourceUrl};
 pub use units::MiB;
 
 /// Who owns an object.
+#[non_exhaustive]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Owner {
-    /// User id.
+    /// `UID`: the user's id.
     pub uid: i64,
-    /// Group id.
+    /// `GID`: the group's id.
     pub gid: i64,
-    /// User name.
+    /// `UNAME`: the user's name.
     pub uname: String,
-    /// Group name.
+    /// `GNAME`: the group's name.
     pub gname: String,
 }
 
-/// The nine permission bits: use, manage and admin for the owner, the group and the others.
+/// The nine permission bits: use, manage and admin for the owner, the group and the others. A bit
+/// that is missing from the dump is not set.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Permissions {
-    /// Use, manage, admin of the owner.
+    /// `OWNER_U`, `OWNER_M`, `OWNER_A`.
     pub owner: [bool; 3],
-    /// Use, manage, admin of the group.
+    /// `GROUP_U`, `GROUP_M`, `GROUP_A`.
     pub group: [bool; 3],
-    /// Use, manage, admin of everybody else.
+    /// `OTHER_U`, `OTHER_M`, `OTHER_A`.
     pub other: [bool; 3],
 }
 
@@ -51,6 +57,7 @@ macro_rules! numbered {
     ($(#[$meta:meta])* $name:ident { $($(#[$variant_meta:meta])* $variant:ident = $number:literal),* $(,)? }) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
         pub enum $name {
             $($(#[$variant_meta])* $variant,)*
             /// A number that this version does not know.

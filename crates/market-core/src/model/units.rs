@@ -28,8 +28,9 @@ impl MiB {
     }
 
     /// The most bytes that a packed image may become when its disk was declared to have this size:
-    /// an image has tables, and may have snapshots. Of a size that was not declared (0), 1 TiB.
-    pub fn most_unpacked_bytes(self) -> u64 {
+    /// an eighth and 8 MiB more, since an image has tables and may have snapshots. 1 TiB for a size
+    /// that was not declared (0 or less).
+    pub fn max_unpacked_bytes(self) -> u64 {
         const UNKNOWN: u64 = 1 << 40;
         const TABLES: u64 = 8 << 20;
         match self.bytes() {
@@ -38,7 +39,7 @@ impl MiB {
         }
     }
 
-    /// In bytes; 0 for a negative size.
+    /// The size in bytes; 0 for a negative size.
     pub fn bytes(self) -> u64 {
         u64::try_from(self.0).unwrap_or(0).saturating_mul(Self::BYTES)
     }

@@ -10,6 +10,7 @@ use thiserror::Error;
 /// repeats that count, so that a message can be compared with one of `oned.log`. `line` and
 /// `column` are what an editor shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Position {
     /// Line, from 1.
     pub line: u64,
@@ -103,6 +104,7 @@ impl ParseError {
 /// Why an attribute cannot be had as the text that was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("attribute {attribute}: {reason}")]
+#[non_exhaustive]
 pub struct ValueError {
     /// The attribute, as `NAME` or `NAME/KEY`.
     pub attribute: String,
@@ -126,6 +128,7 @@ pub enum ValueErrorReason {
 /// docs/template-grammar.md section 3.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("attribute {attribute}: {reason}")]
+#[non_exhaustive]
 pub struct WriteError {
     /// The attribute, as `NAME` or `NAME/KEY`.
     pub attribute: String,
@@ -159,6 +162,14 @@ pub enum WriteErrorReason {
         "the value holds bytes that XML cannot carry (control characters, or text that is not UTF-8)"
     )]
     NotXml,
+    /// A key was to be edited where no vector of that name stands.
+    #[error("there is no such vector")]
+    NoVector,
+    /// The text around it, which is kept, would change its meaning: a quote that is never closed.
+    #[error(
+        "the text around it does not allow the edit: a quote is not closed, or a value ends in a backslash"
+    )]
+    Surroundings,
     /// A vector without pairs, which is lost when it is stored as XML.
     #[error("the vector is empty")]
     EmptyVector,

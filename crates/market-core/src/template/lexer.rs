@@ -128,6 +128,14 @@ impl<'a, S: Sink> Lexer<'a, S> {
         }
     }
 
+    /// Reads on from an offset where an attribute starts.
+    pub(super) fn starting_at(input: &'a [u8], position: usize) -> Self
+    where
+        S: Default,
+    {
+        Self { position, ..Self::new(input, S::default()) }
+    }
+
     /// The end of the run of bytes of a class that starts at `from`.
     fn run(&self, from: usize, class: u8) -> usize {
         let mut end = from;

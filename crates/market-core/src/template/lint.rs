@@ -12,6 +12,7 @@ use std::ops::Range;
 /// Something in a template's text that OpenNebula accepts but most likely does not mean what its
 /// author thinks.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Diagnostic {
     /// What it is.
     pub lint: Lint,

@@ -24,6 +24,7 @@
 //!
 //! Work and memory are linear in the input, whatever it holds. Nothing here does I/O.
 
+mod document;
 mod error;
 mod lexer;
 mod lint;
@@ -35,6 +36,7 @@ mod span;
 mod write;
 mod xml;
 
+pub use document::Document;
 pub use error::{ParseError, Position, ValueError, ValueErrorReason, WriteError, WriteErrorReason};
 pub use lint::{Diagnostic, Lint, lint};
 pub use secret::{is_harmless, is_secret};
@@ -96,6 +98,7 @@ impl Attributes {
 /// A text that is no template: the error, and the attributes before it, which the core keeps too.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{error}")]
+#[non_exhaustive]
 pub struct ParseFailure {
     /// What is wrong, and where.
     #[source]
@@ -187,12 +190,18 @@ impl Template {
         self.attributes.entries.iter().map(|&entry| Attribute { template: self, entry })
     }
 
-    /// The first attribute of that name (names are in upper case).
+    /// The first attribute of that name, in any letter case.
+    ///
+    /// ```
+    /// let template = market_core::template::Template::parse(b"Disk=[image=a]").unwrap();
+    /// let disk = template.get("disk").unwrap();
+    /// assert_eq!(disk.key("Image"), Some(&b"a"[..]));
+    /// ```
     pub fn get(&self, name: &str) -> Option<Value<'_>> {
         self.get_all(name).next()
     }
 
-    /// Every attribute of that name, in order.
+    /// Every attribute of that name, in any letter case, in order.
     pub fn get_all(
         &self,
         name: &str,
@@ -200,7 +209,7 @@ impl Template {
         self.attributes.entries[self.range(name)].iter().map(|entry| self.value(entry.value))
     }
 
-    /// The first attribute of that name as text; `None` when there is none.
+    /// The first attribute of that name, in any letter case, as text; `None` when there is none.
     ///
     /// # Errors
     /// When it is a vector, or its bytes are not UTF-8.
@@ -208,13 +217,16 @@ impl Template {
         self.get(name).map(|value| value.as_text(name)).transpose()
     }
 
+    /// The attributes of that name, in any letter case. Names are stored in upper case.
     fn range(&self, name: &str) -> Range<usize> {
+        let order = |entry: &Entry| {
+            let upper = name.bytes().map(|byte| byte.to_ascii_uppercase());
+            entry.name.of(&self.buffer).iter().copied().cmp(upper)
+        };
         let entries = &self.attributes.entries;
-        let start = entries.partition_point(|entry| entry.name.of(&self.buffer) < name.as_bytes());
-        let count = entries[start..]
-            .iter()
-            .take_while(|entry| entry.name.of(&self.buffer) == name.as_bytes())
-            .count();
+        let start = entries.partition_point(|entry| order(entry) == Ordering::Less);
+        let count =
+            entries[start..].iter().take_while(|entry| order(entry) == Ordering::Equal).count();
         start..start + count
     }
 
@@ -225,17 +237,18 @@ impl Template {
         }
     }
 
-    /// Adds an attribute behind those of the same name. What the value may hold is checked when the
-    /// template is written.
+    /// Adds an attribute behind those of the same name. The name may have any letter case. What the
+    /// value may hold is checked when the template is written.
     ///
     /// # Errors
     /// When the name is not one of the syntax.
     pub fn push(&mut self, name: &str, value: impl AsRef<[u8]>) -> Result<(), WriteError> {
-        write::check_name(name)?;
+        let name = &checked_name(name)?;
         self.insert(name, |template| Some(Repr::Single(template.store(value.as_ref())?)))
     }
 
-    /// Adds a vector attribute behind those of the same name.
+    /// Adds a vector attribute behind those of the same name. Name and keys may have any letter
+    /// case.
     ///
     /// # Errors
     /// When the name or a key is not one of the syntax, or a key stands twice.
@@ -248,13 +261,14 @@ impl Template {
         K: AsRef<str>,
         V: AsRef<[u8]>,
     {
-        write::check_name(name)?;
+        let name = &checked_name(name)?;
         let mut sorted = std::collections::BTreeMap::new();
         for (key, value) in pairs {
-            write::check_key(name, key.as_ref())?;
-            if sorted.insert(key.as_ref().to_owned(), value.as_ref().to_vec()).is_some() {
-                return Err(write::error(name, Some(key.as_ref()), WriteErrorReason::DuplicateKey));
+            let key = checked_key(name, key.as_ref())?;
+            if sorted.contains_key(&key) {
+                return Err(write::error(name, Some(&key), WriteErrorReason::DuplicateKey));
             }
+            sorted.insert(key, value.as_ref().to_vec());
         }
         self.insert(name, |template| {
             template.store_pairs(sorted.iter().map(|(k, v)| (k.as_str(), v.as_slice())))
@@ -266,14 +280,105 @@ impl Template {
     /// # Errors
     /// As [`push`](Self::push); then nothing is changed.
     pub fn set(&mut self, name: &str, value: impl AsRef<[u8]>) -> Result<(), WriteError> {
-        write::check_name(name)?;
+        let name = &checked_name(name)?;
         self.remove(name);
         self.push(name, value)
+    }
+
+    /// Sets a key of a vector attribute, whether it was there or not. `index` counts the attributes
+    /// of that name from 0. Name and key may have any letter case.
+    ///
+    /// ```
+    /// use market_core::template::Template;
+    ///
+    /// let mut template = Template::parse(b"DISK=[IMAGE=a]\nDISK=[IMAGE=b,SIZE=1]\n").unwrap();
+    /// template.set_key("DISK", 1, "SIZE", "20480")?;
+    /// template.set_key("DISK", 0, "FORMAT", "raw")?;
+    /// assert!(template.remove_key("DISK", 0, "IMAGE"));
+    /// assert_eq!(template, Template::parse(b"DISK=[FORMAT=raw]\nDISK=[IMAGE=b,SIZE=20480]").unwrap());
+    /// # Ok::<(), market_core::template::WriteError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`WriteErrorReason::NoVector`] when there is no such attribute, or it is no vector;
+    /// [`WriteErrorReason::Name`] when the key is not one of the syntax.
+    pub fn set_key(
+        &mut self,
+        name: &str,
+        index: usize,
+        key: &str,
+        value: impl AsRef<[u8]>,
+    ) -> Result<(), WriteError> {
+        let fail = |reason| write::error(name, Some(key), reason);
+        let (at, pairs) =
+            self.vector_at(name, index).ok_or_else(|| fail(WriteErrorReason::NoVector))?;
+        let stored_key = checked_key(name, key)?;
+        let too_large = || fail(WriteErrorReason::TooLarge);
+        let value = self.store(value.as_ref()).ok_or_else(too_large)?;
+        if let Some(found) = self.find_key(pairs, key) {
+            self.attributes.pairs[found].value = value;
+            return Ok(());
+        }
+        let key = self.store(stored_key.as_bytes()).ok_or_else(too_large)?;
+        // The pairs of all vectors share one list: a vector that grows moves to its end.
+        let first = self.attributes.pairs.len();
+        let before = |pair: &Pair| pair.key.of(&self.buffer) < stored_key.as_bytes();
+        let place = first + self.attributes.pairs[pairs.range()].partition_point(before);
+        self.attributes.pairs.extend_from_within(pairs.range());
+        self.attributes.pairs.insert(place, Pair { key, value });
+        self.attributes.entries[at].value = self.attributes.close_vector(first);
+        Ok(())
+    }
+
+    /// Removes a key of a vector attribute; says whether it was there. `index` counts the attributes
+    /// of that name from 0.
+    pub fn remove_key(&mut self, name: &str, index: usize, key: &str) -> bool {
+        let Some((at, pairs)) = self.vector_at(name, index) else { return false };
+        let Some(found) = self.find_key(pairs, key) else { return false };
+        let Range { start, end } = pairs.range();
+        self.attributes.pairs.copy_within(found + 1..end, found);
+        self.attributes.entries[at].value = Repr::Vector(Span::new(start, end - 1));
+        true
     }
 
     /// Removes every attribute of that name; says how many there were.
     pub fn remove(&mut self, name: &str) -> usize {
         self.attributes.entries.drain(self.range(name)).count()
+    }
+
+    /// Removes one of the attributes of that name (`index` counts them from 0); says whether it was
+    /// there.
+    pub fn remove_at(&mut self, name: &str, index: usize) -> bool {
+        let found = self.range(name).nth(index);
+        found.is_some_and(|at| {
+            self.attributes.entries.remove(at);
+            true
+        })
+    }
+
+    /// A vector attribute: its place, and its pairs.
+    fn vector_at(&self, name: &str, index: usize) -> Option<(usize, Span)> {
+        let at = self.range(name).nth(index)?;
+        match self.attributes.entries[at].value {
+            Repr::Single(_) => None,
+            Repr::Vector(pairs) => Some((at, pairs)),
+        }
+    }
+
+    /// The place of a key among all pairs: spelled like this or, when none is, in another case
+    /// (keys from XML keep theirs).
+    fn find_key(&self, pairs: Span, key: &str) -> Option<usize> {
+        let mut found = None;
+        for at in pairs.range() {
+            let name = self.attributes.pairs[at].key.of(&self.buffer);
+            if name == key.as_bytes() {
+                return Some(at);
+            }
+            if found.is_none() && name.eq_ignore_ascii_case(key.as_bytes()) {
+                found = Some(at);
+            }
+        }
+        found
     }
 
     /// Puts an attribute at its place in the order. Names from XML need not be names of the syntax,
@@ -324,6 +429,20 @@ impl Template {
     }
 }
 
+/// The name in upper case, as it is stored.
+fn checked_name(name: &str) -> Result<String, WriteError> {
+    let upper = name.to_ascii_uppercase();
+    write::check_name(&upper)?;
+    Ok(upper)
+}
+
+/// The key in upper case, as it is stored.
+fn checked_key(name: &str, key: &str) -> Result<String, WriteError> {
+    let upper = key.to_ascii_uppercase();
+    write::check_key(name, &upper)?;
+    Ok(upper)
+}
+
 const PREFIX_BYTES: usize = 16;
 
 /// The first bytes of a name as a number that sorts as the bytes do.
@@ -366,8 +485,9 @@ impl<'a> Attribute<'a> {
         self.template.value(self.entry.value)
     }
 
-    /// Where the attribute stands in the text it was parsed from, from its name to the end of its
-    /// value; `None` when it was added later or came from XML.
+    /// Where the attribute stands in the text it was parsed from, in bytes, from its name to the end
+    /// of its value; `None` when it was added later or came from XML. (The range of a vector whose
+    /// keys were edited is that of the vector before.)
     pub fn source(&self) -> Option<Range<usize>> {
         (self.entry.at != Span::default()).then(|| self.entry.at.range())
     }
@@ -421,7 +541,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The value of a key, when this is a vector that has it.
+    /// The value of a key, in any letter case, when this is a vector that has it.
     pub fn key(&self, key: &str) -> Option<&'a [u8]> {
         self.as_vector()?.get(key)
     }
@@ -466,9 +586,11 @@ impl<'a> Vector<'a> {
         self.pairs().is_empty()
     }
 
-    /// The value of a key.
+    /// The value of a key: of the one that is spelled like this or, when there is none, of the first
+    /// in another letter case.
     pub fn get(&self, key: &str) -> Option<&'a [u8]> {
-        self.iter().find(|(name, _)| *name == key).map(|(_, value)| value)
+        let at = self.template.find_key(self.pairs, key)?;
+        Some(self.template.attributes.pairs[at].value.of(&self.template.buffer))
     }
 
     /// All pairs, sorted by key.

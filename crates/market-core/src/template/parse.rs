@@ -182,7 +182,7 @@ pub(super) fn needs_prefix(name: &[u8]) -> bool {
 }
 
 /// One left-to-right pass of `\"` to `"`; there is no other escape.
-fn unescape(text: &[u8], out: &mut Vec<u8>) {
+pub(super) fn unescape(text: &[u8], out: &mut Vec<u8>) {
     let mut copied = 0;
     for quote in memchr_iter(b'"', text) {
         if quote > copied && text[quote - 1] == b'\\' {

@@ -7,6 +7,7 @@ use memchr::{memchr, memchr_iter, memmem};
 
 /// Which values a [`Writer`] lets through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Rules {
     /// Everything that the template parser reads back unchanged.
     Parser,
@@ -56,7 +57,8 @@ impl Writer {
         let start = self.out.len();
         check_name(name)?;
         self.name(name);
-        self.value(name, None, value.as_ref()).inspect_err(|_| self.out.truncate(start))?;
+        let written = put_value(&mut self.out, self.rules, (name, None), value.as_ref());
+        written.inspect_err(|_| self.out.truncate(start))?;
         self.out.push(b'\n');
         Ok(())
     }
@@ -110,7 +112,7 @@ impl Writer {
             }
             self.out.extend_from_slice(key.as_bytes());
             self.out.push(b'=');
-            self.value(name, Some(key), value.as_ref())?;
+            put_value(&mut self.out, self.rules, (name, Some(key)), value.as_ref())?;
         }
         if keys.is_empty() && self.rules == Rules::Oned {
             return Err(error(name, None, WriteErrorReason::EmptyVector));
@@ -141,49 +143,61 @@ impl Writer {
     }
 
     fn name(&mut self, name: &str) {
-        // Read in upper case, `XML...` would gain `ONE_`; with a small first letter it does not.
-        match name.strip_prefix('X') {
-            Some(rest) if name.starts_with("XML") => {
-                self.out.push(b'x');
-                self.out.extend_from_slice(rest.as_bytes());
-            }
-            _ => self.out.extend_from_slice(name.as_bytes()),
-        }
+        put_name(&mut self.out, name);
         self.out.push(b'=');
     }
+}
 
-    fn value(&mut self, name: &str, key: Option<&str>, value: &[u8]) -> Result<(), WriteError> {
-        let refuse = |reason| Err(error(name, key, reason));
-        if memchr(0, value).is_some() {
-            return refuse(WriteErrorReason::Nul);
+/// Writes a name so that it is read back as it is: in upper case, `XML...` would gain `ONE_`; with a
+/// small first letter it does not.
+pub(super) fn put_name(out: &mut Vec<u8>, name: &str) {
+    match name.strip_prefix('X') {
+        Some(rest) if name.starts_with("XML") => {
+            out.push(b'x');
+            out.extend_from_slice(rest.as_bytes());
         }
-        if memmem::find(value, b"]]>").is_some()
-            && (self.rules == Rules::Oned || memchr(b'\n', value).is_none())
-        {
-            return refuse(WriteErrorReason::CdataEnd);
-        }
-        if self.rules == Rules::Oned && !survives_xml(value) {
-            return refuse(WriteErrorReason::NotXml);
-        }
-        let bare = value.ends_with(b"\\");
-        if bare && value.iter().any(|&b| is_stop(b)) {
-            return refuse(WriteErrorReason::TrailingBackslash);
-        }
-        if !bare {
-            self.out.push(b'"');
-        }
-        let mut copied = 0;
-        for quote in memchr_iter(b'"', value) {
-            self.out.extend_from_slice(&value[copied..quote]);
-            self.out.push(b'\\');
-            copied = quote;
-        }
-        self.out.extend_from_slice(&value[copied..]);
-        if !bare {
-            self.out.push(b'"');
-        }
-        Ok(())
+        _ => out.extend_from_slice(name.as_bytes()),
     }
+}
+
+/// Writes a value with its quotes, or refuses it and writes nothing. `place` is the attribute and the
+/// key that an error names.
+pub(super) fn put_value(
+    out: &mut Vec<u8>,
+    rules: Rules,
+    place: (&str, Option<&str>),
+    value: &[u8],
+) -> Result<(), WriteError> {
+    let refuse = |reason| Err(error(place.0, place.1, reason));
+    if memchr(0, value).is_some() {
+        return refuse(WriteErrorReason::Nul);
+    }
+    if memmem::find(value, b"]]>").is_some()
+        && (rules == Rules::Oned || memchr(b'\n', value).is_none())
+    {
+        return refuse(WriteErrorReason::CdataEnd);
+    }
+    if rules == Rules::Oned && !survives_xml(value) {
+        return refuse(WriteErrorReason::NotXml);
+    }
+    let bare = value.ends_with(b"\\");
+    if bare && value.iter().any(|&b| is_stop(b)) {
+        return refuse(WriteErrorReason::TrailingBackslash);
+    }
+    if !bare {
+        out.push(b'"');
+    }
+    let mut copied = 0;
+    for quote in memchr_iter(b'"', value) {
+        out.extend_from_slice(&value[copied..quote]);
+        out.push(b'\\');
+        copied = quote;
+    }
+    out.extend_from_slice(&value[copied..]);
+    if !bare {
+        out.push(b'"');
+    }
+    Ok(())
 }
 
 /// Whether a value comes back from XML as it went in: UTF-8, the characters of XML 1.0, no carriage

@@ -57,6 +57,7 @@ use std::fmt;
 
 /// What does not fit between a type and a template.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Error {
     /// The attribute, as `NAME` or `NAME/KEY`; `None` when the whole template is meant.
     pub attribute: Option<String>,
