@@ -42,10 +42,7 @@ pub struct FsConfig {
 }
 
 fn own_options(defaults: &Options) -> Options {
-    Options {
-        user_agent: concat!("datastore-fs/", env!("CARGO_PKG_VERSION")).to_owned(),
-        ..defaults.clone()
-    }
+    defaults.clone().with_user_agent(concat!("datastore-fs/", env!("CARGO_PKG_VERSION")))
 }
 
 /// How bytes of a datastore's images are moved.

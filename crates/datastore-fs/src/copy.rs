@@ -12,6 +12,7 @@ use market_core::container::{Container, HEAD_BYTES, refuse_other_content, refuse
 use market_core::error::{Error, ErrorKind};
 use market_core::model::DatastoreType;
 use market_core::report::CopiedImage;
+use market_core::transfer::s3::S3Scheme;
 use market_core::transfer::{
     Compression, Content, Location, Options, Packing, Source, Transferred, random_name, redacted,
 };
@@ -153,15 +154,15 @@ async fn open(
 ) -> Result<Source, Error> {
     let path = action.image.path.as_str();
     let location = Location::parse(path)?;
-    if matches!(location, Location::S3 { .. }) {
-        options.s3 = Some(config::s3_access(action)?);
+    if location.scheme() == "s3" {
+        options = options.with_scheme(S3Scheme::new(config::s3_access(action)?));
     }
-    let Location::Path(local) = location else {
+    let Some(local) = location.path() else {
         // By ssh to this machine, any file could be read in spite of RESTRICTED_DIRS.
         options.ssh_elsewhere = true;
-        return context.stop.or(Source::open(path, &options)).await;
+        return context.stop.or(Source::open_location(&location, &options)).await;
     };
-    let (file, resolved) = Directories::of(config)?.open(&local)?;
+    let (file, resolved) = Directories::of(config)?.open(local)?;
     Ok(Source::from_file(file, &redacted(&resolved.to_string_lossy()), &options)?)
 }
 

@@ -20,7 +20,7 @@ pub async fn export(
     context: &Context,
 ) -> Result<ImportInfo, Error> {
     let path = action.image.source.as_str();
-    if !matches!(Location::parse(path)?, Location::Path(_)) || path.contains("://") {
+    if Location::parse(path)?.path().is_none() || path.contains("://") {
         return Err(Error::new(
             ErrorKind::Unsupported,
             format!("SOURCE {}", redacted(path)),

@@ -16,6 +16,7 @@ pub use restricted::Directories;
 use market_core::action::{CopyAction, ExportAction};
 use market_core::backend::Context;
 use market_core::error::Error;
+use market_core::opennebula::Helpers;
 use market_core::runtime::{Call, Program, open_output, print};
 
 /// The two actions.
@@ -51,9 +52,7 @@ pub async fn act(call: Call<Action>, mut context: Context) -> Result<(), Error> 
             let action = CopyAction::decode(&call.dump)?;
             call.check_id(action.image.id)?;
             open_output()?;
-            if let Some(helpers) = &mut context.options.helpers {
-                helpers.dump = Some(call.dump.into());
-            }
+            context.options = Helpers::give_message(context.options, call.dump);
             let placed = copy(&action, &context).await?;
             let printed =
                 placed.image.write().map_err(Error::from).and_then(|line| print(line.as_bytes()));

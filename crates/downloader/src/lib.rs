@@ -22,7 +22,9 @@ use market_core::backend::Context;
 use market_core::container::refuse_other_content;
 use market_core::error::{Error, ErrorKind};
 use market_core::model::MiB;
+use market_core::opennebula::Helpers;
 use market_core::runtime::{open_output, print, run_main, run_until_stopped};
+use market_core::transfer::s3::S3Scheme;
 use market_core::transfer::{
     Content, ErrorKind as TransferErrorKind, FileSink, Location, Options, Packing, Source,
     SparseFile, StagedFile, Transfer, Transferred, redacted, run_on_thread,
@@ -75,7 +77,7 @@ pub async fn download(arguments: &Arguments, context: &Context) -> Result<(), Er
     let download = Download { arguments, action, how, most_unpacked, context };
     let outcome = download.deliver(&mut source).await;
     if outcome.is_ok() && arguments.max_bytes.is_some() {
-        source.leave().await;
+        source.close().await;
     }
     outcome
 }
@@ -228,23 +230,26 @@ const SNIFFED_BYTES: usize = 64 << 10;
 /// How to fetch it: as the action's templates say, and the command line.
 fn options(arguments: &Arguments, context: &Context) -> Result<(Options, DrvAction), Error> {
     let action = DrvAction::of_environment();
-    let mut options = Options {
-        user_agent: concat!("downloader/", env!("CARGO_PKG_VERSION")).to_owned(),
-        limit: arguments.limit,
-        ..context.options.clone()
-    };
+    let mut options = context
+        .options
+        .clone()
+        .with_user_agent(concat!("downloader/", env!("CARGO_PKG_VERSION")))
+        .with_limit(arguments.limit);
     if !arguments.retry {
-        options.retries = 0;
+        options.retry.retries = 0;
     }
     options = action.transfer()?.apply(options, &context.log)?;
     options.max_unpacked_bytes =
         arguments.max_unpacked.map(MiB::bytes).or(options.max_unpacked_bytes);
-    if let Some(helpers) = &mut options.helpers {
-        helpers.dump = action.dump();
+    if let Some(message) = action.dump() {
+        options = Helpers::give_message(options, message);
     }
-    match Location::parse(&arguments.source)? {
-        Location::S3 { .. } => options.s3 = Some(action.s3_access(&redacted(&arguments.source))?),
-        Location::Other(scheme) if scheme == "onebex" && !arguments.expected.is_empty() => {
+    match Location::parse(&arguments.source)?.scheme() {
+        "s3" => {
+            let access = action.s3_access(&redacted(&arguments.source))?;
+            options = options.with_scheme(S3Scheme::new(access));
+        }
+        "onebex" if !arguments.expected.is_empty() => {
             let cause = "Hash check not supported for interactive downloads";
             return Err(Error::new(ErrorKind::Unsupported, redacted(&arguments.source), cause));
         }

@@ -174,11 +174,8 @@ fn of_160_imports_over_faulted_bridges_each_is_whole_or_nothing() {
         });
         let shell = Shell::new(&fates);
         // An answer that is lost is waited for so long.
-        let options = Options {
-            ssh: shell.ssh(),
-            idle_timeout: Duration::from_secs(3),
-            ..Options::default()
-        };
+        let options =
+            Options::default().with_ssh(shell.ssh()).with_idle_timeout(Duration::from_secs(3));
         let context = context(options);
         let md5 = if random.below(3) == 0 { String::new() } else { md5_hex(&bytes) };
         block_on(async {
@@ -186,7 +183,7 @@ fn of_160_imports_over_faulted_bridges_each_is_whole_or_nothing() {
             let outcome = import(&market, image.to_str().unwrap(), &md5, &context).await;
             // The two bridges are one machine here, and now its connections hold.
             let steady = Shell::new(&[]);
-            let context = self::context(Options { ssh: steady.ssh(), ..Options::default() });
+            let context = self::context(Options::default().with_ssh(steady.ssh()));
             let market = self::market(&public, "one", &context).await;
             assert_whole_or_nothing(
                 &market,

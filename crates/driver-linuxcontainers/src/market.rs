@@ -39,7 +39,7 @@ impl MarketBackend for LinuxContainersMarket {
         let version = Installation::from_environment().version();
         let user_agent =
             version.map_or("OpenNebula".to_owned(), |version| format!("OpenNebula {version}"));
-        let options = Options { user_agent, ..context.options.clone() };
+        let options = context.options.clone().with_user_agent(user_agent);
         Ok(Self { settings: config.settings()?, options, log: context.log.clone() })
     }
 

@@ -53,7 +53,7 @@ impl MarketBackend for OneMarket {
             .filter(|text| !text.is_empty())
             .unwrap_or(ENDPOINT);
         let server = Server::parse(endpoint).map_err(|cause| Error::config("ENDPOINT", cause))?;
-        let options = Options { user_agent: user_agent(&context.log), ..context.options.clone() };
+        let options = context.options.clone().with_user_agent(user_agent(&context.log));
         Ok(Self { server, prefix: config.app_name_prefix, options, log: context.log.clone() })
     }
 

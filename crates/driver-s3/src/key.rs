@@ -2,6 +2,7 @@
 
 use market_core::model::{AppId, SourceUrl};
 use market_core::transfer::Location;
+use market_core::transfer::s3::ObjectLocation;
 use std::fmt;
 
 /// What keys begin with when APP_PREFIX says nothing.
@@ -70,10 +71,8 @@ impl fmt::Display for S3Key {
 
 /// The bucket and the key of a SOURCE.
 pub(crate) fn of_source(source: &str) -> Option<(String, String)> {
-    match Location::parse(source) {
-        Ok(Location::S3 { bucket, key }) => Some((bucket, key)),
-        _ => None,
-    }
+    let object = ObjectLocation::parse(&Location::parse(source).ok()?).ok()?;
+    Some((object.bucket, object.key))
 }
 
 /// Whether a key is one that an app may have, under this or an earlier APP_PREFIX.

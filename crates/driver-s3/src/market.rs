@@ -18,7 +18,7 @@ use market_core::model::{AppId, MiB, SourceUrl};
 use market_core::report::MonitorReport;
 use market_core::stop::Stop;
 use market_core::template::{Rules, Writer};
-use market_core::transfer::s3::{Bucket, Reason, S3Error};
+use market_core::transfer::s3::{Bucket, Reason, S3Error, S3Scheme};
 use market_core::transfer::{Digests, ErrorKind as FailureKind, Options, Piece, Source, redacted};
 use std::sync::Arc;
 
@@ -60,7 +60,7 @@ impl MarketBackend for S3Market {
     async fn connect(config: S3Attributes, context: &Context) -> Result<Self, Error> {
         let access = config.access()?;
         let mut options = context.options.clone();
-        options.s3 = Some(access.clone());
+        options = options.with_scheme(S3Scheme::new(access.clone()));
         let bucket = Bucket::open(&access, config.bucket.trim(), &options)?;
         let keys = Keys::new(config.app_prefix.as_deref());
         let version = config.signature_version.as_deref().unwrap_or("v4").trim();
@@ -272,7 +272,7 @@ impl StorageBackend for S3Market {
     }
 
     async fn resolve(&self, staged: &mut S3Upload) -> Published {
-        staged.0.resolve(&source(&self.bucket, &staged.0.key), self.options.backoff).await
+        staged.0.resolve(&source(&self.bucket, &staged.0.key), self.options.retry.first_pause).await
     }
 
     async fn discard(&self, staged: S3Upload) -> Result<(), Error> {

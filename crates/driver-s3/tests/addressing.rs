@@ -143,7 +143,8 @@ fn reading(attributes: &[(String, String)]) -> market_core::transfer::Options {
         template.push(name, value).unwrap();
     }
     let attributes: S3Attributes = from_template(&template).unwrap();
-    market_core::transfer::Options { s3: Some(attributes.access().unwrap()), ..Default::default() }
+    let objects = market_core::transfer::s3::S3Scheme::new(attributes.access().unwrap());
+    market_core::transfer::Options::default().with_scheme(objects)
 }
 
 #[test]

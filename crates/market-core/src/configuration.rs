@@ -5,7 +5,6 @@ use crate::backend::{Context, MarketBackend};
 use crate::error::{Error, ErrorKind};
 use crate::model::Marketplace;
 use crate::template::serde::from_template;
-use market_transfer::Options;
 use serde::de::DeserializeOwned;
 
 /// Reads a configuration from a marketplace's template.
@@ -51,10 +50,8 @@ pub(crate) async fn connect<B: MarketBackend>(
     context: &mut Context,
 ) -> Result<B, Error> {
     let attributes: TransferAttributes = configuration(marketplace)?;
-    let options = Options {
-        user_agent: format!("market-{}/{}", B::MAD, B::VERSION),
-        ..context.options.clone()
-    };
+    let user_agent = format!("market-{}/{}", B::MAD, B::VERSION);
+    let options = context.options.clone().with_user_agent(user_agent);
     context.options = attributes
         .apply(options, &context.log)
         .map_err(|error| in_marketplace(marketplace, error))?;

@@ -2,8 +2,8 @@
 
 use crate::backend::Context;
 use market_transfer::Process;
+use std::process::Command;
 use std::time::Duration;
-use tokio::process::Command;
 
 /// How long the command may take, and how long once the action is being stopped.
 const LIMIT: Duration = Duration::from_secs(60);

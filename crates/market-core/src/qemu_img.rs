@@ -13,9 +13,9 @@ use serde::Deserialize;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::Path;
+use std::process::Command;
 use std::process::ExitStatus;
 use std::time::Duration;
-use tokio::process::Command;
 
 /// How long it may be silent: it says nothing while it works.
 const PATIENCE: Duration = Duration::from_secs(12 * 3_600);

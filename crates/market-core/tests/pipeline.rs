@@ -35,11 +35,9 @@ struct Scene {
 
 fn scene() -> Scene {
     let switch = StopSwitch::new();
-    let options = Options {
-        backoff: Duration::ZERO,
-        idle_timeout: Duration::from_millis(300),
-        ..Options::default()
-    };
+    let options = Options::default()
+        .with_first_pause(Duration::ZERO)
+        .with_idle_timeout(Duration::from_millis(300));
     let context = Context::new(Log::memory("import"), switch.listen(), options);
     Scene { directory: TempDir::new().unwrap(), switch, context }
 }

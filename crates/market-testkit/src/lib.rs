@@ -34,11 +34,9 @@ use std::time::{Duration, Instant};
 
 /// What a backend gets in a test: a log in memory, nobody who asks to stop, little patience.
 pub fn context() -> Context {
-    let options = Options {
-        backoff: Duration::ZERO,
-        idle_timeout: Duration::from_secs(5),
-        ..Options::default()
-    };
+    let options = Options::default()
+        .with_first_pause(Duration::ZERO)
+        .with_idle_timeout(Duration::from_secs(5));
     Context::new(Log::memory("test"), StopSwitch::new().listen(), options)
 }
 

@@ -4,7 +4,8 @@ use crate::http::{HttpServer, Reply};
 use crate::proxy::{Break, Proxy};
 use crate::shell::{Fate, Shell};
 use crate::{Random, md5_hex, noise};
-use market_core::transfer::{Helpers, Options};
+use market_core::opennebula::Helpers;
+use market_core::transfer::Options;
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
@@ -76,13 +77,11 @@ impl Faulted {
             1 => md5_hex(b"another image"),
             _ => md5_hex(&truth),
         };
-        let options = Options {
-            connect_timeout: Duration::from_secs(5),
-            idle_timeout: Duration::from_millis(400),
-            retries: 2,
-            backoff: Duration::ZERO,
-            ..Options::default()
-        };
+        let options = Options::default()
+            .with_connect_timeout(Duration::from_secs(5))
+            .with_idle_timeout(Duration::from_millis(400))
+            .with_retries(2)
+            .with_first_pause(Duration::ZERO);
         let mut faulted = Self {
             url: String::new(),
             options,
@@ -242,7 +241,8 @@ impl Faulted {
         fs::set_permissions(remotes.join(name), fs::Permissions::from_mode(0o755))
             .expect("its mode");
         self.url = if kind == Kind::Told { "restic://100/7/0" } else { "tape://7" }.to_owned();
-        self.options.helpers = Some(Helpers { directory: remotes, dump: None });
+        let helpers = Helpers::in_directory(remotes);
+        self.options = self.options.clone().with_fallback(helpers);
         self.options.idle_timeout = Duration::from_secs(20);
     }
 }

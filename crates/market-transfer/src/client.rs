@@ -1,7 +1,7 @@
 //! The one HTTP client of the workspace: whom it trusts, where it lets itself be sent, through
 //! which proxies, and what its failures are.
 
-use crate::resume::RetryableError;
+use crate::retry::RetryableError;
 use crate::thread::run_on_thread;
 use crate::{Error, ErrorKind, Options, read_small_file, trust};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};

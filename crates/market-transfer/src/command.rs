@@ -1,197 +1,129 @@
-//! What a command writes to its standard output, as the origin of a stream of unknown length.
+//! A command that can be started again and again.
 
-use crate::location::redacted_line;
-use crate::process::pipe_failure;
-use crate::resume::{Opened, Origin, RetryableError};
-use crate::ssh::{CONNECTION_FAILED, Host, Ssh};
-use crate::{Ended, Error, ErrorKind, Options, Process, Secrets};
-use bytes::Bytes;
+use crate::{Ended, Process};
+use std::ffi::OsString;
+use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::process::Command;
 
-/// How long a command that cleans up may take.
-const CLEANING: Duration = Duration::from_secs(60);
-
-/// Exports an image of Ceph to standard output; the arguments are those of `rbd`.
-const RBD: &str = "exec rbd \"$@\"";
-
-/// Runs what a helper has told in `$MARKET_TOLD`: shell lines that set `command` and
-/// `clean_command`; $1 says which of them.
-const TOLD: &str = r#"eval "$MARKET_TOLD"; unset MARKET_TOLD
-case $1 in command) eval "$command" ;; *) eval "$clean_command" ;; esac"#;
-
-/// A command that can be run, again and again.
-pub(crate) enum CommandSpec {
-    /// `rbd export` on a host.
-    Rbd { ssh: Ssh, host: Host, arguments: Vec<String> },
-    /// An executable.
-    Executable { path: PathBuf, arguments: Vec<String>, stdin: Option<Arc<[u8]>> },
-    /// What a helper has told to run.
-    HelperScript { told: String, which: &'static str },
+/// A command: an executable, its arguments, further variables of its environment, and what it gets
+/// on standard input. No shell is involved unless the executable is one.
+///
+/// Unlike [`std::process::Command`] it can be cloned, and its `Debug` shows no argument, variable
+/// or input: they may hold secrets.
+///
+/// ```
+/// use market_transfer::CommandSpec;
+/// use std::time::Duration;
+///
+/// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+/// # runtime.block_on(async {
+/// let upper = CommandSpec::new("tr").args(["a-z", "A-Z"]).stdin(b"hello".to_vec());
+/// let (output, ended) = upper.output(100, Duration::from_secs(10)).await?;
+/// assert!(ended.status.success());
+/// assert_eq!(output, b"HELLO");
+/// # Ok::<(), std::io::Error>(())
+/// # })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct CommandSpec {
+    executable: OsString,
+    arguments: Vec<OsString>,
+    environment: Vec<(OsString, OsString)>,
+    stdin: Option<Arc<[u8]>>,
 }
 
 impl CommandSpec {
-    fn command(&self) -> Command {
-        match self {
-            Self::Rbd { ssh, host, arguments } => {
-                ssh.command(host, RBD, &arguments.iter().map(String::as_str).collect::<Vec<_>>())
-            }
-            Self::Executable { path, arguments, .. } => {
-                let mut command = Command::new(path);
-                command.args(arguments);
-                command
-            }
-            Self::HelperScript { told, which } => {
-                let mut command = Command::new("/bin/sh");
-                command.args(["-c", TOLD, "sh", which]).env("MARKET_TOLD", told);
-                command
-            }
-        }
-    }
-}
-
-/// A command's output.
-pub(crate) struct CommandOutput {
-    spec: CommandSpec,
-    subject: String,
-    /// The URL, and the driver message of a helper: what is not to be shown.
-    location: String,
-    dump: Option<Arc<[u8]>>,
-    patience: Duration,
-    /// Whether it may be run a second time when it fails.
-    again: bool,
-    /// What is run after all was read.
-    clean: Option<CommandSpec>,
-    process: Option<Process>,
-}
-
-impl CommandOutput {
-    pub(crate) fn new(
-        spec: CommandSpec,
-        location: &str,
-        subject: String,
-        options: &Options,
-    ) -> Self {
-        let dump = options.helpers.as_ref().and_then(|helpers| helpers.dump.clone());
-        let (location, patience) = (location.to_owned(), options.idle_timeout);
-        Self { spec, subject, location, dump, patience, again: true, clean: None, process: None }
+    /// An executable by its path, or by its name when it is looked for in `PATH`.
+    pub fn new(executable: impl Into<OsString>) -> Self {
+        let (arguments, environment) = (Vec::new(), Vec::new());
+        Self { executable: executable.into(), arguments, environment, stdin: None }
     }
 
-    /// It may be silent for so long.
-    pub(crate) fn patient(mut self, patience: Duration) -> Self {
-        self.patience = patience;
+    /// With another argument.
+    #[must_use]
+    pub fn arg(self, argument: impl Into<OsString>) -> Self {
+        self.args([argument])
+    }
+
+    /// With further arguments.
+    #[must_use]
+    pub fn args<A: Into<OsString>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
+        self.arguments.extend(arguments.into_iter().map(Into::into));
         self
     }
 
-    /// The command builds what it writes: it is not run a second time.
-    pub(crate) fn once(mut self) -> Self {
-        self.again = false;
+    /// With a variable beside those of this process.
+    #[must_use]
+    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.environment.push((name.into(), value.into()));
         self
     }
 
-    /// Another command is run after this one was read to its end.
-    pub(crate) fn then(mut self, clean: CommandSpec) -> Self {
-        self.clean = Some(clean);
+    /// With bytes on standard input, which is empty otherwise. A command that does not want them
+    /// need not read them.
+    #[must_use]
+    pub fn stdin(mut self, bytes: impl Into<Arc<[u8]>>) -> Self {
+        self.stdin = Some(bytes.into());
         self
     }
 
-    /// All that was wanted is here: what is left behind over there is not its fault.
-    pub(crate) async fn clean(&mut self) {
-        self.process = None;
-        if let Some(clean) = self.clean.take() {
-            let _ = run(&clean, CLEANING).await;
+    /// Starts it, its standard input closed or being written. `idle_timeout` is how long it may be
+    /// silent.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(&self, idle_timeout: Duration) -> io::Result<Process> {
+        let mut process = Process::start(self, idle_timeout)?;
+        match &self.stdin {
+            Some(bytes) => process.feed(Arc::clone(bytes)),
+            None => process.close_input(),
         }
+        Ok(process)
     }
 
-    fn failure(&self, ended: &Ended) -> RetryableError {
-        let cause = said(ended, &self.location, self.dump.as_deref(), &self.spec);
-        let error = |kind| Error::new(kind, &self.subject, cause.as_str());
-        match (&self.spec, ended.status.code()) {
-            (CommandSpec::Rbd { host, .. }, Some(CONNECTION_FAILED)) => {
-                RetryableError::connection(&self.subject, host, &cause)
-            }
-            // No such image.
-            (CommandSpec::Rbd { .. }, Some(2)) => error(ErrorKind::Absent).into(),
-            (CommandSpec::Rbd { .. }, Some(127)) => error(ErrorKind::Unsupported).into(),
-            _ => RetryableError { error: error(ErrorKind::Failed), again: self.again, pause: None },
-        }
-    }
-}
-
-impl Origin for CommandOutput {
-    async fn open(&mut self, at: u64) -> Result<Opened, RetryableError> {
-        if at > 0 && !self.again {
-            return Err(Error::new(
-                ErrorKind::Unreachable,
-                &self.subject,
-                "broke, and cannot be read again",
-            )
-            .into());
-        }
-        self.process = None;
-        let mut process = Process::start(self.spec.command(), self.patience)
-            .map_err(|error| Error::io(self.subject.as_str(), &error))?;
-        match &self.spec {
-            CommandSpec::Executable { stdin: Some(dump), .. } => process.feed(Arc::clone(dump)),
-            _ => process.close_input(),
-        }
-        self.process = Some(process);
-        Ok(Opened { start: 0, total: None })
+    /// Runs it to its end; its output is thrown away.
+    ///
+    /// # Errors
+    /// When it cannot be started; [`TimedOut`](io::ErrorKind::TimedOut) when it does not end within
+    /// the time.
+    pub async fn run(&self, time_limit: Duration) -> io::Result<Ended> {
+        let mut process = self.start(time_limit)?;
+        let ended = tokio::time::timeout(time_limit, async {
+            while process.read().await?.is_some() {}
+            process.wait().await
+        });
+        ended.await.map_err(|_| io::ErrorKind::TimedOut)?
     }
 
-    async fn chunk(&mut self) -> Result<Option<Bytes>, RetryableError> {
-        let Some(process) = &mut self.process else { return Ok(None) };
-        let patience = |error: &io::Error| RetryableError {
-            error: pipe_failure(&self.subject, error),
-            again: self.again,
-            pause: None,
-        };
-        if let Some(data) = process.read().await.map_err(|error| patience(&error))? {
-            return Ok(Some(data));
-        }
-        let ended = process.wait().await.map_err(|error| patience(&error))?;
-        if !ended.status.success() {
-            return Err(self.failure(&ended));
-        }
-        self.clean().await;
-        Ok(None)
+    /// Runs it to its end; what it wrote to standard output, at most `max_bytes` bytes.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run); [`FileTooLarge`](io::ErrorKind::FileTooLarge) when it writes more.
+    pub async fn output(
+        &self,
+        max_bytes: usize,
+        time_limit: Duration,
+    ) -> io::Result<(Vec<u8>, Ended)> {
+        self.start(time_limit)?.answer(max_bytes, time_limit).await
     }
 }
 
-/// The last words of a command as they may be shown: without what the URL, the driver message and
-/// its own lines tell in confidence.
-pub(crate) fn said(
-    ended: &Ended,
-    location: &str,
-    dump: Option<&[u8]>,
-    spec: &CommandSpec,
-) -> String {
-    let secrets = Secrets::of_url(location).and_dump(dump.unwrap_or_default());
-    let secrets = match spec {
-        CommandSpec::HelperScript { told, .. } => secrets.and_assignments(told),
-        _ => secrets,
-    };
-    redacted_line(&secrets.hide(&ended.last_words()))
+/// Without what it gets on standard input.
+impl From<&CommandSpec> for Command {
+    fn from(spec: &CommandSpec) -> Self {
+        let mut command = Self::new(&spec.executable);
+        command.args(&spec.arguments);
+        command.envs(spec.environment.iter().map(|(name, value)| (name, value)));
+        command
+    }
 }
 
-/// Runs a command to its end within a time; what it writes is not wanted.
-pub(crate) async fn run(spec: &CommandSpec, within: Duration) -> io::Result<Ended> {
-    let mut process = Process::start(spec.command(), within)?;
-    process.close_input();
-    let ended = tokio::time::timeout(within, async {
-        while process.read().await?.is_some() {}
-        process.wait().await
-    });
-    ended.await.map_err(|_| io::ErrorKind::TimedOut)?
-}
-
-/// Runs a command to its end within a time; what it wrote, which must be little.
-pub(crate) async fn ask(spec: &CommandSpec, within: Duration) -> io::Result<(Vec<u8>, Ended)> {
-    const MOST: usize = 64 << 10;
-    let mut process = Process::start(spec.command(), within)?;
-    process.close_input();
-    process.answer(MOST, within).await
+impl fmt::Debug for CommandSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CommandSpec").field("executable", &self.executable).finish_non_exhaustive()
+    }
 }

@@ -2,8 +2,8 @@
 //! and no larger than allowed.
 
 use crate::client::{client, failure};
-use crate::http::refusal;
-use crate::resume::{RetryPolicy, RetryableError};
+use crate::retry::RetryableError;
+use crate::source::refusal;
 use crate::{Error, ErrorKind, Options, redacted};
 use flate2::write::MultiGzDecoder;
 use reqwest::Client;
@@ -12,7 +12,7 @@ use std::io::{self, Write};
 use tokio::time::timeout;
 
 /// A document may take so many times as long as its server may be silent.
-const DOCUMENT_PATIENCE: u32 = 2;
+const DOCUMENT_TIMEOUTS: u32 = 2;
 
 /// What a web server has.
 #[derive(Clone, PartialEq, Eq)]
@@ -33,28 +33,16 @@ impl Document {
         let subject = redacted(url);
         let client =
             client(options, &subject, |builder| builder.read_timeout(options.idle_timeout))?;
-        let mut patience = RetryPolicy::new(options);
-        loop {
-            let tried = timeout(
-                options.idle_timeout * DOCUMENT_PATIENCE,
-                try_once(&client, url, &subject, max_bytes),
-            );
-            let attempt = match tried.await {
-                Ok(Ok(document)) => return Ok(document),
-                Ok(Err(attempt)) => attempt,
+        let time_limit = options.idle_timeout * DOCUMENT_TIMEOUTS;
+        let fetch =
+            async || match timeout(time_limit, try_once(&client, url, &subject, max_bytes)).await {
+                Ok(outcome) => outcome,
                 Err(_) => {
-                    Error::new(ErrorKind::Unreachable, &subject, "does not come to an end in time")
-                        .into()
+                    let cause = "does not come to an end in time";
+                    Err(Error::new(ErrorKind::Unreachable, &subject, cause).into())
                 }
             };
-            if !attempt.again {
-                return Err(attempt.error);
-            }
-            patience.wait(attempt.pause).await.map_err(|given_up| Error {
-                cause: format!("{}{given_up}", attempt.error.cause),
-                ..attempt.error
-            })?;
-        }
+        options.retry.run(fetch).await
     }
 }
 

@@ -1,46 +1,42 @@
 //! Where a source is: a path or a URL, told apart, and shown without secrets.
 
-use crate::ssh::Host;
+use crate::host::parse_host_path;
 use crate::{Error, ErrorKind};
-use std::path::PathBuf;
+use std::fmt;
+use std::path::Path;
 
-/// A source's location by its scheme.
-#[derive(Clone, PartialEq, Eq)]
-pub enum Location {
-    /// A local path; `file://` is cut off.
-    Path(PathBuf),
-    /// `http://` or `https://`.
-    Http(String),
-    /// `ssh://[user@]host:path`.
-    Ssh {
-        /// The host.
-        host: Host,
-        /// The path there; a relative one is below the user's home.
-        path: String,
-    },
-    /// `rbd://[user@]host/pool/image[@snapshot]`: an image of Ceph, exported on a host.
-    Rbd {
-        /// The host.
-        host: Host,
-        /// Arguments of `rbd`.
-        arguments: Vec<String>,
-    },
-    /// `s3://bucket/key`: an object of an S3 service.
-    S3 {
-        /// The bucket.
-        bucket: String,
-        /// The key, as it is written.
-        key: String,
-    },
-    /// Any other scheme, in lower case.
-    Other(String),
+/// The scheme of local paths.
+const FILE: &str = "file";
+
+/// Where a source is, split once: a scheme, and what the scheme makes of the rest.
+///
+/// What follows `://` is kept as it was written; it is for the [`Scheme`](crate::Scheme) to say
+/// what is malformed in it. Shown, by `Display` and `Debug`, is the [`redacted`] text.
+///
+/// ```
+/// use market_transfer::Location;
+///
+/// let image = Location::parse("HTTPS://me:secret@host/image?key=secret")?;
+/// assert_eq!((image.scheme(), image.rest()), ("https", "me:secret@host/image?key=secret"));
+/// assert_eq!(image.to_string(), "https://host/image");
+/// let local = Location::parse("/var/tmp/image")?;
+/// assert_eq!((local.scheme(), local.path()), ("file", Some("/var/tmp/image".as_ref())));
+/// # Ok::<(), market_transfer::Error>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Location {
+    text: String,
+    scheme: String,
+    /// Where the rest begins in the text.
+    rest: usize,
 }
 
 impl Location {
-    /// Tells paths and URLs apart.
+    /// Tells paths and URLs apart. A path without a scheme and `file://` with a path are the same.
     ///
     /// # Errors
-    /// When the text is empty, or holds a NUL byte, or is neither a URL nor an absolute path.
+    /// [`Malformed`](ErrorKind::Malformed) when the text is empty, or holds a NUL byte, or is
+    /// neither a URL nor an absolute path.
     pub fn parse(text: &str) -> Result<Self, Error> {
         let malformed = |cause: &str| Err(Error::new(ErrorKind::Malformed, redacted(text), cause));
         if text.is_empty() {
@@ -49,90 +45,57 @@ impl Location {
         if text.contains('\0') {
             return malformed("holds a NUL byte");
         }
-        match scheme(text) {
-            Some((scheme, rest)) => Ok(match scheme.as_str() {
-                "http" | "https" => Self::Http(text.to_owned()),
-                "file" => return Self::path(rest),
-                "ssh" => {
-                    return Self::ssh(rest)
-                        .map_err(|cause| Error::new(ErrorKind::Malformed, redacted(text), cause));
-                }
-                "s3" => {
-                    return Self::s3(rest)
-                        .map_err(|cause| Error::new(ErrorKind::Malformed, redacted(text), cause));
-                }
-                "rbd" => {
-                    return Self::rbd(rest)
-                        .map_err(|cause| Error::new(ErrorKind::Malformed, redacted(text), cause));
-                }
-                _ => Self::Other(scheme),
-            }),
-            None => Self::path(text),
+        let (scheme, rest) = scheme(text).unwrap_or_else(|| (FILE.to_owned(), text));
+        if scheme == FILE && !rest.starts_with('/') {
+            return malformed("is neither an absolute path nor a URL");
         }
+        let rest = text.len() - rest.len();
+        Ok(Self { text: text.to_owned(), scheme, rest })
     }
 
-    fn path(text: &str) -> Result<Self, Error> {
-        if text.starts_with('/') {
-            return Ok(Self::Path(PathBuf::from(text)));
-        }
-        Err(Error::new(
-            ErrorKind::Malformed,
-            redacted(text),
-            "is neither an absolute path nor a URL",
-        ))
-    }
-}
-
-impl Location {
-    fn ssh(rest: &str) -> Result<Self, &'static str> {
-        let (host, path) = split_host(rest).ok_or("is not ssh://host:path")?;
-        let host = Host::new(host).map_err(|_| "names no host that ssh could be given")?;
-        if path.is_empty() {
-            return Err("names no path");
-        }
-        Ok(Self::Ssh { host, path: path.to_owned() })
+    /// The scheme in lower case; `file` for a local path.
+    pub fn scheme(&self) -> &str {
+        &self.scheme
     }
 
-    fn s3(rest: &str) -> Result<Self, &'static str> {
-        match rest.split_once('/') {
-            Some((bucket, key)) if !bucket.is_empty() && !key.is_empty() => {
-                Ok(Self::S3 { bucket: bucket.to_owned(), key: key.to_owned() })
-            }
-            _ => Err("is not s3://bucket/key"),
-        }
+    /// What follows `://`, as it was written: with user, password and query. For a local path, the
+    /// path.
+    pub fn rest(&self) -> &str {
+        &self.text[self.rest..]
     }
 
-    fn rbd(rest: &str) -> Result<Self, &'static str> {
-        let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
-        let (host, image) = place.split_once('/').ok_or("is not rbd://host/pool/image")?;
-        let host = Host::new(host).map_err(|_| "names no host that ssh could be given")?;
-        let mut arguments = Vec::new();
-        for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
-            let option = match &*name {
-                "CEPH_USER" => "--id",
-                "CEPH_KEY" => "--keyfile",
-                "CEPH_CONF" => "--conf",
-                _ => continue,
-            };
-            if !value.is_empty() {
-                arguments.extend([option.to_owned(), value.into_owned()]);
-            }
-        }
-        if image.is_empty() || image.starts_with('-') {
-            return Err("names no image of Ceph");
-        }
-        arguments.extend(["export".to_owned(), image.to_owned(), "-".to_owned()]);
-        Ok(Self::Rbd { host, arguments })
+    /// All of it as it was written: with user, password and query.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The path, when it is a local one.
+    pub fn path(&self) -> Option<&Path> {
+        (self.scheme == FILE).then(|| Path::new(self.rest()))
+    }
+
+    /// The error that it is not of the form that its scheme has; `cause` says which, as in "names
+    /// no path".
+    pub fn malformed(&self, cause: impl Into<String>) -> Error {
+        Error::new(ErrorKind::Malformed, self.to_string(), cause)
+    }
+
+    /// The error that nobody here can read it.
+    pub fn unsupported(&self, cause: impl Into<String>) -> Error {
+        Error::new(ErrorKind::Unsupported, self.to_string(), cause)
     }
 }
 
-/// Splits `host:path` at the colon that ends the host; an IPv6 address stands in brackets.
-fn split_host(text: &str) -> Option<(&str, &str)> {
-    let from = text
-        .find(']')
-        .filter(|_| text.split('@').next_back().is_some_and(|host| host.starts_with('[')));
-    let colon = text[from.unwrap_or_default()..].find(':')? + from.unwrap_or_default();
-    Some((&text[..colon], &text[colon + 1..]))
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&redacted(&self.text))
+    }
+}
+
+impl fmt::Debug for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Location").field(&redacted(&self.text)).finish()
+    }
 }
 
 fn scheme(text: &str) -> Option<(String, &str)> {
@@ -187,7 +150,7 @@ pub fn redacted(location: &str) -> String {
 /// `host:path` of an ssh location; `None` when somebody may have meant a password by what follows
 /// the first colon.
 fn shown_ssh(rest: &str) -> Option<String> {
-    let Ok(Location::Ssh { host, path }) = Location::ssh(rest) else { return None };
+    let (host, path) = parse_host_path(rest).ok()?;
     let meant = path.split('/').next().is_some_and(|start| start.contains('@'));
     (!meant).then(|| format!("{}:{path}", host.name()))
 }
@@ -210,63 +173,31 @@ fn escape(c: char) -> impl Iterator<Item = char> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::Path;
 
     #[test]
     fn schemes_and_paths_are_told_apart() {
-        assert!(
-            matches!(Location::parse("/a/b"), Ok(Location::Path(path)) if path == Path::new("/a/b"))
-        );
-        assert!(
-            matches!(Location::parse("file:///a"), Ok(Location::Path(path)) if path == Path::new("/a"))
-        );
-        assert!(matches!(Location::parse("HTTP://h/a"), Ok(Location::Http(_))));
-        assert!(
-            matches!(Location::parse("restic+rbd://h/a"), Ok(Location::Other(scheme)) if scheme == "restic+rbd")
-        );
-        let ssh = Location::parse("ssh://u@h:/a b'$(x)?y").unwrap();
-        assert!(
-            matches!(&ssh, Location::Ssh { host, path } if host.as_str() == "u@h" && path == "/a b'$(x)?y")
-        );
-        let ssh = Location::parse("ssh://[::1]:a:b").unwrap();
-        assert!(
-            matches!(&ssh, Location::Ssh { host, path } if host.as_str() == "[::1]" && path == "a:b")
-        );
-        let rbd = Location::parse("rbd://h/one/one-1@s?CEPH_USER=a%20b&x=y&CEPH_CONF=").unwrap();
-        assert!(matches!(&rbd, Location::Rbd { host, arguments }
-            if host.as_str() == "h" && *arguments == ["--id", "a b", "export", "one/one-1@s", "-"]));
-        let s3 = Location::parse("S3://b/a/x y?z#1-7").unwrap();
-        assert!(
-            matches!(&s3, Location::S3 { bucket, key } if bucket == "b" && key == "a/x y?z#1-7")
-        );
-        for wrong in [
-            "",
-            "s3://",
-            "s3://b",
-            "s3://b/",
-            "s3:///k",
-            "a/b",
-            "-x",
-            "http:/a",
-            "/a\0b",
-            "file://a",
-            "ssh://h",
-            "ssh://h:",
-            "ssh://-oX=y:/a",
-            "ssh://a b:/a",
-            "ssh://:/a",
-            "rbd://h",
-            "rbd://h/",
-            "rbd://h/-x",
-            "rbd://-x/a/b",
-            "rbd:///a/b",
+        for (text, scheme, rest, path) in [
+            ("/a/b", "file", "/a/b", Some("/a/b")),
+            ("file:///a", "file", "/a", Some("/a")),
+            ("HTTP://h/A", "http", "h/A", None),
+            ("restic+rbd://h/a", "restic+rbd", "h/a", None),
+            ("ssh://u@h:/a b'$(x)?y", "ssh", "u@h:/a b'$(x)?y", None),
+            ("S3://b/a/x y?z#1-7", "s3", "b/a/x y?z#1-7", None),
         ] {
-            assert_eq!(
-                Location::parse(wrong).err().map(|e| e.kind),
-                Some(ErrorKind::Malformed),
-                "{wrong:?}"
-            );
+            let location = Location::parse(text).unwrap();
+            assert_eq!((location.scheme(), location.rest()), (scheme, rest), "{text}");
+            assert_eq!((location.path(), location.as_str()), (path.map(Path::new), text), "{text}");
         }
+        for wrong in ["", "a/b", "-x", "http:/a", "/a\0b", "file://a", "1x://h", "://h"] {
+            let kind = Location::parse(wrong).err().map(|error| error.kind);
+            assert_eq!(kind, Some(ErrorKind::Malformed), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_location_is_shown_without_its_secrets() {
+        let location = Location::parse("tape://u:hunter2@h/7?key=hunter2").unwrap();
+        assert_eq!(format!("{location} {location:?}"), "tape://h/7 Location(\"tape://h/7\")");
     }
 
     #[test]

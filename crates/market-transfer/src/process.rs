@@ -1,14 +1,15 @@
 //! A child process that bytes go to and come from.
 
+use crate::location::redacted_line;
 use crate::redact::hide_urls;
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, Secrets};
 use bytes::{Bytes, BytesMut};
-use std::process::{ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 use std::{fmt, io};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
 use tokio::task::JoinHandle;
 
 /// How much of what a child writes to standard error is kept: its end.
@@ -30,7 +31,7 @@ pub struct Process {
     stderr: JoinHandle<String>,
     buffer: BytesMut,
     group: Group,
-    patience: Duration,
+    idle_timeout: Duration,
 }
 
 /// How a child ended.
@@ -50,8 +51,13 @@ impl Ended {
         hide_urls(&self.last_words())
     }
 
+    /// The same, on one line, without what a command was told in confidence.
+    pub fn cause_without(&self, secrets: &Secrets) -> String {
+        redacted_line(&secrets.hide(&self.last_words()))
+    }
+
     /// The same as it was said: not to be shown.
-    pub(crate) fn last_words(&self) -> String {
+    fn last_words(&self) -> String {
         let last = self.stderr.split(['\n', '\r']).map(str::trim).rfind(|line| !line.is_empty());
         last.map_or_else(|| format!("ended with {}", self.status), str::to_owned)
     }
@@ -59,11 +65,14 @@ impl Ended {
 
 impl Process {
     /// Starts a command in a process group of its own, all three standard streams connected to this
-    /// process. `patience` is how long it may be silent, or not take what is written.
+    /// process. `idle_timeout` is how long it may be silent, or not take what is written.
+    ///
+    /// Must be called within a tokio runtime that has I/O enabled.
     ///
     /// # Errors
     /// When it cannot be started.
-    pub fn start(mut command: Command, patience: Duration) -> io::Result<Self> {
+    pub fn start(command: impl Into<Command>, idle_timeout: Duration) -> io::Result<Self> {
+        let mut command = tokio::process::Command::from(command.into());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.process_group(0).kill_on_drop(true).spawn()?;
         let group = Group(child.id());
@@ -72,7 +81,7 @@ impl Process {
         let _ = stdin.as_ref().map(|pipe| rustix::pipe::fcntl_setpipe_size(pipe, PIPE_BYTES));
         let _ = stdout.as_ref().map(|pipe| rustix::pipe::fcntl_setpipe_size(pipe, PIPE_BYTES));
         let stderr = tokio::spawn(last_of(child.stderr.take()));
-        Ok(Self { child, stdin, stdout, stderr, buffer: BytesMut::new(), group, patience })
+        Ok(Self { child, stdin, stdout, stderr, buffer: BytesMut::new(), group, idle_timeout })
     }
 
     /// Writes to its standard input.
@@ -82,7 +91,7 @@ impl Process {
     pub async fn write(&mut self, mut data: &[u8]) -> io::Result<()> {
         let stdin = self.stdin.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
         while !data.is_empty() {
-            match tokio::time::timeout(self.patience, stdin.write(data))
+            match tokio::time::timeout(self.idle_timeout, stdin.write(data))
                 .await
                 .map_err(|_| io::ErrorKind::TimedOut)??
             {
@@ -137,16 +146,20 @@ impl Process {
         }
     }
 
-    /// All of its standard output, and how it ended: an answer of at most `most` bytes that is
-    /// complete `within` a time, whether or not the child is ever silent.
+    /// All of its standard output, and how it ended: an answer of at most `max_bytes` bytes that is
+    /// complete within a time, whether or not the child is ever silent.
     ///
     /// # Errors
     /// `FileTooLarge` and `TimedOut`, and what the system reports. Then it is to be dropped.
-    pub async fn answer(&mut self, most: usize, within: Duration) -> io::Result<(Vec<u8>, Ended)> {
-        let answered = tokio::time::timeout(within, async {
+    pub async fn answer(
+        &mut self,
+        max_bytes: usize,
+        time_limit: Duration,
+    ) -> io::Result<(Vec<u8>, Ended)> {
+        let answered = tokio::time::timeout(time_limit, async {
             let mut answer = Vec::new();
             while let Some(data) = self.read().await? {
-                if data.len() > most - answer.len() {
+                if data.len() > max_bytes - answer.len() {
                     return Err(io::ErrorKind::FileTooLarge.into());
                 }
                 answer.extend_from_slice(&data);
@@ -159,7 +172,7 @@ impl Process {
     async fn fill(&mut self) -> io::Result<bool> {
         let Some(stdout) = &mut self.stdout else { return Ok(false) };
         self.buffer.reserve(READ_BYTES);
-        let read = tokio::time::timeout(self.patience, stdout.read_buf(&mut self.buffer));
+        let read = tokio::time::timeout(self.idle_timeout, stdout.read_buf(&mut self.buffer));
         Ok(read.await.map_err(|_| io::ErrorKind::TimedOut)?? > 0)
     }
 
@@ -170,7 +183,7 @@ impl Process {
     pub async fn wait(&mut self) -> io::Result<Ended> {
         self.stdin = None;
         self.stdout = None;
-        let waited = tokio::time::timeout(self.patience, async {
+        let waited = tokio::time::timeout(self.idle_timeout, async {
             let status = self.child.wait().await?;
             self.group.0 = None;
             // Something that it left running may hold its standard error open: no reason to wait
@@ -182,8 +195,9 @@ impl Process {
     }
 }
 
-/// What a failure of a child's pipes is in words.
-pub(crate) fn pipe_failure(subject: &str, error: &io::Error) -> Error {
+/// What went wrong with a child, for what [`Process`] and [`CommandSpec`](crate::CommandSpec)
+/// report; `subject` is what was read or written through it.
+pub fn process_error(subject: &str, error: &io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::TimedOut => {
             Error::new(ErrorKind::Unreachable, subject, "was silent for too long")

@@ -75,7 +75,7 @@ impl Secrets {
 
     /// And the values that shell lines assign.
     #[must_use]
-    pub(crate) fn and_assignments(mut self, lines: &str) -> Self {
+    pub fn and_assignments(mut self, lines: &str) -> Self {
         for value in lines.split_ascii_whitespace().flat_map(|word| word.split('=').skip(1)) {
             self.add(value.trim_matches(['"', '\'', '\\', ';']));
         }

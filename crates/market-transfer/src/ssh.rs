@@ -5,100 +5,11 @@
 //! line. `sh` makes the script and its arguments of them, so that no argument is ever anything but
 //! data, and the login shell may be any (sh, bash, csh, tcsh, fish).
 
+pub use crate::host::Host;
+
 use crate::location::redacted_line;
-use crate::{Error, ErrorKind, Options, Process};
-use std::fmt;
-use std::net::IpAddr;
+use crate::{CommandSpec, Error, ErrorKind, Options, RetryableError};
 use std::time::Duration;
-use tokio::process::Command;
-
-/// A host as `ssh` takes it: `[user@]name`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Host(String);
-
-impl Host {
-    /// Checks a host. Names, addresses and aliases of an ssh configuration are made of letters,
-    /// digits and a few signs; anything else, and what `ssh` would take for an option, is refused:
-    /// it would end up in shells.
-    ///
-    /// # Errors
-    /// When it is no host.
-    ///
-    /// ```
-    /// use market_transfer::ssh::Host;
-    ///
-    /// assert!(Host::new("oneadmin@bridge-1.example").is_ok());
-    /// assert!(Host::new("-oProxyCommand=x").is_err());
-    /// ```
-    pub fn new(text: &str) -> Result<Self, Error> {
-        let (user, name) =
-            text.rsplit_once('@').map_or((None, text), |(user, name)| (Some(user), name));
-        let valid = |part: &str, signs: &[u8]| {
-            !part.is_empty()
-                && part.len() <= 255
-                && !part.starts_with('-')
-                && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || signs.contains(&byte))
-        };
-        if !valid(name, b"-._:%[]") || user.is_some_and(|user| !valid(user, b"-._+@")) {
-            return Err(Error::new(ErrorKind::Malformed, "the ssh host", "is no name of a host"));
-        }
-        Ok(Self(text.to_owned()))
-    }
-
-    /// Without the user.
-    pub fn name(&self) -> &str {
-        self.0.rsplit('@').next().unwrap_or_default()
-    }
-
-    /// Whether its name is one of the machine itself, in any spelling: `localhost`, a loopback or
-    /// unspecified address, `127.1`. What a resolver or an ssh configuration makes of other names
-    /// is not looked at.
-    ///
-    /// ```
-    /// use market_transfer::ssh::Host;
-    ///
-    /// assert!(Host::new("me@127.1")?.is_loopback() && !Host::new("bridge-1")?.is_loopback());
-    /// # Ok::<(), market_transfer::Error>(())
-    /// ```
-    pub fn is_loopback(&self) -> bool {
-        let name = self.name().trim_matches(['[', ']']).split('%').next().unwrap_or_default();
-        let name = name.trim_end_matches('.').to_ascii_lowercase();
-        let own = |address: IpAddr| address.is_loopback() || address.is_unspecified();
-        let address = name.parse().ok().or_else(|| match url::Host::parse(&name) {
-            Ok(url::Host::Ipv4(address)) => Some(IpAddr::V4(address)),
-            _ => None,
-        });
-        match address {
-            Some(IpAddr::V6(address)) => {
-                own(address.to_ipv4_mapped().map_or(IpAddr::V6(address), IpAddr::V4))
-            }
-            Some(address) => own(address),
-            None => {
-                let known =
-                    ["localhost", "localhost4", "localhost6", "ip6-localhost", "ip6-loopback"];
-                known.contains(&name.as_str())
-                    || name.ends_with(".localhost")
-                    || name.starts_with("localhost.")
-            }
-        }
-    }
-
-    /// As `ssh` takes it: an IPv6 address without its brackets.
-    fn argument(&self) -> String {
-        self.0.replace(['[', ']'], "")
-    }
-
-    /// The text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for Host {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
 
 /// The `ssh` command of this machine.
 #[derive(Clone, Debug)]
@@ -142,11 +53,9 @@ impl Ssh {
 
     /// The ciphers that the configuration allows for a host.
     async fn ciphers(&self, host: &Host) -> Option<String> {
-        let mut command = Command::new(&self.words[0]);
-        command.args(&self.words[1..]).arg("-G").arg("--").arg(host.argument());
-        let mut process = Process::start(command, PATIENCE).ok()?;
-        process.close_input();
-        let (answer, _) = process.answer(MAX_CONFIGURATION_BYTES, PATIENCE).await.ok()?;
+        let command = self.base().args(["-G", "--"]).arg(host.argument());
+        let output = command.output(MAX_CONFIGURATION_BYTES, CONFIGURATION_TIMEOUT);
+        let (answer, _) = output.await.ok()?;
         let answer = String::from_utf8_lossy(&answer);
         let ciphers = answer
             .lines()
@@ -160,9 +69,8 @@ impl Ssh {
 
     /// The command that runs a POSIX shell script on a host; `arguments` are its `$1`, `$2` and so
     /// on. Never asks anybody for a password, and gives up a host that does not answer any more.
-    pub fn command(&self, host: &Host, script: &str, arguments: &[&str]) -> Command {
-        let mut command = Command::new(&self.words[0]);
-        command.args(&self.words[1..]);
+    pub fn command(&self, host: &Host, script: &str, arguments: &[&str]) -> CommandSpec {
+        let mut command = self.base();
         let alive = (self.idle_timeout.as_secs() / 3).clamp(1, MAX_SECONDS);
         for option in [
             "BatchMode=yes".to_owned(),
@@ -170,21 +78,25 @@ impl Ssh {
             format!("ServerAliveInterval={alive}"),
             "ServerAliveCountMax=3".to_owned(),
         ] {
-            command.arg("-o").arg(option);
+            command = command.arg("-o").arg(option);
         }
         if let Some(ciphers) = &self.ciphers {
-            command.arg("-o").arg(format!("Ciphers={ciphers}"));
+            command = command.arg("-o").arg(format!("Ciphers={ciphers}"));
         }
-        command.arg("-T").arg("--").arg(host.argument()).arg(remote_line(script, arguments));
-        command
+        command.args(["-T", "--"]).arg(host.argument()).arg(remote_line(script, arguments))
+    }
+
+    /// The command without arguments of ours.
+    fn base(&self) -> CommandSpec {
+        CommandSpec::new(&self.words[0]).args(&self.words[1..])
     }
 }
 
 /// More seconds than this `ssh` does not understand.
 const MAX_SECONDS: u64 = 1 << 20;
 
-/// How long `ssh` may take to tell its configuration, and how long that may be.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long `ssh` may take to print its configuration, and how long that may be.
+const CONFIGURATION_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_CONFIGURATION_BYTES: usize = 1 << 20;
 
 /// Whether this machine's processor has instructions for AES.
@@ -244,25 +156,17 @@ pub fn connection_error(host: &Host, cause: &str) -> Error {
     Error::new(kind, format!("ssh to {host}"), redacted_line(cause.trim_start_matches("ssh: ")))
 }
 
+/// The same as a failure to read a source: a connection that was refused on purpose stays so.
+pub(crate) fn failed_connection(subject: &str, host: &Host, cause: &str) -> RetryableError {
+    let error = connection_error(host, cause);
+    let temporary = error.kind == ErrorKind::Unreachable;
+    let error = Error::new(error.kind, subject, error.to_string());
+    if temporary { RetryableError::temporary(error) } else { RetryableError::permanent(error) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn hosts_are_names_and_nothing_else() {
-        for good in
-            ["h", "u@h", "10.0.0.1", "fe80::1%eth0", "[::1]", "u@domain@h", "bridge_1.example"]
-        {
-            assert!(Host::new(good).is_ok(), "{good}");
-        }
-        let long = "h".repeat(256);
-        for bad in [
-            "", "-h", "u@-h", "-u@h", "@h", "u@", "a b", "h;x", "$(x)", "h`x`", "h'x", "h\nx",
-            "h/x", "é", &long,
-        ] {
-            assert!(Host::new(bad).is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn ciphers_are_put_in_another_order_and_none_is_added() {
@@ -303,31 +207,6 @@ mod tests {
             let output = std::process::Command::new(&shell).args(["-c", &line]).output().unwrap();
             assert_eq!(String::from_utf8(output.stdout).unwrap(), expected, "{}", shell.display());
             assert_eq!(output.status.code(), Some(7), "{}", shell.display());
-        }
-    }
-
-    #[test]
-    fn this_machine_has_many_names() {
-        for own in [
-            "localhost",
-            "u@LOCALHOST.",
-            "127.0.0.1",
-            "127.9.9.9",
-            "127.1",
-            "0x7f.1",
-            "2130706433",
-            "0",
-            "[::1]",
-            "::1",
-            "::ffff:127.0.0.1",
-            "::",
-            "a.localhost",
-            "localhost.localdomain",
-        ] {
-            assert!(Host::new(own).unwrap().is_loopback(), "{own}");
-        }
-        for other in ["h", "10.0.0.1", "localhosts", "[fe80::1%lo]", "1.127"] {
-            assert!(!Host::new(other).unwrap().is_loopback(), "{other}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Moving all bytes of a source into a sink, hashed on the way.
 
-use crate::file::Extent;
 use crate::file::fill;
+use crate::source::Extent;
 use crate::{
     Compression, DigestSet, Digester, Digests, Error, ErrorKind, Piece, Source, SparseFile, unpack,
 };

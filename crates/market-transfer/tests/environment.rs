@@ -27,13 +27,10 @@ const FAILS: &str = "MARKET_TEST_FAILS";
 
 fn options() -> Options {
     let idle_timeout = Duration::from_secs(5);
-    Options {
-        backoff: Duration::ZERO,
-        retries: 0,
-        connect_timeout: idle_timeout,
-        idle_timeout,
-        ..Options::default()
-    }
+    Options::default()
+        .with_retries(0)
+        .with_connect_timeout(idle_timeout)
+        .with_idle_timeout(idle_timeout)
 }
 
 fn read(location: &str) -> Result<Vec<u8>, Error> {

@@ -20,11 +20,9 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 fn options() -> Options {
-    Options {
-        backoff: Duration::ZERO,
-        idle_timeout: Duration::from_millis(300),
-        ..Options::default()
-    }
+    Options::default()
+        .with_first_pause(Duration::ZERO)
+        .with_idle_timeout(Duration::from_millis(300))
 }
 
 fn read(location: &str) -> Result<Vec<u8>, Error> {

@@ -45,7 +45,7 @@ impl Certificates {
     }
 
     fn trusting(&self, name: &str) -> Options {
-        Options { tls_ca: Some(self.path(name)), ..Options::default() }
+        Options::default().with_tls_ca(self.path(name))
     }
 }
 
@@ -99,7 +99,7 @@ impl Drop for Nginx {
 }
 
 fn read(url: &str, options: Options) -> Result<Vec<u8>, Error> {
-    let options = Options { backoff: Duration::ZERO, retries: 0, ..options };
+    let options = options.with_retries(0);
     block_on(async { read_to_end(&mut Source::open(url, &options).await?).await })
 }
 
@@ -121,7 +121,7 @@ fn a_server_is_trusted_by_its_authority_or_by_nobody() {
     assert!(read(&url, certificates.trusting("ca.pem")).unwrap() == bytes);
     // The certificate itself will do, although it is signed by somebody else.
     assert!(read(&url, certificates.trusting("server.pem")).unwrap() == bytes);
-    assert!(read(&url, Options { tls_insecure: true, ..Options::default() }).unwrap() == bytes);
+    assert!(read(&url, Options::default().with_tls_insecure(true)).unwrap() == bytes);
     for options in [Options::default(), certificates.trusting("other.pem")] {
         let error = read(&url, options).unwrap_err();
         assert_eq!(error.kind, ErrorKind::Untrusted, "{error}");
@@ -225,13 +225,10 @@ fn a_redirect_from_https_to_http_is_only_followed_when_that_is_allowed() {
         error.cause.contains("REDIRECT_TO_HTTP") && !format!("{error:?}").contains("hunter"),
         "{error:?}"
     );
-    let fetched = block_on(Document::fetch(&url, 100, &Options { retries: 0, ..trusting.clone() }));
+    let fetched = block_on(Document::fetch(&url, 100, &trusting.clone().with_retries(0)));
     assert_eq!(fetched.map(drop).unwrap_err().kind, ErrorKind::Untrusted);
     assert!(plain.requests().is_empty());
-    assert_eq!(
-        read(&url, Options { redirect_to_http: true, ..trusting.clone() }).unwrap(),
-        b"bytes"
-    );
+    assert_eq!(read(&url, trusting.clone().with_redirect_to_http(true)).unwrap(), b"bytes");
     // From http to https and back is no better.
     let there = HttpServer::start(move |_, _| Reply::status(302).header("Location", url.clone()));
     assert_eq!(read(&there.url("/"), trusting).unwrap_err().kind, ErrorKind::Untrusted);
@@ -255,11 +252,7 @@ fn a_file_of_certificates_is_a_small_regular_file() {
     ];
     for (path, kind) in cases {
         let start = Instant::now();
-        let error = read(
-            "https://localhost:1/",
-            Options { tls_ca: Some(path.into()), ..Options::default() },
-        )
-        .unwrap_err();
+        let error = read("https://localhost:1/", Options::default().with_tls_ca(path)).unwrap_err();
         assert_eq!((error.kind, error.subject), (kind, path.display().to_string()));
         assert!(start.elapsed() < Duration::from_secs(1), "{}", path.display());
     }

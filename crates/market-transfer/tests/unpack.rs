@@ -71,7 +71,7 @@ fn fetch(
 }
 
 fn quick() -> Options {
-    Options { backoff: Duration::ZERO, retries: 1, ..Options::default() }
+    Options::default().with_first_pause(Duration::ZERO).with_retries(1)
 }
 
 fn unpacking(compression: Compression) -> Transfer {
@@ -192,7 +192,7 @@ fn a_limit_slows_every_kind_of_source() {
     let path = directory.path().join("image");
     std::fs::write(&path, noise(5, 1 << 20)).unwrap();
     let server = HttpServer::directory(directory.path());
-    let options = Options { limit: Some("2M".parse().unwrap()), ..quick() };
+    let options = quick().with_limit(Some("2M".parse().unwrap()));
     for location in [path.to_str().unwrap(), &server.url("/image")] {
         let start = Instant::now();
         fetch(location, Transfer::hashed(DigestSet::MD5), &options).unwrap();
@@ -330,7 +330,7 @@ fn more_than_is_allowed_is_not_stored() {
         (packed, zstd),
         (&server.url("/packed"), zstd),
     ] {
-        let allowing = |most: u64| Options { max_unpacked_bytes: Some(most), ..quick() };
+        let allowing = |most: u64| quick().with_max_unpacked_bytes(most);
         let how = Transfer { wanted: DigestSet::MD5, unpack, max_bytes: None };
         let error = fetch(location, how, &allowing(bytes.len() as u64 - 1)).map(drop).unwrap_err();
         assert_eq!(error.kind, ErrorKind::TooLarge, "{location}: {error}");

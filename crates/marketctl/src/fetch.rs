@@ -6,8 +6,8 @@ use market_core::backend::Context;
 use market_core::error::{Error, ErrorKind};
 use market_core::line::one_line;
 use market_core::transfer::{
-    DigestSet, Digester, Digests, Options, Piece, Sink, Source, SparseFile, redacted,
-    run_on_thread, unnamed_file,
+    DigestSet, Digester, Digests, Piece, Sink, Source, SparseFile, redacted, run_on_thread,
+    unnamed_file,
 };
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
@@ -110,7 +110,7 @@ pub(crate) async fn fetch(
     }
     let name = redacted(location);
     let user_agent = concat!("marketctl/", env!("CARGO_PKG_VERSION")).to_owned();
-    let options = Options { user_agent, ..context.options.clone() };
+    let options = context.options.clone().with_user_agent(user_agent);
     let mut source = context.stop.or(Source::open(location, &options)).await?;
     let directory = std::env::temp_dir();
     let fail = |error: std::io::Error| {

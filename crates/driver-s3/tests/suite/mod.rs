@@ -145,13 +145,11 @@ pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
 
 /// What a driver gets that gives others little time.
 pub fn impatient() -> Context {
-    let options = Options {
-        connect_timeout: Duration::from_secs(5),
-        idle_timeout: Duration::from_millis(700),
-        retries: 2,
-        backoff: Duration::ZERO,
-        ..Options::default()
-    };
+    let options = Options::default()
+        .with_connect_timeout(Duration::from_secs(5))
+        .with_idle_timeout(Duration::from_millis(700))
+        .with_retries(2)
+        .with_first_pause(Duration::ZERO);
     Context::new(Log::memory("import"), StopSwitch::new().listen(), options)
 }
 

@@ -66,7 +66,8 @@ impl Bridge {
         let arguments: Vec<&str> =
             std::iter::once(&*directory).chain(arguments.iter().copied()).collect();
         let command = self.ssh.command(&self.host, &format!("{ENTER}{script}"), &arguments);
-        Process::start(command, self.options.idle_timeout).map_err(|error| Error::io("ssh", &error))
+        Process::start(&command, self.options.idle_timeout)
+            .map_err(|error| Error::io("ssh", &error))
     }
 
     /// Runs a script to its end; the lines that it answers, apart from those that say "working".

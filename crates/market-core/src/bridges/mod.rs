@@ -17,8 +17,8 @@ use crate::log::Log;
 use market_transfer::Process;
 use market_transfer::ssh::Host;
 use std::collections::HashSet;
+use std::process::Command;
 use std::time::Duration;
-use tokio::process::Command;
 
 /// Where files are kept below a directory before they get their names: inside it, because a rename
 /// into place needs the same file system; closed to everybody but its owner, because web servers

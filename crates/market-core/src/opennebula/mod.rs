@@ -1,8 +1,12 @@
 //! Facts of an OpenNebula front-end: where it keeps its files, which release it is, which release
 //! series there are.
 
+#[cfg(feature = "driver")]
+mod helpers;
 mod installation;
 
+#[cfg(feature = "driver")]
+pub use helpers::Helpers;
 pub use installation::Installation;
 
 /// The release series that these drivers and descriptions of apps are made for, oldest first.

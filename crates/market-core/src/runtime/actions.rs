@@ -7,6 +7,7 @@ use crate::backend::{Context, StorageBackend};
 use crate::configuration::connect;
 use crate::dispose::dispose;
 use crate::error::Error;
+use crate::opennebula::Helpers;
 use crate::pipeline;
 use crate::readiness;
 use crate::report::ImportedApp;
@@ -40,9 +41,7 @@ async fn import<B: StorageBackend>(
     mut context: Context,
 ) -> Result<(), Error> {
     let action = ImportAction::decode(&call.dump)?;
-    if let Some(helpers) = &mut context.options.helpers {
-        helpers.dump = Some(call.dump.as_slice().into());
-    }
+    context.options = Helpers::give_message(context.options, call.dump.as_slice());
     let outcome = publish::<B>(call, &action, &mut context).await;
     if let Some(command) = &action.dispose {
         dispose(command.expose(), &context).await;

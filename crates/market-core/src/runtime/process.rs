@@ -8,9 +8,9 @@ use crate::backend::Context;
 use crate::error::{Error, ErrorKind};
 use crate::line::one_line;
 use crate::log::Log;
-use crate::opennebula::Installation;
+use crate::opennebula::{Helpers, Installation};
 use crate::stop::StopSwitch;
-use market_transfer::{Helpers, Options};
+use market_transfer::Options;
 use nix::sys::signal::{SigSet, Signal};
 use rustix::fs::Mode;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior, umask};
@@ -79,12 +79,9 @@ pub fn run_until_stopped(
 }
 
 fn options_of_environment() -> Options {
-    let helpers = Helpers {
-        directory: Installation::from_environment().remotes().join("datastore"),
-        dump: None,
-    };
+    let helpers = Helpers::of(&Installation::from_environment());
     let ssh = std::env::var("SSH").unwrap_or_default();
-    Options { ssh, helpers: Some(helpers), ..Options::default() }
+    Options::default().with_ssh(ssh).with_fallback(helpers)
 }
 
 /// For a process that has keys in memory: the system writes no core file of it, and no other

@@ -11,17 +11,17 @@ mod error;
 mod origin;
 mod payload;
 mod presence;
+mod scheme;
 mod told;
 mod transport;
 
 pub use access::Access;
 pub use error::{Reason, S3Error};
-pub(crate) use origin::S3Origin;
 pub use payload::Payload;
 pub use presence::LISTS_OF_OBJECTS;
+pub use scheme::{ObjectLocation, S3Scheme};
 
-use crate::resume::RetryPolicy;
-use crate::{Error, ErrorKind, Options};
+use crate::{Error, ErrorKind, Options, RetryPolicy};
 use access::{encode, encode_key};
 use bytes::Bytes;
 use http::{HeaderMap, Method};
@@ -44,7 +44,7 @@ pub struct Bucket {
     credential: AwsCredential,
     store: AmazonS3,
     transport: Transport,
-    patience: RetryPolicy,
+    retry: RetryPolicy,
 }
 
 /// What a service answers.
@@ -89,7 +89,6 @@ impl Bucket {
             secret_key: access.secret_access_key.clone(),
             token: access.session_token.clone(),
         };
-        let patience = RetryPolicy::new(options);
         Ok(Self {
             name: name.to_owned(),
             url,
@@ -97,7 +96,7 @@ impl Bucket {
             credential,
             store,
             transport,
-            patience,
+            retry: options.retry,
         })
     }
 
@@ -223,11 +222,11 @@ impl Bucket {
     where
         F: Future<Output = Result<T, S3Error>>,
     {
-        let mut patience = self.patience.clone();
+        let mut retries = self.retry.start();
         loop {
             match request().await {
                 Err(failure) if failure.again => {
-                    patience.wait(failure.pause).await.map_err(|given_up| S3Error {
+                    retries.wait(failure.pause).await.map_err(|given_up| S3Error {
                         cause: format!("{}{given_up}", failure.cause),
                         ..failure
                     })?;

@@ -3,8 +3,7 @@
 
 use super::transport::silent;
 use super::{Bucket, S3Error};
-use crate::resume::{Opened, Origin, RetryableError};
-use crate::{Error, ErrorKind, Options};
+use crate::{Error, ErrorKind, Opened, Options, Origin, RetryableError};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
@@ -62,7 +61,7 @@ impl S3Origin {
     }
 
     fn opened(&mut self, result: GetResult) -> Opened {
-        let opened = Opened { start: result.range.start, total: Some(result.meta.size) };
+        let opened = Opened::new(result.range.start, result.meta.size);
         self.stream = Some(result.into_stream());
         opened
     }

@@ -7,7 +7,7 @@ use super::error::Reason;
 use super::told::Secrets;
 use super::{Access, S3Error};
 use crate::client::{client, failure};
-use crate::resume::RetryableError;
+use crate::retry::RetryableError;
 use crate::{ErrorKind, Options};
 use async_trait::async_trait;
 use bytes::Bytes;

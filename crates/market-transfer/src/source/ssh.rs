@@ -4,17 +4,19 @@
 //! and one that is still the same is continued where a connection broke. A block device is read
 //! again from its start.
 
+use super::origin::{Opened, Origin};
+use crate::host::{Host, parse_host_path};
 use crate::location::redacted_line;
-use crate::process::pipe_failure;
-use crate::resume::{Opened, Origin, RetryableError};
-use crate::ssh::{CONNECTION_FAILED, Host, Ssh};
-use crate::{Error, ErrorKind, Options, Process};
+use crate::process::process_error;
+use crate::retry::RetryableError;
+use crate::ssh::{CONNECTION_FAILED, Ssh, failed_connection};
+use crate::{Error, ErrorKind, Location, Options, Process, Scheme, Source};
 use bytes::Bytes;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
-const SCRIPT: &str = include_str!("scripts/read_file.sh");
+const SCRIPT: &str = include_str!("../scripts/read_file.sh");
 
 /// What begins the lines that the script writes.
 const WORD: &str = "market-transfer ";
@@ -22,12 +24,27 @@ const WORD: &str = "market-transfer ";
 /// More than this after the bytes is no line of the script's.
 const LONGEST_END: usize = 512;
 
+/// `ssh://[user@]host:path`; a relative path is below the user's home.
+pub(crate) struct SshScheme;
+
+impl Scheme for SshScheme {
+    fn names(&self) -> &[&str] {
+        &["ssh"]
+    }
+
+    async fn open(&self, location: &Location, options: &Options) -> Result<Source, Error> {
+        let (host, path) =
+            parse_host_path(location.rest()).map_err(|cause| location.malformed(cause))?;
+        Source::open_on(&host, path, options).await
+    }
+}
+
 pub(crate) struct RemoteFile {
     ssh: Ssh,
     host: Host,
     path: String,
     subject: String,
-    patience: Duration,
+    idle_timeout: Duration,
     /// The machine that it must not be on, or `-`.
     not_on: String,
     process: Option<Process>,
@@ -59,14 +76,14 @@ impl Stamp {
 
 impl RemoteFile {
     pub(crate) async fn new(host: Host, path: String, subject: String, options: &Options) -> Self {
-        let (ssh, patience) = (Ssh::new(options).for_bulk(&host).await, options.idle_timeout);
+        let ssh = Ssh::new(options).for_bulk(&host).await;
         let not_on = if options.ssh_elsewhere { this_machine() } else { "-".to_owned() };
         Self {
             ssh,
             host,
             path,
             subject,
-            patience,
+            idle_timeout: options.idle_timeout,
             not_on,
             process: None,
             stamp: None,
@@ -85,7 +102,7 @@ impl RemoteFile {
         let ended = process
             .wait()
             .await
-            .map_err(|error| RetryableError::passing(pipe_failure(&self.subject, &error)))?;
+            .map_err(|error| RetryableError::temporary(process_error(&self.subject, &error)))?;
         let cause = redacted_line(&ended.cause());
         match ended.status.code() {
             Some(0) => Ok(()),
@@ -97,9 +114,9 @@ impl RemoteFile {
             }
             Some(65) => Err(self.error(ErrorKind::Unsupported, cause).into()),
             Some(CONNECTION_FAILED) => {
-                Err(RetryableError::connection(&self.subject, &self.host, &ended.cause()))
+                Err(failed_connection(&self.subject, &self.host, &ended.cause()))
             }
-            _ => Err(RetryableError::passing(self.error(ErrorKind::Failed, cause))),
+            _ => Err(RetryableError::temporary(self.error(ErrorKind::Failed, cause))),
         }
     }
 
@@ -130,9 +147,8 @@ impl Origin for RemoteFile {
         let start = if self.stamp.as_ref().is_some_and(|stamp| stamp.file) { at } else { 0 };
         let command =
             self.ssh.command(&self.host, SCRIPT, &[&self.path, &start.to_string(), &self.not_on]);
-        let mut process =
-            Process::start(command, self.patience).map_err(|error| Error::io("ssh", &error))?;
-        process.close_input();
+        let process = command.start(self.idle_timeout);
+        let mut process = process.map_err(|error| Error::io("ssh", &error))?;
         let line = process.read_line().await;
         self.process = Some(process);
         let line = match line {
@@ -142,7 +158,9 @@ impl Origin for RemoteFile {
                 return Err(self.error(ErrorKind::Failed, "the host answered nothing").into());
             }
             Err(error) if error.kind() == io::ErrorKind::InvalidData => String::new(),
-            Err(error) => return Err(RetryableError::passing(pipe_failure(&self.subject, &error))),
+            Err(error) => {
+                return Err(RetryableError::temporary(process_error(&self.subject, &error)));
+            }
         };
         let Some(stamp) = Stamp::parse(&line) else {
             let cause = format!(
@@ -158,15 +176,15 @@ impl Origin for RemoteFile {
         self.end.clear();
         let total = stamp.length;
         self.stamp = Some(stamp);
-        Ok(Opened { start, total })
+        Ok(Opened::new(start, total))
     }
 
     async fn chunk(&mut self) -> Result<Option<Bytes>, RetryableError> {
         loop {
             let Some(process) = &mut self.process else { return Ok(None) };
             let read = process.read().await;
-            let Some(mut data) =
-                read.map_err(|error| RetryableError::passing(pipe_failure(&self.subject, &error)))?
+            let Some(mut data) = read
+                .map_err(|error| RetryableError::temporary(process_error(&self.subject, &error)))?
             else {
                 self.ended().await?;
                 // A file that became shorter ends here too; it is told by its stamp when it is

@@ -1,20 +1,36 @@
-//! An http(s) URL as the origin of a stream.
+//! `http://` and `https://`: a URL as the origin of a stream.
 //!
 //! A transfer that breaks is resumed with `Range` and `If-Range` where the answer proves that it is
 //! a part of the same object; otherwise it begins again.
 
+use super::origin::{Opened, Origin};
 use crate::client::{client, failure};
-use crate::resume::{Opened, Origin, RetryableError};
-use crate::{Error, ErrorKind, Options};
+use crate::retry::{RetryableError, of_http_status, parse_retry_after};
+use crate::{Error, Location, Options, Scheme, Source};
 use bytes::Bytes;
 use reqwest::header::{
     ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, HeaderMap,
     HeaderName, HeaderValue, IF_RANGE, LAST_MODIFIED, RANGE, RETRY_AFTER,
 };
 use reqwest::{Client, Response, StatusCode, Url};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-pub(crate) struct HttpOrigin {
+/// `http://` and `https://`.
+pub(crate) struct HttpScheme;
+
+impl Scheme for HttpScheme {
+    fn names(&self) -> &[&str] {
+        &["http", "https"]
+    }
+
+    async fn open(&self, location: &Location, options: &Options) -> Result<Source, Error> {
+        let subject = location.to_string();
+        let origin = HttpOrigin::new(location.as_str(), &subject, options)?;
+        Source::from_origin(origin, &subject, options).await
+    }
+}
+
+struct HttpOrigin {
     client: Client,
     url: String,
     subject: String,
@@ -24,9 +40,10 @@ pub(crate) struct HttpOrigin {
 }
 
 impl HttpOrigin {
-    pub(crate) fn new(url: String, subject: String, options: &Options) -> Result<Self, Error> {
+    fn new(url: &str, subject: &str, options: &Options) -> Result<Self, Error> {
         let client =
-            client(options, &subject, |builder| builder.read_timeout(options.idle_timeout))?;
+            client(options, subject, |builder| builder.read_timeout(options.idle_timeout))?;
+        let (url, subject) = (url.to_owned(), subject.to_owned());
         Ok(Self { client, url, subject, response: None, identity: None })
     }
 
@@ -47,7 +64,7 @@ impl HttpOrigin {
         self.identity = Identity::of_whole(&response);
         let total = response.content_length();
         self.response = Some(response);
-        Opened { start: 0, total }
+        Opened::new(0, total)
     }
 }
 
@@ -60,7 +77,7 @@ impl Origin for HttpOrigin {
                 StatusCode::PARTIAL_CONTENT => {
                     if let Some(total) = identity.continued_by(&response, at) {
                         self.response = Some(response);
-                        return Ok(Opened { start: at, total: Some(total) });
+                        return Ok(Opened::new(at, total));
                     }
                 }
                 StatusCode::OK => return Ok(self.whole(response)),
@@ -221,25 +238,10 @@ pub(crate) fn refusal(subject: &str, url: &str, response: &Response, at: u64) ->
     let status = response.status();
     let redirected =
         Url::parse(url).map(place).ok().as_ref() != Some(&place(response.url().clone()));
-    let passing = status.is_server_error()
-        || matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS);
-    let kind = match status {
-        StatusCode::NOT_FOUND | StatusCode::GONE => ErrorKind::Absent,
-        StatusCode::UNAUTHORIZED
-        | StatusCode::FORBIDDEN
-        | StatusCode::PROXY_AUTHENTICATION_REQUIRED => ErrorKind::Denied,
-        _ => ErrorKind::Unreachable,
-    };
-    let seconds = response
-        .headers()
-        .get(RETRY_AFTER)
-        .and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    let (kind, temporary) = of_http_status(status.as_u16());
+    let pause = response.headers().get(RETRY_AFTER);
+    let pause = pause.and_then(|value| parse_retry_after(value.to_str().ok()?, SystemTime::now()));
     let who = if redirected { "the server that it redirects to" } else { "the server" };
-    let cause = format!("{who} answered {status}");
-    let again = passing || redirected || at > 0;
-    RetryableError {
-        error: Error::new(kind, subject, cause),
-        again,
-        pause: seconds.map(Duration::from_secs),
-    }
+    let error = Error::new(kind, subject, format!("{who} answered {status}"));
+    RetryableError { error, again: temporary || redirected || at > 0, pause }
 }

@@ -1,127 +1,29 @@
 //! A stream that is opened again when it breaks, and never repeats a byte.
 //!
-//! An [`Origin`] says where it continues after a break: at the byte that was reached, when it can
-//! tell that the object is still the same one, or at its start. Then the bytes that were delivered
-//! already are read again and must have the same checksum.
+//! An [`Origin`](super::origin::Origin) says where it continues after a break: at the byte that was
+//! reached, when it can prove that the object is still the same one, or at its start. Then the
+//! bytes that were delivered already are read again and must have the same checksum.
 
+use super::origin::{AnyOrigin, Opened, Origin};
 use crate::buffers::Buffers;
 use crate::rate::Pacer;
-use crate::ssh::{Host, connection_error};
+use crate::retry::{Retries, RetryableError};
 use crate::{Error, ErrorKind, Options, Piece, split_zeros};
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use std::collections::VecDeque;
-use std::fmt;
-use std::time::Duration;
 use xxhash_rust::xxh3::Xxh3;
 
-/// The longest pause that a server's own wish is granted.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-
-/// After so much progress a break counts as a new one; less, and a server could keep a transfer
-/// alive for ever.
-const PROGRESS_BYTES: u64 = 8 << 20;
-
-/// Where a stream comes from.
-pub(crate) trait Origin {
-    /// Opens the stream to continue at an offset. [`Opened::start`] is that offset or 0.
-    async fn open(&mut self, at: u64) -> Result<Opened, RetryableError>;
-
-    /// The next bytes; `None` at the end of a stream that is known to be whole as far as its origin
-    /// can tell.
-    async fn chunk(&mut self) -> Result<Option<Bytes>, RetryableError>;
-}
-
-/// An opened stream.
-pub(crate) struct Opened {
-    /// The offset of its first byte.
-    pub(crate) start: u64,
-    /// The length of the whole object, when it is known.
-    pub(crate) total: Option<u64>,
-}
-
-/// A failure, and whether another try may help (after a pause that the other side asked for).
-#[derive(Clone)]
-pub(crate) struct RetryableError {
-    pub(crate) error: Error,
-    pub(crate) again: bool,
-    pub(crate) pause: Option<Duration>,
-}
-
-impl RetryableError {
-    /// A failure that may pass.
-    pub(crate) fn passing(error: Error) -> Self {
-        Self { error, again: true, pause: None }
-    }
-
-    /// A connection to a host that failed: one that was refused on purpose stays so.
-    pub(crate) fn connection(subject: &str, host: &Host, cause: &str) -> Self {
-        let error = connection_error(host, cause);
-        let again = error.kind == ErrorKind::Unreachable;
-        Self { error: Error::new(error.kind, subject, error.to_string()), again, pause: None }
-    }
-}
-
-/// A failure that stays.
-impl From<Error> for RetryableError {
-    fn from(error: Error) -> Self {
-        Self { error, again: false, pause: None }
-    }
-}
-
-/// How often something is tried again, and how long is waited before.
-#[derive(Clone)]
-pub(crate) struct RetryPolicy {
-    left: u32,
-    retries: u32,
-    backoff: Duration,
-}
-
-/// There is no further try; what to add to the reason.
-pub(crate) struct GivenUp(u32);
-
-impl fmt::Display for GivenUp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            0 => Ok(()),
-            retries => write!(f, " ({retries} retries did not help)"),
-        }
-    }
-}
-
-impl RetryPolicy {
-    pub(crate) fn new(options: &Options) -> Self {
-        Self { left: options.retries, retries: options.retries, backoff: options.backoff }
-    }
-
-    /// What was reached counts as a new beginning.
-    fn renew(&mut self) {
-        self.left = self.retries;
-    }
-
-    /// Waits before another try: as long as the other side wishes, or twice as long each time.
-    pub(crate) async fn wait(&mut self, wish: Option<Duration>) -> Result<(), GivenUp> {
-        if self.left == 0 {
-            return Err(GivenUp(self.retries));
-        }
-        let round = self.retries - self.left;
-        self.left -= 1;
-        let pause =
-            wish.unwrap_or_else(|| self.backoff.saturating_mul(2_u32.saturating_pow(round)));
-        tokio::time::sleep(pause.min(LONGEST_PAUSE)).await;
-        Ok(())
-    }
-}
-
 /// A stream as a source.
-pub(crate) struct Resumable<O> {
-    origin: O,
+pub(crate) struct Resumable {
+    origin: Box<dyn AnyOrigin>,
     subject: String,
     state: State,
     total: Option<u64>,
     /// Bytes received, and their checksum.
     delivered: u64,
     checksum: Xxh3,
-    patience: RetryPolicy,
+    retries: Retries,
+    renewal_bytes: u64,
     /// Bytes delivered since the transfer last broke, and whether it ever had to be read from its
     /// start again.
     since_break: u64,
@@ -135,41 +37,57 @@ pub(crate) struct Resumable<O> {
 
 enum State {
     Open,
-    /// The transfer broke and must be taken up again; why.
+    /// The transfer broke and must be resumed; why.
     Broken(RetryableError),
     Finished,
 }
 
-impl<O: Origin> Resumable<O> {
-    /// Where it comes from, for one who reads no more of it.
-    pub(crate) fn into_origin(self) -> O {
-        self.origin
-    }
-
-    pub(crate) async fn open(origin: O, subject: String, options: &Options) -> Result<Self, Error> {
-        let mut source = Self {
-            origin,
-            subject,
+impl Resumable {
+    /// A stream that is opened already.
+    pub(crate) fn new(
+        origin: impl Origin + 'static,
+        total: Option<u64>,
+        subject: &str,
+        options: &Options,
+    ) -> Self {
+        Self {
+            origin: Box::new(origin),
+            subject: subject.to_owned(),
             state: State::Open,
-            total: None,
+            total,
             delivered: 0,
             checksum: Xxh3::new(),
-            patience: RetryPolicy::new(options),
+            retries: options.retry.start(),
+            renewal_bytes: options.retry.renewal_bytes,
             since_break: 0,
             reread: false,
             proven: true,
             pacer: options.limit.map(Pacer::new),
             gathering: Gathering::default(),
-        };
+        }
+    }
+
+    /// Opens the stream for the first time.
+    pub(crate) async fn open(
+        origin: impl Origin + 'static,
+        subject: &str,
+        options: &Options,
+    ) -> Result<Self, Error> {
+        let mut source = Self::new(origin, None, subject, options);
         loop {
             match source.origin.open(0).await {
-                Ok(opened) => {
-                    source.total = opened.total;
+                Ok(Opened { total, .. }) => {
+                    source.total = total;
                     return Ok(source);
                 }
-                Err(attempt) => source.wait(attempt).await?,
+                Err(failure) => source.retries.wait_after(failure).await?,
             }
         }
+    }
+
+    /// No more of it is read.
+    pub(crate) async fn close(mut self) {
+        self.origin.close().await;
     }
 
     pub(crate) fn length(&self) -> Option<u64> {
@@ -183,28 +101,27 @@ impl<O: Origin> Resumable<O> {
             }
             match &self.state {
                 State::Finished => return Ok(None),
-                State::Broken(attempt) => {
-                    let attempt = attempt.clone();
-                    self.wait(attempt).await?;
-                    self.take_up().await?;
+                State::Broken(failure) => {
+                    let failure = failure.clone();
+                    self.since_break = 0;
+                    self.retries.wait_after(failure).await?;
+                    self.resume().await?;
                 }
                 State::Open => match self.origin.chunk().await {
                     Ok(Some(data)) => self.deliver(&data).await?,
                     Ok(None) => self.end(),
-                    Err(mut attempt) => {
-                        if self.delivered > 0 {
-                            attempt.error.cause =
-                                format!("{} after {} bytes", attempt.error.cause, self.delivered);
-                        }
-                        self.broken(attempt);
+                    Err(failure) if self.delivered > 0 => {
+                        let place = format!(" after {} bytes", self.delivered);
+                        self.broken(failure.with_note(&place));
                     }
+                    Err(failure) => self.broken(failure),
                 },
             }
         }
     }
 
-    fn broken(&mut self, attempt: RetryableError) {
-        self.state = State::Broken(attempt);
+    fn broken(&mut self, failure: RetryableError) {
+        self.state = State::Broken(failure);
     }
 
     async fn deliver(&mut self, data: &[u8]) -> Result<(), Error> {
@@ -217,8 +134,8 @@ impl<O: Origin> Resumable<O> {
             return Err(self.changed(&cause));
         }
         self.since_break += data.len() as u64;
-        if self.since_break >= PROGRESS_BYTES && !self.reread {
-            self.patience.renew();
+        if self.since_break >= self.renewal_bytes && !self.reread {
+            self.retries.renew();
         }
         self.checksum.update(data);
         self.gathering.take(data);
@@ -232,7 +149,7 @@ impl<O: Origin> Resumable<O> {
         match self.total {
             Some(total) if self.delivered < total => {
                 let cause = format!("ended after {} of {total} bytes", self.delivered);
-                self.broken(RetryableError::passing(Error::new(
+                self.broken(RetryableError::temporary(Error::new(
                     ErrorKind::Unreachable,
                     &self.subject,
                     cause,
@@ -250,14 +167,14 @@ impl<O: Origin> Resumable<O> {
     }
 
     /// Opens again and brings the new stream to the byte that was reached.
-    async fn take_up(&mut self) -> Result<(), Error> {
+    async fn resume(&mut self) -> Result<(), Error> {
         // A comparison that broke off leaves open which object the origin has: it is read from its
         // start once more.
         let at = if self.proven { self.delivered } else { 0 };
         let opened = match self.origin.open(at).await {
             Ok(opened) => opened,
-            Err(attempt) => {
-                self.broken(attempt);
+            Err(failure) => {
+                self.broken(failure);
                 return Ok(());
             }
         };
@@ -296,25 +213,13 @@ impl<O: Origin> Resumable<O> {
                     }
                 }
                 Ok(None) => return Err(self.changed("is shorter than at first")),
-                Err(attempt) => {
-                    self.broken(attempt);
+                Err(failure) => {
+                    self.broken(failure);
                     return Ok(());
                 }
             }
         }
         Ok(())
-    }
-
-    /// Waits before another try, or gives up.
-    async fn wait(&mut self, attempt: RetryableError) -> Result<(), Error> {
-        if !attempt.again {
-            return Err(attempt.error);
-        }
-        self.since_break = 0;
-        self.patience.wait(attempt.pause).await.map_err(|given_up| Error {
-            cause: format!("{}{given_up}", attempt.error.cause),
-            ..attempt.error
-        })
     }
 }
 
