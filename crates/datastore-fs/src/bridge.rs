@@ -1,43 +1,42 @@
-//! A copy into a directory of a bridge, and the description of an image there: what is fetched goes
-//! through this host to the bridge's STAGING_DIR, is hashed there, and moved into place.
+//! `cp` into a directory of a bridge, and `export` of an image there. The bytes of a copy go
+//! through this host into the bridge's STAGING_DIR, are hashed there, and moved into place.
 
-use crate::copy::{Copied, Copying};
+use crate::request::{Copied, CopyRequest};
 use market_core::backend::Context;
 use market_core::bridges::{Bridge, Failures, Upload, hosts_off, in_turn, tidying_time};
 use market_core::checksum::{Malformed, Md5};
-use market_core::container::HEAD_BYTES;
+use market_core::container::{Format, HEAD_BYTES};
 use market_core::error::{Error, ErrorKind};
 use market_core::transfer::ssh::Host;
-use market_core::transfer::{
-    DigestSet, Digester, Options, Piece, Sink, Source, Transfer, random_name,
-};
-use std::path::PathBuf;
+use market_core::transfer::{DigestSet, Digester, Options, Piece, Sink, Source, random_name};
+use std::path::{Path, PathBuf};
 use tokio::time::timeout;
 
+/// Sends the image into a staging file of a bridge, compares the checksum that the bridge computes
+/// with that of what was sent, and gives it the image's name there.
 pub(crate) async fn copy(
-    copying: &Copying<'_>,
+    request: &CopyRequest<'_>,
     source: &mut Source,
     hosts: Vec<Host>,
 ) -> Result<Copied, Error> {
-    let Copying { context, .. } = copying;
-    let upload = upload(copying, source, hosts).await?;
-    let bridge = upload.bridge().clone();
-    let placed = Bridge::new(
-        bridge.host.clone(),
+    let context = request.context;
+    let upload = start_upload(request, source, hosts).await?;
+    let staging = upload.bridge().clone();
+    let datastore = Bridge::new(
+        staging.host.clone(),
         "BASE_PATH",
-        copying.base.clone(),
-        bridge.options().clone(),
+        request.directory.clone(),
+        staging.options().clone(),
     );
-    // What is stored there is hashed there; what is fetched is another thing when it is unpacked on
-    // its way.
-    let sent = copying.unpack.map(|_| Digester::start(DigestSet::MD5));
+    // The checksums of a transfer are those of the bytes as they came. Of an image that is unpacked
+    // on the way, other bytes are sent.
+    let sent = request.compression.map(|_| Digester::start(DigestSet::MD5));
     let mut sink = BridgeSink { upload, sent };
-    let wanted = DigestSet::MD5.and(copying.expected.digests());
-    let how = Transfer { wanted, unpack: copying.unpack, max_bytes: None };
-    let mut prepared = false;
+    let transfer = request.transfer(DigestSet::MD5.and(request.expected.digests()));
+    let mut has_begun_placing = false;
     let outcome = async {
-        let transferred = context.stop.or(source.transfer(&mut sink, how)).await?;
-        let (format, convert) = copying.check(source.subject(), &transferred)?;
+        let transferred = context.stop.or(source.transfer(&mut sink, transfer)).await?;
+        let (format, conversion) = request.check(source.subject(), &transferred)?;
         let sent = match sink.sent.take() {
             Some(digester) => {
                 digester.finish().await.map_err(|error| Error::io("what was sent", &error))?.md5
@@ -45,106 +44,114 @@ pub(crate) async fn copy(
             None => transferred.digests.md5,
         };
         let stored = context.stop.or(sink.upload.seal()).await?;
-        if let Some(sent) = sent.filter(|sent| *sent != stored) {
+        if sent != Some(stored) {
+            let sent = sent.map(|sent| sent.to_string()).unwrap_or_default();
             let cause = format!("holds MD5 {stored}, sent was {sent}");
             return Err(Error::new(ErrorKind::Mismatch, sink.upload.subject(), cause));
         }
-        prepared = true;
-        place(copying, &sink.upload, &placed, format, convert).await?;
-        let format = convert.unwrap_or(format).to_owned();
-        Ok(Copied { bytes: transferred.bytes, format, bridge: Some(placed.clone()) })
+        has_begun_placing = true;
+        place(request, &sink.upload, &datastore, format, conversion).await?;
+        let format = conversion.unwrap_or(format);
+        Ok(Copied { bytes: transferred.bytes, format, bridge: Some(datastore.clone()) })
     };
     let outcome = outcome.await;
     if outcome.is_err() {
-        tidy(copying, sink.upload, prepared.then_some(&placed)).await;
+        clean_up(request, sink.upload, has_begun_placing.then_some(&datastore)).await;
     }
     outcome
 }
 
-/// Removes what a copy that has failed may have left: first what is staged, so that nothing can be
-/// prepared from it any more, then what was prepared, so that nothing can get a name any more, then
-/// the name.
-async fn tidy(copying: &Copying<'_>, upload: Upload, placed: Option<&Bridge>) {
+/// Removes what a failed copy may have left on the bridge. A script may still run there, so the
+/// order matters: without the staged file nothing can be prepared any more, without the prepared
+/// file nothing can get a name any more, and then the named file is removed.
+async fn clean_up(request: &CopyRequest<'_>, upload: Upload, datastore: Option<&Bridge>) {
     let staged = upload.subject();
-    let log = &copying.context.log;
+    let log = &request.context.log;
     let report = |outcome: Result<Result<(), Error>, _>, what: &str| match outcome {
         Ok(Ok(())) => {}
         Ok(Err(error)) => log.warn(format_args!("{what} may be left behind: {error}")),
         Err(_) => log.warn(format_args!("{what} may be left behind: removing it took too long")),
     };
-    let limit = tidying_time(copying.context);
+    let limit = tidying_time(request.context);
     report(timeout(limit, upload.discard()).await, &staged);
-    let Some(placed) = placed else { return };
-    for name in [format!(".market-{}.part", copying.name), copying.name.clone()] {
-        let removed = timeout(limit, placed.remove(&name)).await.map(|removed| removed.map(drop));
-        report(removed, &format!("{} on {}", placed.path(&name), placed.host));
+    let Some(datastore) = datastore else { return };
+    for name in [format!(".market-{}.part", request.name), request.name.clone()] {
+        let removed = timeout(limit, datastore.remove(&name)).await;
+        let subject = format!("{} on {}", datastore.path(&name), datastore.host);
+        report(removed.map(|removed| removed.map(drop)), &subject);
     }
 }
 
-/// The hosts that OpenNebula has not switched off.
+/// The hosts that OpenNebula does not show as off.
 async fn hosts_on(mut hosts: Vec<Host>, context: &Context) -> Vec<Host> {
     let off = hosts_off(&context.log).await;
     hosts.retain(|host| !off.contains(host.as_str()));
     hosts
 }
 
-/// Opens an upload on the first bridge that takes it.
-async fn upload(copying: &Copying<'_>, source: &Source, hosts: Vec<Host>) -> Result<Upload, Error> {
-    let context = copying.context;
+/// Starts an upload on the first bridge that takes it.
+async fn start_upload(
+    request: &CopyRequest<'_>,
+    source: &Source,
+    hosts: Vec<Host>,
+) -> Result<Upload, Error> {
+    let context = request.context;
     let hosts = hosts_on(hosts, context).await;
-    let staging = copying.config.staging_dir.clone().unwrap_or_else(|| PathBuf::from("/var/tmp"));
-    let options = copying.options.clone();
-    let bridges: Vec<_> = hosts
-        .into_iter()
-        .map(|host| Bridge::new(host, "STAGING_DIR", staging.clone(), options.clone()))
-        .collect();
-    let in_turn = in_turn(&bridges, copying.action.image.id)?;
+    let staging_dir =
+        request.config.staging_dir.clone().unwrap_or_else(|| PathBuf::from("/var/tmp"));
+    let options = &request.options;
+    let bridge = |host| Bridge::new(host, "STAGING_DIR", staging_dir.clone(), options.clone());
+    let bridges: Vec<_> = hosts.into_iter().map(bridge).collect();
+    let in_turn = in_turn(&bridges, request.action.image.id)?;
     let name =
         || random_name::<16>().map_err(|error| Error::io("the system's random numbers", &error));
     Upload::start_on_first(in_turn, name, source.length(), context).await
 }
 
-/// Gives the image its name, converted when it has to be. The name comes in a second step: this
-/// process may be killed while the first one goes on over there, and then nobody may ever see what
-/// it makes.
+/// Moves the staged image into the datastore, converted when it has to be, and gives it its name.
+/// These are two scripts: this process may be killed while the first one runs on the bridge, and
+/// then the image must not get a name.
 async fn place(
-    copying: &Copying<'_>,
+    request: &CopyRequest<'_>,
     upload: &Upload,
-    placed: &Bridge,
-    format: &str,
-    convert: Option<&str>,
+    datastore: &Bridge,
+    format: Format,
+    conversion: Option<Format>,
 ) -> Result<(), Error> {
-    let base = copying.base.to_string_lossy();
-    let arguments = [upload.name(), &base, &copying.name, format, convert.unwrap_or("-")];
-    ask(copying, upload.bridge(), include_str!("scripts/prepare.sh"), &arguments, "prepared")
-        .await?;
-    ask(copying, placed, include_str!("scripts/publish.sh"), &[&copying.name], "published").await
+    let directory = request.directory.to_string_lossy();
+    let target = conversion.map_or("-", Format::name);
+    let arguments = [upload.name(), &directory, &request.name, format.name(), target];
+    let prepare = include_str!("scripts/prepare.sh");
+    run_script(request, upload.bridge(), prepare, &arguments, "prepared").await?;
+    let publish = include_str!("scripts/publish.sh");
+    run_script(request, datastore, publish, &[&request.name], "published").await
 }
 
-/// Runs a script that answers a word, or why it does not.
-async fn ask(
-    copying: &Copying<'_>,
+/// Runs a script that answers `expected`, or "error" and why.
+async fn run_script(
+    request: &CopyRequest<'_>,
     bridge: &Bridge,
     script: &str,
     arguments: &[&str],
-    word: &str,
+    expected: &str,
 ) -> Result<(), Error> {
-    let answer = copying.context.stop.or(bridge.ask(script, arguments)).await?;
+    let answer = request.context.stop.or(bridge.ask(script, arguments)).await?;
     match answer.strip_prefix("error ") {
-        None if answer == word => Ok(()),
+        None if answer == expected => Ok(()),
         None => Err(bridge.strange(&answer)),
         Some(cause) => {
             let kind =
                 if cause.contains("No space left") { ErrorKind::Full } else { ErrorKind::Failed };
-            let subject = format!("BASE_PATH {} on {}", copying.base.display(), bridge.host);
+            let subject = format!("BASE_PATH {} on {}", request.directory.display(), bridge.host);
             Err(Error::new(kind, subject, cause))
         }
     }
 }
 
-/// A bridge as the place where bytes go.
+/// Writes to a bridge.
 struct BridgeSink {
     upload: Upload,
+    /// Computes the MD5 of what is sent, where that differs from what is fetched.
     sent: Option<Digester>,
 }
 
@@ -164,17 +171,18 @@ impl Sink for BridgeSink {
     }
 }
 
+/// The `ssh://` URL of a file on a bridge.
 fn location(host: &Host, path: &str) -> String {
     let (user, name) =
         host.as_str().rsplit_once('@').map_or(("", host.as_str()), |(user, name)| (user, name));
     let at = if user.is_empty() { "" } else { "@" };
-    // An IPv6 address, whose colons would be taken for the one before the path.
+    // The colons of an IPv6 address would be taken for the one before the path.
     let (open, close) =
         if name.contains(':') && !name.starts_with('[') { ("[", "]") } else { ("", "") };
     format!("ssh://{user}{at}{open}{name}{close}:{path}")
 }
 
-/// Where an image is on a bridge, its MD5, and how it begins.
+/// The URL of an image on a bridge, its MD5, and its first bytes.
 pub(crate) async fn describe(
     path: &str,
     id: i64,
@@ -185,7 +193,7 @@ pub(crate) async fn describe(
     let hosts = hosts_on(hosts, context).await;
     let mut failures = Failures::default();
     for host in in_turn(&hosts, id)? {
-        let directory = std::path::Path::new(path).parent().unwrap_or(std::path::Path::new("/"));
+        let directory = Path::new(path).parent().unwrap_or(Path::new("/"));
         let bridge = Bridge::new(
             host.clone(),
             "the directory of SOURCE",
@@ -201,8 +209,7 @@ pub(crate) async fn describe(
         match context.stop.or(described).await {
             Ok((location, Ok(md5), head)) => return Ok((location, md5, head)),
             Ok((_, Err(malformed), _)) => return Err(bridge.strange(malformed.text())),
-            // Another bridge may be able to say more about one that cannot be reached, not about a
-            // file.
+            // Another bridge may be reachable. An error about the file would be the same there.
             Err(error) if error.kind == ErrorKind::Unreachable => failures.add(error, &context.log),
             Err(error) => return Err(error),
         }

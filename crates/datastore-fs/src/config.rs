@@ -1,8 +1,9 @@
-//! The attributes of the datastore's template.
+//! The attributes of the datastore's template, and of the marketplace of an app.
 
 use market_core::action::CopyAction;
 use market_core::attributes::{S3Attributes, TransferAttributes};
 use market_core::bridges::hosts;
+use market_core::container::Format;
 use market_core::error::{Error, ErrorKind};
 use market_core::log::Log;
 use market_core::model::{Datastore, DatastoreType, ImageType};
@@ -14,38 +15,46 @@ use serde::Deserialize;
 use std::fmt::Display;
 use std::path::PathBuf;
 
-/// What `cp` and `export` read from the datastore's template (docs/datastore-fs.md).
+/// The attributes of the datastore's template that `cp` reads; `docs/datastore-fs.md` lists them.
+/// The stock driver has the same, apart from VERIFY_APP_MD5.
 #[derive(Clone, Debug, Deserialize)]
+#[non_exhaustive]
 pub struct FsConfig {
-    /// Directories that images may not be copied from, blank-separated.
+    /// RESTRICTED_DIRS: directories that images may not be copied from, blank-separated.
+    /// OpenNebula's own directories are always restricted.
     pub restricted_dirs: Option<String>,
-    /// Directories that images may be copied from even so, blank-separated.
+    /// SAFE_DIRS: directories that images may be copied from although they are in a restricted one,
+    /// blank-separated.
     pub safe_dirs: Option<String>,
-    /// Where images are kept on a bridge before they are moved into place; `/var/tmp` by default.
+    /// STAGING_DIR: where images are kept on a bridge before they are moved into place. `/var/tmp`
+    /// when it is not set.
     pub staging_dir: Option<PathBuf>,
-    /// Whether compressed images are stored as they are.
+    /// NO_DECOMPRESS: whether compressed images are stored as they are. When it is not set, a file
+    /// datastore does, and an image datastore does not.
     pub no_decompress: Option<bool>,
-    /// Whether images are converted to `driver`.
+    /// CONVERT: whether images are converted to the format of DRIVER. Yes when it is not set.
     pub convert: Option<bool>,
-    /// The format that the datastore wants.
+    /// DRIVER: the format of the datastore's images. Only `raw` and `qcow2` are converted to.
     pub driver: Option<String>,
-    /// Whether an NFS share must be mounted first.
+    /// NFS_AUTO_ENABLE: whether an NFS share must be mounted first, which is not supported.
     #[serde(default)]
     pub nfs_auto_enable: bool,
-    /// Whether holes are kept; yes by default.
+    /// SPARSE: whether holes of an image stay holes on this host. Yes when it is not set.
     pub sparse: Option<bool>,
-    /// Whether `FROM_APP_MD5` is verified; yes by default.
+    /// VERIFY_APP_MD5: whether FROM_APP_MD5 is verified. Yes when it is not set.
     pub verify_app_md5: Option<bool>,
-    /// How bytes are moved; what the datastore does not say, the app's marketplace may.
+    /// The attributes of transfers (time-outs, TLS, bandwidth). Those that the datastore does not
+    /// have are taken from the app's marketplace.
     #[serde(skip)]
     pub transfer: TransferAttributes,
 }
 
+/// The options of this executable.
 fn own_options(defaults: &Options) -> Options {
     defaults.clone().with_user_agent(concat!("datastore-fs/", env!("CARGO_PKG_VERSION")))
 }
 
-/// How bytes of a datastore's images are moved.
+/// The options for reading the images of a datastore.
 pub(crate) fn options_of(
     datastore: &Datastore,
     defaults: &Options,
@@ -57,7 +66,7 @@ pub(crate) fn options_of(
     transfer.apply(own_options(defaults), log)
 }
 
-/// The hosts that hold a datastore; none when it is on this one.
+/// The hosts of BRIDGE_LIST, which hold the datastore; none when it is on this host.
 pub(crate) fn bridges_of(datastore: &Datastore) -> Result<Vec<Host>, Error> {
     let list = datastore.template.text("BRIDGE_LIST");
     let list = list.map_err(|error| {
@@ -66,13 +75,13 @@ pub(crate) fn bridges_of(datastore: &Datastore) -> Result<Vec<Host>, Error> {
     hosts(list.unwrap_or_default())
 }
 
-/// An attribute of a template that cannot be used.
+/// The error for an attribute of a template that cannot be used.
 fn wrong(kind: &str, tool: &str, id: i64, name: &str, error: &dyn Display) -> Error {
     let error = Error::new(ErrorKind::Config, format!("{kind} {id} ({name})"), error.to_string());
     error.remedy(format!("correct it with \"{tool} update {id}\""))
 }
 
-/// The service that has an `s3://` app, and the keys for it: those of the app's marketplace.
+/// The S3 service and the keys for an `s3://` app: those of the app's marketplace.
 pub(crate) fn s3_access(action: &CopyAction) -> Result<Access, Error> {
     let marketplace = action.marketplace.as_ref().ok_or_else(|| {
         let error = Error::new(
@@ -91,10 +100,12 @@ pub(crate) fn s3_access(action: &CopyAction) -> Result<Access, Error> {
 }
 
 impl FsConfig {
-    /// Reads the datastore's template and, for an app, what its marketplace says of transfers.
+    /// Reads the datastore's template and, for an image of an app, the attributes of transfers of
+    /// its marketplace.
     ///
     /// # Errors
-    /// Names the attribute that is wrong, or that asks for what is not supported.
+    /// [`ErrorKind::Config`] for an attribute that is wrong, [`ErrorKind::Unsupported`] for
+    /// NFS_AUTO_ENABLE.
     pub fn of(action: &CopyAction) -> Result<Self, Error> {
         let datastore = &action.datastore;
         let of_datastore = |error: &dyn Display| {
@@ -121,26 +132,26 @@ impl FsConfig {
         Ok(config)
     }
 
-    /// How bytes are moved.
+    /// The options for fetching the image.
     pub(crate) fn options(&self, defaults: &Options, log: &Log) -> Result<Options, Error> {
         self.transfer.clone().apply(own_options(defaults), log)
     }
 
-    /// Whether a compressed image is to be unpacked.
+    /// Whether a compressed image is unpacked.
     pub(crate) fn decompresses(&self, action: &CopyAction) -> bool {
         !self.no_decompress.unwrap_or(action.datastore.datastore_type == DatastoreType::File)
     }
 
     /// The format that an image of this format must be converted to, if it must.
-    pub(crate) fn converts_to(&self, action: &CopyAction, format: &str) -> Option<&str> {
-        let off = action.image.image_type == ImageType::Cdrom
-            || action.datastore.datastore_type == DatastoreType::File;
-        let wanted = self
-            .driver
-            .as_deref()
-            .map(str::trim)
-            .filter(|driver| matches!(*driver, "raw" | "qcow2"))?;
-        (self.convert.unwrap_or(true) && !off && format != wanted && format != "luks")
-            .then_some(wanted)
+    pub(crate) fn converts_to(&self, action: &CopyAction, format: Format) -> Option<Format> {
+        let is_disk = action.image.image_type != ImageType::Cdrom
+            && action.datastore.datastore_type != DatastoreType::File;
+        let target = match self.driver.as_deref().map(str::trim)? {
+            "raw" => Format::Raw,
+            "qcow2" => Format::Qcow2,
+            _ => return None,
+        };
+        let is_other = format != target && format != Format::Luks;
+        (self.convert.unwrap_or(true) && is_disk && is_other).then_some(target)
     }
 }

@@ -1,4 +1,4 @@
-//! `export`: where an image's bytes are, and what they are.
+//! `export`: tells where the bytes of an image are, and what they are.
 
 use crate::bridge;
 use crate::config::{bridges_of, options_of};
@@ -10,10 +10,12 @@ use market_core::error::{Error, ErrorKind};
 use market_core::model::SourceUrl;
 use market_core::transfer::{DigestSet, Digester, Location, Options, Source, redacted};
 
-/// Describes an image for an import. `id` is the app's, by which one of several bridges is chosen.
+/// Describes an image for an import into a marketplace: its path, MD5, size and format. `id` is the
+/// app's, by which one of several bridges is chosen; without it the image's is used.
 ///
 /// # Errors
-/// When the image is not where the datastore says, or cannot be read.
+/// [`ErrorKind::Unsupported`] when SOURCE is no local path, [`ErrorKind::Absent`] and others when
+/// it cannot be read, [`ErrorKind::Unreachable`] when no bridge can be reached.
 pub async fn export(
     action: &ExportAction,
     id: Option<i64>,
@@ -50,7 +52,7 @@ pub async fn export(
     })
 }
 
-/// The MD5 of a file of this host, and how it begins.
+/// The MD5 and the first bytes of a file of this host.
 async fn describe(
     path: &str,
     options: &Options,

@@ -6,10 +6,11 @@ mod copy;
 mod expected;
 mod export;
 mod local;
+mod request;
 mod restricted;
 
 pub use config::FsConfig;
-pub use copy::{Placed, copy};
+pub use copy::{StoredImage, copy};
 pub use export::export;
 pub use restricted::Directories;
 
@@ -19,16 +20,17 @@ use market_core::error::Error;
 use market_core::opennebula::Helpers;
 use market_core::runtime::{Call, Program, open_output, print};
 
-/// The two actions.
+/// An action of this executable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Action {
-    /// Say where an image's bytes are, and what they are.
+    /// `export`: tells where the bytes of an image are, and what they are.
     Export,
-    /// Fetch an image.
+    /// `cp`: fetches an image into the datastore.
     Copy,
 }
 
-/// The executable.
+/// The executable: its names and its help text.
 pub const PROGRAM: Program<'static, Action> = Program::new(
     "datastore-fs",
     env!("CARGO_PKG_VERSION"),
@@ -40,7 +42,8 @@ pub const PROGRAM: Program<'static, Action> = Program::new(
 /// Runs an action and prints its answer.
 ///
 /// # Errors
-/// What stands in the way; then nothing is printed, and a copy is removed.
+/// Those of [`export`] and [`copy`], and an answer that cannot be printed. Then no answer is
+/// printed, and a copy is removed again.
 pub async fn act(call: Call<Action>, mut context: Context) -> Result<(), Error> {
     match call.action {
         Action::Export => {
@@ -53,22 +56,24 @@ pub async fn act(call: Call<Action>, mut context: Context) -> Result<(), Error> 
             call.check_id(action.image.id)?;
             open_output()?;
             context.options = Helpers::give_message(context.options, call.dump);
-            let placed = copy(&action, &context).await?;
-            let printed =
-                placed.image.write().map_err(Error::from).and_then(|line| print(line.as_bytes()));
+            let stored = copy(&action, &context).await?;
+            let answer = stored.answer().write().map_err(Error::from);
+            let printed = answer.and_then(|line| print(line.as_bytes()));
             if printed.is_err() {
-                match placed.take_back().await {
-                    Ok(()) => context
-                        .log
-                        .warn("the answer could not be delivered: the copy was removed again"),
-                    Err(error) => {
-                        context.log.error(format_args!(
-                            "the answer could not be delivered, and the copy stays: {error}"
-                        ));
-                    }
-                }
+                remove_undelivered(stored, &context).await;
             }
             printed
         }
+    }
+}
+
+async fn remove_undelivered(stored: StoredImage, context: &Context) {
+    match stored.remove().await {
+        Ok(()) => {
+            context.log.warn("the answer could not be delivered: the copy was removed again");
+        }
+        Err(error) => context
+            .log
+            .error(format_args!("the answer could not be delivered, and the copy stays: {error}")),
     }
 }

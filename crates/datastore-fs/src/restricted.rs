@@ -1,10 +1,9 @@
-//! Which local files may become images: without this, any user who may create images could read any
+//! Which local files may become images. Without this, a user who may create images could read any
 //! file of the front-end.
 //!
-//! What counts is the file that was opened, by the path that the kernel has for it, and not the
-//! words that asked for it. A safe directory counts as it is written: one that is a link, or lies
-//! behind one, may lead elsewhere tomorrow. A restricted one counts both as it is written and with
-//! its links resolved.
+//! A file is opened once, and the path that the kernel has for it is checked, not the path that was
+//! asked for. A safe directory counts as it is written: a link in it could be changed later. A
+//! restricted directory counts both as it is written and with its links resolved.
 
 use crate::FsConfig;
 use market_core::error::{Error, ErrorKind};
@@ -33,16 +32,16 @@ pub struct Directories {
 }
 
 impl Directories {
-    /// From the template, and the directories of OpenNebula itself (`<var>`, `<etc>`, the home of
-    /// its user), which are always restricted.
+    /// The directories of RESTRICTED_DIRS and SAFE_DIRS. The directories of OpenNebula itself
+    /// (`<var>`, `<etc>`, the home of its user) are always restricted.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] names an entry that is no absolute path: it would restrict nothing, in
-    /// silence.
+    /// [`ErrorKind::Config`] for an entry that is no plain absolute path, because it would restrict
+    /// nothing.
     pub fn of(config: &FsConfig) -> Result<Self, Error> {
         let installation = Installation::from_environment();
         let own = [installation.var(), installation.etc()].map(Path::to_owned);
-        // Unset, or the root, it is nobody's home, and would restrict everything.
+        // The root as a home would restrict everything.
         let home = std::env::var_os("HOME")
             .map(PathBuf::from)
             .filter(|home| home.is_absolute() && home.parent().is_some());
@@ -51,7 +50,7 @@ impl Directories {
         Ok(Self::new(restricted, entries("SAFE_DIRS", config.safe_dirs.as_deref())?))
     }
 
-    /// From lists of directories.
+    /// Directories from lists of absolute paths.
     pub fn new(
         restricted: impl IntoIterator<Item = PathBuf>,
         safe: impl IntoIterator<Item = PathBuf>,
@@ -63,11 +62,11 @@ impl Directories {
         }
     }
 
-    /// Refuses a path (with its links resolved) that lies under a restricted directory and under no
-    /// safe one. Entries are whole directories: `/tmp/f` does not cover `/tmp/fc`.
+    /// Checks a path whose links are resolved. Entries are whole directories: `/tmp/f` does not
+    /// cover `/tmp/fc`.
     ///
     /// # Errors
-    /// [`ErrorKind::Denied`].
+    /// [`ErrorKind::Denied`] when it lies under a restricted directory and under no safe one.
     pub fn check(&self, resolved: &Path) -> Result<(), Error> {
         if self.is_safe(resolved) || !self.is_restricted(resolved) {
             return Ok(());
@@ -76,7 +75,8 @@ impl Directories {
             |entry: &&PathBuf| entry.canonicalize().is_ok_and(|meant| resolved.starts_with(meant));
         let remedy = match self.safe.iter().find(behind_link) {
             Some(entry) => format!(
-                "{} of SAFE_DIRS leads there through a link; write the directory itself, if it is meant",
+                "{} of SAFE_DIRS leads there through a link; write the directory itself, if it is \
+                 meant",
                 entry.display()
             ),
             None => {
@@ -94,19 +94,24 @@ impl Directories {
         self.restricted.iter().any(|entry| resolved.starts_with(entry))
     }
 
-    /// Opens a file or a block device when it may be read, and tells where it really is. It is
-    /// found once: what is put in its place meanwhile is not what is read.
+    /// Opens a file or a block device that may be read: the file, and its path with all links
+    /// resolved. The path is looked up once, so a file that is put in its place meanwhile is not
+    /// read.
     ///
     /// # Errors
-    /// [`ErrorKind::Denied`] as [`check`](Self::check), and what the system reports.
+    /// [`ErrorKind::Denied`] as [`check`](Self::check), and for a file in a safe directory that has
+    /// another name; [`ErrorKind::Unsupported`] when it is neither a file nor a block device; and
+    /// what the system reports.
     pub fn open(&self, path: &Path) -> Result<(File, PathBuf), Error> {
         let subject = || format!("PATH {}", redacted(&path.to_string_lossy()));
         let fail = |errno: Errno| Error::io(subject(), &errno.into());
-        // Only found, not opened: opening some devices does something already.
+        // Looked up, but not opened: opening a device may have an effect.
         let found = find(path).map_err(|errno| match errno {
             Errno::LOOP => {
-                let cause = "leads through too many links, or through one of /proc, which no directory restricts";
-                Error::new(ErrorKind::Denied, subject(), cause).remedy("give the path of the file itself")
+                let cause = "leads through too many links, or through one of /proc, which no \
+                             directory restricts";
+                Error::new(ErrorKind::Denied, subject(), cause)
+                    .remedy("give the path of the file itself")
             }
             errno => fail(errno),
         })?;
@@ -128,8 +133,8 @@ impl Directories {
         Ok((file.into(), resolved))
     }
 
-    /// A file may have a second name, where it must not be read. One that everybody may read keeps
-    /// no secret.
+    /// Refuses a file in a safe directory that has another name, which may lie in a restricted one,
+    /// unless everybody may read it.
     fn check_names(&self, resolved: &Path, stat: &Stat) -> Result<(), Error> {
         let file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
         if file && stat.st_nlink == 0 {
@@ -158,20 +163,19 @@ fn denied(resolved: &Path, cause: &str) -> Error {
     Error::new(ErrorKind::Denied, format!("PATH {}", resolved.display()), cause)
 }
 
-/// Finds a file without opening it. The links of /proc lead anywhere, without a path: they are not
-/// followed where the kernel can be told.
+/// Looks a file up without opening it. The links of /proc lead to files without a path, so they are
+/// not followed, where the kernel supports that.
 fn find(path: &Path) -> Result<OwnedFd, Errno> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     match openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS) {
-        // A kernel before 5.6, or a sandbox that knows no newer one.
+        // A kernel before 5.6, or a sandbox that does not know openat2.
         Err(Errno::NOSYS | Errno::PERM) => open(path, flags, Mode::empty()),
         found => found,
     }
 }
 
-/// The entries of a list. The stock driver takes them for regular expressions, separated by blanks:
-/// what would be more than a path there, or separates in another way, must not become a path that
-/// does not exist.
+/// The entries of a list, separated by blanks. For the stock driver they are regular expressions:
+/// an entry that is more than a path is an error, because as a path it would restrict nothing.
 fn entries(name: &'static str, list: Option<&str>) -> Result<Vec<PathBuf>, Error> {
     let entry = |word: &str| {
         let path = Path::new(word);
