@@ -2,8 +2,10 @@
 //! through this host into the bridge's STAGING_DIR, are hashed there, and moved into place.
 
 use crate::request::{Copied, CopyRequest};
+use market_bridge::{
+    Bridge, Failures, Upload, cleanup_timeout, hosts_switched_off, rotated, script_error,
+};
 use market_core::backend::Context;
-use market_core::bridges::{Bridge, Failures, Upload, hosts_off, in_turn, tidying_time};
 use market_core::checksum::{Malformed, Md5};
 use market_core::container::{Format, HEAD_BYTES};
 use market_core::error::{Error, ErrorKind};
@@ -23,7 +25,7 @@ pub(crate) async fn copy(
     let upload = start_upload(request, source, hosts).await?;
     let staging = upload.bridge().clone();
     let datastore = Bridge::new(
-        staging.host.clone(),
+        staging.host().clone(),
         "BASE_PATH",
         request.directory.clone(),
         staging.options().clone(),
@@ -72,19 +74,19 @@ async fn clean_up(request: &CopyRequest<'_>, upload: Upload, datastore: Option<&
         Ok(Err(error)) => log.warn(format_args!("{what} may be left behind: {error}")),
         Err(_) => log.warn(format_args!("{what} may be left behind: removing it took too long")),
     };
-    let limit = tidying_time(request.context);
+    let limit = cleanup_timeout(request.context);
     report(timeout(limit, upload.discard()).await, &staged);
     let Some(datastore) = datastore else { return };
     for name in [format!(".market-{}.part", request.name), request.name.clone()] {
         let removed = timeout(limit, datastore.remove(&name)).await;
-        let subject = format!("{} on {}", datastore.path(&name), datastore.host);
+        let subject = format!("{} on {}", datastore.path(&name), datastore.host());
         report(removed.map(|removed| removed.map(drop)), &subject);
     }
 }
 
 /// The hosts that OpenNebula does not show as off.
 async fn hosts_on(mut hosts: Vec<Host>, context: &Context) -> Vec<Host> {
-    let off = hosts_off(&context.log).await;
+    let off = hosts_switched_off(&context.log).await;
     hosts.retain(|host| !off.contains(host.as_str()));
     hosts
 }
@@ -102,10 +104,10 @@ async fn start_upload(
     let options = &request.options;
     let bridge = |host| Bridge::new(host, "STAGING_DIR", staging_dir.clone(), options.clone());
     let bridges: Vec<_> = hosts.into_iter().map(bridge).collect();
-    let in_turn = in_turn(&bridges, request.action.image.id)?;
+    let rotated = rotated(&bridges, request.action.image.id)?;
     let name =
         || random_name::<16>().map_err(|error| Error::io("the system's random numbers", &error));
-    Upload::start_on_first(in_turn, name, source.length(), context).await
+    Upload::start_on_first(rotated, name, source.length(), context).await
 }
 
 /// Moves the staged image into the datastore, converted when it has to be, and gives it its name.
@@ -136,16 +138,11 @@ async fn run_script(
     expected: &str,
 ) -> Result<(), Error> {
     let answer = request.context.stop.or(bridge.ask(script, arguments)).await?;
-    match answer.strip_prefix("error ") {
-        None if answer == expected => Ok(()),
-        None => Err(bridge.strange(&answer)),
-        Some(cause) => {
-            let kind =
-                if cause.contains("No space left") { ErrorKind::Full } else { ErrorKind::Failed };
-            let subject = format!("BASE_PATH {} on {}", request.directory.display(), bridge.host);
-            Err(Error::new(kind, subject, cause))
-        }
+    if answer == expected {
+        return Ok(());
     }
+    let subject = format!("BASE_PATH {} on {}", request.directory.display(), bridge.host());
+    Err(script_error(&answer, subject).unwrap_or_else(|| bridge.unexpected_answer(&answer)))
 }
 
 /// Writes to a bridge.
@@ -192,7 +189,7 @@ pub(crate) async fn describe(
 ) -> Result<(String, Md5, Vec<u8>), Error> {
     let hosts = hosts_on(hosts, context).await;
     let mut failures = Failures::default();
-    for host in in_turn(&hosts, id)? {
+    for host in rotated(&hosts, id)? {
         let directory = Path::new(path).parent().unwrap_or(Path::new("/"));
         let bridge = Bridge::new(
             host.clone(),
@@ -208,7 +205,7 @@ pub(crate) async fn describe(
         };
         match context.stop.or(described).await {
             Ok((location, Ok(md5), head)) => return Ok((location, md5, head)),
-            Ok((_, Err(malformed), _)) => return Err(bridge.strange(malformed.text())),
+            Ok((_, Err(malformed), _)) => return Err(bridge.unexpected_answer(malformed.text())),
             // Another bridge may be reachable. An error about the file would be the same there.
             Err(error) if error.kind == ErrorKind::Unreachable => failures.add(error, &context.log),
             Err(error) => return Err(error),

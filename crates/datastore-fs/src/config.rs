@@ -1,8 +1,8 @@
 //! The attributes of the datastore's template, and of the marketplace of an app.
 
+use market_bridge::hosts;
 use market_core::action::CopyAction;
 use market_core::attributes::{S3Attributes, TransferAttributes};
-use market_core::bridges::hosts;
 use market_core::container::Format;
 use market_core::error::{Error, ErrorKind};
 use market_core::log::Log;

@@ -2,9 +2,9 @@
 
 use crate::FsConfig;
 use crate::expected::verify;
+use market_bridge::Bridge;
 use market_core::action::CopyAction;
 use market_core::backend::Context;
-use market_core::bridges::Bridge;
 use market_core::checksum::Expected;
 use market_core::container::{Container, Format, refuse_other_content, refuse_references};
 use market_core::error::Error;

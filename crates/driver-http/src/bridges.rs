@@ -8,8 +8,8 @@
 use crate::config::HttpConfig;
 use crate::market::report;
 use crate::name::{self, HttpKey};
+use market_bridge::{Bridge, Failures, Upload, hosts_switched_off, rotated};
 use market_core::backend::{Context, Deleted, ObjectState, Published, StoredObject};
-use market_core::bridges::{Bridge, Failures, Upload, hosts_off, in_turn};
 use market_core::error::{Error, ErrorKind};
 use market_core::model::AppId;
 use market_core::report::MonitorReport;
@@ -27,11 +27,11 @@ pub(crate) struct Bridges {
 
 impl Bridges {
     pub(crate) async fn connect(config: HttpConfig, hosts: Vec<Host>, context: &Context) -> Self {
-        let off = hosts_off(&context.log).await;
+        let off = hosts_switched_off(&context.log).await;
         let bridges = hosts.into_iter().map(|host| {
             Bridge::new(host, "PUBLIC_DIR", config.public_dir.clone(), context.options.clone())
         });
-        let (off, on) = bridges.partition(|bridge| off.contains(bridge.host.as_str()));
+        let (off, on) = bridges.partition(|bridge| off.contains(bridge.host().as_str()));
         Self { config, on, off, context: context.clone() }
     }
 
@@ -39,13 +39,13 @@ impl Bridges {
     /// stored.
     fn all(&self, key: &HttpKey) -> impl Iterator<Item = &Bridge> {
         let app = key.app().unwrap_or_default();
-        in_turn(&self.on, app.0).into_iter().flatten().chain(&self.off)
+        rotated(&self.on, app.0).into_iter().flatten().chain(&self.off)
     }
 
     pub(crate) async fn monitor(&self) -> Result<MonitorReport, Error> {
         let nanoseconds = std::time::UNIX_EPOCH.elapsed().unwrap_or_default().subsec_nanos();
         let mut failures = Failures::default();
-        for bridge in in_turn(&self.on, i64::from(nanoseconds))? {
+        for bridge in rotated(&self.on, i64::from(nanoseconds))? {
             match space(bridge).await {
                 Ok(report) => return Ok(report),
                 Err(error) => failures.add(error, &self.context.log),
@@ -60,7 +60,7 @@ impl Bridges {
         app: AppId,
         needed_bytes: Option<u64>,
     ) -> Result<BridgeUpload, Error> {
-        let bridges = in_turn(&self.on, app.0)?;
+        let bridges = rotated(&self.on, app.0)?;
         let upload =
             Upload::start_on_first(bridges, || name::staged(app), needed_bytes, &self.context)
                 .await?;
@@ -81,7 +81,7 @@ impl Bridges {
                     cause,
                 ))
             }
-            Ok(other) => Published::Unknown(bridge.strange(other)),
+            Ok(other) => Published::Unknown(bridge.unexpected_answer(other)),
             // It may have run there, whatever became of its answer.
             Err(error) => Published::Unknown(error.clone()),
         }
@@ -100,7 +100,7 @@ impl Bridges {
                 );
                 Published::NotPublished(error.remedy("nothing was published; import again"))
             }
-            Ok(other) => Published::Unknown(bridge.strange(other)),
+            Ok(other) => Published::Unknown(bridge.unexpected_answer(other)),
             Err(error) => Published::Unknown(error.clone()),
         }
     }
@@ -125,7 +125,7 @@ impl Bridges {
     pub(crate) async fn open(&self, key: &HttpKey) -> Result<Option<Source>, Error> {
         let mut failures = Failures::default();
         for bridge in self.all(key) {
-            match Source::open_on(&bridge.host, &bridge.path(key.name()), bridge.options())
+            match Source::open_on(bridge.host(), &bridge.path(key.name()), bridge.options())
                 .await
                 .map_err(Error::from)
             {
@@ -161,7 +161,7 @@ impl Bridges {
 
     pub(crate) async fn remove(&self, object: &StoredObject<HttpKey>) -> Result<Deleted, Error> {
         let known =
-            self.on.iter().chain(&self.off).find(|bridge| bridge.host.as_str() == object.place);
+            self.on.iter().chain(&self.off).find(|bridge| bridge.host().as_str() == object.place);
         let bridge = known.ok_or_else(|| {
             Error::new(ErrorKind::Denied, &object.place, "is no bridge of this marketplace")
         })?;
@@ -185,7 +185,7 @@ async fn space(bridge: &Bridge) -> Result<MonitorReport, Error> {
     let numbers: Vec<u64> = line.split(' ').filter_map(|number| number.parse().ok()).collect();
     match numbers[..] {
         [block, blocks, free, available] => Ok(report(block, blocks, free, available)),
-        _ => Err(bridge.strange(&line)),
+        _ => Err(bridge.unexpected_answer(&line)),
     }
 }
 
@@ -196,7 +196,8 @@ async fn remove(bridge: &Bridge, path: &str) -> Result<Deleted, Error> {
 async fn list(bridge: &Bridge) -> Result<Vec<StoredObject<HttpKey>>, Error> {
     let lines = bridge.run(include_str!("scripts/list.sh"), &[&"[0-9a-f]".repeat(32)]).await?;
     let now = lines.first().and_then(|line| line.strip_prefix("now ")?.parse::<u64>().ok());
-    let now = now.ok_or_else(|| bridge.strange(lines.first().map_or("", String::as_str)))?;
+    let now =
+        now.ok_or_else(|| bridge.unexpected_answer(lines.first().map_or("", String::as_str)))?;
     let object = |line: &String| {
         let words: Vec<_> = line.split(' ').collect();
         let age =
@@ -213,7 +214,7 @@ async fn list(bridge: &Bridge) -> Result<Vec<StoredObject<HttpKey>>, Error> {
             }
             _ => return None,
         };
-        Some(object.in_place(bridge.host.as_str()))
+        Some(object.in_place(bridge.host().as_str()))
     };
     Ok(lines[1..].iter().filter_map(object).collect())
 }

@@ -1,6 +1,6 @@
 //! The attributes of an http marketplace.
 
-use market_core::bridges::hosts;
+use market_bridge::hosts;
 use market_core::error::Error;
 use market_core::model::SourceUrl;
 use market_core::template::{Rules, Writer};

@@ -1,6 +1,6 @@
 //! The public directory and the staging directory inside it, held open: no path is looked up twice.
 
-use market_core::bridges::STAGING;
+use market_bridge::STAGING;
 use market_core::error::{Error, ErrorKind};
 use market_core::transfer::{is_same_file, random_name, rename_new};
 use rustix::fs::{

@@ -26,8 +26,6 @@ pub mod attributes;
 #[cfg(feature = "driver")]
 pub mod backend;
 #[cfg(feature = "driver")]
-pub mod bridges;
-#[cfg(feature = "driver")]
 pub mod catalogue;
 #[cfg(feature = "driver")]
 mod configuration;

@@ -1,20 +1,21 @@
 # Stores standard input in the staging file $2, if there is room for $3 bytes (- when that is not known). Answers line by line:
-# "ready <staging directory>" or "full <available blocks> <their size>"; "working" now and then; "hashed <MD5> <bytes>" once all is there; "synced" once it is on the disk; "error <why>".
+# "ready <staging directory>" or "full <available blocks> <their size>"; "working" now and then; "hashed <MD5> <bytes>" once all is there; "synced" once it is on the disk; an error
+# as tell_error says it.
 mkdir -m 0700 "$staging" 2>/dev/null
 staging=$(own_staging | head -n 1)
 if [ -z "$staging" ] && ! staging=$(mktemp -d ./.market-staging-XXXXXXXXXXXXXXXX 2>&1); then
-    echo "error $(printf '%s\n' "$staging" | tail -n 1)"
+    tell_error "$staging"
     exit 0
 fi
 staging=${staging#./}
 if [ -L "$staging" ] || [ ! -d "$staging" ]; then
-    echo "error $staging is no directory of ours: remove it, unfinished imports are kept there"
+    tell_error "$staging is not a directory of this user: remove it, unfinished imports are kept there"
     exit 0
 fi
 case $(ls -ld "$staging") in
 drwx--[-S]---*) ;;
 *)
-    echo "error $staging could be read by others: give it mode 0700"
+    tell_error "$staging could be read by others: give it mode 0700"
     exit 0
     ;;
 esac
@@ -29,7 +30,7 @@ set -C
 : >"$2" || exit 73
 set +C
 keep_saying_working
-# By descriptors only from here on: a file that was removed meanwhile must not come back.
+# Only descriptors from here on: a file that is removed meanwhile must not come back.
 exec 3<&0 4>&1 8<"$2" 9<>"$2"
 # Marks it as being written, where that is possible.
 flock -n 9 2>/dev/null
@@ -37,11 +38,11 @@ echo "ready $staging"
 sparse=
 dd if=/dev/null of=/dev/null conv=sparse 2>/dev/null && sparse=,sparse
 
-# Writes stretches of 64 MiB, and says so after each of them.
+# Writes 64 MiB at a time, and a line after each of them.
 write() {
     while :; do
         if ! told=$(dd bs=65536 count=1024 iflag=fullblock conv="notrunc$sparse" 2>&1 <&3 >&9); then
-            echo "error $(printf '%s\n' "$told" | sed -n '/^dd: /{s/^dd: //;p;q;}')" >&4
+            tell_error "$(dd_cause "$told")" >&4
             return
         fi
         echo written
@@ -49,7 +50,7 @@ write() {
     done
 }
 
-# Reads each stretch back, from the system's cache, while the next one comes.
+# Reads them back, from the system's cache, while the next ones come.
 read_back() {
     while read -r _; do
         dd bs=1048576 count=64 2>/dev/null <&8
@@ -61,7 +62,7 @@ bytes=$(stat -c %s "$2") || exit 74
 chmod 0644 "$2" || exit 74
 echo "hashed ${sum%% *} $bytes"
 if ! told=$(dd if=/dev/null conv=notrunc,fsync 2>&1 >&9); then
-    echo "error $(printf '%s\n' "$told" | sed -n '/^dd: /{s/^dd: //;p;q;}')"
+    tell_error "$(dd_cause "$told")"
     exit 0
 fi
 echo synced

@@ -1,4 +1,4 @@
-# Begins every script: enters the directory, which is $1.
+# Begins every script: enters the directory, which is $1. Messages of programs are in English, so that tell_error knows them.
 LC_ALL=C
 export LC_ALL
 umask 077
@@ -40,15 +40,30 @@ sync_entries() {
     fi
 }
 
-# Says now and then that a step takes its time, for a day at most; its sleep holds nothing open.
+# Answers why the work cannot be done: "error full <cause>" when the file system or a quota has no room, else "error failed <cause>".
+# The cause is the last line of $1.
+tell_error() {
+    cause=$(printf '%s\n' "$1" | tail -n 1)
+    case $cause in
+    *'No space left on device'* | *'Disk quota exceeded'*) echo "error full $cause" ;;
+    *) echo "error failed $cause" ;;
+    esac
+}
+
+# The cause in the messages of a dd that has failed, without the figures that follow it.
+dd_cause() {
+    printf '%s\n' "$1" | sed -n '/^dd: /{s/^dd: //;p;q;}'
+}
+
+# Says "working" every five seconds while the script is at work, for a day at most. Its sleep holds no descriptor open.
 keep_saying_working() {
     (
-        beats=0
-        while [ "$beats" -lt 17280 ] && sleep 5 <&- >&- 2>&-; do
+        count=0
+        while [ "$count" -lt 17280 ] && sleep 5 <&- >&- 2>&-; do
             echo working
-            beats=$((beats + 1))
+            count=$((count + 1))
         done
     ) &
-    heart=$!
-    trap 'kill "$heart" 2>/dev/null' EXIT
+    heartbeat=$!
+    trap 'kill "$heartbeat" 2>/dev/null' EXIT
 }
