@@ -16,10 +16,18 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use tempfile::TempDir;
 
-/// Cargo builds the examples beside the tests.
+/// `cargo test` builds the examples beside the tests, but not when it is told which test to run.
 fn executable() -> PathBuf {
     let tests = std::env::current_exe().unwrap();
-    tests.parent().and_then(Path::parent).unwrap().join("examples/minimal_driver")
+    let built = tests.parent().and_then(Path::parent).unwrap().join("examples/minimal_driver");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/minimal_driver.rs");
+    let time = |path: &Path| path.metadata().and_then(|metadata| metadata.modified());
+    assert!(
+        time(&built).is_ok_and(|time_built| time_built >= time(&source).unwrap()),
+        "{} is missing or old; build it with: cargo build --examples",
+        built.display()
+    );
+    built
 }
 
 fn call(action: &str, dump: &str) -> Output {

@@ -1,7 +1,7 @@
 //! A product of the index, and the app that it becomes.
 
 use crate::config::Settings;
-use chrono::NaiveDateTime;
+use crate::date::parse_build_time;
 use market_core::catalogue::{Json, Server};
 use market_core::encoding::encode;
 use market_core::model::AppType;
@@ -67,8 +67,7 @@ impl Image {
             product.get("versions").and_then(Json::object).ok_or("it has no versions")?;
         // In no order that could be trusted, and some lack their image.
         let builds = versions.iter().filter_map(|(version, build)| {
-            let built =
-                NaiveDateTime::parse_from_str(version, "%Y%m%d_%H:%M").ok()?.and_utc().timestamp();
+            let built = parse_build_time(version)?;
             let item = build.object()?.get("items")?.object()?.get(ROOT)?.object()?;
             Some((built, version, item))
         });
