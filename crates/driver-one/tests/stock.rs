@@ -79,7 +79,10 @@ fn differs(ours: &[(String, String)], theirs: &[(String, String)]) -> Vec<String
 
 #[test]
 fn every_kind_of_entry_is_reported_as_the_stock_driver_does_but_for_what_is_named() {
-    assert_eq!(compare(&own("catalogue.json"), own("stock.jsonl")), Compared { apps: 6, renamed: 1 });
+    assert_eq!(
+        compare(&own("catalogue.json"), own("stock.jsonl")),
+        Compared { apps: 6, renamed: 1 }
+    );
 }
 
 #[test]

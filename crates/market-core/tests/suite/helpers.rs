@@ -5,6 +5,7 @@
     clippy::panic,
     reason = "a failed expectation is a failed test"
 )]
+#![cfg(feature = "driver")]
 
 use market_core::opennebula::Helpers;
 use market_core::transfer::{Error, ErrorKind, Options, Source};
