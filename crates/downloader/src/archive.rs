@@ -1,6 +1,5 @@
-//! A tar or zip archive, unpacked into a directory in its place. What an entry names must stay
-//! inside, and all of them together must not be more than what is allowed: a few bytes of an
-//! archive can stand for any number of them.
+//! Unpacks a tar or zip archive into a directory. Every entry must stay inside the directory, and
+//! all entries together must not exceed a limit, because a small archive can unpack to any size.
 
 use market_core::error::{Error, ErrorKind};
 use market_core::model::MiB;
@@ -13,48 +12,52 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 
-/// More files and directories than any appliance has: an archive of empty ones would fill a file
-/// system with them.
+/// How many files and directories an archive may have: more than any appliance has. Empty ones take
+/// room in a file system too.
 const MAX_ENTRIES: usize = 100_000;
 
-/// More directories in one another than any appliance has.
-const DEEPEST: usize = 128;
+/// How deep directories may be nested: deeper than those of any appliance.
+const MAX_DEPTH: usize = 128;
 
-/// How much of an entry is written at once.
-const STRETCH_BYTES: usize = 64 << 10;
+/// How much of an entry is read and written at once.
+const BUFFER_BYTES: usize = 64 << 10;
 
-/// More than this before an entry's content is no header; a file in pieces has a long one.
+/// How long the headers of one entry may be; those of a sparse file are long.
 const MAX_HEADER_BYTES: u64 = 16 << 20;
 
-/// More than this is no table of contents of so many entries.
-const MAX_CONTENTS_BYTES: u64 = 64 << 20;
+/// How long the central directory of a zip archive may be.
+const MAX_DIRECTORY_BYTES: u64 = 64 << 20;
 
-/// An archive that is to be unpacked.
+/// An archive in a file.
 pub(crate) struct Archive<'a> {
+    /// `tar` or `zip`.
     pub(crate) format: &'a str,
     pub(crate) file: StagedFile,
-    /// For messages.
+    /// The source, for messages.
     pub(crate) subject: &'a str,
     /// How many bytes all of its files together may have.
-    pub(crate) most_bytes: u64,
+    pub(crate) max_bytes: u64,
     pub(crate) stop: &'a Stop,
 }
 
 impl Archive<'_> {
-    /// Unpacks it into a directory beside `place`, which is on the disk then.
-    pub(crate) fn extract(self, place: &Path) -> Result<StagedFile, Error> {
-        let beside = place
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty())
-            .unwrap_or(Path::new("."));
-        let directory = StagedFile::directory(beside)?;
+    /// Unpacks it into a new directory beside `path`, and syncs that to the disk.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Mismatch`] for an archive that is broken, [`ErrorKind::Denied`] for an entry
+    /// that is neither a file nor a directory, leaves the directory or exceeds a limit, and what
+    /// the system reports.
+    pub(crate) fn unpack_beside(self, path: &Path) -> Result<StagedFile, Error> {
+        let parent =
+            path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let directory = StagedFile::directory(parent)?;
         let unpacking = Unpacking {
             target: directory.path(),
             subject: self.subject,
             stop: self.stop,
-            most_bytes: self.most_bytes,
-            left: Cell::new(self.most_bytes),
-            made: Cell::new(0),
+            max_bytes: self.max_bytes,
+            remaining_bytes: Cell::new(self.max_bytes),
+            entries: Cell::new(0),
         };
         let mut file = self.file.open()?;
         file.seek(SeekFrom::Start(0)).map_err(|error| Error::io(self.subject, &error))?;
@@ -62,46 +65,47 @@ impl Archive<'_> {
             "zip" => unpacking.zip(file)?,
             _ => unpacking.tar(file)?,
         }
-        unpacking.sync()?;
+        unpacking.sync_directories()?;
         Ok(directory)
     }
 }
 
-/// A file of which no more is read than is allowed at the moment: what describes entries is kept in
-/// memory.
-struct Metered {
+/// A file of which only a limited number of bytes is read. The readers of archives keep headers in
+/// memory, so these must not be endless.
+struct LimitedFile {
     file: File,
-    left: Rc<Cell<u64>>,
+    remaining_bytes: Rc<Cell<u64>>,
 }
 
-impl Read for Metered {
+impl Read for LimitedFile {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = self.left.get();
-        if left == 0 {
-            return Err(io::Error::other("what describes its entries has no end"));
+        let remaining = self.remaining_bytes.get();
+        if remaining == 0 {
+            return Err(io::Error::other("its headers are too long"));
         }
-        let most = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
-        let count = self.file.read(&mut buffer[..most])?;
-        self.left.set(left - count as u64);
+        let max_count = usize::try_from(remaining).unwrap_or(usize::MAX).min(buffer.len());
+        let count = self.file.read(&mut buffer[..max_count])?;
+        self.remaining_bytes.set(remaining - count as u64);
         Ok(count)
     }
 }
 
-impl Seek for Metered {
+impl Seek for LimitedFile {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         self.file.seek(to)
     }
 }
 
+/// An archive that is being unpacked.
 struct Unpacking<'a> {
     target: PathBuf,
     subject: &'a str,
     stop: &'a Stop,
-    most_bytes: u64,
-    /// Bytes that may still be written.
-    left: Cell<u64>,
-    /// Files and directories so far.
-    made: Cell<usize>,
+    max_bytes: u64,
+    /// How many bytes may still be written.
+    remaining_bytes: Cell<u64>,
+    /// The number of files and directories so far.
+    entries: Cell<usize>,
 }
 
 impl Unpacking<'_> {
@@ -123,16 +127,16 @@ impl Unpacking<'_> {
         Error::io(format!("{}, entry \"{entry}\"", self.subject), error)
     }
 
-    /// Whether to go on.
+    /// Fails when the download is to stop.
     fn check_stop(&self) -> Result<(), Error> {
         self.stop.reason().map_or(Ok(()), |reason| Err(reason.into()))
     }
 
-    /// Before a file or a directory is made.
-    fn count(&self, entry: &str) -> Result<(), Error> {
+    /// Counts an entry, before its file or directory is created.
+    fn count_entry(&self, entry: &str) -> Result<(), Error> {
         self.check_stop()?;
-        self.made.set(self.made.get() + 1);
-        if self.made.get() > MAX_ENTRIES {
+        self.entries.set(self.entries.get() + 1);
+        if self.entries.get() > MAX_ENTRIES {
             return Err(self.refuse(
                 entry,
                 &format!("is one of more than {MAX_ENTRIES} files and directories"),
@@ -141,23 +145,23 @@ impl Unpacking<'_> {
         Ok(())
     }
 
-    /// Before so many bytes of an entry are written.
-    fn allow(&self, entry: &str, bytes: u64) -> Result<(), Error> {
-        if bytes <= self.left.get() {
+    /// Fails when an entry has more bytes than may still be written.
+    fn check_bytes(&self, entry: &str, bytes: u64) -> Result<(), Error> {
+        if bytes <= self.remaining_bytes.get() {
             return Ok(());
         }
-        let most = MiB::containing(self.most_bytes);
+        let limit = MiB::containing(self.max_bytes);
         let error =
-            self.refuse(entry, &format!("makes it larger than the {most} that may be unpacked"));
+            self.refuse(entry, &format!("makes it larger than the {limit} that may be unpacked"));
         Err(error.remedy(
-            "if it is to be so large, set MAX_UNPACKED_MB in the datastore, or --max-unpacked",
+            "if it is to be so large, set MAX_UNPACKED_MB in the datastore, or --unpacked-limit",
         ))
     }
 
     fn tar(&self, file: File) -> Result<(), Error> {
         let allowed = Rc::new(Cell::new(0));
-        let metered = Metered { file, left: Rc::clone(&allowed) };
-        let mut archive = tar::Archive::new(BufReader::new(metered));
+        let limited = LimitedFile { file, remaining_bytes: Rc::clone(&allowed) };
+        let mut archive = tar::Archive::new(BufReader::new(limited));
         allowed.set(MAX_HEADER_BYTES);
         let mut entries = archive.entries_with_seek().map_err(|error| self.broken(&error))?;
         loop {
@@ -175,34 +179,34 @@ impl Unpacking<'_> {
                 return Err(self.refuse(&name, "is neither a file nor a directory"));
             }
             let path = self
-                .inside(Path::new(&name))
+                .path_of(Path::new(&name))
                 .ok_or_else(|| self.refuse(&name, "leaves the directory"))?;
-            // Archives of the oldest kind know directories by their names only.
+            // In an archive before POSIX a directory is known by its name only.
             if kind.is_dir() || name.ends_with('/') {
-                self.directory(&name, &path)?;
+                self.create_directory(&name, &path)?;
             } else {
                 let length = entry.size();
-                self.file(&name, &path, length, &mut entry)?;
+                self.write_file(&name, &path, length, &mut entry)?;
             }
         }
     }
 
     fn zip(&self, file: File) -> Result<(), Error> {
-        let allowed = Rc::new(Cell::new(MAX_CONTENTS_BYTES));
-        let metered = Metered { file, left: Rc::clone(&allowed) };
+        let allowed = Rc::new(Cell::new(MAX_DIRECTORY_BYTES));
+        let limited = LimitedFile { file, remaining_bytes: Rc::clone(&allowed) };
         let mut archive =
-            zip::ZipArchive::new(BufReader::new(metered)).map_err(|error| self.broken(&error))?;
+            zip::ZipArchive::new(BufReader::new(limited)).map_err(|error| self.broken(&error))?;
         allowed.set(u64::MAX);
         for index in 0..archive.len() {
             let mut entry = archive.by_index(index).map_err(|error| self.broken(&error))?;
             let name = String::from_utf8_lossy(entry.name_raw()).into_owned();
-            let path = entry.enclosed_name().and_then(|path| self.inside(&path));
+            let path = entry.enclosed_name().and_then(|path| self.path_of(&path));
             let path = path.ok_or_else(|| self.refuse(&name, "leaves the directory"))?;
             if entry.is_dir() {
-                self.directory(&name, &path)?;
+                self.create_directory(&name, &path)?;
             } else if entry.is_file() {
                 let length = entry.size();
-                self.file(&name, &path, length, &mut entry)?;
+                self.write_file(&name, &path, length, &mut entry)?;
             } else {
                 return Err(self.refuse(&name, "is neither a file nor a directory"));
             }
@@ -210,9 +214,9 @@ impl Unpacking<'_> {
         Ok(())
     }
 
-    /// Where an entry of this name goes; `None` when it would not be in the directory. No entry is
-    /// a link, so names are places.
-    fn inside(&self, name: &Path) -> Option<PathBuf> {
+    /// The path of an entry in the directory; `None` when its name leads out of it. Entries that
+    /// are links are refused, so a path leads where it says.
+    fn path_of(&self, name: &Path) -> Option<PathBuf> {
         let mut path = self.target.clone();
         for component in name.components() {
             match component {
@@ -224,14 +228,15 @@ impl Unpacking<'_> {
         Some(path)
     }
 
-    /// Makes a directory and those above it that are missing.
-    fn directory(&self, entry: &str, path: &Path) -> Result<(), Error> {
+    /// Creates a directory with its missing parents.
+    fn create_directory(&self, entry: &str, path: &Path) -> Result<(), Error> {
         let missing: Vec<_> = path.ancestors().take_while(|ancestor| !ancestor.is_dir()).collect();
-        if path.strip_prefix(&self.target).is_ok_and(|inner| inner.components().count() > DEEPEST) {
-            return Err(self.refuse(entry, &format!("lies in more than {DEEPEST} directories")));
+        if path.strip_prefix(&self.target).is_ok_and(|inner| inner.components().count() > MAX_DEPTH)
+        {
+            return Err(self.refuse(entry, &format!("lies in more than {MAX_DEPTH} directories")));
         }
         for directory in missing.into_iter().rev() {
-            self.count(entry)?;
+            self.count_entry(entry)?;
             DirBuilder::new()
                 .mode(0o755)
                 .create(directory)
@@ -240,27 +245,27 @@ impl Unpacking<'_> {
         Ok(())
     }
 
-    /// Writes an entry, holes for zeros, and puts it on the disk. Of two entries of one name the
-    /// later one counts.
-    fn file(
+    /// Writes the file of an entry, zeros as holes, and syncs it. A later entry of the same name
+    /// replaces an earlier one.
+    fn write_file(
         &self,
         name: &str,
         path: &Path,
         length: u64,
         content: &mut impl Read,
     ) -> Result<(), Error> {
-        self.allow(name, length)?;
+        self.check_bytes(name, length)?;
         if let Some(parent) = path.parent() {
-            self.directory(name, parent)?;
+            self.create_directory(name, parent)?;
         }
-        self.count(name)?;
+        self.count_entry(name)?;
         let fail = |error: io::Error| self.failed(name, &error);
         if path.is_file() {
             fs::remove_file(path).map_err(fail)?;
         }
         let mut file =
             File::options().write(true).create_new(true).mode(0o644).open(path).map_err(fail)?;
-        let written = self.write(name, &mut file, content)?;
+        let written = self.copy(name, &mut file, content)?;
         if written != length {
             return Err(
                 self.broken(&format!("it holds {written} of the {length} bytes of an entry"))
@@ -269,17 +274,17 @@ impl Unpacking<'_> {
         file.set_len(written).and_then(|()| file.sync_all()).map_err(fail)
     }
 
-    fn write(&self, name: &str, file: &mut File, content: &mut impl Read) -> Result<u64, Error> {
+    fn copy(&self, name: &str, file: &mut File, content: &mut impl Read) -> Result<u64, Error> {
         let fail = |error: io::Error| self.failed(name, &error);
-        let (mut buffer, mut written) = (vec![0; STRETCH_BYTES], 0);
+        let (mut buffer, mut written) = (vec![0; BUFFER_BYTES], 0);
         loop {
             self.check_stop()?;
             let count = content.read(&mut buffer).map_err(fail)?;
             if count == 0 {
                 return Ok(written);
             }
-            self.allow(name, count as u64)?;
-            self.left.set(self.left.get() - count as u64);
+            self.check_bytes(name, count as u64)?;
+            self.remaining_bytes.set(self.remaining_bytes.get() - count as u64);
             written += count as u64;
             if buffer[..count] == ZEROS[..count] {
                 file.seek(SeekFrom::Start(written)).map_err(fail)?;
@@ -289,14 +294,13 @@ impl Unpacking<'_> {
         }
     }
 
-    /// Puts the names of all files on the disk: the directories, each after those that it holds.
-    /// The files are there already.
-    fn sync(&self) -> Result<(), Error> {
+    /// Syncs all directories, each after those in it. The files are synced already.
+    fn sync_directories(&self) -> Result<(), Error> {
         let mut waiting = vec![(self.target.clone(), false)];
-        while let Some((path, looked_into)) = waiting.pop() {
+        while let Some((path, is_visited)) = waiting.pop() {
             self.check_stop()?;
             let fail = |error: io::Error| Error::io(path.display().to_string(), &error);
-            if looked_into {
+            if is_visited {
                 File::open(&path).and_then(|directory| directory.sync_all()).map_err(fail)?;
                 continue;
             }

@@ -5,38 +5,44 @@ use market_core::checksum::{Expected, Malformed, Md5, Sha1, Sha256};
 use market_core::error::{Error, ErrorKind};
 use market_core::line::one_line;
 use market_core::model::MiB;
-use market_core::transfer::Rate;
+use market_core::transfer::{Rate, RateError};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// What is to be fetched, and how.
+/// A download: the command line, parsed. The options are those of the stock `downloader.sh`, and
+/// two more (`docs/downloader.md`).
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Arguments {
-    /// A path or a URL.
+    /// FROM: an absolute path, or a URL.
     pub source: String,
-    /// Where the bytes go.
+    /// TO: where the bytes go.
     pub target: Target,
-    /// The checksums of the bytes as they are fetched.
+    /// `--md5`, `--sha1`, `--sha256`: the checksums of the bytes as they are fetched, before they
+    /// are unpacked. None by default.
     pub expected: Expected,
-    /// Whether compressed streams and archives are unpacked.
+    /// Without `--nodecomp`: whether compressed streams and archives are unpacked.
     pub unpack: bool,
-    /// How fast bytes may move.
+    /// `--limit`: the most bytes per second. `None`, the default: as LIMIT_TRANSFER_BW in the
+    /// driver message says, or without limit.
     pub limit: Option<Rate>,
-    /// How many MiB there may be, unpacked; more is an error.
+    /// `--unpacked-limit`: the size that unpacked bytes may have; more is an error. `None`, the
+    /// default: as MAX_UNPACKED_MB in the driver message says, or by the SIZE of the image there.
     pub max_unpacked: Option<MiB>,
-    /// How many bytes are put out at most, unpacked; more is cut off.
+    /// `--max-size`: how many bytes are written at most, unpacked; the rest is left out without an
+    /// error. `None`, the default: all.
     pub max_bytes: Option<u64>,
-    /// Whether a transfer that broke is taken up again.
+    /// Without `--noretry`: whether a transfer that breaks is resumed.
     pub retry: bool,
 }
 
-/// Where bytes go.
+/// Where the bytes go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// `-`.
+    /// `-`: standard output.
     StandardOutput,
-    /// A file, which may be there already.
+    /// A file that is created or replaced, or a device or pipe that is written to.
     Path(PathBuf),
 }
 
@@ -45,35 +51,39 @@ pub enum Target {
 pub enum Request {
     /// To fetch something.
     Download(Box<Arguments>),
-    /// A text to print, for `--help` and `--version`.
+    /// To print a text: that of `--help` or `--version`.
     Print(String),
 }
 
 const HELP: &str = "\
-Fetches an image for a datastore; the place of OpenNebula's downloader.sh.
+Fetches an image for a datastore, in the place of OpenNebula's downloader.sh.
 
 Usage: downloader [OPTIONS] FROM TO
 
-FROM is a path, or a URL: file, http, https, ssh, s3, rbd, lxd, restic, rsync, netapp, purefa, onebex, and the
-schemes that an executable in <remotes>/datastore/downloader.d understands. TO is a path, or - for standard output.
+FROM is a path, or a URL: file, http, https, ssh, s3, rbd, lxd, restic, rsync, netapp, purefa,
+onebex, and the schemes that an executable in <remotes>/datastore/downloader.d understands.
+TO is a path, or - for standard output.
 
   -m, --md5 HEX          the MD5 that the fetched bytes must have
   -s, --sha1 HEX         the SHA-1 that they must have
   -S, --sha256 HEX       the SHA-256 that they must have
   -n, --nodecomp         do not unpack gzip, bzip2, xz, zstd, tar or zip
   -l, --limit RATE       bytes per second, such as 500k or 10M
-  -c, --max-size BYTES   put out at most so many bytes, unpacked
-  -U, --unpacked-limit MB  fail when there are more MiB than so many, unpacked
-  -o, --noretry          give up when a transfer breaks
+  -c, --max-size BYTES   write at most so many bytes, unpacked
+  -U, --unpacked-limit MIB  fail when there are more MiB, unpacked
+  -o, --noretry          fail when a transfer breaks, do not resume it
   -h, --help             this text
   -V, --version          the version
 
-Keys for s3:// and attributes such as TLS_CA come from the driver message in the environment variable DRV_ACTION.
+Keys for s3:// and attributes such as TLS_CA come from the driver message in the environment
+variable DRV_ACTION.
 Exit code: 0, or 255 with one line on standard error.
 ";
 
-/// The options of the stock command by their long names; as `getopt` does, the beginning of one is
-/// enough.
+const VERSION: &str = concat!("downloader ", env!("CARGO_PKG_VERSION"), "\n");
+
+/// The options of the stock command by their long names. They may be abbreviated, as `getopt`
+/// allows it.
 const OPTIONS: [(&str, char); 8] = [
     ("md5", 'm'),
     ("sha1", 's'),
@@ -85,20 +95,34 @@ const OPTIONS: [(&str, char); 8] = [
     ("version", 'V'),
 ];
 
-/// Those that it does not have: in full, so that no beginning means another one than it means
-/// there.
+/// The options that the stock command does not have. They may not be abbreviated, so that each
+/// abbreviation means what it means there.
 const OWN_OPTIONS: [(&str, char); 2] = [("sha256", 'S'), ("unpacked-limit", 'U')];
 
 impl Arguments {
-    /// Reads the words behind the program's name.
+    /// Arguments with all options at their defaults. `source` is an absolute path or a URL.
+    pub fn new(source: impl Into<String>, target: Target) -> Self {
+        Self {
+            source: source.into(),
+            target,
+            expected: Expected::new(),
+            unpack: true,
+            limit: None,
+            max_unpacked: None,
+            max_bytes: None,
+            retry: true,
+        }
+    }
+
+    /// Parses the words of a command line, without the program's name. A relative path is made
+    /// absolute.
     ///
     /// # Errors
-    /// [`ErrorKind::Usage`] says what is wrong with them.
+    /// [`ErrorKind::Usage`] for an option that is unknown or has a wrong value, for checksums of a
+    /// partial download, and unless there are two places.
     pub fn parse(words: impl IntoIterator<Item = impl Into<OsString>>) -> Result<Request, Error> {
         let mut parser = lexopt::Parser::from_args(words);
-        let (mut md5, mut sha1, mut sha256) = (None, None, None);
-        let (mut limit, mut max_bytes, mut max_unpacked) = (None, None, None);
-        let (mut unpack, mut retry) = (true, true);
+        let mut options = GivenOptions::default();
         let mut places = Vec::new();
         while let Some(argument) = parser.next().map_err(|error| usage(&error.to_string()))? {
             let option = match argument {
@@ -107,48 +131,13 @@ impl Arguments {
                     continue;
                 }
                 Arg::Short(option) => option,
-                Arg::Long(name) => long(name)?,
+                Arg::Long(name) => short_option(name)?,
             };
             match option {
-                'm' => md5 = Some(checksum::<Md5>("--md5", &value(&mut parser)?)?),
-                's' => sha1 = Some(checksum::<Sha1>("--sha1", &value(&mut parser)?)?),
-                'S' => sha256 = Some(checksum::<Sha256>("--sha256", &value(&mut parser)?)?),
-                'U' => {
-                    let most = value(&mut parser)?.trim().parse().ok().filter(|most| *most > 0);
-                    max_unpacked = Some(MiB(
-                        most.ok_or_else(|| usage("--unpacked-limit needs a number of MiB"))?
-                    ));
-                }
-                'n' => unpack = false,
-                'l' => {
-                    let rate = value(&mut parser)?.parse();
-                    limit = Some(rate.map_err(|error: market_core::transfer::RateError| {
-                        usage(&format!("--limit {error}"))
-                    })?);
-                }
-                'c' => {
-                    let bytes = value(&mut parser)?.trim().parse();
-                    max_bytes =
-                        Some(bytes.map_err(|_| usage("--max-size needs a number of bytes"))?);
-                }
-                'o' => retry = false,
                 'h' => return Ok(Request::Print(HELP.to_owned())),
-                'V' => {
-                    return Ok(Request::Print(
-                        concat!("downloader ", env!("CARGO_PKG_VERSION"), "\n").to_owned(),
-                    ));
-                }
-                other => {
-                    return Err(usage(&format!("there is no option -{}", other.escape_default())));
-                }
+                'V' => return Ok(Request::Print(VERSION.to_owned())),
+                _ => options.take(option, &mut parser)?,
             }
-        }
-        let expected = Expected::new()
-            .and_maybe("--md5", md5)
-            .and_maybe("--sha1", sha1)
-            .and_maybe("--sha256", sha256);
-        if max_bytes.is_some() && !expected.is_empty() {
-            return Err(usage("Hash check not supported for partial downloads"));
         }
         let [source, target] = <[OsString; 2]>::try_from(places)
             .map_err(|_| usage("expected are two places: FROM and TO"))?;
@@ -158,18 +147,74 @@ impl Arguments {
             word if word.is_empty() => return Err(usage("TO is empty")),
             word => Target::Path(word.into()),
         };
-        let checked =
-            Self { source, target, expected, unpack, limit, max_unpacked, max_bytes, retry };
-        Ok(Request::Download(Box::new(checked)))
+        Ok(Request::Download(Box::new(options.arguments(source, target)?)))
     }
 }
 
-fn long(name: &str) -> Result<char, Error> {
+/// The options of a command line. Of an option that is given twice the last value counts.
+#[derive(Default)]
+struct GivenOptions {
+    md5: Option<Md5>,
+    sha1: Option<Sha1>,
+    sha256: Option<Sha256>,
+    no_unpacking: bool,
+    limit: Option<Rate>,
+    max_unpacked: Option<MiB>,
+    max_bytes: Option<u64>,
+    no_retry: bool,
+}
+
+impl GivenOptions {
+    /// Takes an option, by its short name, and its value from the parser.
+    fn take(&mut self, option: char, parser: &mut lexopt::Parser) -> Result<(), Error> {
+        match option {
+            'm' => self.md5 = Some(checksum("--md5", &value(parser)?)?),
+            's' => self.sha1 = Some(checksum("--sha1", &value(parser)?)?),
+            'S' => self.sha256 = Some(checksum("--sha256", &value(parser)?)?),
+            'n' => self.no_unpacking = true,
+            'l' => {
+                let wrong = |error: RateError| usage(&format!("--limit {error}"));
+                self.limit = Some(value(parser)?.parse().map_err(wrong)?);
+            }
+            'c' => {
+                let bytes = value(parser)?.trim().parse();
+                let bytes = bytes.map_err(|_| usage("--max-size needs a number of bytes"))?;
+                self.max_bytes = Some(bytes);
+            }
+            'U' => {
+                let limit = value(parser)?.trim().parse().ok().filter(|limit| *limit > 0);
+                let limit = limit.ok_or_else(|| usage("--unpacked-limit needs a number of MiB"))?;
+                self.max_unpacked = Some(MiB(limit));
+            }
+            'o' => self.no_retry = true,
+            other => {
+                return Err(usage(&format!("there is no option -{}", other.escape_default())));
+            }
+        }
+        Ok(())
+    }
+
+    fn arguments(self, source: String, target: Target) -> Result<Arguments, Error> {
+        let expected = Expected::new()
+            .and_maybe("--md5", self.md5)
+            .and_maybe("--sha1", self.sha1)
+            .and_maybe("--sha256", self.sha256);
+        if self.max_bytes.is_some() && !expected.is_empty() {
+            return Err(usage("Hash check not supported for partial downloads"));
+        }
+        let Self { limit, max_unpacked, max_bytes, .. } = self;
+        let (unpack, retry) = (!self.no_unpacking, !self.no_retry);
+        Ok(Arguments { source, target, expected, unpack, limit, max_unpacked, max_bytes, retry })
+    }
+}
+
+/// The short name of an option by its long one.
+fn short_option(name: &str) -> Result<char, Error> {
     if let Some((_, option)) = OPTIONS.iter().chain(&OWN_OPTIONS).find(|(full, _)| *full == name) {
         return Ok(*option);
     }
-    let mut meant = OPTIONS.iter().filter(|(full, _)| full.starts_with(name));
-    match (meant.next(), meant.next()) {
+    let mut matching = OPTIONS.iter().filter(|(full, _)| full.starts_with(name));
+    match (matching.next(), matching.next()) {
         (Some((_, option)), None) => Ok(*option),
         _ => Err(usage(&format!("there is no option --{}", one_line(name)))),
     }

@@ -1,5 +1,5 @@
-//! The driver message of the calling action, which callers leave in the environment: the keys for
-//! S3 are in it.
+//! The driver message of the calling action. Datastore drivers export it as `DRV_ACTION`, and it
+//! holds the keys for S3.
 
 use market_core::action::{DATASTORE, read_dump};
 use market_core::attributes::{S3Attributes, TransferAttributes};
@@ -14,19 +14,19 @@ use std::sync::Arc;
 
 const VARIABLE: &str = "DRV_ACTION";
 
-/// The templates in the message, as far as there is one.
+/// What the message says. Without a message, all is empty.
 pub(crate) struct DrvAction {
     dump: Option<Arc<[u8]>>,
-    /// The size of the disk in the image, as it was declared.
+    /// IMAGE/SIZE, the declared size of the disk in the image.
     pub(crate) size: Option<MiB>,
-    /// Whether what is fetched becomes the image of a disk, when that is known.
+    /// Whether the message is about an image of an image datastore.
     for_image: bool,
     datastore: Option<Template>,
     marketplace: Option<Template>,
 }
 
 impl DrvAction {
-    /// Reads the variable.
+    /// Reads the environment variable.
     pub(crate) fn of_environment() -> Self {
         let dump: Option<Arc<[u8]>> = std::env::var_os(VARIABLE)
             .filter(|dump| !dump.is_empty())
@@ -43,24 +43,24 @@ impl DrvAction {
         };
         let (datastore, marketplace, size, for_image) = match dump.as_ref().map(read) {
             Some(Ok(templates)) => templates,
-            // One of another kind says nothing about transfers.
+            // A message of another kind says nothing about transfers.
             Some(Err(_)) | None => (None, None, None, false),
         };
         Self { dump, size, for_image, datastore, marketplace }
     }
 
-    /// Whether what is fetched becomes the image of a disk, and no file of a file datastore.
+    /// Whether the fetched bytes become the image of a disk, not a file of a file datastore.
     pub(crate) fn is_for_image(&self) -> bool {
         self.for_image
     }
 
-    /// The message itself, for executables in `downloader.d`.
+    /// The message itself, for the executables of `downloader.d`.
     pub(crate) fn dump(&self) -> Option<Arc<[u8]>> {
         self.dump.clone()
     }
 
-    /// What the datastore says of transfers, and what the marketplace says where the datastore does
-    /// not.
+    /// The attributes of transfers of the datastore; those that it does not have, of the
+    /// marketplace.
     pub(crate) fn transfer(&self) -> Result<TransferAttributes, Error> {
         let read = |template: &Option<Template>, of: &str| match template {
             Some(template) => from_template(template)
@@ -71,12 +71,13 @@ impl DrvAction {
             .or(read(&self.marketplace, "the marketplace's template")?))
     }
 
-    /// The service that has an object, and the keys for it.
+    /// The S3 service of the marketplace, and the keys for it.
     pub(crate) fn s3_access(&self, subject: &str) -> Result<Access, Error> {
         let Some(template) = &self.marketplace else {
             let cause = match self.dump {
                 Some(_) => {
-                    "DRV_ACTION is no message of a datastore with a marketplace, and so holds no keys for S3"
+                    "DRV_ACTION is no message of a datastore with a marketplace, and so holds no \
+                     keys for S3"
                 }
                 None => "DRV_ACTION is missing from the environment: the keys for S3 are in it",
             };
@@ -93,7 +94,7 @@ impl DrvAction {
     }
 }
 
-/// A number of an element.
+/// The number in an element of an element of the root.
 fn number(root: Node<'_, '_>, parent: &str, name: &str) -> Option<i64> {
     let parent = root.children().find(|child| child.has_tag_name(parent))?;
     parent.children().find(|child| child.has_tag_name(name))?.text()?.trim().parse().ok()

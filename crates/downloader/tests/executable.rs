@@ -428,7 +428,8 @@ fn what_an_archive_may_become_has_a_limit() {
     assert!(line.contains("disk0") && line.contains("1048576 MiB that may be unpacked"), "{line}");
     // All files together count.
     let limited = ["--unpacked-limit", "8"];
-    failure(&fetch(&sparse_tar(3, 3 << 20), &limited), 255);
+    let line = failure(&fetch(&sparse_tar(3, 3 << 20), &limited), 255);
+    assert!(line.contains("--unpacked-limit"), "the option that it names is one: {line}");
     assert_eq!(names(scratch.path()), ["from"]);
     good(&fetch(&sparse_tar(2, 3 << 20), &limited));
     assert_eq!(fs::metadata(to.join("disk1")).unwrap().len(), 3 << 20);
@@ -473,7 +474,7 @@ fn an_archive_whose_headers_or_directories_have_no_end_is_refused() {
     let mut tar = header.as_bytes().to_vec();
     tar.resize(512 << 20, b'x');
     let line = failure(&fetch(&tar), 255);
-    assert!(line.contains("has no end"), "{line}");
+    assert!(line.contains("its headers are too long"), "{line}");
     let mut builder = tar::Builder::new(Vec::new());
     let mut header = tar::Header::new_gnu();
     header.set_size(0);
