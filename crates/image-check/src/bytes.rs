@@ -10,6 +10,11 @@ pub(crate) fn big_u64(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_be_bytes(array(bytes, at)?))
 }
 
+/// A little-endian number of 16 bits at an offset.
+pub(crate) fn little_u16(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_le_bytes(array(bytes, at)?))
+}
+
 /// A little-endian number of 32 bits at an offset.
 pub(crate) fn little_u32(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_le_bytes(array(bytes, at)?))

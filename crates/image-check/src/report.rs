@@ -1,28 +1,31 @@
-//! What a check says, for people and for programs.
+//! What the checks found, for people and for programs.
 
 use crate::container::Format;
 use crate::repair::Repair;
-use crate::time::OVER;
-use crate::tree::shown;
+use crate::unavailable::SkipReason;
 use serde::ser::SerializeStruct;
 use serde::{Deserialize, Serialize, Serializer};
+use std::fmt;
+
+/// The check that reads everything that is stored, and therefore comes last.
+pub(crate) const SPARSE: &str = "sparse";
 
 /// How a check ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Outcome {
-    /// It was looked at, and it is good.
+    /// What the check asks is as it should be.
     Pass,
-    /// It could not be looked at; never a sign that it is good.
+    /// The check could not be made, see [`Finding::skipped`]; never a sign that all is well.
     Skip,
-    /// Better repaired.
+    /// It is not, and the policy takes it for a warning.
     Warn,
-    /// Not ready to be published.
+    /// It is not, and the image is not ready to be published.
     Fail,
 }
 
 impl Outcome {
-    /// Its word in reports.
+    /// Its word in reports, of four letters.
     pub fn word(self) -> &'static str {
         match self {
             Self::Pass => "PASS",
@@ -33,35 +36,43 @@ impl Outcome {
     }
 }
 
-/// What it means when a check does not pass.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
+
+/// What a policy makes of a check that does not pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// The image is not ready.
+    /// The image is not ready: [`Outcome::Fail`].
     Fail,
-    /// Worth a word.
+    /// It is told, and the image is ready all the same: [`Outcome::Warn`].
     Warn,
-    /// The check is left out.
+    /// The check is not made.
     Off,
 }
 
 /// What a check is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Group {
-    /// The image file itself.
+    /// The image file itself: its format, its tables, its size. All other groups are about the
+    /// guest in it.
     Container,
-    /// How the guest learns what OpenNebula tells it.
+    /// Contextualization: how the guest gets its settings from OpenNebula.
     Context,
-    /// Names of network interfaces.
+    /// Persistent names of network interfaces.
     Udev,
     /// What must differ from one virtual machine to the next.
     Identity,
-    /// Ways in.
+    /// Passwords, keys and accounts.
     Credentials,
-    /// What its maker left behind.
+    /// What the image's maker left behind.
     Residue,
-    /// How it starts.
+    /// How the guest starts.
     Boot,
 }
 
@@ -69,22 +80,27 @@ pub enum Group {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Finding {
-    /// The check's name; it stays what it is.
+    /// The check's id, which does not change from one release to the next.
     pub id: &'static str,
-    /// What it is about.
+    /// What the check is about.
     pub group: Group,
     /// How it ended.
     pub outcome: Outcome,
-    /// What was found and where, or why it could not be looked at. On one line, without control
+    /// What was found and where, or why the check could not be made. On one line, without control
     /// characters.
     pub found: String,
+    /// Why the check could not be made; `None` unless the outcome is [`Outcome::Skip`].
+    pub skipped: Option<SkipReason>,
     /// Why it matters.
     pub why: &'static str,
-    /// What repairs it; empty unless it is a WARN or FAIL.
+    /// What repairs it; empty unless the outcome is [`Outcome::Warn`] or [`Outcome::Fail`].
     pub repairs: Vec<Repair>,
 }
 
-/// Everything that was looked at.
+/// The results of all checks of an image.
+///
+/// It serializes as an object with the members `image`, `format`, `refers`, `policy`, `ready` and
+/// `findings`; repairs are commands there.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Report {
@@ -92,7 +108,7 @@ pub struct Report {
     pub image: String,
     /// The container's format.
     pub format: Format,
-    /// It names another file, which whatever opens the image reads.
+    /// The image names another file, which every program that opens the image reads.
     pub refers: bool,
     /// The policy's name.
     pub policy: String,
@@ -100,24 +116,57 @@ pub struct Report {
     pub findings: Vec<Finding>,
 }
 
+impl Report {
+    /// The findings with an outcome.
+    pub fn with(&self, outcome: Outcome) -> impl Iterator<Item = &Finding> {
+        self.findings.iter().filter(move |finding| finding.outcome == outcome)
+    }
+
+    /// How many findings have an outcome.
+    pub fn count(&self, outcome: Outcome) -> usize {
+        self.with(outcome).count()
+    }
+
+    /// Whether nothing fails. What was skipped does not count: see [`Report::ran_out_of_time`].
+    pub fn is_ready(&self) -> bool {
+        self.count(Outcome::Fail) == 0
+    }
+
+    /// Whether the time limit kept a check from being made; the one for zeros apart, which reads
+    /// everything.
+    pub fn ran_out_of_time(&self) -> bool {
+        let is_late = |finding: &Finding| finding.skipped == Some(SkipReason::TimeLimit);
+        self.findings.iter().any(|finding| finding.id != SPARSE && is_late(finding))
+    }
+
+    /// The findings that need a repair, or a decision.
+    pub(crate) fn problems(&self) -> impl Iterator<Item = &Finding> {
+        let is_problem = |outcome| matches!(outcome, Outcome::Warn | Outcome::Fail);
+        self.findings.iter().filter(move |finding| is_problem(finding.outcome))
+    }
+}
+
 /// A finding as programs read it.
 #[derive(Serialize)]
-struct Written<'a> {
-    id: &'a str,
+struct SerializedFinding {
+    id: &'static str,
     group: Group,
     outcome: Outcome,
-    found: &'a str,
-    why: &'a str,
+    found: String,
+    skipped: Option<SkipReason>,
+    why: &'static str,
     repairs: Vec<String>,
 }
 
 impl Serialize for Report {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let written = |&Finding { id, group, outcome, ref found, why, ref repairs }| {
-            let repairs = repairs.iter().map(|repair| repair.command(self.format)).collect();
-            Written { id, group, outcome, found, why, repairs }
+        let finding = |finding: &Finding| {
+            let &Finding { id, group, outcome, skipped, why, .. } = finding;
+            let repairs = finding.repairs.iter().map(|repair| repair.command(self.format));
+            let (repairs, found) = (repairs.collect(), finding.found.clone());
+            SerializedFinding { id, group, outcome, found, skipped, why, repairs }
         };
-        let findings: Vec<Written<'_>> = self.findings.iter().map(written).collect();
+        let findings: Vec<SerializedFinding> = self.findings.iter().map(finding).collect();
         let mut report = serializer.serialize_struct("Report", 6)?;
         report.serialize_field("image", &self.image)?;
         report.serialize_field("format", &self.format)?;
@@ -126,57 +175,5 @@ impl Serialize for Report {
         report.serialize_field("ready", &self.is_ready())?;
         report.serialize_field("findings", &findings)?;
         report.end()
-    }
-}
-
-impl Report {
-    /// How many checks ended so.
-    pub fn count(&self, outcome: Outcome) -> usize {
-        self.findings.iter().filter(|finding| finding.outcome == outcome).count()
-    }
-
-    /// Whether nothing fails.
-    pub fn is_ready(&self) -> bool {
-        self.count(Outcome::Fail) == 0
-    }
-
-    /// Whether something was not looked at because the time was over; zeros, which may take longer
-    /// to count, apart.
-    pub fn ran_out_of_time(&self) -> bool {
-        self.with(Outcome::Skip)
-            .any(|finding| finding.id != "sparse" && finding.found.contains(OVER))
-    }
-
-    /// The findings that ended so.
-    pub fn with(&self, outcome: Outcome) -> impl Iterator<Item = &Finding> {
-        self.findings.iter().filter(move |finding| finding.outcome == outcome)
-    }
-
-    /// A table for people: a line a check, and below those that want something why and how.
-    pub fn table(&self) -> String {
-        let mut table = String::new();
-        let widest = self.findings.iter().map(|finding| finding.id.len()).max().unwrap_or_default();
-        for finding in &self.findings {
-            let Finding { id, outcome, found, why, repairs, .. } = finding;
-            table.push_str(&format!("{}  {id:widest$}  {found}\n", outcome.word()));
-            if matches!(outcome, Outcome::Warn | Outcome::Fail) {
-                table.push_str(&format!("      {why}\n"));
-                for repair in repairs {
-                    table.push_str(&format!("      repair: {}\n", repair.in_short(self.format)));
-                }
-            }
-        }
-        let counted = |outcome: Outcome| self.count(outcome);
-        table.push_str(&format!(
-            "{}: {} ({} passed, {} warnings, {} failed, {} could not be looked at; policy {})\n",
-            shown(self.image.as_bytes()),
-            if self.is_ready() { "nothing failed" } else { "not ready" },
-            counted(Outcome::Pass),
-            counted(Outcome::Warn),
-            counted(Outcome::Fail),
-            counted(Outcome::Skip),
-            shown(self.policy.as_bytes()),
-        ));
-        table
     }
 }

@@ -1,22 +1,29 @@
 //! What lies in a partition, by its magic numbers.
 
 use crate::disk::Disk;
-use std::io;
+use crate::partition::Partition;
+use crate::unavailable::Unavailable;
+use serde::Serialize;
 use std::ops::Range;
 
+/// How many bytes of a volume hold the magic numbers: Btrfs' comes last, in the superblock at
+/// 64 KiB.
+const PROBED_BYTES: usize = 0x11000;
+
 /// What a partition, or a disk without any, holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Content {
-    /// ext2, ext3 or ext4: the one that is read.
+    /// ext2, ext3 or ext4: the only file systems that are read.
     Ext,
     /// XFS.
     Xfs,
     /// Btrfs.
     Btrfs,
-    /// A physical volume of LVM.
+    /// A physical volume of LVM2.
     Lvm,
-    /// An encrypted volume.
+    /// A LUKS volume: encrypted.
     Luks,
     /// Swap space.
     Swap,
@@ -24,7 +31,7 @@ pub enum Content {
     Fat,
     /// NTFS.
     Ntfs,
-    /// ISO 9660: a CD.
+    /// ISO 9660: a CD or DVD.
     Iso9660,
     /// SquashFS.
     Squashfs,
@@ -53,15 +60,20 @@ impl Content {
         }
     }
 
-    /// Whether a Linux system may live there that cannot be read.
+    /// It is something: neither empty nor unknown.
+    pub(crate) fn is_known(self) -> bool {
+        !matches!(self, Self::Unknown | Self::Empty)
+    }
+
+    /// Whether a Linux system may be in it, which is not read here.
     pub(crate) fn may_hide_a_system(self) -> bool {
         matches!(self, Self::Xfs | Self::Btrfs | Self::Lvm | Self::Luks)
     }
 
-    /// Looks at the beginning of a stretch of the disk.
-    pub(crate) fn probe(disk: &mut Disk, stretch: &Range<u64>) -> io::Result<Self> {
-        let most = usize::try_from(stretch.end - stretch.start).unwrap_or(usize::MAX).min(0x11000);
-        let head = disk.read_most(stretch.start, most)?;
+    /// What a range of the disk begins with.
+    pub(crate) fn probe(disk: &mut Disk, range: &Range<u64>) -> Result<Self, Unavailable> {
+        let bytes = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
+        let head = disk.read_at_most(range.start, bytes.min(PROBED_BYTES))?;
         let is = |at: usize, magic: &[u8]| head.get(at..at + magic.len()) == Some(magic);
         Ok(match () {
             () if is(0, b"XFSB") => Self::Xfs,
@@ -77,5 +89,31 @@ impl Content {
             () if head.iter().all(|&byte| byte == 0) => Self::Empty,
             () => Self::Unknown,
         })
+    }
+}
+
+/// A range of the disk and what it holds.
+#[derive(Clone, Debug)]
+pub(crate) struct Volume {
+    /// `None` for a disk without partitions.
+    pub(crate) partition: Option<Partition>,
+    /// In bytes of the disk.
+    pub(crate) range: Range<u64>,
+    pub(crate) content: Content,
+}
+
+impl Volume {
+    pub(crate) fn bytes(&self) -> u64 {
+        self.range.end - self.range.start
+    }
+
+    /// What is where, for people.
+    pub(crate) fn describe(&self) -> String {
+        match &self.partition {
+            Some(partition) => {
+                format!("partition {} holds {}", partition.number, self.content.name())
+            }
+            None => format!("the disk holds {}", self.content.name()),
+        }
     }
 }

@@ -1,17 +1,18 @@
 //! How the guest starts.
 
-use super::{Answer, Subject, Verdict, some_of};
-use crate::guest::{Guest, Mount};
+use super::verdict::{CheckResult, Subject, Verdict};
+use crate::guest::{FstabEntry, Guest};
 use crate::repair::Repair;
-use crate::tree::{Unavailable, shown};
+use crate::text::{first_of, printable};
+use crate::unavailable::{SkipReason, Unavailable};
 
-pub(super) fn root_partition_last(subject: &Subject<'_>) -> Answer {
+pub(super) fn root_partition_last(subject: &Subject<'_>) -> CheckResult {
     let (guest, layout) = (subject.guest()?, subject.layout()?);
-    let Some(root) = layout.volumes.get(guest.root) else {
-        return Err(Unavailable("the root is nowhere".to_owned()));
+    let Some(root) = layout.volumes.get(guest.root_volume) else {
+        return Err(Unavailable::new(SkipReason::NotFound, "the root is nowhere"));
     };
     let Some(partition) = &root.partition else {
-        return Verdict::good("the disk has no partitions");
+        return Verdict::pass("the disk has no partitions");
     };
     let behind = layout.volumes.iter().filter_map(|volume| volume.partition.as_ref());
     let behind: Vec<String> = behind
@@ -19,7 +20,7 @@ pub(super) fn root_partition_last(subject: &Subject<'_>) -> Answer {
         .map(|other| other.number.to_string())
         .collect();
     if behind.is_empty() {
-        return Verdict::good(format!(
+        return Verdict::pass(format!(
             "the root is partition {}, the last on the disk",
             partition.number
         ));
@@ -27,30 +28,29 @@ pub(super) fn root_partition_last(subject: &Subject<'_>) -> Answer {
     let found = format!(
         "behind the root, partition {}, lies partition {}",
         partition.number,
-        some_of(&behind)
+        first_of(&behind)
     );
-    Verdict::bad(
+    Verdict::problem(
         found,
         [Repair::ByHand("install anew with the root partition last, or use virt-resize")],
     )
 }
 
-pub(super) fn fstab(subject: &Subject<'_>) -> Answer {
+pub(super) fn fstab(subject: &Subject<'_>) -> CheckResult {
     const REMOVABLE: [&str; 3] = ["/dev/sr", "/dev/cdrom", "/dev/fd"];
     const BY_BUS: [&str; 6] =
         ["/dev/sd", "/dev/vd", "/dev/xvd", "/dev/hd", "/dev/nvme", "/dev/disk/by-path/"];
-    let mounts = &subject.guest()?.mounts;
-    let by_bus = |mount: &&Mount| {
-        let is = |names: &[&str]| names.iter().any(|name| mount.device.starts_with(name));
-        mount.is_automatic() && is(&BY_BUS) && !is(&REMOVABLE)
+    let by_bus = |entry: &&FstabEntry| {
+        let is = |names: &[&str]| names.iter().any(|name| entry.device.starts_with(name));
+        entry.is_automatic() && is(&BY_BUS) && !is(&REMOVABLE)
     };
-    let found: Vec<&str> =
-        mounts.iter().filter(by_bus).map(|mount| mount.device.as_str()).collect();
+    let fstab = &subject.guest()?.fstab;
+    let found: Vec<&str> = fstab.iter().filter(by_bus).map(|entry| entry.device.as_str()).collect();
     if found.is_empty() {
-        return Verdict::good("no disk is named by its bus");
+        return Verdict::pass("no disk is named by its bus");
     }
-    Verdict::bad(
-        some_of(&found),
+    Verdict::problem(
+        first_of(&found),
         [Repair::ByHand("replace them by UUID= or LABEL= in /etc/fstab (blkid shows both)")],
     )
 }
@@ -58,24 +58,24 @@ pub(super) fn fstab(subject: &Subject<'_>) -> Answer {
 /// Serial consoles of PCs, of ARM, of Xen and of s390x.
 const CONSOLES: [&str; 5] = ["ttyS", "ttyAMA", "hvc", "ttysclp", "sclp"];
 
-pub(super) fn serial_console(subject: &Subject<'_>) -> Answer {
+pub(super) fn serial_console(subject: &Subject<'_>) -> CheckResult {
     let guest = subject.guest()?;
-    match console_of_kernel(guest)? {
-        Some(path) => return Verdict::good(format!("the kernel's, in {path}")),
-        None => {
-            if let Some(path) = login_on_console(guest)? {
-                return Verdict::good(format!("a login, in {path}"));
-            }
-        }
+    if let Some(path) = console_of_kernel(guest)? {
+        return Verdict::pass(format!("the kernel's, in {path}"));
     }
-    Verdict::bad(
+    if let Some(path) = login_on_console(guest)? {
+        return Verdict::pass(format!("a login, in {path}"));
+    }
+    Verdict::problem(
         "neither the boot loader's settings nor a login name a serial console",
         [Repair::ByHand(
-            "add console=tty0 console=ttyS0 to GRUB_CMDLINE_LINUX in /etc/default/grub and run update-grub or grub2-mkconfig",
+            "add console=tty0 console=ttyS0 to GRUB_CMDLINE_LINUX in /etc/default/grub \
+             and run update-grub or grub2-mkconfig",
         )],
     )
 }
 
+/// The file whose boot entries give the kernel a serial console.
 fn console_of_kernel(guest: &Guest) -> Result<Option<String>, Unavailable> {
     const FILES: [&str; 13] = [
         "/boot/grub/grub.cfg",
@@ -104,12 +104,13 @@ fn console_of_kernel(guest: &Guest) -> Result<Option<String>, Unavailable> {
                 .any(|device| CONSOLES.iter().any(|console| device.starts_with(console)))
         };
         if guest.tree.lines(&path)?.iter().any(named) {
-            return Ok(Some(shown(&path)));
+            return Ok(Some(printable(&path)));
         }
     }
     Ok(None)
 }
 
+/// The file that starts a login on a serial console.
 fn login_on_console(guest: &Guest) -> Result<Option<String>, Unavailable> {
     let tree = &guest.tree;
     let has_console = |line: &String| {
@@ -124,10 +125,10 @@ fn login_on_console(guest: &Guest) -> Result<Option<String>, Unavailable> {
     let mut found = tree.paths("/etc/init", |name| is_job(name) && name.ends_with(b".conf"))?;
     let is_getty = |name: &[u8]| name.starts_with(b"serial-getty@");
     found.extend(tree.paths("/etc/systemd/system/getty.target.wants", is_getty)?);
-    Ok(found.first().map(|path| shown(path)))
+    Ok(found.first().map(|path| printable(path)))
 }
 
-pub(super) fn efi_partition(subject: &Subject<'_>) -> Answer {
+pub(super) fn efi_partition(subject: &Subject<'_>) -> CheckResult {
     let (guest, layout) = (subject.guest()?, subject.layout()?);
     let efi = layout
         .volumes
@@ -135,14 +136,15 @@ pub(super) fn efi_partition(subject: &Subject<'_>) -> Answer {
         .filter_map(|volume| volume.partition.as_ref())
         .find(|partition| partition.is_efi);
     match (guest.architecture()?, efi) {
-        (_, Some(partition)) => Verdict::good(format!("partition {}", partition.number)),
+        (_, Some(partition)) => Verdict::pass(format!("partition {}", partition.number)),
         (Some("aarch64"), None) => {
             let repair = Repair::ByHand("install anew with an EFI system partition");
-            Verdict::bad("an aarch64 system without an EFI system partition", [repair])
+            Verdict::problem("an aarch64 system without an EFI system partition", [repair])
         }
-        (Some(architecture), None) => Verdict::good(format!("{architecture} starts without")),
-        (None, None) => Err(Unavailable(
-            "the architecture is unknown: none of the usual programs is there".to_owned(),
+        (Some(architecture), None) => Verdict::pass(format!("{architecture} starts without")),
+        (None, None) => Err(Unavailable::new(
+            SkipReason::NotFound,
+            "the architecture is unknown: none of the usual programs is there",
         )),
     }
 }

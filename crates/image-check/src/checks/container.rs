@@ -1,232 +1,233 @@
 //! The image file itself.
 
-use super::{Answer, Subject, Verdict};
+use super::verdict::{CheckResult, Subject, Verdict};
 use crate::container::{Format, ReferenceRole};
-use crate::qcow2::Header;
+use crate::inspection::Tables;
+use crate::qcow2::{Damage, Header};
 use crate::repair::Repair;
-use crate::tree::{Unavailable, shown};
+use crate::text::printable;
+use crate::unavailable::{SkipReason, Unavailable};
 use market_checksum::Mismatch;
 
 const MIB: u64 = 1 << 20;
-/// Zeros that are worth a word: a tenth of what is stored, and not less than this.
-const WORTH_BYTES: u64 = MIB;
+/// As many stored zeros are no problem, however little else is stored.
+const ZEROS_ALLOWED_BYTES: u64 = MIB;
+/// One part of so many may be zeros.
+const ZEROS_ALLOWED_PART: u64 = 10;
 
-pub(super) fn format_known(subject: &Subject<'_>) -> Answer {
-    let looked = subject.looked;
-    if let Some(packing) = looked.packing {
-        return Verdict::bad(
+/// What helps when the file was damaged on its way.
+const GET_ANEW: Repair = Repair::ByHand("get the image anew");
+/// What helps when the declaration is wrong.
+const CORRECT_DECLARATION: Repair = Repair::ByHand("correct what declares it");
+
+pub(super) fn format_known(subject: &Subject<'_>) -> CheckResult {
+    let inspection = subject.inspection;
+    if let Some(packing) = inspection.packing {
+        return Verdict::problem(
             format!("the file is packed with {packing}"),
             [Repair::ByHand("unpack it")],
         );
     }
-    match (looked.container.format, &looked.layout) {
-        (Format::Qcow2, _) => Verdict::good("qcow2"),
-        (Format::Raw, Ok(layout)) if layout.is_known() => Verdict::good("raw"),
-        (Format::Raw, Ok(_)) => Verdict::bad(
-            "neither a known format, nor a raw disk: there is no partition table and no file system at its beginning",
+    match (inspection.container.format, &inspection.layout) {
+        (Format::Qcow2, _) => Verdict::pass("qcow2"),
+        (Format::Raw, Ok(layout)) if layout.is_known() => Verdict::pass("raw"),
+        (Format::Raw, Ok(_)) => Verdict::problem(
+            "neither a known format, nor a raw disk: \
+             there is no partition table and no file system at its beginning",
             [Repair::ByHand("find out what the file is")],
         ),
-        (Format::Raw, Err(reason)) => Err(Unavailable(reason.clone())),
-        (format, _) => Verdict::bad(format!("the image is {format}"), [convert(subject)]),
+        (Format::Raw, Err(unavailable)) => Err(unavailable.clone()),
+        (format, _) => Verdict::problem(format!("the image is {format}"), [convert(subject)]),
     }
 }
 
-pub(super) fn format_as_declared(subject: &Subject<'_>) -> Answer {
+pub(super) fn format_as_declared(subject: &Subject<'_>) -> CheckResult {
     let Some(declared) = &subject.declared.format else { return Err(undeclared("format")) };
-    let found = subject.looked.container.format;
+    let found = subject.inspection.container.format;
     if declared.eq_ignore_ascii_case(found.name()) {
-        Verdict::good(format!("{found}, as declared"))
-    } else {
-        let declared = shown(declared.as_bytes());
-        Verdict::bad(
-            format!("declared as {declared}, and is {found}"),
-            [Repair::ByHand("correct what declares it")],
-        )
+        return Verdict::pass(format!("{found}, as declared"));
     }
+    let declared = printable(declared.as_bytes());
+    Verdict::problem(format!("declared as {declared}, and is {found}"), [CORRECT_DECLARATION])
 }
 
-/// Copying such an image copies the other file into it, whichever file of this host that is.
+/// Copying an image that names another file copies that file into it, whichever file of this host
+/// that is.
 const SELF_CONTAINED: Repair = Repair::ByHand(
-    "get an image that holds all of its data; never convert or open one of a stranger that names other files",
+    "get an image that holds all of its data; \
+     never convert or open one of a stranger that names other files",
 );
 
-/// The image anew; never one that names another file, which would be copied into it.
+/// The image written anew; never one that names another file, which would be copied into it.
 fn convert(subject: &Subject<'_>) -> Repair {
-    if subject.looked.refers() {
+    if subject.inspection.names_other_file() {
         SELF_CONTAINED
     } else {
-        Repair::Convert(subject.looked.container.format)
+        Repair::Convert(subject.inspection.container.format)
     }
 }
 
 fn undeclared(what: &str) -> Unavailable {
-    Unavailable(format!("no {what} was declared"))
+    Unavailable::new(SkipReason::NotDeclared, format!("no {what} was declared"))
+}
+
+fn not_read(format: Format) -> Unavailable {
+    Unavailable::unsupported(format!("{format} is not read here"))
+}
+
+/// Fails for formats other than raw and qcow2: what is not found in them may be there.
+fn readable(subject: &Subject<'_>) -> Result<(), Unavailable> {
+    match subject.inspection.container.format {
+        Format::Raw | Format::Qcow2 => Ok(()),
+        format => Err(not_read(format)),
+    }
 }
 
 /// The header of a qcow2 image; `None` for other formats.
 fn header<'a>(subject: &'a Subject<'_>) -> Result<Option<&'a Header>, Unavailable> {
-    subject
-        .looked
-        .header
-        .as_ref()
-        .map(Result::as_ref)
-        .transpose()
-        .map_err(|flaw| Unavailable(flaw.clone()))
+    let header = subject.inspection.header.as_ref().map(Result::as_ref);
+    header.transpose().map_err(|damage| damage.clone().into())
 }
 
-fn reference(subject: &Subject<'_>, role: ReferenceRole) -> Answer {
-    match &subject.looked.container.reference {
+fn reference(subject: &Subject<'_>, role: ReferenceRole) -> CheckResult {
+    match &subject.inspection.container.reference {
         Some(reference) if reference.role == role => {
-            let name = reference
-                .name
-                .as_ref()
-                .map_or_else(String::new, |name| format!(" {}", shown(name.as_bytes())));
-            Verdict::bad(format!("the image needs the {role}{name}"), [SELF_CONTAINED])
+            let name = reference.name.as_ref();
+            let name =
+                name.map_or_else(String::new, |name| format!(" {}", printable(name.as_bytes())));
+            Verdict::problem(format!("the image needs the {role}{name}"), [SELF_CONTAINED])
         }
-        _ => readable(subject).and_then(|()| Verdict::good("none")),
+        _ => readable(subject).and_then(|()| Verdict::pass("none")),
     }
 }
 
-/// Of other formats only what is found counts.
-fn readable(subject: &Subject<'_>) -> Result<(), Unavailable> {
-    match subject.looked.container.format {
-        Format::Raw | Format::Qcow2 => Ok(()),
-        format => Err(Unavailable(format!("{format} is not read here"))),
-    }
-}
-
-pub(super) fn no_backing_file(subject: &Subject<'_>) -> Answer {
+pub(super) fn no_backing_file(subject: &Subject<'_>) -> CheckResult {
     reference(subject, ReferenceRole::BackingFile)
 }
 
-pub(super) fn no_external_data_file(subject: &Subject<'_>) -> Answer {
+pub(super) fn no_external_data_file(subject: &Subject<'_>) -> CheckResult {
     match reference(subject, ReferenceRole::ExternalDataFile)? {
-        // A backing file is named too, and hides it in the first look.
-        Verdict::Good(_)
-            if header(subject).is_ok_and(|header| header.is_some_and(Header::external_data)) =>
-        {
-            Verdict::bad("the image needs an external data file", [SELF_CONTAINED])
+        // The container names one file only: the backing file, where there are both.
+        Verdict::Pass(_) if matches!(header(subject), Ok(Some(header)) if header.has_external_data()) => {
+            Verdict::problem("the image needs an external data file", [SELF_CONTAINED])
         }
         verdict => Ok(verdict),
     }
 }
 
-pub(super) fn not_encrypted(subject: &Subject<'_>) -> Answer {
+pub(super) fn not_encrypted(subject: &Subject<'_>) -> CheckResult {
     const DECRYPT: [Repair; 1] = [Repair::ByHand("decrypt it with qemu-img convert and its key")];
+    const LUKS: u32 = 2;
     match header(subject)? {
-        _ if subject.looked.container.format == Format::Luks => {
-            Verdict::bad("the whole image is encrypted (LUKS)", DECRYPT)
+        _ if subject.inspection.container.format == Format::Luks => {
+            Verdict::problem("the whole image is encrypted (LUKS)", DECRYPT)
         }
         Some(header) if header.encryption != 0 => {
-            let method = if header.encryption == 2 { "LUKS" } else { "AES" };
-            Verdict::bad(format!("the image is encrypted ({method})"), DECRYPT)
+            let method = if header.encryption == LUKS { "LUKS" } else { "AES" };
+            Verdict::problem(format!("the image is encrypted ({method})"), DECRYPT)
         }
-        _ => readable(subject).and_then(|()| Verdict::good("not encrypted")),
+        _ => readable(subject).and_then(|()| Verdict::pass("not encrypted")),
     }
 }
 
-pub(super) fn not_corrupt(subject: &Subject<'_>) -> Answer {
+pub(super) fn not_corrupt(subject: &Subject<'_>) -> CheckResult {
     const CHECK: Repair = Repair::Image("qemu-img check -r all \"$image\"");
-    let header = match &subject.looked.header {
+    let header = match &subject.inspection.header {
         Some(Ok(header)) => Some(header),
-        Some(Err(flaw)) => {
-            return Verdict::bad(flaw.clone(), [Repair::ByHand("get the image anew")]);
-        }
+        Some(Err(damage)) => return Verdict::problem(damage.message(), [GET_ANEW]),
         None => None,
     };
-    if let Some(marked) = header.and_then(Header::marked) {
-        return Verdict::bad(marked, [CHECK]);
+    if let Some(mark) = header.and_then(Header::bad_mark) {
+        return Verdict::problem(mark, [CHECK]);
     }
-    if header.is_none() && subject.looked.container.format != Format::Raw {
-        return Err(Unavailable(format!("{} is not read here", subject.looked.container.format)));
+    if header.is_none() && subject.inspection.container.format != Format::Raw {
+        return Err(not_read(subject.inspection.container.format));
     }
-    match &subject.looked.tables {
-        Ok(Some(Ok(examined))) => {
-            let (data, compressed) = (examined.data_clusters, examined.compressed_clusters);
-            Verdict::good(format!(
-                "all tables are sound ({data} plain and {compressed} compressed clusters)"
-            ))
-        }
-        Ok(Some(Err(flaw))) => {
-            let repair = if flaw.contains("cut short") {
-                Repair::ByHand("get the image anew")
-            } else {
-                CHECK
+    match &subject.inspection.tables {
+        Ok(Tables::Consistent(counts)) => Verdict::pass(format!(
+            "all tables are consistent ({} plain and {} compressed clusters)",
+            counts.plain, counts.compressed
+        )),
+        Ok(Tables::Damaged(damage)) => {
+            let repair = match damage {
+                Damage::Truncated(_) => GET_ANEW,
+                Damage::Inconsistent(_) => CHECK,
             };
-            Verdict::bad(flaw.clone(), [repair])
+            Verdict::problem(damage.message(), [repair])
         }
-        Ok(None) => Verdict::good("a raw image has nothing that could be"),
-        Err(reason) => Err(Unavailable(reason.clone())),
+        Ok(Tables::None) => Verdict::pass("a raw image has no tables"),
+        Err(unavailable) => Err(unavailable.clone()),
     }
 }
 
-pub(super) fn no_internal_snapshots(subject: &Subject<'_>) -> Answer {
+pub(super) fn no_internal_snapshots(subject: &Subject<'_>) -> CheckResult {
     match header(subject)? {
-        Some(header) if header.snapshots > 0 => {
-            Verdict::bad(format!("{} snapshots in the image", header.snapshots), [convert(subject)])
-        }
-        _ => readable(subject).and_then(|()| Verdict::good("none")),
+        Some(header) if header.snapshots > 0 => Verdict::problem(
+            format!("{} snapshots in the image", header.snapshots),
+            [convert(subject)],
+        ),
+        _ => readable(subject).and_then(|()| Verdict::pass("none")),
     }
 }
 
-pub(super) fn sparse(subject: &Subject<'_>) -> Answer {
-    let stored = subject.looked.stored.as_ref().map_err(|reason| Unavailable(reason.clone()))?;
-    let text =
-        format!("{} of {} stored MiB are zeros", stored.zero_bytes / MIB, stored.bytes / MIB);
-    if stored.zero_bytes > WORTH_BYTES && stored.zero_bytes > stored.bytes / 10 {
-        Verdict::bad(text, [convert(subject)])
+pub(super) fn sparse(subject: &Subject<'_>) -> CheckResult {
+    let stored = subject.inspection.stored.as_ref().map_err(Clone::clone)?;
+    let text = format!("{} of {} stored MiB are zeros", stored.zeros / MIB, stored.all / MIB);
+    if stored.zeros > ZEROS_ALLOWED_BYTES && stored.zeros > stored.all / ZEROS_ALLOWED_PART {
+        Verdict::problem(text, [convert(subject)])
     } else {
-        Verdict::good(text)
+        Verdict::pass(text)
     }
 }
 
-pub(super) fn size_whole_mib(subject: &Subject<'_>) -> Answer {
+pub(super) fn size_whole_mib(subject: &Subject<'_>) -> CheckResult {
     let bytes = virtual_bytes(subject)?;
-    if bytes % MIB == 0 {
-        Verdict::good(format!("{} MiB", bytes / MIB))
-    } else {
-        let found = format!("{bytes} bytes are {} MiB and {} bytes", bytes / MIB, bytes % MIB);
-        Verdict::bad(
-            found,
-            [Repair::ByHand("marketctl image prepare makes the disk as large as the next MiB")],
-        )
+    if bytes.is_multiple_of(MIB) {
+        return Verdict::pass(format!("{} MiB", bytes / MIB));
     }
+    Verdict::problem(
+        format!("{bytes} bytes are {} MiB and {} bytes", bytes / MIB, bytes % MIB),
+        [Repair::ByHand("marketctl image prepare makes the disk as large as the next MiB")],
+    )
 }
 
 fn virtual_bytes(subject: &Subject<'_>) -> Result<u64, Unavailable> {
     header(subject)?;
-    let unknown = || match subject.looked.container.format {
-        Format::Raw => Unavailable("the length of a raw image is not in its beginning".to_owned()),
-        format => Unavailable(format!("{format} is not read here")),
-    };
-    subject.looked.virtual_bytes().ok_or_else(unknown)
+    subject.inspection.virtual_bytes().ok_or_else(|| match subject.inspection.container.format {
+        Format::Raw => Unavailable::new(
+            SkipReason::HeadOnly,
+            "the length of a raw image is not in its beginning",
+        ),
+        format => not_read(format),
+    })
 }
 
-pub(super) fn checksum_as_declared(subject: &Subject<'_>) -> Answer {
+pub(super) fn checksum_as_declared(subject: &Subject<'_>) -> CheckResult {
     let declared = subject.declared;
     if !declared.has_checksum() {
         return Err(undeclared("checksum"));
     }
+    let not_computed = |message: String| Unavailable::new(SkipReason::NotDeclared, message);
     let Some(computed) = subject.checksums else {
-        return Err(Unavailable("no checksum was computed".to_owned()));
+        return Err(not_computed("no checksum was computed".to_owned()));
     };
     let expected = declared.checksums();
     match expected.verify(computed) {
         Ok(()) => {
             let names: Vec<_> = expected.digests().iter().map(|one| one.to_string()).collect();
-            Verdict::good(format!("{} as declared", names.join(" and ")))
+            Verdict::pass(format!("{} as declared", names.join(" and ")))
         }
         Err(Mismatch { computed: None, expected, .. }) => {
-            Err(Unavailable(format!("the {} was not computed", expected.algorithm())))
+            Err(not_computed(format!("the {} was not computed", expected.algorithm())))
         }
-        Err(differs) => Verdict::bad(
-            differs.to_string(),
+        Err(mismatch) => Verdict::problem(
+            mismatch.to_string(),
             [Repair::ByHand("get the image anew, or correct what declares it")],
         ),
     }
 }
 
-pub(super) fn size_as_declared(subject: &Subject<'_>) -> Answer {
+pub(super) fn size_as_declared(subject: &Subject<'_>) -> CheckResult {
     let (declared, unit, found) = match (subject.declared.virtual_bytes, subject.declared.size_mib)
     {
         (Some(bytes), _) => (bytes, "bytes", virtual_bytes(subject)?),
@@ -234,9 +235,10 @@ pub(super) fn size_as_declared(subject: &Subject<'_>) -> Answer {
         (None, None) => return Err(undeclared("size")),
     };
     if declared == found {
-        Verdict::good(format!("{found} {unit}, as declared"))
-    } else {
-        let found = format!("the disk has {found} {unit}, {declared} were declared");
-        Verdict::bad(found, [Repair::ByHand("correct what declares it")])
+        return Verdict::pass(format!("{found} {unit}, as declared"));
     }
+    Verdict::problem(
+        format!("the disk has {found} {unit}, {declared} were declared"),
+        [CORRECT_DECLARATION],
+    )
 }

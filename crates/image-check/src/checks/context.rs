@@ -1,10 +1,11 @@
 //! How the guest learns what OpenNebula tells it.
 
 use super::startup::{Start, starts};
-use super::{Answer, Subject, Verdict};
+use super::verdict::{CheckResult, Subject, Verdict};
 use crate::guest::Guest;
 use crate::repair::Repair;
-use crate::tree::Unavailable;
+use crate::text::printable;
+use crate::unavailable::Unavailable;
 
 const INSTALL: Repair = Repair::ByHand(
     "install the one-context package of the guest's distribution (OpenNebula/one-apps)",
@@ -20,21 +21,18 @@ const ENABLE: Repair = Repair::Run(
 /// Programs that read the context.
 const SCRIPTS: [&str; 2] = ["/usr/sbin/one-contextd", "/etc/init.d/vmcontext"];
 
-pub(super) fn installed(subject: &Subject<'_>) -> Answer {
+pub(super) fn installed(subject: &Subject<'_>) -> CheckResult {
     let guest = subject.guest()?;
     let mut not_executable = None;
     for script in SCRIPTS {
-        match guest.tree.node(script)? {
-            Some(node) if node.is_executable() => return Verdict::good(script),
+        match guest.tree.metadata(script)? {
+            Some(node) if node.is_executable() => return Verdict::pass(script),
             Some(_) => not_executable = Some(script),
             None => {}
         }
     }
     if let Some(version) = guest.context_version()? {
-        return Verdict::good(format!(
-            "the package one-context {}",
-            crate::tree::shown(version.as_bytes())
-        ));
+        return Verdict::pass(format!("the package one-context {}", printable(version.as_bytes())));
     }
     match not_executable {
         Some(script) => {
@@ -42,41 +40,41 @@ pub(super) fn installed(subject: &Subject<'_>) -> Answer {
                 "/etc/init.d/vmcontext" => Repair::Run("chmod 755 /etc/init.d/vmcontext"),
                 _ => Repair::Run("chmod 755 /usr/sbin/one-contextd"),
             };
-            Verdict::bad(format!("{script} is not executable"), [repair])
+            Verdict::problem(format!("{script} is not executable"), [repair])
         }
-        None => Verdict::bad(
+        None => Verdict::problem(
             format!("neither the package one-context nor {}", SCRIPTS.join(" nor ")),
             [INSTALL],
         ),
     }
 }
 
-pub(super) fn enabled(subject: &Subject<'_>) -> Answer {
+pub(super) fn enabled(subject: &Subject<'_>) -> CheckResult {
     let starts = starts(&subject.guest()?.tree)?;
     if let Some(start) = starts.iter().find(|start| start.before_network) {
-        return Verdict::good(format!("{}, before the network", start.by));
+        return Verdict::pass(format!("{}, before the network", start.by));
     }
     match starts.first() {
-        Some(Start { by, .. }) => Verdict::bad(
+        Some(Start { by, .. }) => Verdict::problem(
             format!("{by}, but not before the network"),
             [Repair::ByHand("install the one-context package, which orders it before the network")],
         ),
         None => {
-            let is_installed = matches!(installed(subject)?, Verdict::Good(_));
+            let is_installed = matches!(installed(subject)?, Verdict::Pass(_));
             let repair = if is_installed { ENABLE } else { INSTALL };
-            Verdict::bad("no init system starts it (systemd, OpenRC, upstart, sysv)", [repair])
+            Verdict::problem("no init system starts it (systemd, OpenRC, upstart, sysv)", [repair])
         }
     }
 }
 
-pub(super) fn cloud_init(subject: &Subject<'_>) -> Answer {
+pub(super) fn cloud_init(subject: &Subject<'_>) -> CheckResult {
     let guest = subject.guest()?;
     let tree = &guest.tree;
     if !tree.exists("/usr/bin/cloud-init")? {
-        return Verdict::good("cloud-init is not installed");
+        return Verdict::pass("cloud-init is not installed");
     }
     if tree.exists("/etc/cloud/cloud-init.disabled")? {
-        return Verdict::good("/etc/cloud/cloud-init.disabled");
+        return Verdict::pass("/etc/cloud/cloud-init.disabled");
     }
     let is_masked = |unit: &str| -> Result<bool, Unavailable> {
         Ok(tree.link(format!("/etc/systemd/system/{unit}"))?.as_deref() == Some(b"/dev/null"))
@@ -91,7 +89,7 @@ pub(super) fn cloud_init(subject: &Subject<'_>) -> Answer {
         let masked: Result<Vec<bool>, Unavailable> =
             units.iter().map(|unit| is_masked(unit)).collect();
         if masked?.into_iter().all(|masked| masked) {
-            return Verdict::good(format!("{} is masked", units.join(" and ")));
+            return Verdict::pass(format!("{} is masked", units.join(" and ")));
         }
     }
     let is_ours = |name: &[u8]| name.starts_with(b"cloud-");
@@ -100,9 +98,9 @@ pub(super) fn cloud_init(subject: &Subject<'_>) -> Answer {
         levels += tree.paths(&format!("/etc/runlevels/{level}"), is_ours)?.len();
     }
     if levels == 0 && tree.exists("/etc/runlevels")? {
-        return Verdict::good("no runlevel starts cloud-init");
+        return Verdict::pass("no runlevel starts cloud-init");
     }
-    Verdict::bad(
+    Verdict::problem(
         "cloud-init is installed and not disabled",
         [Repair::Run("touch /etc/cloud/cloud-init.disabled")],
     )
@@ -114,30 +112,30 @@ fn first_program(
     paths: &[&'static str],
 ) -> Result<Option<&'static str>, Unavailable> {
     for path in paths {
-        if guest.tree.node(path)?.is_some_and(crate::tree::Node::is_executable) {
+        if guest.tree.metadata(path)?.is_some_and(crate::guest::Metadata::is_executable) {
             return Ok(Some(path));
         }
     }
     Ok(None)
 }
 
-pub(super) fn guest_agent(subject: &Subject<'_>) -> Answer {
+pub(super) fn guest_agent(subject: &Subject<'_>) -> CheckResult {
     match first_program(
         subject.guest()?,
         &["/usr/bin/qemu-ga", "/usr/sbin/qemu-ga", "/usr/local/bin/qemu-ga"],
     )? {
-        Some(path) => Verdict::good(path),
-        None => Verdict::bad("qemu-ga is not installed", [Repair::Install("qemu-guest-agent")]),
+        Some(path) => Verdict::pass(path),
+        None => Verdict::problem("qemu-ga is not installed", [Repair::Install("qemu-guest-agent")]),
     }
 }
 
-pub(super) fn growpart(subject: &Subject<'_>) -> Answer {
+pub(super) fn growpart(subject: &Subject<'_>) -> CheckResult {
     match first_program(
         subject.guest()?,
         &["/usr/bin/growpart", "/usr/sbin/growpart", "/sbin/growpart"],
     )? {
-        Some(path) => Verdict::good(path),
-        None => Verdict::bad(
+        Some(path) => Verdict::pass(path),
+        None => Verdict::problem(
             "growpart is not installed",
             [Repair::ByHand(
                 "install cloud-guest-utils (Debian, Ubuntu), cloud-utils-growpart (RHEL, SUSE, Alpine)",

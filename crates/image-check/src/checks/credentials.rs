@@ -1,32 +1,34 @@
-//! Ways in.
+//! Passwords, keys and accounts.
 
-use super::ssh;
-use super::{Answer, Subject, Verdict, repairs_for, some_of};
-use crate::guest::{Account, Password};
+use super::files::{none_of, regular_files};
+use super::sshd;
+use super::verdict::{CheckResult, Subject, Verdict, repairs_for};
+use crate::guest::{Account, Password, Tree};
 use crate::repair::Repair;
-use crate::tree::{Node, Tree, Unavailable, join, shown};
+use crate::text::{first_of, printable};
+use crate::unavailable::Unavailable;
 use std::collections::BTreeSet;
 
-/// Accounts are people's from here on; the last ones are `nobody` by its various numbers.
+/// The first id of people's accounts, and the ids that distributions give to `nobody`.
 const FIRST_USER: u64 = 1_000;
 const NOBODY: [u64; 3] = [65_533, 65_534, 4_294_967_294];
 
-pub(super) fn root_password(subject: &Subject<'_>) -> Answer {
+pub(super) fn root_password(subject: &Subject<'_>) -> CheckResult {
     let accounts = subject.guest()?.accounts()?;
     let of_root: Vec<&Account> = accounts.iter().filter(|account| account.uid == 0).collect();
     let open: Vec<&Account> =
         of_root.iter().copied().filter(|account| account.password != Password::Locked).collect();
     match open.first() {
         Some(account) => {
-            let name = shown(account.name.as_bytes());
-            Verdict::bad(format!("{name} {}", what(account)), locks(&open))
+            let name = printable(account.name.as_bytes());
+            Verdict::problem(format!("{name} {}", password_state(account)), locks(&open))
         }
-        None if of_root.is_empty() => Verdict::good("there is no root account"),
-        None => Verdict::good("locked"),
+        None if of_root.is_empty() => Verdict::pass("there is no root account"),
+        None => Verdict::pass("locked"),
     }
 }
 
-/// Locks accounts, each name once.
+/// What locks accounts, each name once.
 fn locks(accounts: &[&Account]) -> Vec<Repair> {
     const BY_HAND: Repair = Repair::ByHand(
         "write x into the second field of the line in /etc/passwd, and lock the account",
@@ -42,7 +44,8 @@ fn locks(accounts: &[&Account]) -> Vec<Repair> {
     repairs
 }
 
-fn what(account: &Account) -> &'static str {
+/// How an account can be entered, for people.
+fn password_state(account: &Account) -> &'static str {
     match account.password {
         Password::Empty => "needs no password at all",
         Password::Set => "has a password",
@@ -50,30 +53,19 @@ fn what(account: &Account) -> &'static str {
     }
 }
 
-pub(super) fn user_passwords(subject: &Subject<'_>) -> Answer {
+pub(super) fn user_passwords(subject: &Subject<'_>) -> CheckResult {
     let accounts = subject.guest()?.accounts()?;
     let open: Vec<&Account> = accounts
         .iter()
         .filter(|account| account.uid != 0 && account.password != Password::Locked)
         .collect();
-    let Some(first) = open.first() else { return Verdict::good("no account has a password") };
+    let Some(first) = open.first() else { return Verdict::pass("no account has a password") };
     let names: Vec<&str> = open.iter().map(|account| account.name.as_str()).collect();
     let found = match open.len() {
-        1 => format!("{} {}", shown(first.name.as_bytes()), what(first)),
-        _ => format!("{} can be entered with a password, or without", some_of(&names)),
+        1 => format!("{} {}", printable(first.name.as_bytes()), password_state(first)),
+        _ => format!("{} can be entered with a password, or without", first_of(&names)),
     };
-    Verdict::bad(found, locks(&open))
-}
-
-fn home_files(tree: &Tree, home: &str, directory: &str) -> Result<Vec<Vec<u8>>, Unavailable> {
-    let directory = format!("{home}/{directory}");
-    let mut files = Vec::new();
-    for path in tree.paths(&directory, |_| true)? {
-        if tree.node(&path)?.is_some_and(Node::is_file) {
-            files.push(path);
-        }
-    }
-    Ok(files)
+    Verdict::problem(found, locks(&open))
 }
 
 /// The files in which sshd looks for the keys of accounts.
@@ -82,7 +74,7 @@ fn key_files(accounts: &[Account], patterns: &[String]) -> Result<BTreeSet<Strin
     const MAX_FILES: usize = 100_000;
     let usual = [".ssh/authorized_keys".to_owned(), ".ssh/authorized_keys2".to_owned()];
     if patterns.len() > MAX_PATTERNS {
-        return Err(Unavailable("sshd looks for keys in too many places".to_owned()));
+        return Err(Unavailable::too_large("sshd looks for keys in too many places"));
     }
     let mut files: BTreeSet<String> = usual.iter().map(|file| format!("/root/{file}")).collect();
     for account in accounts.iter().filter(|account| account.home.starts_with('/')) {
@@ -90,23 +82,23 @@ fn key_files(accounts: &[Account], patterns: &[String]) -> Result<BTreeSet<Strin
             let home = account.home.trim_end_matches('/');
             let file = pattern.replace("%h", home).replace("%u", &account.name);
             if file.contains('%') {
-                let pattern = shown(pattern.as_bytes());
-                return Err(Unavailable(format!(
+                let pattern = printable(pattern.as_bytes());
+                return Err(Unavailable::unsupported(format!(
                     "sshd looks for keys in {pattern}, which is not followed"
                 )));
             }
             files.insert(if file.starts_with('/') { file } else { format!("{home}/{file}") });
         }
         if files.len() > MAX_FILES {
-            return Err(Unavailable("there are more accounts than are looked at".to_owned()));
+            return Err(Unavailable::too_large("there are more accounts than are looked at"));
         }
     }
     Ok(files)
 }
 
-pub(super) fn authorized_keys(subject: &Subject<'_>) -> Answer {
+pub(super) fn authorized_keys(subject: &Subject<'_>) -> CheckResult {
     let guest = subject.guest()?;
-    let settings = ssh::settings(&guest.tree)?.unwrap_or_default();
+    let settings = sshd::settings(&guest.tree)?.unwrap_or_default();
     let mut found = Vec::new();
     for path in key_files(guest.accounts()?, &settings.authorized_keys)? {
         let holds_key =
@@ -116,49 +108,45 @@ pub(super) fn authorized_keys(subject: &Subject<'_>) -> Answer {
         }
     }
     if found.is_empty() {
-        return Verdict::good("none");
+        return Verdict::pass("none");
     }
-    Verdict::bad(some_of(&found), repairs_for(&found, |path| Repair::Delete(path.clone())))
+    Verdict::problem(first_of(&found), repairs_for(&found, |path| Repair::Delete(path.clone())))
 }
 
-pub(super) fn private_keys(subject: &Subject<'_>) -> Answer {
+pub(super) fn private_keys(subject: &Subject<'_>) -> CheckResult {
     let guest = subject.guest()?;
     let tree = &guest.tree;
     let mut candidates = Vec::new();
     for home in guest.homes()? {
-        candidates.extend(home_files(tree, home, ".ssh")?);
+        candidates.extend(regular_files(tree, &format!("{home}/.ssh"))?);
     }
-    for directory in ["ssl/private", "pki/tls/private"] {
-        candidates.extend(home_files(tree, "/etc", directory)?);
+    for directory in ["/etc/ssl/private", "/etc/pki/tls/private"] {
+        candidates.extend(regular_files(tree, directory)?);
     }
     let mut found = Vec::new();
     for path in candidates {
-        let head = tree.read_most(&path, 4_096)?.unwrap_or_default();
+        let head = tree.read_at_most(&path, 4_096)?.unwrap_or_default();
         if memchr::memmem::find(&head, b"PRIVATE KEY-----").is_some() {
             found.push(path);
         }
     }
-    if found.is_empty() {
-        return Verdict::good("none in .ssh, /etc/ssl/private and /etc/pki/tls/private");
-    }
-    let delete = |path: &Vec<u8>| Repair::Delete(String::from_utf8_lossy(path).into_owned());
-    Verdict::bad(some_of(&found), repairs_for(&found, delete))
+    none_of(&found, "none in .ssh, /etc/ssl/private and /etc/pki/tls/private")
 }
 
-pub(super) fn ssh_passwords(subject: &Subject<'_>) -> Answer {
+pub(super) fn ssh_passwords(subject: &Subject<'_>) -> CheckResult {
     let tree = &subject.guest()?.tree;
     if dropbear_takes_passwords(tree)? {
         let repair = Repair::ByHand("start dropbear with -s (DROPBEAR_OPTS, DROPBEAR_EXTRA_ARGS)");
-        return Verdict::bad("dropbear is installed, and takes passwords", [repair]);
+        return Verdict::problem("dropbear is installed, and takes passwords", [repair]);
     }
-    let Some(settings) = ssh::settings(tree)? else {
-        return Verdict::good("there is no OpenSSH server");
+    let Some(settings) = sshd::settings(tree)? else {
+        return Verdict::pass("there is no OpenSSH server");
     };
     match settings.password_login() {
         Some(found) if settings.only_matched() => {
-            Verdict::bad(found, [Repair::ByHand("remove what turns it on from that Match")])
+            Verdict::problem(found, [Repair::ByHand("remove what turns it on from that Match")])
         }
-        Some(found) => Verdict::bad(
+        Some(found) => Verdict::problem(
             found,
             [Repair::Run(
                 "f=/etc/ssh/sshd_config; [ -e $f ] || cp /usr/etc/ssh/sshd_config $f; \
@@ -166,7 +154,7 @@ pub(super) fn ssh_passwords(subject: &Subject<'_>) -> Answer {
                  cat $f.new > $f; rm $f.new",
             )],
         ),
-        None => Verdict::good("sshd asks for no passwords"),
+        None => Verdict::pass("sshd asks for no passwords"),
     }
 }
 
@@ -188,7 +176,7 @@ fn dropbear_takes_passwords(tree: &Tree) -> Result<bool, Unavailable> {
     Ok(true)
 }
 
-pub(super) fn extra_users(subject: &Subject<'_>) -> Answer {
+pub(super) fn extra_users(subject: &Subject<'_>) -> CheckResult {
     let accounts = subject.guest()?.accounts()?;
     let people: Vec<&str> = accounts
         .iter()
@@ -196,15 +184,10 @@ pub(super) fn extra_users(subject: &Subject<'_>) -> Answer {
         .map(|account| account.name.as_str())
         .collect();
     if people.is_empty() {
-        return Verdict::good("none");
+        return Verdict::pass("none");
     }
-    Verdict::bad(
-        some_of(&people),
+    Verdict::problem(
+        first_of(&people),
         [Repair::ByHand("remove them (userdel -r), or say in the description what they are for")],
     )
-}
-
-/// A path below a home directory.
-pub(super) fn at_home(home: &str, name: &str) -> Vec<u8> {
-    join(home, name.as_bytes())
 }

@@ -1,34 +1,35 @@
 //! What must differ from one virtual machine to the next.
 
-use super::{Answer, Subject, Verdict, repairs_for, some_of};
-use crate::guest::first_word;
+use super::files::{filled_files, none_of};
+use super::verdict::{CheckResult, Subject, Verdict};
+use crate::guest::{Metadata, first_word};
 use crate::repair::Repair;
-use crate::tree::{Tree, Unavailable, join, shown};
+use crate::text::{first_of, printable};
 
-pub(super) fn machine_id(subject: &Subject<'_>) -> Answer {
+pub(super) fn machine_id(subject: &Subject<'_>) -> CheckResult {
     let tree = &subject.guest()?.tree;
     for path in ["/etc/machine-id", "/var/lib/dbus/machine-id"] {
         let id = first_word(&tree.read(path)?.unwrap_or_default());
         if !id.is_empty() && id != "uninitialized" {
             const EMPTY: &str = "if [ -e /etc/machine-id ]; then : > /etc/machine-id; fi; \
                                  if [ ! -L /var/lib/dbus/machine-id ]; then rm -f /var/lib/dbus/machine-id; fi";
-            return Verdict::bad(format!("{path} holds an id"), [Repair::Run(EMPTY)]);
+            return Verdict::problem(format!("{path} holds an id"), [Repair::Run(EMPTY)]);
         }
     }
-    Verdict::good("no id is stored")
+    Verdict::pass("no id is stored")
 }
 
-pub(super) fn host_keys(subject: &Subject<'_>) -> Answer {
+pub(super) fn host_keys(subject: &Subject<'_>) -> CheckResult {
     let tree = &subject.guest()?.tree;
     let is_key = |name: &[u8]| name.starts_with(b"ssh_host_") && name.ends_with(b"_key");
     let mut keys = tree.paths("/etc/ssh", is_key)?;
     keys.extend(tree.paths("/etc/dropbear", |name| name.ends_with(b"_host_key"))?);
     if keys.is_empty() {
-        return Verdict::good("none");
+        return Verdict::pass("none");
     }
     const DELETE: &str =
         "rm -f /etc/ssh/ssh_host_*_key /etc/ssh/ssh_host_*_key.pub /etc/dropbear/*_host_key";
-    Verdict::bad(some_of(&keys), [Repair::Run(DELETE)])
+    Verdict::problem(first_of(&keys), [Repair::Run(DELETE)])
 }
 
 /// A directory of settings, the ends of the files' names, and the keys of an address, in lower
@@ -66,23 +67,23 @@ fn names_address(line: &str, keys: &[&str]) -> bool {
     !line.starts_with(['#', ';']) && words().any(is_key) && words().any(is_address)
 }
 
-pub(super) fn mac_addresses(subject: &Subject<'_>) -> Answer {
+pub(super) fn mac_addresses(subject: &Subject<'_>) -> CheckResult {
     let tree = &subject.guest()?.tree;
     let mut found = Vec::new();
     for (directory, ends, keys) in WITH_ADDRESSES {
         let wanted = |name: &[u8]| ends.iter().any(|end| name.ends_with(end.as_bytes()));
         for path in tree.paths(directory, wanted)? {
-            let is_file = tree.node(&path)?.is_some_and(crate::tree::Node::is_file);
+            let is_file = tree.metadata(&path)?.is_some_and(Metadata::is_file);
             if is_file && tree.lines(&path)?.iter().any(|line| names_address(line, keys)) {
                 found.push(path);
             }
         }
     }
     if found.is_empty() {
-        return Verdict::good("no settings name an address");
+        return Verdict::pass("no settings name an address");
     }
-    Verdict::bad(
-        some_of(&found),
+    Verdict::problem(
+        first_of(&found),
         [Repair::ByHand("remove the lines with MAC addresses; contextualization writes its own")],
     )
 }
@@ -91,7 +92,7 @@ pub(super) fn mac_addresses(subject: &Subject<'_>) -> Answer {
 const GENERIC: [&str; 6] =
     ["localhost", "localhost.localdomain", "localhost4", "(none)", "unassigned", "linux"];
 
-pub(super) fn hostname(subject: &Subject<'_>) -> Answer {
+pub(super) fn hostname(subject: &Subject<'_>) -> CheckResult {
     let guest = subject.guest()?;
     let mut name = first_word(&guest.tree.read("/etc/hostname")?.unwrap_or_default());
     if name.is_empty() {
@@ -105,34 +106,19 @@ pub(super) fn hostname(subject: &Subject<'_>) -> Answer {
         || GENERIC.iter().any(|generic| name.eq_ignore_ascii_case(generic))
         || (!id.is_empty() && name.eq_ignore_ascii_case(&id));
     if generic {
-        let shown =
-            if name.is_empty() { "no name is stored".to_owned() } else { shown(name.as_bytes()) };
-        Verdict::good(shown)
+        let shown = if name.is_empty() {
+            "no name is stored".to_owned()
+        } else {
+            printable(name.as_bytes())
+        };
+        Verdict::pass(shown)
     } else {
         let repair = Repair::Run("echo localhost > /etc/hostname");
-        Verdict::bad(format!("the name is {}", shown(name.as_bytes())), [repair])
+        Verdict::problem(format!("the name is {}", printable(name.as_bytes())), [repair])
     }
 }
 
-/// Files of some directories that hold something, and whose names match.
-fn filled(
-    tree: &Tree,
-    directories: &[&str],
-    matches: impl Fn(&[u8]) -> bool,
-) -> Result<Vec<Vec<u8>>, Unavailable> {
-    let mut found = Vec::new();
-    for directory in directories {
-        for name in tree.list(directory)?.into_iter().filter(|name| matches(name)) {
-            let path = join(directory, &name);
-            if tree.node(&path)?.is_some_and(|node| node.is_file() && node.bytes > 0) {
-                found.push(path);
-            }
-        }
-    }
-    Ok(found)
-}
-
-pub(super) fn leases(subject: &Subject<'_>) -> Answer {
+pub(super) fn leases(subject: &Subject<'_>) -> CheckResult {
     const DIRECTORIES: [&str; 8] = [
         "/var/lib/wicked",
         "/var/lib/dhcp",
@@ -144,22 +130,14 @@ pub(super) fn leases(subject: &Subject<'_>) -> Answer {
         "/var/lib/systemd/network",
     ];
     let contains = |name: &[u8], part: &str| memchr::memmem::find(name, part.as_bytes()).is_some();
-    let found = filled(&subject.guest()?.tree, &DIRECTORIES, |name| contains(name, "lease"))?;
-    if found.is_empty() {
-        return Verdict::good("none");
-    }
-    let delete = |path: &Vec<u8>| Repair::Delete(String::from_utf8_lossy(path).into_owned());
-    Verdict::bad(some_of(&found), repairs_for(&found, delete))
+    let found = filled_files(&subject.guest()?.tree, &DIRECTORIES, |name| contains(name, "lease"))?;
+    none_of(&found, "none")
 }
 
-pub(super) fn random_seed(subject: &Subject<'_>) -> Answer {
+pub(super) fn random_seed(subject: &Subject<'_>) -> CheckResult {
     const DIRECTORIES: [&str; 5] =
         ["/var/lib/systemd", "/var/lib/urandom", "/var/lib/misc", "/var/lib", "/var/lib/seedrng"];
     let is_seed = |name: &[u8]| matches!(name, b"random-seed" | b"seed.credit" | b"seed.no-credit");
-    let found = filled(&subject.guest()?.tree, &DIRECTORIES, is_seed)?;
-    if found.is_empty() {
-        return Verdict::good("none");
-    }
-    let delete = |path: &Vec<u8>| Repair::Delete(String::from_utf8_lossy(path).into_owned());
-    Verdict::bad(some_of(&found), repairs_for(&found, delete))
+    let found = filled_files(&subject.guest()?.tree, &DIRECTORIES, is_seed)?;
+    none_of(&found, "none")
 }

@@ -1,6 +1,6 @@
 //! Names of network interfaces that are kept.
 
-use super::{Answer, Subject, Verdict};
+use super::verdict::{CheckResult, Subject, Verdict};
 use crate::repair::Repair;
 
 const RULES: &str = "/etc/udev/rules.d/70-persistent-net.rules";
@@ -10,17 +10,18 @@ fn rules(lines: &[String]) -> impl Iterator<Item = &String> {
     lines.iter().filter(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#'))
 }
 
-pub(super) fn rules_empty(subject: &Subject<'_>) -> Answer {
+pub(super) fn rules_empty(subject: &Subject<'_>) -> CheckResult {
     let lines = subject.guest()?.tree.lines(RULES)?;
     match rules(&lines).count() {
-        0 => Verdict::good(format!("{RULES} has no rules")),
-        count => {
-            Verdict::bad(format!("{RULES} has {count} rules"), [Repair::Truncate(RULES.to_owned())])
-        }
+        0 => Verdict::pass(format!("{RULES} has no rules")),
+        count => Verdict::problem(
+            format!("{RULES} has {count} rules"),
+            [Repair::Truncate(RULES.to_owned())],
+        ),
     }
 }
 
-pub(super) fn generator_off(subject: &Subject<'_>) -> Answer {
+pub(super) fn generator_off(subject: &Subject<'_>) -> CheckResult {
     const NAME: &str = "75-persistent-net-generator.rules";
     const MASK: &str = "ln -sf /dev/null /etc/udev/rules.d/75-persistent-net-generator.rules";
     let tree = &subject.guest()?.tree;
@@ -34,10 +35,10 @@ pub(super) fn generator_off(subject: &Subject<'_>) -> Answer {
         let lines = tree.lines(&path)?;
         let writes = rules(&lines).any(|line| line.contains("write_net_rules"));
         return if writes {
-            Verdict::bad(format!("{path} writes rules"), [Repair::Run(MASK)])
+            Verdict::problem(format!("{path} writes rules"), [Repair::Run(MASK)])
         } else {
-            Verdict::good(format!("{path} writes no rules"))
+            Verdict::pass(format!("{path} writes no rules"))
         };
     }
-    Verdict::good(format!("there is no {NAME}"))
+    Verdict::pass(format!("there is no {NAME}"))
 }

@@ -2,7 +2,9 @@
 //! they are included, and what follows a `Match` holds for some only. Source of the facts:
 //! sshd_config(5).
 
-use crate::tree::{Tree, Unavailable, shown};
+use crate::guest::Tree;
+use crate::text::printable;
+use crate::unavailable::Unavailable;
 
 /// Files that are read and patterns that are followed: an included file may include others, and
 /// itself.
@@ -76,7 +78,7 @@ impl Reader<'_> {
         self.files += 1;
         self.lines += lines.len();
         if self.files > MAX_FILES || self.lines > MAX_LINES {
-            return Err(Unavailable("the settings of sshd are too long".to_owned()));
+            return Err(Unavailable::too_large("the settings of sshd are too long"));
         }
         for line in lines {
             let line = line.split(" #").next().unwrap_or_default().trim();
@@ -118,7 +120,8 @@ impl Reader<'_> {
         if !matched {
             slot.get_or_insert(is_on);
         } else if is_on && keyword != "usepam" {
-            self.settings.matched = Some(format!("a Match in {} turns {keyword} on", shown(path)));
+            self.settings.matched =
+                Some(format!("a Match in {} turns {keyword} on", printable(path)));
         }
     }
 
@@ -133,9 +136,9 @@ impl Reader<'_> {
         let (directory, name) = pattern.rsplit_once('/').unwrap_or_default();
         if self.patterns > MAX_PATTERNS || directory.contains(['*', '?', '[']) || name.contains('[')
         {
-            return Err(Unavailable(format!(
+            return Err(Unavailable::unsupported(format!(
                 "sshd includes {}, which is not followed",
-                shown(pattern.as_bytes())
+                printable(pattern.as_bytes())
             )));
         }
         let visible = |found: &[u8]| !found.starts_with(b".") || name.starts_with('.');
