@@ -48,15 +48,15 @@ impl Fetched {
     }
 }
 
-/// Looks into an image on a thread, so that a signal ends the wait.
-pub(crate) async fn looking<T: Send + 'static>(
+/// Looks into an image on a thread of its own, so that a signal ends the wait.
+pub(crate) async fn inspect<T: Send + 'static>(
     image: Arc<Image>,
     context: &Context,
-    look: impl FnOnce(&Image) -> Result<T, image_check::Error> + Send + 'static,
+    inspect: impl FnOnce(&Image) -> Result<T, image_check::Error> + Send + 'static,
 ) -> Result<T, Error> {
-    let looked = run_on_thread("image-check", move || look(&image));
+    let outcome = run_on_thread("image-check", move || inspect(&image));
     let lost = |error: std::io::Error| Error::io("the image", &error);
-    context.stop.or(async { looked.await.map_err(lost)?.map_err(unreadable) }).await
+    context.stop.or(async { outcome.await.map_err(lost)?.map_err(unreadable) }).await
 }
 
 /// Refuses what no app can be made of: what is packed, broken, encrypted, no disk, needs other
@@ -73,7 +73,7 @@ pub(crate) async fn refuse_unfit(
         .with_declared(declared)
         .with_checksums(fetched.digests.clone());
     let report =
-        looking(fetched.image.clone(), context, move |image| image.check(&options)).await?;
+        inspect(fetched.image.clone(), context, move |image| image.check(&options)).await?;
     let failed: Vec<String> = report
         .with(Outcome::Fail)
         .map(|finding| format!("{} ({})", finding.id, finding.found))

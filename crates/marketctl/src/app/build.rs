@@ -4,7 +4,7 @@ use super::description::Description;
 use super::entry::{Checksum, Entry, File, Id, Served, ServedFile, Written};
 use super::text::{Attributes, Case, InEntry, Value};
 use crate::cli::Build;
-use crate::fetch::{fetch, looking, refuse_unfit};
+use crate::fetch::{fetch, inspect, refuse_unfit};
 use crate::image::json;
 use image_check::{Declared, Format, Summary};
 use market_core::backend::Context;
@@ -35,7 +35,7 @@ pub(super) async fn build(arguments: Build, context: &Context) -> Result<(), Err
     let fetched = fetch(&image, true, context).await?;
     refuse_unfit(&fetched, Declared::default(), context).await?;
     let summary =
-        looking(fetched.image, context, |image| image.summary(Duration::from_secs(60))).await?;
+        inspect(fetched.image, context, |image| image.summary(Duration::from_secs(60))).await?;
     summary.notes.iter().for_each(|note| context.log.warn(format_args!("{image}: {note}")));
     let facts = Facts::of(&summary, fetched.digests.unwrap_or_default(), &image)?;
     if description.architecture().or(facts.architecture).is_none() {

@@ -2,15 +2,19 @@
 
 mod info;
 mod prepare;
+mod table;
 
 use crate::cli::{Check, Expected, Format, ImageTask};
-use crate::fetch::{fetch, looking};
+use crate::fetch::{fetch, inspect};
 use image_check::{Declared, Options, Policy, Report};
 use market_core::backend::Context;
 use market_core::error::{Error, ErrorKind};
 use market_core::runtime::print;
 use serde::Serialize;
 use std::time::Duration;
+
+/// How long an image is looked at where no option says it. Hashing takes what it takes.
+pub(crate) const LOOK_LIMIT: Duration = Duration::from_secs(60);
 
 /// Runs a command; whether what it looked at is as it should be.
 pub(crate) async fn run(task: ImageTask, context: &Context) -> Result<bool, Error> {
@@ -28,7 +32,7 @@ pub(crate) fn policy(name: &str) -> Result<Policy, Error> {
 impl Expected {
     pub(crate) fn declared(&self) -> Declared {
         let mut declared = Declared::default();
-        declared.format = self.expect_format.clone();
+        declared.format.clone_from(&self.expect_format);
         declared.virtual_bytes = self.expect_size;
         declared.md5 = self.expect_md5;
         declared.sha256 = self.expect_sha256;
@@ -46,10 +50,10 @@ async fn check(arguments: Check, context: &Context) -> Result<bool, Error> {
         .with_declared(declared)
         .with_checksums(checksums)
         .with_time_limit(Duration::from_secs(arguments.time_limit));
-    let report = looking(fetched.image, context, move |image| image.check(&options)).await?;
+    let report = inspect(fetched.image, context, move |image| image.check(&options)).await?;
     let text = match arguments.format {
         _ if arguments.fix_script => report.repair_script(),
-        Format::Table => report.table(),
+        Format::Table => table::report(&report),
         Format::Json => json(&report)?,
     };
     print(text.as_bytes())?;
@@ -62,8 +66,8 @@ pub(crate) fn json(value: &impl Serialize) -> Result<String, Error> {
         .map_err(|error| Error::new(ErrorKind::Failed, "the report", error.to_string()))
 }
 
-/// One line a finding that warns or fails, for those who have not asked for all.
-fn wanting(report: &Report) -> impl Iterator<Item = String> {
+/// A line for each finding that fails or warns.
+fn problems(report: &Report) -> impl Iterator<Item = String> {
     use image_check::Outcome::{Fail, Warn};
     report
         .with(Fail)

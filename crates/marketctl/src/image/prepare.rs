@@ -1,9 +1,8 @@
 //! `marketctl image prepare`: a copy that is fit to be published, or none.
 
-use super::info::LIMIT;
-use super::{policy, wanting};
+use super::{LOOK_LIMIT, policy, problems};
 use crate::cli::Prepare;
-use crate::fetch::{BOTH, digests_of, fetch, looking, refuse_unfit, unreadable};
+use crate::fetch::{BOTH, digests_of, fetch, inspect, refuse_unfit, unreadable};
 use image_check::{Format, Image, Options, Outcome};
 use market_core::backend::Context;
 use market_core::error::{Error, ErrorKind};
@@ -61,7 +60,7 @@ pub(super) async fn prepare(arguments: Prepare, context: &Context) -> Result<boo
     let digests = digests_of(&file, &shown, context).await?;
     let image = Image::from_file(file, &shown).map_err(unreadable)?;
     let options = Options::default().with_policy(policy);
-    let report = looking(image.into(), context, move |image| image.check(&options)).await?;
+    let report = inspect(image.into(), context, move |image| image.check(&options)).await?;
     if let Some(reason) = context.stop.reason() {
         return Err(reason.into());
     }
@@ -70,7 +69,7 @@ pub(super) async fn prepare(arguments: Prepare, context: &Context) -> Result<boo
     for checksum in BOTH.iter().filter_map(|algorithm| digests.get(algorithm)) {
         text.push_str(&format!("  {:8} {checksum}\n", checksum.algorithm()));
     }
-    wanting(&report).for_each(|line| text.push_str(&format!("  {line}\n")));
+    problems(&report).for_each(|line| text.push_str(&format!("  {line}\n")));
     if report.count(Outcome::Fail) > 0 {
         let line = format!(
             "  the copy is there, and not ready; marketctl image check {shown} says how to repair it\n"
@@ -114,7 +113,8 @@ impl Copy<'_> {
             Conversion { source: &source, from: self.format.name(), target: &target, to: "qcow2" };
         conversion.write(if compress { &["-c"] } else { &[] }, self.context).await?;
         let image = Image::open(&target).map_err(unreadable)?;
-        let summary = looking(image.into(), self.context, |image| image.summary(LIMIT)).await?;
+        let summary =
+            inspect(image.into(), self.context, |image| image.summary(LOOK_LIMIT)).await?;
         if let Some(bytes) = summary.virtual_bytes.filter(|bytes| !bytes.is_multiple_of(MIB)) {
             let whole = bytes.next_multiple_of(MIB).to_string();
             let words = ["resize", "-q", "-f", "qcow2"].map(OsStr::new);

@@ -1,8 +1,7 @@
 //! Every check on images that real tools made: one in which all pass, and for each check one that
 //! fails it and nothing else.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
-
+use super::{finding, lines};
 use image_check::checksum::{Digests, Md5};
 use image_check::{Declared, Image, Options, Outcome, Policy, Report, checks};
 use market_testkit::guest::{Division, Guest, ImageFactory, elf};
@@ -31,9 +30,9 @@ fn ids(report: &Report, outcome: Outcome) -> Vec<&'static str> {
 const UNDECLARED: [&str; 3] = ["format-as-declared", "checksum-as-declared", "size-as-declared"];
 
 fn assert_good(report: &Report) {
-    assert_eq!(ids(report, Outcome::Fail), [""; 0], "{}", report.table());
-    assert_eq!(ids(report, Outcome::Warn), [""; 0], "{}", report.table());
-    assert_eq!(ids(report, Outcome::Skip), UNDECLARED, "{}", report.table());
+    assert_eq!(ids(report, Outcome::Fail), [""; 0], "{}", lines(&report));
+    assert_eq!(ids(report, Outcome::Warn), [""; 0], "{}", lines(&report));
+    assert_eq!(ids(report, Outcome::Skip), UNDECLARED, "{}", lines(&report));
 }
 
 /// One check does not pass, with the outcome that the documentation says; all others do.
@@ -42,8 +41,8 @@ fn assert_only(report: &Report, id: &str, part: &str) {
     let outcome =
         if severity == image_check::Severity::Fail { Outcome::Fail } else { Outcome::Warn };
     let other = if outcome == Outcome::Fail { Outcome::Warn } else { Outcome::Fail };
-    assert_eq!(ids(report, outcome), [id], "{}", report.table());
-    assert_eq!(ids(report, other), [""; 0], "{}", report.table());
+    assert_eq!(ids(report, outcome), [id], "{}", lines(&report));
+    assert_eq!(ids(report, other), [""; 0], "{}", lines(&report));
     let finding = report.with(outcome).next().unwrap();
     assert!(finding.found.contains(part), "{id}: {}", finding.found);
     assert!(!finding.repairs.is_empty(), "{id} has no repair");
@@ -86,8 +85,8 @@ fn every_kind_of_container_is_read() {
         let image = place.path("disk.image");
         place.tools.convert(&raw, &image, kind);
         let report = check(&image);
-        assert_eq!(ids(&report, Outcome::Fail), [""; 0], "{kind:?}: {}", report.table());
-        assert_eq!(ids(&report, Outcome::Skip), UNDECLARED, "{kind:?}: {}", report.table());
+        assert_eq!(ids(&report, Outcome::Fail), [""; 0], "{kind:?}: {}", lines(&report));
+        assert_eq!(ids(&report, Outcome::Skip), UNDECLARED, "{kind:?}: {}", lines(&report));
     }
 }
 
@@ -108,8 +107,8 @@ fn every_kind_of_ext_is_read() {
         let options = [&["-L", "root"][..], kind].concat();
         Guest::debian().ext4(&place.tools, &image, 0, MIB, &options);
         let report = check(&image);
-        assert_eq!(ids(&report, Outcome::Fail), [""; 0], "{kind:?}: {}", report.table());
-        assert_eq!(ids(&report, Outcome::Skip), UNDECLARED, "{kind:?}: {}", report.table());
+        assert_eq!(ids(&report, Outcome::Fail), [""; 0], "{kind:?}: {}", lines(&report));
+        assert_eq!(ids(&report, Outcome::Skip), UNDECLARED, "{kind:?}: {}", lines(&report));
     }
 }
 
@@ -232,12 +231,12 @@ fn the_guides_ubuntu_is_not_ready_before_the_guides_steps() {
         }),
     ];
     let ready = check_with(&place.qcow2(&Guest::ubuntu_1204(), Division::Mbr, &[]), &minimal);
-    assert!(ready.is_ready() && ready.count(Outcome::Pass) == 4, "{}", ready.table());
+    assert!(ready.is_ready() && ready.count(Outcome::Pass) == 4, "{}", lines(&ready));
     for (id, spoil) in spoils {
         let guest = Guest::ubuntu_1204();
         spoil(&guest);
         let report = check_with(&place.qcow2(&guest, Division::Mbr, &[]), &minimal);
-        assert_eq!(ids(&report, Outcome::Fail), [id], "{}", report.table());
+        assert_eq!(ids(&report, Outcome::Fail), [id], "{}", lines(&report));
     }
 }
 
@@ -297,13 +296,13 @@ fn a_second_file_system_is_looked_at_where_fstab_mounts_it() {
             &format!("LABEL=root / ext4 defaults 0 1\n{device} /var ext4 defaults 0 2\n"),
             &second,
         ));
-        let logs = report.findings.iter().find(|finding| finding.id == "logs-clean").unwrap();
-        assert!(logs.found.contains("/var/log/left.log"), "{device}: {}", report.table());
+        let logs = finding(&report, "logs-clean");
+        assert!(logs.found.contains("/var/log/left.log"), "{device}: {}", lines(&report));
     }
     // Not mounted, mounted later, or of another disk: nothing of it, or nothing that is known.
     let logs = |fstab: &str| {
         let report = check(&with_second(&place, fstab, &second));
-        let finding = report.findings.iter().find(|finding| finding.id == "logs-clean").unwrap();
+        let finding = finding(&report, "logs-clean");
         (finding.outcome, finding.found.clone())
     };
     assert_eq!(
@@ -328,8 +327,7 @@ fn which_of_two_systems_starts_is_not_guessed() {
     let second = Guest::empty();
     second.write("/etc/passwd", b"root::0:0::/root:/bin/sh\n").directory("/usr");
     let report = check(&with_second(&place, "LABEL=root / ext4 defaults 0 1\n", &second));
-    let finding =
-        report.findings.iter().find(|finding| finding.id == "root-password-locked").unwrap();
+    let finding = finding(&report, "root-password-locked");
     assert!(
         finding.outcome == Outcome::Skip && finding.found.contains("which of 2 systems"),
         "{}",
@@ -348,9 +346,9 @@ fn what_is_mounted_elsewhere_is_looked_at_there_or_skipped() {
     let report = check_guest(&place, &guest);
     let skipped: BTreeSet<_> = ids(&report, Outcome::Skip).into_iter().collect();
     for id in ["logs-clean", "tmp-empty", "no-dhcp-leases", "package-cache-clean"] {
-        assert!(skipped.contains(id), "{id}: {}", report.table());
+        assert!(skipped.contains(id), "{id}: {}", lines(&report));
     }
-    assert!(report.is_ready() && !skipped.contains("no-ssh-host-keys"), "{}", report.table());
+    assert!(report.is_ready() && !skipped.contains("no-ssh-host-keys"), "{}", lines(&report));
 }
 
 #[test]
@@ -388,8 +386,7 @@ fn each_check_of_a_container_fails_on_what_it_is_about_and_nothing_else() {
     assert_only(&with(declared, None), "size-as-declared", "1 were declared");
     let declared = Declared::default().with_size_mib(MIB).with_format("QCOW2");
     assert!(with(declared, None).is_ready());
-    let mut declared = Declared::default();
-    declared.md5 = Some(Md5::from([0; 16]));
+    let declared = Declared::default().with_md5(Md5::from([0; 16]));
     let other = Digests::new(0).with(Md5::from([1; 16]));
     assert_only(&with(declared.clone(), Some(other)), "checksum-as-declared", "MD5");
     let same = Digests::new(0).with(Md5::from([0; 16]));
@@ -402,15 +399,15 @@ fn what_is_no_disk_fails_and_nothing_else_is_claimed() {
     let noise = place.path("noise");
     std::fs::write(&noise, market_testkit::noise(7, 1 << 20)).unwrap();
     let report = check(&noise);
-    assert_eq!(ids(&report, Outcome::Fail), ["format-known"], "{}", report.table());
+    assert_eq!(ids(&report, Outcome::Fail), ["format-known"], "{}", lines(&report));
     let raw = place.path("disk.raw");
     Guest::debian().disk(&place.tools, &raw, MIB, Division::Gpt);
     for format in ["vmdk", "vdi", "vhdx", "qed"] {
         let image = place.path(format);
         place.tools.convert(&raw, &image, &["-O", format]);
         let report = check(&image);
-        assert_eq!(ids(&report, Outcome::Fail), ["format-known"], "{}", report.table());
-        assert!(ids(&report, Outcome::Skip).contains(&"no-ssh-host-keys"), "{}", report.table());
+        assert_eq!(ids(&report, Outcome::Fail), ["format-known"], "{}", lines(&report));
+        assert!(ids(&report, Outcome::Skip).contains(&"no-ssh-host-keys"), "{}", lines(&report));
     }
 }
 
@@ -442,7 +439,7 @@ fn no_file_that_an_image_names_is_opened() {
     )
     .unwrap();
     let report = check(&overlay);
-    assert_eq!(ids(&report, Outcome::Fail), ["no-backing-file"], "{}", report.table());
+    assert_eq!(ids(&report, Outcome::Fail), ["no-backing-file"], "{}", lines(&report));
     assert!(ids(&report, Outcome::Skip).contains(&"root-password-locked"));
 
     let external = place.path("external.qcow2");
@@ -459,7 +456,7 @@ fn no_file_that_an_image_names_is_opened() {
         "64M",
     ]);
     let report = check(&external);
-    assert_eq!(ids(&report, Outcome::Fail), ["no-external-data-file"], "{}", report.table());
+    assert_eq!(ids(&report, Outcome::Fail), ["no-external-data-file"], "{}", lines(&report));
 }
 
 #[test]
@@ -480,7 +477,7 @@ fn an_encrypted_image_fails_for_that() {
         "8M",
     ]);
     let report = check(&image);
-    assert_eq!(ids(&report, Outcome::Fail), ["not-encrypted"], "{}", report.table());
+    assert_eq!(ids(&report, Outcome::Fail), ["not-encrypted"], "{}", lines(&report));
 }
 
 #[test]
@@ -515,7 +512,7 @@ fn the_minimal_policy_has_the_guides_rules_alone() {
 
 #[test]
 fn the_documentation_has_every_check_and_its_severity() {
-    let page = include_str!("../../../docs/image-check.md");
+    let page = include_str!("../../../../docs/image-check.md");
     let rows: Vec<Vec<&str>> =
         page.lines().map(|line| line.split('|').map(str::trim).collect()).collect();
     for check in checks() {
