@@ -9,7 +9,7 @@ use market_core::transfer::Digests;
 /// A table without lines, two spaces between its columns.
 fn table() -> Table {
     let mut table = Table::new();
-    table.load_preset(NOTHING);
+    table.load_style(NOTHING);
     table
 }
 
