@@ -1,39 +1,41 @@
-//! The attributes of the marketplace's template.
+//! The attributes of the marketplace's template, and their defaults.
 
 use market_core::catalogue::{NamePrefix, Server};
 use market_core::error::Error;
 use serde::Deserialize;
 
-/// What the driver reads (docs/public-marketplaces.md).
-#[derive(Clone, Default, Deserialize)]
+/// The attributes of the marketplace's template (docs/public-marketplaces.md).
+#[derive(Clone, Debug, Default, Deserialize)]
+#[non_exhaustive]
 pub struct LinuxContainersConfig {
-    /// The URL of the server.
+    /// `ENDPOINT`: the URL of the server; `https://images.linuxcontainers.org/` when it is not set.
     pub endpoint: Option<String>,
-    /// The same, as the web interface writes it.
+    /// `BASE_URL`: the same, as the web interface writes it; `ENDPOINT` comes first.
     pub base_url: Option<String>,
-    /// What the names of its apps begin with.
+    /// `APP_NAME_PREFIX`: what the names of its apps begin with; nothing when it is not set.
     #[serde(default)]
     pub app_name_prefix: NamePrefix,
-    /// The size of the images that are made, in MiB.
+    /// `IMAGE_SIZE_MB`: the size of the images that are made, in MiB; 2048 when it is not set.
     pub image_size_mb: Option<u32>,
-    /// Their file system: ext4 or xfs.
+    /// `FILESYSTEM`: their file system, `ext4` (the default) or `xfs`.
     pub filesystem: Option<String>,
-    /// Their format: raw or qcow2.
+    /// `FORMAT`: their format, `raw` (the default) or `qcow2`.
     pub format: Option<String>,
-    /// Whether distributions that nobody has tried are left out.
+    /// `SKIP_UNTESTED`: whether distributions that are not known to work are left out; yes when it is
+    /// not set.
     pub skip_untested: Option<bool>,
-    /// The share of a processor that a container gets.
+    /// `CPU`: the share of a physical processor that a container gets; 1 when it is not set.
     pub cpu: Option<f64>,
-    /// How many processors it sees.
+    /// `VCPU`: how many processors it sees; 2 when it is not set.
     pub vcpu: Option<u32>,
-    /// Its memory, in MiB.
+    /// `MEMORY`: its memory, in MiB; 768 when it is not set.
     pub memory: Option<u32>,
-    /// Whether root in the container is root on the host.
+    /// `PRIVILEGED`: whether root in the container is root on the host; yes when it is not set.
     pub privileged: Option<bool>,
 }
 
-/// The same with every default in its place.
-#[derive(Clone)]
+/// The attributes, checked, with their defaults.
+#[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) server: Server,
     pub(crate) prefix: NamePrefix,
@@ -52,6 +54,9 @@ const ENDPOINT: &str = "https://images.linuxcontainers.org/";
 
 impl LinuxContainersConfig {
     /// Checks every attribute.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`](market_core::error::ErrorKind::Config) names the attribute.
     pub(crate) fn settings(&self) -> Result<Settings, Error> {
         let given = [&self.endpoint, &self.base_url].into_iter().flatten().map(|text| text.trim());
         let endpoint = given.into_iter().find(|text| !text.is_empty()).unwrap_or(ENDPOINT);
@@ -61,11 +66,12 @@ impl LinuxContainersConfig {
         };
         let cpu = self.cpu.unwrap_or(1.0);
         if !cpu.is_finite() || cpu <= 0.0 {
-            return Err(Error::config("CPU", "is no share of a processor"));
+            return Err(Error::config("CPU", "is no number above zero"));
         }
         Ok(Settings {
             server: checked(
-                Server::parse(endpoint).map_err(|cause| Error::config("ENDPOINT", cause))?,
+                Server::parse(endpoint)
+                    .map_err(|cause| Error::config("ENDPOINT", cause.to_string()))?,
             )?,
             prefix: self.app_name_prefix.clone(),
             size_mib: positive("IMAGE_SIZE_MB", self.image_size_mb.unwrap_or(2_048))?,
@@ -80,7 +86,7 @@ impl LinuxContainersConfig {
     }
 }
 
-/// A server whose URL can stand in a SOURCE, which a shell script of OpenNebula takes apart.
+/// Refuses a server whose URL cannot be a part of SOURCE, which a shell script of OpenNebula parses.
 pub(crate) fn checked(server: Server) -> Result<Server, Error> {
     if server
         .as_str()

@@ -1,4 +1,4 @@
-//! A product of the index, and the app that it becomes.
+//! A product of the index, and the app that is made of it.
 
 use crate::config::Settings;
 use crate::date::parse_build_time;
@@ -10,7 +10,7 @@ use market_core::template::{Rules, WriteError, Writer};
 use market_core::transfer::hex;
 use md5::{Digest, Md5};
 
-/// Distributions that are known to work.
+/// Distributions whose images are known to work in OpenNebula.
 const TESTED: [&str; 10] = [
     "almalinux",
     "alpine",
@@ -39,18 +39,21 @@ pub(crate) struct Image {
 }
 
 impl Image {
-    /// Looks at a product, by its key `distro:release:arch:variant`; `Ok(None)` when it is not
-    /// wanted, else what is wrong with it.
+    /// Reads a product with its key `distro:release:arch:variant`; `None` when it is of a kind that
+    /// the settings leave out.
+    ///
+    /// # Errors
+    /// What is wrong with it.
     pub(crate) fn read(
         key: &str,
         product: Json<'_>,
         settings: &Settings,
-    ) -> Result<Option<Self>, &'static str> {
+    ) -> Result<Option<Self>, String> {
         let mut words = key.split(':');
         let (Some(distro), Some(release), Some(arch), Some(variant), None) =
             (words.next(), words.next(), words.next(), words.next(), words.next())
         else {
-            return Err("its name is not distro:release:arch:variant");
+            return Err("its name is not distro:release:arch:variant".to_owned());
         };
         let (architecture, suffix) = match arch {
             "amd64" => ("x86_64", ""),
@@ -61,11 +64,11 @@ impl Image {
             return Ok(None);
         }
         let name = settings.prefix.name(&format!("{distro}_{release}{suffix}"));
-        let name = name.ok_or("no name can be made of its own")?;
-        let product = product.entry()?;
+        let name = name.ok_or("its name cannot be made valid")?;
+        let product = product.entry().map_err(|error| error.to_string())?;
         let versions =
             product.get("versions").and_then(Json::object).ok_or("it has no versions")?;
-        // In no order that could be trusted, and some lack their image.
+        // Their order says nothing, and some builds lack their image.
         let builds = versions.iter().filter_map(|(version, build)| {
             let built = parse_build_time(version)?;
             let item = build.object()?.get("items")?.object()?.get(ROOT)?.object()?;
@@ -74,11 +77,11 @@ impl Image {
         let Some((built, version, item)) =
             builds.max_by(|one, other| (one.0, one.1).cmp(&(other.0, other.1)))
         else {
-            return Err("it has no image");
+            return Err("it has no image".to_owned());
         };
         let path = item.text("path").ok_or("its image has no path")?;
         if !is_path(&path) {
-            return Err("the path of its image is none");
+            return Err("the path of its image has characters that none may have".to_owned());
         }
         let sha256 = item.text("sha256").unwrap_or_default().into_owned();
         Ok(Some(Self {
@@ -97,7 +100,8 @@ impl Image {
         images: &Server,
         settings: &Settings,
     ) -> Result<AppTemplate, String> {
-        let link = images.below(&self.path).ok_or("the path of its image leads elsewhere")?;
+        let link =
+            images.below(&self.path).ok_or("the path of its image leads out of the server")?;
         self.app(images.as_str(), &link, settings).map_err(|error| error.to_string())
     }
 
@@ -167,7 +171,7 @@ impl Image {
     }
 }
 
-/// A path below the endpoint, which a program of OpenNebula takes apart again.
+/// Whether a text is a path that can be a part of SOURCE, which a shell script of OpenNebula parses.
 fn is_path(path: &str) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"/_.:+~@%-".contains(&b);
     path.len() <= 1_024 && path.bytes().all(plain) && path.split('/').all(|segment| segment != "..")

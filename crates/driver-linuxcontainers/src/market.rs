@@ -1,27 +1,28 @@
-//! The backend: one request for the index, one app for each product of it.
+//! The backend: one request for the index, then an app for each product of it.
 
 use crate::config::{LinuxContainersConfig, Settings, checked};
 use crate::image::Image;
 use market_core::backend::{Context, MarketBackend};
-use market_core::catalogue::{Complaints, Entry, Json, Server, unique_names};
-use market_core::discovery::{DiscoveryBackend, Sink, collect, read_apart};
+use market_core::catalogue::{Entry, Json, Server, Warnings, unique_names};
+use market_core::discovery::{AppSink, DiscoveryBackend, collect_report, read_on_thread};
 use market_core::error::{Error, ErrorKind};
 use market_core::log::Log;
 use market_core::opennebula::Installation;
 use market_core::report::MonitorReport;
 use market_core::transfer::{Document, Options, redacted};
 
-/// Where the index is, below the endpoint.
+/// The path of the index, below the endpoint.
 const INDEX: &str = "streams/v1/images.json";
 
-/// Where linuxcontainers.org and its mirrors redirect that to; the images stay where they are.
+/// The path that linuxcontainers.org and its mirrors redirect it to. The paths of images are below the
+/// endpoint all the same.
 const MOVED_INDEX: &str = "meta/simplestreams/v1/images.json";
 
-/// The largest index that is read.
+/// The largest index that is read, in bytes.
 const MAX_INDEX_BYTES: u64 = 64 << 20;
 
 /// The container images of a simplestreams server.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct LinuxContainersMarket {
     settings: Settings,
     options: Options,
@@ -44,7 +45,7 @@ impl MarketBackend for LinuxContainersMarket {
     }
 
     async fn monitor(&self) -> Result<MonitorReport, Error> {
-        collect(self).await
+        collect_report(self).await
     }
 }
 
@@ -53,63 +54,68 @@ impl DiscoveryBackend for LinuxContainersMarket {
 
     const WHEN_EMPTY: &'static str = "look at ENDPOINT, and whether SKIP_UNTESTED=\"no\" finds any";
 
-    async fn discover(&self, sink: &mut Sink<'_>) -> Result<(), Error> {
+    async fn discover(&self, sink: &mut AppSink<'_>) -> Result<(), Error> {
         let index =
             Document::fetch(&self.settings.server.request(INDEX), MAX_INDEX_BYTES, &self.options)
                 .await?;
         let images =
-            checked(images_of(&index.url).unwrap_or_else(|| self.settings.server.clone()))?;
+            checked(image_server(&index.url).unwrap_or_else(|| self.settings.server.clone()))?;
         let market = self.clone();
-        read_apart(move |sink| market.report(&index.bytes, &images, sink), sink).await
+        read_on_thread(move |sink| market.report(&index.bytes, &images, sink), sink).await
     }
 }
 
-/// The server of the images, by where redirects have led to the index; `None` when that says
-/// nothing of them.
-fn images_of(index: &str) -> Option<Server> {
+/// The server of the images, by the URL of the index after redirects; `None` when the index is at
+/// neither of the known paths.
+fn image_server(index: &str) -> Option<Server> {
     [INDEX, MOVED_INDEX].iter().find_map(|path| Server::holding(index, path))
 }
 
 impl LinuxContainersMarket {
-    /// Reports an index that is at hand, of a server that has its images at `images`.
+    /// Gives the apps of an index that was fetched to `sink`; their images are on the server `images`.
     ///
     /// # Errors
-    /// When it is none, and what `sink` returns.
-    pub fn report(&self, index: &[u8], images: &Server, sink: &mut Sink<'_>) -> Result<(), Error> {
-        let wrong = |cause: &str| {
+    /// [`ErrorKind::Mismatch`] when the document is no index, and what `sink` returns.
+    pub fn report(
+        &self,
+        index: &[u8],
+        images: &Server,
+        sink: &mut AppSink<'_>,
+    ) -> Result<(), Error> {
+        let no_index = |cause: &str| {
             let error = Error::new(ErrorKind::Mismatch, images.as_str(), cause);
             error.remedy("nothing was reported; check ENDPOINT, or try again later")
         };
-        let json = Json::parse(index).ok_or_else(|| wrong("its index is no JSON"))?;
+        let json = Json::parse(index).ok_or_else(|| no_index("its index is no JSON"))?;
         let products = json.object().and_then(|index| index.get("products")?.object());
         let products =
-            products.ok_or_else(|| wrong("its index holds no products, or more than 50,000"))?;
-        let complaints = Complaints::new(&self.log);
+            products.ok_or_else(|| no_index("its index holds no products, or more than 50,000"))?;
+        let warnings = Warnings::new(&self.log);
         let mut found = Vec::new();
-        let (mut is_any, mut is_one) = (false, false);
+        let (mut has_products, mut has_valid) = (false, false);
         for (key, product) in products.iter() {
-            is_any = true;
+            has_products = true;
             match Image::read(key, product, &self.settings) {
                 Ok(image) => {
-                    is_one = true;
+                    has_valid = true;
                     found.extend(image);
                 }
                 Err(cause) => {
-                    complaints.warn(format_args!("product {} is skipped: {cause}", redacted(key)))
+                    warnings.warn(format_args!("product {} is skipped: {cause}", redacted(key)))
                 }
             }
         }
-        if is_any && !is_one {
-            return Err(wrong("its index holds no product that is one"));
+        if has_products && !has_valid {
+            return Err(no_index("its index holds no valid product"));
         }
         let entries: Vec<_> = found
             .iter()
-            .map(|image| Entry { id: &image.version, name: &image.name, created: image.built })
+            .map(|image| Entry::new(&image.version, &image.name, image.built))
             .collect();
         for (image, name) in found.iter().zip(unique_names(&entries)) {
-            // Two products of one name differ in nothing else that could tell them apart.
+            // Nothing else of two products with one name would tell a user which is which.
             if name.as_ref() != Some(&image.name) {
-                complaints.warn(format_args!(
+                warnings.warn(format_args!(
                     "product {} is skipped: another one has its name",
                     image.name
                 ));
@@ -118,7 +124,7 @@ impl LinuxContainersMarket {
             match image.render(images, &self.settings) {
                 Ok(app) => sink(app)?,
                 Err(cause) => {
-                    complaints.warn(format_args!("product {} is skipped: {cause}", image.name))
+                    warnings.warn(format_args!("product {} is skipped: {cause}", image.name))
                 }
             }
         }

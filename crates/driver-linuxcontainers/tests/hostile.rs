@@ -70,11 +70,9 @@ proptest! {
 
     #[test]
     fn every_reported_image_reads_back(products in prop::collection::vec(product(), 1..8), prefix in "[a-z]{0,3}") {
-        let config = LinuxContainersConfig {
-            app_name_prefix: NamePrefix::new(&prefix).unwrap(),
-            skip_untested: Some(false),
-            ..LinuxContainersConfig::default()
-        };
+        let mut config = LinuxContainersConfig::default();
+        config.app_name_prefix = NamePrefix::new(&prefix).unwrap();
+        config.skip_untested = Some(false);
         let market = block_on(LinuxContainersMarket::connect(config, &context())).unwrap();
         let index = json!({"products": products.into_iter().collect::<serde_json::Map<_, _>>()}).to_string();
         let server = Server::parse("https://me:hunter2@host/tree/").unwrap();

@@ -1,7 +1,7 @@
 //! An entry of the catalogue, and the app that it becomes.
 
 use crate::vm_template::{self, App};
-use market_core::catalogue::{Complaints, Json, NamePrefix, Object, Server, value};
+use market_core::catalogue::{Json, NamePrefix, Object, Server, Warnings, template_value};
 use market_core::checksum::{Algorithm, Checksum};
 use market_core::encoding::encode;
 use market_core::model::{AppType, MiB};
@@ -11,27 +11,33 @@ use market_core::transfer::hex;
 use md5::{Digest, Md5};
 use std::borrow::Cow;
 
-/// An entry as far as it is looked at before its app is made.
+/// The most disks or roles of an app.
+const MAX_PARTS: usize = 1_000;
+
+/// An entry, with the members that are needed before its app is made.
 pub(crate) struct Appliance<'a> {
     pub(crate) id: String,
     pub(crate) name: String,
     /// Seconds since 1970; 0 when it says nothing.
     pub(crate) created: i64,
-    /// Its members are read again when they are needed: those of all entries would fill the memory.
+    /// The other members are parsed when the app is made: those of all entries at once would take
+    /// much memory.
     json: Json<'a>,
 }
 
-/// What an app is made with, beside its entry.
+/// What an app is made of, beside its entry.
 pub(crate) struct Rendering<'a> {
     pub(crate) name: &'a str,
     pub(crate) server: &'a Server,
     pub(crate) prefix: &'a NamePrefix,
-    pub(crate) complaints: &'a Complaints<'a>,
+    pub(crate) warnings: &'a Warnings<'a>,
 }
 
-/// Why an entry becomes no app.
+/// Why no app is made of an entry.
 pub(crate) enum Skipped {
+    /// It has a type that this driver does not know.
     OtherType,
+    /// Its attributes cannot be reported.
     Refused(ReportError),
 }
 
@@ -42,17 +48,20 @@ impl From<ReportError> for Skipped {
 }
 
 impl<'a> Appliance<'a> {
-    /// Looks at an entry; what is wrong with it otherwise.
-    pub(crate) fn read(json: Json<'a>) -> Result<Self, &'static str> {
-        let object = json.entry()?;
+    /// Reads an entry.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn read(json: Json<'a>) -> Result<Self, String> {
+        let object = json.entry().map_err(|error| error.to_string())?;
         let id = object.get("_id").and_then(|id| id.object()?.text("$oid"));
         let id = id.ok_or("it has no _id")?.into_owned();
-        // It becomes a part of URLs.
+        // The id becomes a part of URLs.
         if id.len() > 128
             || !id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
             || id.contains("..")
         {
-            return Err("its _id is none");
+            return Err("its _id has characters that none may have, or is too long".to_owned());
         }
         let name = object.text("name").ok_or("it has no name")?.into_owned();
         let created = object.get("creation_time").and_then(Json::integer).unwrap_or_default();
@@ -61,7 +70,7 @@ impl<'a> Appliance<'a> {
 
     /// The app's template, its attributes in the order of the stock driver.
     pub(crate) fn render(&self, rendering: &Rendering<'_>) -> Result<AppTemplate, Skipped> {
-        let Rendering { name, server, complaints, .. } = *rendering;
+        let Rendering { name, server, warnings, .. } = *rendering;
         let object = &self.json.object().unwrap_or_default();
         let kind = object.text("type").unwrap_or(Cow::Borrowed("IMAGE"));
         let app_type = match AppType::from_word(&kind) {
@@ -73,8 +82,8 @@ impl<'a> Appliance<'a> {
         let link = format!("{}appliance/{}", server.as_str(), self.id);
         let tags = object.get("tags").and_then(Json::list).unwrap_or_default();
         let tags = tags.iter().filter_map(|tag| tag.text()).collect::<Vec<_>>().join(", ");
-        let architecture = value(&architecture(object.text("os-arch"))).into_owned();
-        let hypervisor = value(&hypervisor(object.text("hypervisor"))).into_owned();
+        let architecture = template_value(&architecture(object.text("os-arch"))).into_owned();
+        let hypervisor = template_value(&hypervisor(object.text("hypervisor"))).into_owned();
         let mut app =
             Fields { template: AppTemplate::new(name, app_type)?, id: &self.id, rendering };
         app.set("SOURCE", Some(format!("{link}/download/0")));
@@ -94,7 +103,7 @@ impl<'a> Appliance<'a> {
         app.set("ARCHITECTURE", Some(&architecture));
         app.set("HYPERVISOR", Some(&hypervisor));
         let vm =
-            App { id: &self.id, architecture: &architecture, hypervisor: &hypervisor, complaints };
+            App { id: &self.id, architecture: &architecture, hypervisor: &hypervisor, warnings };
         match app_type {
             AppType::Image => app.image(object, &vm),
             AppType::VmTemplate => app.vm_template(object, &vm),
@@ -121,7 +130,7 @@ fn hypervisor(of: Option<Cow<'_, str>>) -> String {
     }
 }
 
-/// An app that gets its attributes. One that cannot be written costs itself alone.
+/// The attributes of an app. One that cannot be written is left out, with a warning.
 struct Fields<'a> {
     template: AppTemplate,
     id: &'a str,
@@ -131,7 +140,7 @@ struct Fields<'a> {
 impl Fields<'_> {
     fn set(&mut self, name: &str, text: Option<impl AsRef<str>>) {
         let Some(text) = text else { return };
-        let text = value(text.as_ref());
+        let text = template_value(text.as_ref());
         if text.is_empty() {
             return;
         }
@@ -148,7 +157,7 @@ impl Fields<'_> {
 
     fn left_out(&self, name: &str, why: &dyn std::fmt::Display) {
         self.rendering
-            .complaints
+            .warnings
             .warn(format_args!("appliance {}: {name} is left out: {why}", self.id));
     }
 
@@ -185,8 +194,7 @@ impl Fields<'_> {
         self.checksum("MD5", Algorithm::Md5, md5);
         let sha256 = self.checksum("SHA256", Algorithm::Sha256, checksum.text("sha256"));
         let mut image = Writer::new(Rules::Oned);
-        // It is what an export makes the image's own template of: there, SHA256 reaches the
-        // datastore's cp.
+        // An export makes the image's template of it, and so SHA256 reaches the datastore's cp.
         let attributes = [
             ("DEV_PREFIX", file.text("dev_prefix")),
             ("TYPE", file.text("type")),
@@ -194,7 +202,7 @@ impl Fields<'_> {
         ];
         for (attribute, text) in attributes {
             if let Some(text) = text
-                && let Err(error) = image.single(attribute, &*value(&text))
+                && let Err(error) = image.single(attribute, &*template_value(&text))
             {
                 self.left_out(attribute, &error);
             }
@@ -225,7 +233,7 @@ impl Fields<'_> {
         let roles: Vec<_> = roles.iter().collect();
         for (role, app) in self.parts("roles", &roles) {
             if let Some(app) = app.text().and_then(|name| self.rendering.prefix.name(&name)) {
-                self.vector("ROLE", &[("NAME", &value(role)), ("APP", &app)]);
+                self.vector("ROLE", &[("NAME", &template_value(role)), ("APP", &app)]);
             }
         }
         if let Some(template) = object.get("opennebula_template") {
@@ -236,16 +244,15 @@ impl Fields<'_> {
         }
     }
 
-    /// The apps that this one is made of: as many as anybody uses.
+    /// The apps that this one refers to, up to a limit.
     fn parts<'p, T>(&self, name: &str, parts: &'p [T]) -> &'p [T] {
-        const MOST: usize = 1_000;
-        if parts.len() > MOST {
+        if parts.len() > MAX_PARTS {
             self.left_out(
                 name,
-                &format_args!("it has {} items; the first {MOST} are taken", parts.len()),
+                &format_args!("it has {} items; the first {MAX_PARTS} are taken", parts.len()),
             );
         }
-        &parts[..parts.len().min(MOST)]
+        &parts[..parts.len().min(MAX_PARTS)]
     }
 
     fn encoded(&mut self, name: &str, text: &[u8]) {
@@ -255,7 +262,7 @@ impl Fields<'_> {
     }
 }
 
-/// The stock driver makes a new one at every monitor; this one stays.
+/// The stock driver makes a random name at every monitor. This one stays the same.
 fn disk_name(id: &str, index: usize) -> String {
     hex(&Md5::digest(format!("{id}:{index}"))[..5])
 }

@@ -1,24 +1,24 @@
 //! The VM template of an appliance: what its publisher wrote as JSON, in the template syntax, with
 //! where it may run.
 
-use market_core::catalogue::{Complaints, Json, Object, value};
+use market_core::catalogue::{Json, Object, Warnings, template_value};
 use market_core::template::{Rules, Writer};
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-/// The largest template that is made: an attribute's name may stand before every item of a long
-/// array.
+/// The largest template that is made, in bytes. It may be larger than its JSON: the name of an
+/// attribute is repeated for each item of an array.
 const MAX_BYTES: usize = 4 << 20;
 
-/// What the template is completed with.
+/// What the template is completed with, and where warnings go.
 pub(crate) struct App<'a> {
     pub(crate) id: &'a str,
     pub(crate) architecture: &'a str,
     pub(crate) hypervisor: &'a str,
-    pub(crate) complaints: &'a Complaints<'a>,
+    pub(crate) warnings: &'a Warnings<'a>,
 }
 
-/// A virtual machine of ARM needs these to start.
+/// What a virtual machine needs to start on aarch64.
 const ARM_OS: [(&str, &str); 4] = [
     ("ARCH", "aarch64"),
     ("FIRMWARE", "/usr/share/AAVMF/AAVMF_CODE.fd"),
@@ -26,13 +26,13 @@ const ARM_OS: [(&str, &str); 4] = [
     ("MACHINE", "virt"),
 ];
 
-/// The template; `None` when the appliance has none, or what it has is no JSON object.
+/// The template in OpenNebula's syntax; `None` when the appliance has none, or it is no JSON object.
 pub(crate) fn of(object: &Object<'_>, app: &App<'_>) -> Option<Vec<u8>> {
     let given = object.get("opennebula_template")?;
     let written = unquoted(given);
     let Some(template) = Json::parse_str(&written).and_then(Json::object) else {
         if given.raw() != "null" && given.raw() != "\"\"" {
-            app.complaints.warn(format_args!(
+            app.warnings.warn(format_args!(
                 "appliance {}: opennebula_template is left out: it is no JSON object",
                 app.id
             ));
@@ -50,7 +50,7 @@ pub(crate) fn of(object: &Object<'_>, app: &App<'_>) -> Option<Vec<u8>> {
             }
             "OS" if !os && app.architecture == "aarch64" => {
                 os = true;
-                // There is one, also where it stands in a list.
+                // It may be the first item of a list.
                 let given = member.object().or_else(|| member.list()?.first()?.object());
                 out.vector(&upper, with_arm(given.unwrap_or_default()));
             }
@@ -74,7 +74,8 @@ pub(crate) fn of(object: &Object<'_>, app: &App<'_>) -> Option<Vec<u8>> {
     Some(out.writer.finish())
 }
 
-/// The JSON of a template: an object, or the text of one, or the text of that text.
+/// The JSON of a template: it may be an object, a string that holds one, or a string that holds such
+/// a string.
 fn unquoted(given: Json<'_>) -> Cow<'_, str> {
     let Some(text) = given.text() else { return Cow::Borrowed(given.raw()) };
     let inner = Json::parse_str(&text)
@@ -84,8 +85,8 @@ fn unquoted(given: Json<'_>) -> Cow<'_, str> {
     inner.map_or(text, Cow::Owned)
 }
 
-fn requirements(theirs: Option<&str>, app: &App<'_>) -> String {
-    let before = theirs.map_or_else(String::new, |theirs| format!("{theirs} & "));
+fn requirements(given: Option<&str>, app: &App<'_>) -> String {
+    let before = given.map_or_else(String::new, |given| format!("{given} & "));
     let architecture = match app.architecture {
         arch @ ("x86_64" | "aarch64") => format!(" & ARCH={arch}"),
         _ => String::new(),
@@ -93,7 +94,7 @@ fn requirements(theirs: Option<&str>, app: &App<'_>) -> String {
     format!("{before}HYPERVISOR={}{architecture}", app.hypervisor)
 }
 
-/// The pairs of an object, those that ARM needs in their places or behind them.
+/// The pairs of an object, with the values of [`ARM_OS`] in their places or at the end.
 fn with_arm(object: Object<'_>) -> Vec<(String, String)> {
     let mut pairs = pairs(&object);
     for (name, text) in ARM_OS {
@@ -105,24 +106,24 @@ fn with_arm(object: Object<'_>) -> Vec<(String, String)> {
     pairs
 }
 
-/// A text of the template, the only road by which one gets into it. In an entry it is written as
-/// between the quotes of the template syntax, where `\"` stands for a quote and a backslash alone
-/// for itself: the serializer does that again.
+/// The text of a scalar. All texts of the template come from here. Publishers write them as between
+/// the quotes of the template syntax, where `\"` stands for a quote and a single backslash for
+/// itself; this undoes that, as the writer escapes again.
 fn scalar(member: Json<'_>) -> Option<String> {
     let text = member.text()?;
     let text = if text.contains('\\') { Cow::Owned(text.replace("\\\"", "\"")) } else { text };
-    Some(value(&text).into_owned())
+    Some(template_value(&text).into_owned())
 }
 
-/// The same of whatever has no place of its own in a template: what is deeper than that stays the
-/// JSON that it is, its own escapes with it. `None` of what is empty.
+/// The text of a value inside an attribute. Objects and arrays have no equivalent there: they stay
+/// JSON, with its own escapes. `None` for what is empty.
 fn text(member: Json<'_>) -> Option<String> {
     let is_empty = match (member.object(), member.list()) {
         (Some(object), _) => object.iter().next().is_none(),
         (_, Some(list)) => list.is_empty(),
         _ => return scalar(member),
     };
-    (!is_empty).then(|| value(member.raw()).into_owned())
+    (!is_empty).then(|| template_value(member.raw()).into_owned())
 }
 
 fn pairs(object: &Object<'_>) -> Vec<(String, String)> {
@@ -185,7 +186,7 @@ impl Out<'_> {
 
     fn left_out(&self, name: &str, why: &dyn std::fmt::Display) {
         let name: String = name.chars().take(64).collect();
-        self.app.complaints.warn(format_args!(
+        self.app.warnings.warn(format_args!(
             "appliance {}: {name} of its template is left out: {why}",
             self.app.id
         ));

@@ -112,7 +112,7 @@ fn an_answer_that_is_not_whole_prints_nothing() {
         (
             HttpServer::start(|_, _| Reply::bytes(b"{\"appliances\": [{\"a\": 1}, 2]}".to_vec())),
             9,
-            "holds none",
+            "holds no appliance",
         ),
         (
             HttpServer::start(|_, _| {
@@ -235,7 +235,7 @@ fn a_bad_entry_costs_that_entry() {
     for expected in [
         "appliance number 1 is skipped: it is no object",
         "appliance number 2 is skipped: it has no _id",
-        "appliance number 3 is skipped: its _id is none",
+        "appliance number 3 is skipped: its _id has characters that none may have",
         "appliance number 4 is skipped: it has no name",
         "appliance e is skipped: another one has its _id",
         "appliance e: opennebula_template is left out: it is no JSON object",

@@ -8,7 +8,7 @@
 
 use driver_one::{OneConfig, OneMarket};
 use market_core::backend::MarketBackend;
-use market_core::catalogue::value;
+use market_core::catalogue::template_value;
 use market_core::encoding::{decode, encode};
 use market_core::report::{AppTemplate, DiscoveredApp, is_valid_app_name};
 use market_core::template::Template;
@@ -96,7 +96,7 @@ proptest! {
                 let id = app.value("IMPORT_ID").unwrap();
                 let said = entries.iter().find(|entry| entry["_id"]["$oid"] == id).unwrap();
                 if let ("PUBLISHER", Some(said)) = (name, said["publisher"].as_str()) {
-                    prop_assert_eq!(found.unwrap_or_default(), value(said));
+                    prop_assert_eq!(found.unwrap_or_default(), template_value(said));
                 }
             }
             for name in ["VMTEMPLATE64", "APPTEMPLATE64"] {
@@ -209,9 +209,9 @@ proptest! {
             "NIC": [{"C": published(&texts[3])}, {"C": "x"}], "D": [published(&texts[4])],
         });
         let vm = vm_template(&json!(given.to_string()));
-        let fit = |text: &str| value(text).into_owned().into_bytes();
+        let fit = |text: &str| template_value(text).into_owned().into_bytes();
         if !texts[0].is_empty() {
-            let expected = format!("{} & HYPERVISOR=kvm", value(&texts[0]));
+            let expected = format!("{} & HYPERVISOR=kvm", template_value(&texts[0]));
             prop_assert_eq!(vm.text("SCHED_REQUIREMENTS").unwrap(), Some(expected.as_str()));
         }
         for (found, text) in [

@@ -1,35 +1,85 @@
-//! Marketplaces whose apps are discovered in somebody's catalogue: nothing can be stored there.
+//! Marketplaces that offer the apps of a catalogue which somebody else publishes. Nothing can be
+//! stored in them.
 //!
-//! [`runtime::run_discovery`](crate::runtime::run_discovery) is the whole main of such a driver.
+//! [`run_discovery`](crate::runtime::run_discovery) is the main function of such a driver, and
+//! [`catalogue`](crate::catalogue) has what reading a catalogue takes.
+//!
+//! ```no_run
+//! use market_core::backend::{Context, MarketBackend};
+//! use market_core::discovery::{AppSink, DiscoveryBackend, collect_report};
+//! use market_core::error::Error;
+//! use market_core::model::AppType;
+//! use market_core::report::{AppTemplate, MonitorReport};
+//!
+//! /// A catalogue of one app.
+//! struct OneApp;
+//!
+//! #[derive(serde::Deserialize)]
+//! struct Config {}
+//!
+//! impl MarketBackend for OneApp {
+//!     type Config = Config;
+//!     const MAD: &'static str = "oneapp";
+//!     const VERSION: &'static str = env!("CARGO_PKG_VERSION");
+//!     const ABOUT: &'static str = "OpenNebula marketplace driver for one app.";
+//!
+//!     async fn connect(_: Config, _: &Context) -> Result<Self, Error> {
+//!         Ok(Self)
+//!     }
+//!
+//!     async fn monitor(&self) -> Result<MonitorReport, Error> {
+//!         collect_report(self).await
+//!     }
+//! }
+//!
+//! impl DiscoveryBackend for OneApp {
+//!     const PLACE: &'static str = "the marketplace of one app";
+//!
+//!     async fn discover(&self, sink: &mut AppSink<'_>) -> Result<(), Error> {
+//!         let mut app = AppTemplate::new("Alpine 3.22", AppType::Image)?;
+//!         app.single("SOURCE", "https://images.example/alpine.qcow2")?;
+//!         app.single("SIZE", "256")?;
+//!         sink(app)
+//!     }
+//! }
+//!
+//! fn main() -> std::process::ExitCode {
+//!     market_core::runtime::run_discovery::<OneApp>()
+//! }
+//! ```
 
 use crate::backend::MarketBackend;
 use crate::error::{Error, ErrorKind};
 use crate::report::{AppTemplate, MonitorReport};
 use market_transfer::start_thread;
 
-/// What a driver adds that discovers apps.
+/// Takes the apps of a catalogue, one after the other. Its error ends the discovery.
+pub type AppSink<'a> = dyn FnMut(AppTemplate) -> Result<(), Error> + 'a;
+
+/// A marketplace that offers the apps of a catalogue.
 #[allow(async_fn_in_trait, reason = "a driver runs on one thread; its futures need not be Send")]
 pub trait DiscoveryBackend: MarketBackend {
-    /// What it is called in a refusal: `Cannot import app into OpenNebula marketplace`.
+    /// What the marketplace is called in the refusal of imports and deletions: `Cannot import app
+    /// into OpenNebula marketplace: its apps are made elsewhere`.
     const PLACE: &'static str;
 
-    /// What an operator looks at when the catalogue holds no app.
+    /// What an operator is told to check when the catalogue holds no app.
     const WHEN_EMPTY: &'static str = "look at ENDPOINT";
 
-    /// Tells `sink` of every app of the catalogue. What cannot be reported of a single entry costs
-    /// that entry; everything else is an error, and the first app is told only when there can be no
-    /// more of those: a partial list makes `oned` drop apps.
+    /// Gives every app of the catalogue to `sink`. `oned` removes the apps that a report lacks, so a
+    /// partial list must not be reported: the whole catalogue is fetched and checked before the
+    /// first app is given. A single entry that cannot be reported is skipped, with a warning.
     ///
     /// # Errors
-    /// When the catalogue cannot be had as a whole, and what `sink` returns.
-    async fn discover(&self, sink: &mut Sink<'_>) -> Result<(), Error>;
+    /// When the catalogue cannot be fetched or read as a whole, and what `sink` returns.
+    async fn discover(&self, sink: &mut AppSink<'_>) -> Result<(), Error>;
 }
 
-/// A whole catalogue at once: what [`MarketBackend::monitor`] of such a driver returns.
+/// A whole catalogue as one report: what [`MarketBackend::monitor`] of such a driver returns.
 ///
 /// # Errors
 /// Those of [`DiscoveryBackend::discover`].
-pub async fn collect<B: DiscoveryBackend>(backend: &B) -> Result<MonitorReport, Error> {
+pub async fn collect_report<B: DiscoveryBackend>(backend: &B) -> Result<MonitorReport, Error> {
     let mut report = MonitorReport::default();
     let mut keep = |app| {
         report.apps.push(app);
@@ -39,34 +89,35 @@ pub async fn collect<B: DiscoveryBackend>(backend: &B) -> Result<MonitorReport, 
     Ok(report)
 }
 
-/// Reads a catalogue on a thread of its own, so that signals are heard while it takes long; `read`
-/// is what tells of the apps. When this is dropped, `read` ends with the next app that it tells of.
+/// How many apps may wait between the thread that reads a catalogue and the report.
+const MAX_WAITING_APPS: usize = 64;
+
+/// Reads a catalogue on a thread of its own, so that the action can be stopped by signals
+/// meanwhile. `read` runs on that thread and gives the apps to the sink that it gets; they reach
+/// `sink` in the same order. When this future is dropped, that sink returns
+/// [`ErrorKind::Cancelled`].
 ///
 /// # Errors
 /// Those of `read`, and what `sink` returns.
-pub async fn read_apart(
-    read: impl FnOnce(&mut Sink<'_>) -> Result<(), Error> + Send + 'static,
-    sink: &mut Sink<'_>,
+pub async fn read_on_thread(
+    read: impl FnOnce(&mut AppSink<'_>) -> Result<(), Error> + Send + 'static,
+    sink: &mut AppSink<'_>,
 ) -> Result<(), Error> {
-    const WAITING: usize = 64;
-    let (told, mut apps) = tokio::sync::mpsc::channel(WAITING);
+    let (sender, mut apps) = tokio::sync::mpsc::channel(MAX_WAITING_APPS);
     let reading = start_thread("catalogue", move || {
         let nobody =
             |_| Error::new(ErrorKind::Cancelled, "the catalogue", "nobody takes its apps any more");
-        read(&mut |app| told.blocking_send(app).map_err(nobody))
+        read(&mut |app| sender.blocking_send(app).map_err(nobody))
     });
     let reading = reading.map_err(|error| Error::io("the catalogue", &error))?;
     while let Some(app) = apps.recv().await {
         sink(app)?;
     }
-    // It has dropped its end of the queue: there is nothing to wait for.
+    // The thread has ended: it has dropped its end of the queue.
     reading
         .join()
         .map_err(|_| Error::new(ErrorKind::Failed, "the catalogue", "the reading thread died"))?
 }
-
-/// What takes the apps.
-pub type Sink<'a> = dyn FnMut(AppTemplate) -> Result<(), Error> + 'a;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test")]
@@ -84,14 +135,14 @@ mod tests {
         let (end, ended) = std::sync::mpsc::channel::<()>();
         let switch = StopSwitch::new();
         let stop = switch.listen();
-        let read = move |_: &mut Sink<'_>| {
+        let read = move |_: &mut AppSink<'_>| {
             switch.stop(StopReason::Signal("SIGTERM"));
             // Until the test is over.
             let _ = ended.recv();
             Ok(())
         };
         run(async {
-            let stopped = stop.or(read_apart(read, &mut |_| Ok(()))).await;
+            let stopped = stop.or(read_on_thread(read, &mut |_| Ok(()))).await;
             assert_eq!(stopped.unwrap_err().kind, ErrorKind::Cancelled);
             drop(end);
         });
@@ -99,7 +150,7 @@ mod tests {
 
     #[test]
     fn apps_come_in_order_and_a_failure_is_the_last_word() {
-        let read = |told: &mut Sink<'_>| {
+        let read = |told: &mut AppSink<'_>| {
             for number in 0..200 {
                 told(AppTemplate::new(&format!("{number}"), AppType::Image).map_err(Error::from)?)?;
             }
@@ -110,10 +161,10 @@ mod tests {
             names.push(app.name().to_owned());
             Ok(())
         };
-        let outcome = run(read_apart(read, &mut keep));
+        let outcome = run(read_on_thread(read, &mut keep));
         assert_eq!(outcome.unwrap_err().kind, ErrorKind::Mismatch);
         assert_eq!(names, (0..200).map(|number| number.to_string()).collect::<Vec<_>>());
         let full = |_| Err(Error::new(ErrorKind::Failed, "standard output", "is closed"));
-        assert_eq!(run(read_apart(read, &mut { full })).unwrap_err().kind, ErrorKind::Failed);
+        assert_eq!(run(read_on_thread(read, &mut { full })).unwrap_err().kind, ErrorKind::Failed);
     }
 }
