@@ -20,10 +20,23 @@ few_crates() {
     [ "$count" -le 9 ]
 }
 
+# Drivers that discover apps come without the checks of images.
+no_image_check() {
+    local package
+    for package in driver-one driver-linuxcontainers; do
+        if cargo tree --package "$package" --edges normal --prefix none | grep '^image-check '; then
+            echo "$package depends on image-check"
+            return 1
+        fi
+    done
+}
+
 run cargo test --workspace --no-fail-fast
 run cargo check --quiet --package market-core --no-default-features
 run cargo check --quiet --package market-core --no-default-features --features serde
 run cargo check --quiet --package market-core --no-default-features --features model
+run cargo check --quiet --package market-core --no-default-features --features driver
+run no_image_check
 # Those who need no S3 get none.
 run cargo check --quiet --package driver-http
 run few_crates

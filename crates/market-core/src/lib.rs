@@ -30,8 +30,6 @@ pub mod catalogue;
 #[cfg(feature = "driver")]
 mod configuration;
 #[cfg(feature = "driver")]
-pub mod container;
-#[cfg(feature = "driver")]
 pub mod discovery;
 #[cfg(feature = "driver")]
 mod dispose;
@@ -40,16 +38,19 @@ pub mod error;
 #[cfg(feature = "driver")]
 pub mod log;
 #[cfg(feature = "driver")]
-pub mod pipeline;
-#[cfg(feature = "driver")]
-pub mod qemu_img;
-#[cfg(feature = "driver")]
-mod readiness;
-#[cfg(feature = "driver")]
 pub mod runtime;
 #[cfg(feature = "driver")]
 pub mod stop;
-#[cfg(feature = "driver")]
+
+#[cfg(feature = "storage")]
+pub mod container;
+#[cfg(feature = "storage")]
+pub mod pipeline;
+#[cfg(feature = "storage")]
+pub mod qemu_img;
+#[cfg(feature = "storage")]
+mod readiness;
+#[cfg(feature = "storage")]
 pub mod upkeep;
 
 #[cfg(feature = "driver")]

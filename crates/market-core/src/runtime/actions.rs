@@ -2,21 +2,44 @@
 
 use super::command_line::{Call, MarketAction};
 use super::output::{open_output, print};
+use super::process::{execute, protect_memory, run_main, run_until_stopped};
+use super::{name_of, program_of};
 use crate::action::{DeleteAction, ImportAction, MonitorAction};
 use crate::backend::{Context, StorageBackend};
 use crate::configuration::connect;
 use crate::dispose::dispose;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::opennebula::Helpers;
 use crate::pipeline;
 use crate::readiness;
 use crate::report::ImportedApp;
+use crate::upkeep::{self, Work};
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+/// Runs a storage driver: all that its main function does.
+pub fn run<B: StorageBackend>() -> ExitCode {
+    let name = name_of::<B>();
+    let arguments: Vec<_> = std::env::args_os().collect();
+    match Work::of(&arguments) {
+        Some(work) => run_upkeep::<B>(work, &name, &arguments),
+        None => execute(&program_of::<B>(&name, B::ABOUT), act::<B>),
+    }
+}
+
+/// Runs `gc` or `audit`.
+fn run_upkeep<B: StorageBackend>(work: Work, name: &str, arguments: &[OsString]) -> ExitCode {
+    run_main(ErrorKind::exit_code, || match work.parse(name, arguments)? {
+        None => print(work.help(name).as_bytes()),
+        Some(task) => {
+            protect_memory();
+            run_until_stopped(work.word(), async |context| upkeep::run::<B>(task, context).await)
+        }
+    })
+}
 
 /// Runs the action of a call.
-pub(super) async fn act<B: StorageBackend>(
-    call: Call<MarketAction>,
-    context: Context,
-) -> Result<(), Error> {
+async fn act<B: StorageBackend>(call: Call<MarketAction>, context: Context) -> Result<(), Error> {
     match call.action {
         MarketAction::Monitor => monitor::<B>(&call, context).await,
         MarketAction::Import => import::<B>(&call, context).await,

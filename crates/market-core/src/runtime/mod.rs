@@ -19,6 +19,7 @@
 //! called with a dump ([`Program`]), [`run_main`] and [`run_until_stopped`] for one with a command
 //! line of its own, [`print`] for answers.
 
+#[cfg(feature = "storage")]
 mod actions;
 pub(crate) mod command_line;
 mod discover;
@@ -28,38 +29,17 @@ mod preview;
 mod process;
 mod signals;
 
+#[cfg(feature = "storage")]
+pub use actions::run;
 pub use command_line::{Call, MarketAction, Program, Request};
 pub use output::{open_output, print};
 pub use process::{execute, protect_memory, run_main, run_until_stopped};
 
-use crate::backend::{MarketBackend, StorageBackend};
+use crate::backend::MarketBackend;
 use crate::discovery::DiscoveryBackend;
 use crate::error::ErrorKind;
-use crate::upkeep::{self, Work};
 use preview::Preview;
-use std::ffi::OsString;
 use std::process::ExitCode;
-
-/// Runs a storage driver: all that its main function does.
-pub fn run<B: StorageBackend>() -> ExitCode {
-    let name = name_of::<B>();
-    let arguments: Vec<_> = std::env::args_os().collect();
-    match Work::of(&arguments) {
-        Some(work) => run_upkeep::<B>(work, &name, &arguments),
-        None => execute(&program_of::<B>(&name, B::ABOUT), actions::act::<B>),
-    }
-}
-
-/// Runs `gc` or `audit`.
-fn run_upkeep<B: StorageBackend>(work: Work, name: &str, arguments: &[OsString]) -> ExitCode {
-    run_main(ErrorKind::exit_code, || match work.parse(name, arguments)? {
-        None => print(work.help(name).as_bytes()),
-        Some(task) => {
-            protect_memory();
-            run_until_stopped(work.word(), async |context| upkeep::run::<B>(task, context).await)
-        }
-    })
-}
 
 /// Runs a driver that discovers apps: all that its main function does. Import and delete are
 /// refused.
