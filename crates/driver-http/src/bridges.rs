@@ -2,22 +2,21 @@
 //! over ssh.
 //!
 //! An import goes to one bridge: the one that the stock driver would take (the app's id modulo
-//! their number), or the next one that answers and has room. Where an app is, is nowhere recorded:
-//! deleting one looks everywhere before it calls it gone.
+//! their number), or the next one that answers and has room. No record tells on which bridge an app
+//! is, so a deletion asks all of them before it says that the app is gone.
 
 use crate::config::HttpConfig;
-use crate::market::report;
 use crate::name::{self, HttpKey};
+use crate::space::Space;
 use market_bridge::{Bridge, Failures, Upload, hosts_switched_off, rotated};
 use market_core::backend::{Context, Deleted, ObjectState, Published, StoredObject};
 use market_core::error::{Error, ErrorKind};
 use market_core::model::AppId;
-use market_core::report::MonitorReport;
 use market_core::transfer::Source;
 use market_core::transfer::ssh::Host;
 use std::time::Duration;
 
-/// The hosts, and which of them OpenNebula has switched off.
+/// The hosts, in use or switched off in OpenNebula.
 pub(crate) struct Bridges {
     config: HttpConfig,
     on: Vec<Bridge>,
@@ -42,12 +41,13 @@ impl Bridges {
         rotated(&self.on, app.0).into_iter().flatten().chain(&self.off)
     }
 
-    pub(crate) async fn monitor(&self) -> Result<MonitorReport, Error> {
+    /// The space of the first bridge that answers, beginning with any of them.
+    pub(crate) async fn space(&self) -> Result<Space, Error> {
         let nanoseconds = std::time::UNIX_EPOCH.elapsed().unwrap_or_default().subsec_nanos();
         let mut failures = Failures::default();
         for bridge in rotated(&self.on, i64::from(nanoseconds))? {
             match space(bridge).await {
-                Ok(report) => return Ok(report),
+                Ok(space) => return Ok(space),
                 Err(error) => failures.add(error, &self.context.log),
             }
         }
@@ -61,46 +61,37 @@ impl Bridges {
         needed_bytes: Option<u64>,
     ) -> Result<BridgeUpload, Error> {
         let bridges = rotated(&self.on, app.0)?;
-        let upload =
+        let published_name = name::published()?;
+        let file =
             Upload::start_on_first(bridges, || name::staged(app), needed_bytes, &self.context)
                 .await?;
-        Ok(BridgeUpload { upload, published_name: name::published()? })
+        Ok(BridgeUpload { file, published_name })
     }
 
-    pub(crate) async fn publish(&self, stage: &BridgeUpload) -> Published {
-        let (bridge, names) =
-            (stage.upload.bridge(), [stage.upload.name(), stage.published_name.as_str()]);
-        match bridge.ask(include_str!("scripts/publish.sh"), &names).await.as_deref() {
-            Ok("published") => Published::At(self.config.source(&stage.published_name)),
-            Ok("exists") => Published::Exists(self.config.source(&stage.published_name)),
+    pub(crate) async fn publish(&self, upload: &BridgeUpload) -> Published {
+        match upload.ask(include_str!("scripts/publish.sh")).await.as_deref() {
+            Ok("published") => Published::At(self.config.source(&upload.published_name)),
+            Ok("exists") => Published::Exists(self.config.source(&upload.published_name)),
             Ok("gone") => {
                 let cause = "is gone: the app was deleted, or the marketplace cleaned, while it was imported";
-                Published::NotPublished(Error::new(
-                    ErrorKind::Absent,
-                    stage.upload.subject(),
-                    cause,
-                ))
+                let error = Error::new(ErrorKind::Absent, upload.file.subject(), cause);
+                Published::NotPublished(error)
             }
-            Ok(other) => Published::Unknown(bridge.unexpected_answer(other)),
-            // It may have run there, whatever became of its answer.
+            Ok(other) => Published::Unknown(upload.file.bridge().unexpected_answer(other)),
+            // The script may have run there although its answer was lost.
             Err(error) => Published::Unknown(error.clone()),
         }
     }
 
-    pub(crate) async fn resolve(&self, stage: &BridgeUpload) -> Published {
-        let (bridge, names) =
-            (stage.upload.bridge(), [stage.upload.name(), stage.published_name.as_str()]);
-        match bridge.ask(include_str!("scripts/resolve.sh"), &names).await.as_deref() {
-            Ok("published") => Published::At(self.config.source(&stage.published_name)),
+    pub(crate) async fn resolve(&self, upload: &BridgeUpload) -> Published {
+        match upload.ask(include_str!("scripts/resolve.sh")).await.as_deref() {
+            Ok("published") => Published::At(self.config.source(&upload.published_name)),
             Ok("gone") => {
-                let error = Error::new(
-                    ErrorKind::Unreachable,
-                    stage.upload.subject(),
-                    "the bridge did not publish it",
-                );
+                let cause = "the bridge did not publish it";
+                let error = Error::new(ErrorKind::Unreachable, upload.file.subject(), cause);
                 Published::NotPublished(error.remedy("nothing was published; import again"))
             }
-            Ok(other) => Published::Unknown(bridge.unexpected_answer(other)),
+            Ok(other) => Published::Unknown(upload.file.bridge().unexpected_answer(other)),
             Err(error) => Published::Unknown(error.clone()),
         }
     }
@@ -174,17 +165,26 @@ impl Bridges {
     }
 }
 
-/// An import under way on a bridge.
+/// An import to a bridge: a file in its staging directory, and the name that it will have.
 pub(crate) struct BridgeUpload {
-    pub(crate) upload: Upload,
+    pub(crate) file: Upload,
     published_name: String,
 }
 
-async fn space(bridge: &Bridge) -> Result<MonitorReport, Error> {
+impl BridgeUpload {
+    /// Runs a script on the bridge that is about the staged file and its published name.
+    async fn ask(&self, script: &str) -> Result<String, Error> {
+        self.file.bridge().ask(script, &[self.file.name(), &self.published_name]).await
+    }
+}
+
+async fn space(bridge: &Bridge) -> Result<Space, Error> {
     let line = bridge.ask(include_str!("scripts/space.sh"), &[]).await?;
     let numbers: Vec<u64> = line.split(' ').filter_map(|number| number.parse().ok()).collect();
     match numbers[..] {
-        [block, blocks, free, available] => Ok(report(block, blocks, free, available)),
+        [block_bytes, blocks, free, available] => {
+            Ok(Space { block_bytes, blocks, free, available })
+        }
         _ => Err(bridge.unexpected_answer(&line)),
     }
 }

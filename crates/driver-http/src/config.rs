@@ -10,17 +10,24 @@ use std::path::PathBuf;
 use url::Url;
 
 /// What the driver reads from the marketplace's template (docs/driver-contract.md section 5).
-#[derive(Clone, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
+#[non_exhaustive]
 pub struct HttpConfig {
-    /// The URL under which the web server publishes the directory.
+    /// `BASE_URL`: the http:// or https:// URL under which the web server publishes the directory.
     pub base_url: String,
-    /// The directory, an absolute path.
+    /// `PUBLIC_DIR`: the directory, an absolute path.
     pub public_dir: PathBuf,
-    /// Hosts that hold the directory instead of this one, separated by blanks.
+    /// `BRIDGE_LIST`: hosts that hold the directory instead of this one, separated by blanks. The
+    /// directory is on this machine when there is none.
     pub bridge_list: Option<String>,
 }
 
 impl HttpConfig {
+    /// A directory of this machine (an absolute path), and the URL under which it is published.
+    pub fn new(base_url: impl Into<String>, public_dir: impl Into<PathBuf>) -> Self {
+        Self { base_url: base_url.into(), public_dir: public_dir.into(), bridge_list: None }
+    }
+
     /// Checks every attribute.
     ///
     /// # Errors
@@ -55,7 +62,7 @@ impl HttpConfig {
         hosts(self.bridge_list.as_deref().unwrap_or_default())
     }
 
-    /// The URL of a published file: BASE_URL and the name, joined by one slash.
+    /// The SOURCE of a published file: BASE_URL and the name, joined by one slash.
     pub(crate) fn source(&self, name: &str) -> SourceUrl {
         SourceUrl::new(format!("{}/{name}", self.base_url.trim().trim_end_matches('/')))
     }

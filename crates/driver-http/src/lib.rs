@@ -1,12 +1,12 @@
 #![doc = include_str!("../README.md")]
 
+mod backend;
 mod bridges;
 mod config;
-mod directory;
 mod local;
-mod market;
 mod name;
+mod space;
 
+pub use backend::{HttpMarket, HttpUpload};
 pub use config::HttpConfig;
-pub use market::{HttpMarket, HttpUpload};
 pub use name::HttpKey;

@@ -6,81 +6,24 @@
     reason = "a failed expectation is a failed test"
 )]
 
+mod market;
+
+use market::{BASE_URL, EXECUTABLE, Market, wait_for};
+use market_core::transfer::PIECE_BYTES;
 use market_testkit::driver::{answer, failure, run, start};
 use market_testkit::dump::Dump;
 use market_testkit::http::{HttpServer, Reply};
 use market_testkit::image::{qcow2, qcow2_with_backing, sparse_raw};
-use market_testkit::{md5_hex, noise, require};
+use market_testkit::{Random, md5_hex, noise, require};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::HashSet;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use tempfile::TempDir;
-
-const EXECUTABLE: &str = env!("CARGO_BIN_EXE_market-http");
-const BASE_URL: &str = "http://market.example:8080/";
-
-struct Market {
-    directory: TempDir,
-}
-
-impl Market {
-    fn new() -> Self {
-        let directory = TempDir::new().unwrap();
-        fs::create_dir(directory.path().join("public")).unwrap();
-        Self { directory }
-    }
-
-    fn public(&self) -> PathBuf {
-        self.directory.path().join("public")
-    }
-
-    fn dump(&self) -> Dump {
-        Dump::of_market(&[("BASE_URL", BASE_URL), ("PUBLIC_DIR", self.public().to_str().unwrap())])
-    }
-
-    /// A message to import these bytes, which are put into a file.
-    fn import_of(&self, bytes: &[u8]) -> Dump {
-        let path = self.directory.path().join("image");
-        fs::write(&path, bytes).unwrap();
-        self.import_from(path.to_str().unwrap(), &md5_hex(bytes))
-    }
-
-    fn import_from(&self, source: &str, md5: &str) -> Dump {
-        Dump { import_source: source.to_owned(), md5: md5.to_owned(), ..self.dump() }
-    }
-
-    /// The files that a web server could see by their names.
-    fn visible(&self) -> Vec<PathBuf> {
-        files(&self.public())
-    }
-
-    fn staged(&self) -> Vec<PathBuf> {
-        let staging = self.public().join(".market-staging");
-        if staging.exists() { files(&staging) } else { Vec::new() }
-    }
-
-    fn assert_nothing(&self) {
-        assert_eq!(self.visible(), Vec::<PathBuf>::new(), "something is visible");
-        assert_eq!(self.staged(), Vec::<PathBuf>::new(), "something is left staged");
-    }
-
-    /// Every visible file is whole and right.
-    fn assert_all_whole(&self, md5: &str) {
-        for file in self.visible() {
-            assert_eq!(md5_hex(&fs::read(&file).unwrap()), md5, "{}", file.display());
-        }
-    }
-}
-
-fn files(directory: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
-    entries.filter(|path| path.symlink_metadata().unwrap().is_file()).collect()
-}
 
 fn call(action: &str, dump: &str) -> Output {
     run(Command::new(EXECUTABLE).args([action, "-"]), dump.as_bytes())
@@ -552,52 +495,89 @@ fn an_answer_that_cannot_be_delivered_takes_the_app_back() {
     market.assert_nothing();
 }
 
+/// Starts an import of `dump`, with a standard output of its own.
+fn start_import(dump: &str) -> Child {
+    let mut child = start(Command::new(EXECUTABLE).args(["import", "-"]));
+    child.stdin.take().unwrap().write_all(dump.as_bytes()).unwrap();
+    child
+}
+
 #[test]
-fn killed_or_stopped_at_any_moment_no_wrong_app_is_visible_and_none_is_reported() {
+fn killed_or_stopped_in_the_middle_of_a_transfer_nothing_is_visible_and_the_app_names_what_is_left()
+{
     let market = Market::new();
-    let path = market.directory.path().join("image");
     let bytes = noise(9, 4_000_000);
-    fs::write(&path, &bytes).unwrap();
-    let md5 = md5_hex(&bytes);
-    let server = HttpServer::directory(market.directory.path());
-    let local = market.import_from(path.to_str().unwrap(), &md5).import();
-    let remote = market.import_from(&server.url("/image"), &md5).import();
-    // What one import takes here and now, to spread the moments over it.
-    let start_time = std::time::Instant::now();
-    answer(&call("import", &local), "SOURCE");
-    let whole = start_time.elapsed();
-    let mut reported = 1;
-    for round in 0..200_u32 {
-        let mut child = start(Command::new(EXECUTABLE).args(["import", "-"]));
-        let dump = if round % 2 == 0 { &local } else { &remote };
-        let _ = child.stdin.take().unwrap().write_all(dump.as_bytes());
-        let moment = whole * (round % 50) / 40;
-        let begun = std::time::Instant::now();
-        while begun.elapsed() < moment {
-            std::thread::yield_now();
-        }
-        let _ = kill_process(pid(&child), if round % 4 < 2 { Signal::KILL } else { Signal::TERM });
+    let mut random = Random::new(9);
+    for round in 0..24 {
+        let sent = random.below(bytes.len() as u64 - 1) + 1;
+        let body = bytes.clone();
+        let server = HttpServer::start(move |_, _| Reply::bytes(body.clone()).stall_after(sent));
+        let mut child =
+            start_import(&market.import_from(&server.url("/image"), &md5_hex(&bytes)).import());
+        // The rest of what was sent may be on its way.
+        let staged = sent.saturating_sub(2 * PIECE_BYTES as u64);
+        assert!(market.wait_for_staged(&mut child, staged), "round {round}: it ended");
+        let signal = if round % 2 == 0 { Signal::KILL } else { Signal::TERM };
+        kill_process(pid(&child), signal).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let killed = signal == Signal::KILL;
+        assert_eq!(output.status.code(), (!killed).then_some(12), "round {round}: {output:?}");
+        assert!(output.stdout.is_empty(), "round {round}: {output:?}");
+        assert!(market.visible().is_empty(), "round {round}: something is visible");
+        assert_eq!(market.staged().len(), usize::from(killed), "round {round}");
+        // What kill -9 left staged is named by its app, and a delete of that app discards it.
+        assert!(call("delete", &market.dump().delete()).status.success());
+        market.assert_nothing();
+    }
+}
+
+#[test]
+fn killed_or_stopped_once_everything_is_staged_an_app_is_whole_or_not_there() {
+    let market = Market::new();
+    let bytes = noise(9, 4_000_000);
+    let (dump, md5) = (market.import_of(&bytes).import(), md5_hex(&bytes));
+    for round in 0..24 {
+        let before = market.visible().len();
+        let mut child = start_import(&dump);
+        wait_for(&mut child, "an import that has everything", || {
+            market.visible().len() > before
+                || market.staged().iter().any(|path| {
+                    path.metadata().is_ok_and(|metadata| metadata.len() >= bytes.len() as u64)
+                })
+        });
+        let signal = if round % 2 == 0 { Signal::KILL } else { Signal::TERM };
+        // It may have ended by now.
+        let _ = kill_process(pid(&child), signal);
         let output = child.wait_with_output().unwrap();
         if output.status.success() {
             let source = answer(&output, "SOURCE");
-            assert!(
-                market.public().join(source.strip_prefix(BASE_URL).unwrap()).is_file(),
-                "reported and not there"
-            );
-            reported += 1;
+            let app = market.public().join(source.strip_prefix(BASE_URL).unwrap());
+            assert!(app.is_file(), "round {round}: reported and not there");
         }
+        market.assert_all_whole(&md5);
+        assert!(call("delete", &market.dump().delete()).status.success());
+        assert_eq!(market.staged(), Vec::<PathBuf>::new(), "round {round}");
     }
-    market.assert_all_whole(&md5);
-    // A kill between publishing and reporting leaves a whole app that nobody knows of: for gc to
-    // find by the app list.
-    assert!(
-        market.visible().len() >= reported,
-        "{} visible, {reported} reported",
-        market.visible().len()
-    );
-    assert!(reported > 1, "no import lived long enough");
-    // What kill -9 left staged is named by its app, and a delete of that app discards it.
-    assert!(call("delete", &market.dump().delete()).status.success());
+}
+
+#[test]
+fn killed_between_publishing_and_answering_it_leaves_a_whole_app() {
+    let market = Market::new();
+    let bytes = noise(9, 1_000_000);
+    // A pipe that is full: the answer has to wait.
+    let (_reader, mut writer) = std::io::pipe().unwrap();
+    writer.write_all(&[b'x'; 64 << 10]).unwrap();
+    let mut command = Command::new(EXECUTABLE);
+    command.args(["import", "-"]).stdin(Stdio::piped()).stdout(writer).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let dump = market.import_of(&bytes).import();
+    child.stdin.take().unwrap().write_all(dump.as_bytes()).unwrap();
+    assert!(wait_for(&mut child, "the app", || !market.visible().is_empty()), "it ended");
+    kill_process(pid(&child), Signal::KILL).unwrap();
+    assert_eq!(child.wait().unwrap().code(), None);
+    // Nobody knows of it: gc finds it by the list of apps.
+    assert_eq!(market.visible().len(), 1);
+    market.assert_all_whole(&md5_hex(&bytes));
     assert_eq!(market.staged(), Vec::<PathBuf>::new());
 }
 

@@ -1,5 +1,4 @@
-//! The http market under fire: every promise of a backend, and a thousand imports whose source or
-//! bridge goes wrong.
+//! A thousand imports whose source or bridge goes wrong.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -18,7 +17,7 @@ use market_core::report::ImportedApp;
 use market_core::stop::StopSwitch;
 use market_core::transfer::Options;
 use market_core::upkeep::gc::{self, Rules};
-use market_testkit::conformance::{self, objects, stored};
+use market_testkit::conformance::{objects, stored};
 use market_testkit::dump::Dump;
 use market_testkit::seeds::{Faulted, Kind};
 use market_testkit::shell::{Fate, Shell};
@@ -33,11 +32,8 @@ fn context(options: Options) -> Context {
 }
 
 async fn market(public: &Path, bridges: &str, context: &Context) -> HttpMarket {
-    let config = HttpConfig {
-        base_url: "http://market.example/apps".into(),
-        public_dir: public.into(),
-        bridge_list: Some(bridges.into()),
-    };
+    let mut config = HttpConfig::new("http://market.example/apps", public);
+    config.bridge_list = Some(bridges.into());
     HttpMarket::connect(config, context).await.unwrap()
 }
 
@@ -50,29 +46,6 @@ async fn import(
     let dump = Dump { import_source: source.to_owned(), md5: md5.to_owned(), ..Dump::default() };
     pipeline::import(market, &ImportAction::decode(dump.import().as_bytes()).unwrap(), context)
         .await
-}
-
-#[test]
-fn a_local_directory_keeps_every_promise_of_a_backend() {
-    let directory = TempDir::new().unwrap();
-    fs::write(directory.path().join("index.html"), "not an app").unwrap();
-    block_on(async {
-        let context = market_testkit::context();
-        conformance::all(&market(directory.path(), "", &context).await, &context).await;
-    });
-    assert!(directory.path().join("index.html").exists());
-}
-
-#[test]
-fn a_directory_on_a_bridge_keeps_every_promise_of_a_backend() {
-    let directory = TempDir::new().unwrap();
-    let shell = Shell::new(&[]);
-    block_on(async {
-        let mut context = market_testkit::context();
-        context.options.ssh = shell.ssh();
-        context.options.idle_timeout = Duration::from_secs(60);
-        conformance::all(&market(directory.path(), "bridge", &context).await, &context).await;
-    });
 }
 
 /// Whatever happened: success means the whole app, failure means nothing and one line; then `gc`
@@ -101,7 +74,7 @@ async fn assert_whole_or_nothing(
             );
         }
     }
-    let all = Rules { older_than: Duration::ZERO, ..Rules::default() };
+    let all = Rules::default().with_older_than(Duration::ZERO);
     for (object, _) in gc::find(market, &all, context).await.unwrap().garbage {
         gc::remove(market, &object, context).await.unwrap();
     }

@@ -1,5 +1,5 @@
-//! Imports that are killed, and bridges that die, at moments spread over an import: no reader ever
-//! gets a wrong app.
+//! Imports that are killed, and bridges that die, at any byte of an import: no reader ever gets a
+//! wrong app.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -7,41 +7,43 @@
     reason = "a failed expectation is a failed test"
 )]
 
+mod market;
+
+use market::{BASE_URL, EXECUTABLE, Market, files, wait_for};
+use market_core::transfer::PIECE_BYTES;
 use market_testkit::dump::Dump;
-use market_testkit::http::HttpServer;
+use market_testkit::http::{HttpServer, Reply};
 use market_testkit::sshd::{Kind, Sshd};
 use market_testkit::{Random, md5_hex, noise};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-use tempfile::TempDir;
 
-const EXECUTABLE: &str = env!("CARGO_BIN_EXE_market-http");
-const BASE_URL: &str = "http://market.example/";
-
-fn start(dump: &Path, ssh: &str) -> Child {
-    Command::new(EXECUTABLE)
-        .args(["import", "-"])
-        .env("SSH", ssh)
-        .stdin(fs::File::open(dump).unwrap())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap()
+fn start(dump: &Dump, ssh: &str) -> Child {
+    let mut command = Command::new(EXECUTABLE);
+    command.args(["import", "-"]).env("SSH", ssh);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(dump.import().as_bytes()).unwrap();
+    child
 }
 
-fn pid(child: &Child) -> Pid {
-    Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap()
+/// What a child has answered, and whether it succeeded.
+fn end(mut child: Child) -> (String, bool) {
+    let mut answer = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut answer).unwrap();
+    (answer, child.wait().unwrap().success())
 }
 
-fn visible(public: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(public).unwrap().map(|entry| entry.unwrap().path());
-    entries.filter(|path| path.is_file()).collect()
+/// A server that sends so many bytes of an image and then stands still.
+fn stalling(bytes: &[u8], sent: u64) -> HttpServer {
+    let body = bytes.to_vec();
+    HttpServer::start(move |_, _| Reply::bytes(body.clone()).stall_after(sent))
 }
 
 /// What gc leaves: nothing, once everything that was killed is gone.
@@ -60,7 +62,7 @@ fn gc_leaves_nothing(public: &Path, bridges: &str, ssh: &str) {
         gc.arg("gc").arg(&market).args(["--delete", "--older-than", "0"]);
         let output = gc.env("SSH", ssh).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let left = visible(&staging);
+        let left = files(&staging);
         if left.is_empty() {
             return;
         }
@@ -79,131 +81,138 @@ fn get(server: &HttpServer, path: &str) -> Option<Vec<u8>> {
     reply.starts_with(b"HTTP/1.1 200").then(|| reply[head + 4..].to_vec())
 }
 
-#[test]
-fn no_reader_gets_bytes_of_an_import_that_is_killed() {
-    let directory = TempDir::new().unwrap();
-    let (public, images) = (directory.path().join("public"), directory.path().join("images"));
-    for path in [&public, &images] {
-        fs::create_dir(path).unwrap();
+/// Sets a flag when it goes, after a failure too: those who wait for it end then.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
     }
-    let bytes = noise(1, 2_000_000);
-    let md5 = md5_hex(&bytes);
-    let image = images.join("image");
-    fs::write(&image, &bytes).unwrap();
-    let (source, market) = (HttpServer::directory(&images), HttpServer::directory(&public));
-    let market_of = [("BASE_URL", BASE_URL), ("PUBLIC_DIR", public.to_str().unwrap())];
-    let dumps = [image.to_str().unwrap().to_owned(), source.url("/image")].map(|from| {
-        let dump = Dump { import_source: from, md5: md5.clone(), ..Dump::of_market(&market_of) };
-        let path = directory.path().join(format!("dump-{}", dump.import_source.len()));
-        fs::write(&path, dump.import()).unwrap();
-        path
-    });
-    let begin = Instant::now();
-    assert!(start(&dumps[0], "ssh").wait().unwrap().success());
-    let whole = begin.elapsed();
-    let (over, reads) = (AtomicBool::new(false), AtomicUsize::new(0));
-    std::thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                while !over.load(Ordering::SeqCst) {
-                    for path in visible(&public) {
-                        let name = path.file_name().unwrap().to_str().unwrap();
-                        if let Some(body) = get(&market, &format!("/{name}")) {
-                            assert_eq!(
-                                md5_hex(&body),
-                                md5,
-                                "a reader got {} bytes of {name}",
-                                body.len()
-                            );
-                            reads.fetch_add(1, Ordering::SeqCst);
-                        }
-                    }
-                }
-            });
-        }
-        let mut random = Random::new(1);
-        for round in 0..200 {
-            let mut child = start(&dumps[round % 2], "ssh");
-            std::thread::sleep(whole.mul_f64(random.below(1_200) as f64 / 1_000.0));
-            let _ = child.kill();
-            let status = child.wait().unwrap();
-            let mut answer = String::new();
-            child.stdout.take().unwrap().read_to_string(&mut answer).unwrap();
-            // A kill may come between the answer and the end.
-            let told = answer.contains("SOURCE=");
-            assert!(status.success() == told || (told && status.code().is_none()), "{answer}");
-            // A few stay for the readers.
-            for path in visible(&public).into_iter().skip(3) {
-                assert_eq!(md5_hex(&fs::read(&path).unwrap()), md5);
-                fs::remove_file(path).unwrap();
-            }
-        }
-        over.store(true, Ordering::SeqCst);
-    });
-    assert!(reads.load(Ordering::SeqCst) > 100, "the readers read nothing");
-    gc_leaves_nothing(&public, "", "ssh");
 }
 
 #[test]
-fn a_client_or_a_bridge_that_is_killed_at_any_moment_publishes_nothing_wrong() {
+fn no_reader_gets_bytes_of_an_import_that_is_killed() {
+    let market = Market::new();
+    let bytes = noise(1, 2_000_000);
+    let md5 = md5_hex(&bytes);
+    let local = market.import_of(&bytes);
+    let web = HttpServer::directory(market.public());
+    let (over, reads) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let reader = || {
+        while !over.load(Ordering::SeqCst) {
+            for path in market.visible() {
+                let name = path.file_name().unwrap().to_str().unwrap();
+                if let Some(body) = get(&web, &format!("/{name}")) {
+                    assert_eq!(md5_hex(&body), md5, "{} bytes of {name}", body.len());
+                    reads.fetch_add(1, Ordering::SeqCst);
+                }
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        let _end = Ends(&over);
+        let readers = [scope.spawn(reader), scope.spawn(reader)];
+        let mut random = Random::new(1);
+        for round in 0..60 {
+            if round % 3 == 0 {
+                // From a file, and killed once everything is staged: it may be an app by then.
+                let mut child = start(&local, "ssh");
+                market.wait_for_staged(&mut child, bytes.len() as u64);
+                let _ = child.kill();
+                let (answer, succeeded) = end(child);
+                // A kill may come between the answer and the end.
+                assert!(!succeeded || answer.contains("SOURCE="), "{answer}");
+            } else {
+                let sent = random.below(bytes.len() as u64 - 1) + 1;
+                let server = stalling(&bytes, sent);
+                let mut child = start(&market.import_from(&server.url("/image"), &md5), "ssh");
+                let before = market.staged().len();
+                let staged = sent.saturating_sub(2 * PIECE_BYTES as u64);
+                assert!(market.wait_for_staged(&mut child, staged), "round {round}: it ended");
+                child.kill().unwrap();
+                assert_eq!(end(child), (String::new(), false), "round {round}");
+                assert!(market.staged().len() >= before, "round {round}");
+            }
+            // A few stay for the readers.
+            for path in market.visible().into_iter().skip(3) {
+                assert_eq!(md5_hex(&fs::read(&path).unwrap()), md5);
+                fs::remove_file(path).unwrap();
+            }
+            // Others would be taken for what the next import has staged.
+            gc_leaves_nothing(&market.public(), "", "ssh");
+        }
+        // The last ones are for the readers.
+        let whole = start(&local, "ssh").wait().unwrap();
+        assert!(whole.success());
+        let enough = reads.load(Ordering::SeqCst) + 100;
+        while reads.load(Ordering::SeqCst) < enough && readers.iter().any(|one| !one.is_finished())
+        {
+            std::thread::yield_now();
+        }
+    });
+    assert!(reads.load(Ordering::SeqCst) >= 100, "the readers read nothing");
+}
+
+#[test]
+fn a_client_or_a_bridge_that_is_killed_in_the_middle_publishes_nothing() {
     if Sshd::start(&[("bridge", Kind::Plain)]).is_none() {
         return;
     }
     std::thread::scope(|scope| {
         for seed in 0..4 {
-            scope.spawn(move || fifty_kills(seed));
+            scope.spawn(move || kills_of_a_bridge(seed));
         }
     });
 }
 
-fn fifty_kills(seed: u64) {
+fn kills_of_a_bridge(seed: u64) {
     let sshd = Sshd::start(&[("bridge", Kind::Plain)]).unwrap();
-    let directory = TempDir::new().unwrap();
-    let public = directory.path().join("public");
-    fs::create_dir(&public).unwrap();
+    let market = Market::new();
     let bytes = noise(seed, 1_000_000);
     let md5 = md5_hex(&bytes);
-    let image = directory.path().join("image");
-    fs::write(&image, &bytes).unwrap();
+    let public = market.public();
     let attributes = [
         ("BASE_URL", BASE_URL),
         ("PUBLIC_DIR", public.to_str().unwrap()),
         ("BRIDGE_LIST", "bridge"),
     ];
-    let dump = Dump {
-        import_source: image.to_str().unwrap().into(),
+    let dump_of = |source: &str| Dump {
+        import_source: source.to_owned(),
         md5: md5.clone(),
         ..Dump::of_market(&attributes)
     };
-    let path = directory.path().join("dump");
-    fs::write(&path, dump.import()).unwrap();
-    let begin = Instant::now();
-    assert!(start(&path, &sshd.ssh()).wait().unwrap().success());
-    let whole = begin.elapsed();
+    let image = market.import_of(&bytes).import_source;
     let mut random = Random::new(seed);
-    for round in 0..50 {
-        let mut child = start(&path, &sshd.ssh());
-        std::thread::sleep(whole.mul_f64(random.below(1_100) as f64 / 1_000.0));
+    for round in 0..12 {
+        let at = random.below(bytes.len() as u64 - 1) + 1;
+        // A client that waits for its source does not see that its bridge has gone: those imports
+        // are not held up, and may have ended.
+        let kills_bridge = round % 3 == 0;
+        let server = stalling(&bytes, at);
+        let source = if kills_bridge { image.clone() } else { server.url("/image") };
+        let before = market.visible().len();
+        let mut child = start(&dump_of(&source), &sshd.ssh());
+        let staged = at.saturating_sub(2 * PIECE_BYTES as u64);
+        let reached = wait_for(&mut child, "staged bytes", || {
+            let large = |path: &Path| path.metadata().is_ok_and(|found| found.len() >= staged);
+            market.visible().len() > before || market.staged().iter().any(|path| large(path))
+        });
+        assert!(reached, "seed {seed}, round {round}: it ended");
         match round % 3 {
             0 => sshd.kill_sessions(),
-            1 => drop(kill_process(pid(&child), Signal::KILL)),
-            _ => drop(kill_process(pid(&child), Signal::TERM)),
+            1 => kill_process(Pid::from_child(&child), Signal::KILL).unwrap(),
+            _ => kill_process(Pid::from_child(&child), Signal::TERM).unwrap(),
         }
-        let mut answer = String::new();
-        child.stdout.take().unwrap().read_to_string(&mut answer).unwrap();
-        let finished = child.wait().unwrap().success();
-        for path in visible(&public) {
-            assert_eq!(
-                md5_hex(&fs::read(&path).unwrap()),
-                md5,
-                "seed {seed}, round {round}: a wrong app is visible"
-            );
+        let (answer, finished) = end(child);
+        market.assert_all_whole(&md5);
+        if !kills_bridge {
+            assert!(!finished && market.visible().len() == before, "seed {seed}, round {round}");
         }
         if finished {
             let name =
                 answer.split(BASE_URL).nth(1).and_then(|rest| rest.split('"').next()).unwrap();
             assert!(public.join(name).is_file(), "seed {seed}, round {round}: {answer}");
         }
+        gc_leaves_nothing(&public, "bridge", &sshd.ssh());
     }
-    gc_leaves_nothing(&public, "bridge", &sshd.ssh());
 }

@@ -7,8 +7,10 @@
     reason = "a failed expectation is a failed test"
 )]
 
+mod market;
+
+use market::{EXECUTABLE, Market};
 use market_testkit::driver::{answer, failure, run, start};
-use market_testkit::dump::Dump;
 use market_testkit::http::{HttpServer, Reply};
 use market_testkit::{md5_hex, noise, require};
 use rustix::process::{Pid, Signal, kill_process};
@@ -16,57 +18,8 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output};
-use tempfile::TempDir;
-
-const EXECUTABLE: &str = env!("CARGO_BIN_EXE_market-http");
-
-struct Market {
-    directory: TempDir,
-}
-
-impl Market {
-    fn new() -> Self {
-        let directory = TempDir::new().unwrap();
-        fs::create_dir(directory.path().join("public")).unwrap();
-        Self { directory }
-    }
-
-    fn public(&self) -> PathBuf {
-        self.directory.path().join("public")
-    }
-
-    fn dump(&self, source: &str) -> Dump {
-        Dump {
-            import_source: source.to_owned(),
-            ..Dump::of_market(&[
-                ("BASE_URL", "http://market/"),
-                ("PUBLIC_DIR", self.public().to_str().unwrap()),
-            ])
-        }
-    }
-
-    /// A message to import so many bytes.
-    fn import_of(&self, bytes: usize) -> String {
-        let image = self.directory.path().join("image");
-        fs::write(&image, noise(1, bytes)).unwrap();
-        self.dump(image.to_str().unwrap()).import()
-    }
-
-    /// Everything below the public directory, staged or published.
-    fn files(&self) -> Vec<PathBuf> {
-        let names = |directory: &Path| -> Vec<PathBuf> {
-            fs::read_dir(directory)
-                .map_or_else(|_| Vec::new(), |all| all.map(|entry| entry.unwrap().path()).collect())
-        };
-        let staging = self.public().join(".market-staging");
-        let mut files = names(&self.public());
-        files.retain(|path| *path != staging);
-        files.extend(names(&staging));
-        files
-    }
-}
 
 /// Imports by way of a shell, which sets something up for the executable.
 fn import_under(script: &str, dump: &str) -> Output {
@@ -78,13 +31,16 @@ fn import_under(script: &str, dump: &str) -> Output {
 fn an_import_whose_answer_nobody_can_get_leaves_nothing() {
     for streams in [">&-", "1< /dev/null", "1< /proc/self/status", "> /dev/full"] {
         let market = Market::new();
-        let output = import_under(&format!("exec {streams};"), &market.import_of(10_000));
+        let output = import_under(
+            &format!("exec {streams};"),
+            &market.import_of(&noise(1, 10_000)).import(),
+        );
         let line = failure(&output, 1);
         assert!(
             line.starts_with("standard output: ") && line.ends_with("could not be delivered"),
             "{streams}: {line}"
         );
-        assert_eq!(market.files(), Vec::<PathBuf>::new(), "{streams}");
+        market.assert_nothing();
     }
 }
 
@@ -92,16 +48,19 @@ fn an_import_whose_answer_nobody_can_get_leaves_nothing() {
 fn an_answer_may_be_thrown_away_on_purpose() {
     for streams in ["> /dev/null", "1<> /dev/null"] {
         let market = Market::new();
-        let output = import_under(&format!("exec {streams};"), &market.import_of(10_000));
+        let output = import_under(
+            &format!("exec {streams};"),
+            &market.import_of(&noise(1, 10_000)).import(),
+        );
         assert!(output.status.success(), "{output:?}");
-        assert_eq!(market.files().len(), 1);
+        assert_eq!((market.visible().len(), market.staged().len()), (1, 0));
     }
 }
 
 #[test]
 fn a_monitor_without_an_output_fails() {
     let market = Market::new();
-    let dump = market.dump("").monitor();
+    let dump = market.dump().monitor();
     let output =
         run(Command::new("sh").args(["-c", "exec \"$0\" monitor - >&-", EXECUTABLE]), dump);
     assert!(failure(&output, 1).starts_with("standard output: is closed"));
@@ -111,7 +70,7 @@ fn a_monitor_without_an_output_fails() {
 fn modes_do_not_follow_the_umask() {
     for umask in ["umask 0;", "umask 0777;"] {
         let market = Market::new();
-        let output = import_under(umask, &market.import_of(10_000));
+        let output = import_under(umask, &market.import_of(&noise(1, 10_000)).import());
         let source = answer(&output, "SOURCE");
         let mode = |path: PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
         assert_eq!(
@@ -127,10 +86,10 @@ fn modes_do_not_follow_the_umask() {
 fn a_limit_on_the_size_of_files_is_an_error_and_leaves_nothing() {
     let market = Market::new();
     // In blocks of 512 bytes.
-    let output = import_under("ulimit -f 1000;", &market.import_of(3_000_000));
+    let output = import_under("ulimit -f 1000;", &market.import_of(&noise(1, 3_000_000)).import());
     let line = failure(&output, 8);
     assert!(line.contains("File too large"), "{line}");
-    assert_eq!(market.files(), Vec::<PathBuf>::new());
+    market.assert_nothing();
 }
 
 #[test]
@@ -143,7 +102,7 @@ fn a_limit_on_threads_is_an_error_and_leaves_nothing() {
     // Nobody else on the machine runs anything under this number.
     const USER: &str = "48713";
     let market = Market::new();
-    let dump = market.import_of(3_000_000);
+    let dump = market.import_of(&noise(1, 3_000_000)).import();
     let place = market.directory.path();
     let executable = place.join("market-http");
     fs::copy(EXECUTABLE, &executable).unwrap();
@@ -160,7 +119,7 @@ fn a_limit_on_threads_is_an_error_and_leaves_nothing() {
         }
         let line = failure(&output, 1);
         assert!(line.contains("Resource temporarily unavailable"), "{threads}: {line}");
-        assert_eq!(market.files(), Vec::<PathBuf>::new(), "{threads}: {line}");
+        market.assert_nothing();
     }
     panic!("seven threads do not suffice");
 }
@@ -180,16 +139,9 @@ fn no_core_file_holds_the_keys_of_a_driver() {
     let mut child = start(
         Command::new("sh").args(["-c", &script, EXECUTABLE]).current_dir(market.directory.path()),
     );
-    let dump = market.dump(&server.url("/image"));
-    child
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(Dump { md5: md5_hex(b""), ..dump }.import().as_bytes())
-        .unwrap();
-    while market.files().is_empty() && child.try_wait().unwrap().is_none() {
-        std::thread::yield_now();
-    }
+    let dump = market.import_from(&server.url("/image"), &md5_hex(b"")).import();
+    child.stdin.take().unwrap().write_all(dump.as_bytes()).unwrap();
+    assert!(market.wait_for_staged(&mut child, 0), "it ended");
     kill_process(Pid::from_child(&child), Signal::QUIT).unwrap();
     let status = child.wait_with_output().unwrap().status;
     assert_eq!((status.signal(), status.core_dumped()), (Some(Signal::QUIT.as_raw()), false));

@@ -106,7 +106,7 @@ fn run(seed: u64) -> bool {
                 || log.contains("may be left"),
             "{told}: {log}"
         );
-        let rules = Rules { older_than: Duration::ZERO, ..Rules::default() };
+        let rules = Rules::default().with_older_than(Duration::ZERO);
         let market = server.market("apps", &[]);
         block_on(async {
             let market = open(&market, &context).await;

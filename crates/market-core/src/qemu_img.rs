@@ -1,9 +1,11 @@
-//! `qemu-img`, the one program that writes images in every format of QEMU's. It is never given an
-//! image that names another file: those are refused before.
+//! Image conversion with `qemu-img`, which knows every format of QEMU.
 //!
-//! It may end well after a write that has failed. So what it has written counts once it was read
-//! again and compared with what it was written from, and once it had nothing to say on its standard
-//! error.
+//! It is never given an image that names another file (a backing file, an external data file):
+//! [`container`](crate::container) refuses those before.
+//!
+//! `qemu-img` can exit with 0 although a write has failed. A converted image is therefore used only
+//! after it was read again and [compared](Conversion::verify) with its source, and only if
+//! `qemu-img` has written nothing to its standard error.
 
 use crate::backend::Context;
 use crate::error::{Error, ErrorKind};
@@ -17,13 +19,13 @@ use std::process::Command;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-/// How long it may be silent: it says nothing while it works.
-const PATIENCE: Duration = Duration::from_secs(12 * 3_600);
+/// How long it may take: it writes nothing while it works.
+const TIMEOUT: Duration = Duration::from_secs(12 * 3_600);
 
-/// More than this on its standard output is no answer of its.
+/// The most that is kept of its standard output.
 const MAX_OUTPUT_BYTES: usize = 1 << 20;
 
-/// QEMU counts in sectors of this size.
+/// The size of a sector, in bytes: QEMU rounds the sizes of disks up to it.
 const SECTOR_BYTES: u64 = 512;
 
 /// An image, and the same image in another format. Paths must be absolute: others may be taken for
@@ -41,14 +43,14 @@ pub struct Conversion<'a> {
 }
 
 impl Conversion<'_> {
-    /// Writes the target; `options` are further ones of `qemu-img convert`. It does not count
+    /// Writes the target; `options` are further ones of `qemu-img convert`. It must not be used
     /// before it was [verified](Self::verify).
     ///
     /// # Errors
     /// Those of [`qemu_img`].
     pub async fn write(&self, options: &[&str], context: &Context) -> Result<(), Error> {
-        let mut arguments = words(&["convert", "-q", "-f", self.from, "-O", self.to]);
-        arguments.extend(words(options));
+        let mut arguments = arguments_of(&["convert", "-q", "-f", self.from, "-O", self.to]);
+        arguments.extend(arguments_of(options));
         arguments.extend([self.source.into(), self.target.into()]);
         qemu_img(&arguments, context).await
     }
@@ -60,11 +62,11 @@ impl Conversion<'_> {
     /// # Errors
     /// [`ErrorKind::Mismatch`] when they differ, those of [`qemu_img`].
     pub async fn verify(&self, size_multiple: u64, context: &Context) -> Result<(), Error> {
-        let mut arguments = words(&["compare", "-f", self.from, "-F", self.to]);
+        let mut arguments = arguments_of(&["compare", "-f", self.from, "-F", self.to]);
         arguments.extend([self.source.into(), self.target.into()]);
         let run = run(&arguments, context).await?;
         match run.status.code() {
-            Some(0) => run.without_words()?,
+            Some(0) => run.without_complaint()?,
             Some(1) => return Err(self.differs(&run.cause())),
             _ => return Err(run.failure()),
         }
@@ -76,7 +78,7 @@ impl Conversion<'_> {
                 .differs(&format!("its disk has {written} bytes, and {expected} were expected")));
         }
         if self.to == "qcow2" {
-            let mut arguments = words(&["check", "-q", "-f", "qcow2"]);
+            let mut arguments = arguments_of(&["check", "-q", "-f", "qcow2"]);
             arguments.push(self.target.into());
             qemu_img(&arguments, context).await?;
         }
@@ -93,23 +95,23 @@ impl Conversion<'_> {
         error.remedy("nothing was kept; check the disk")
     }
 
-    /// The multiple that disks have without being resized.
+    /// The `size_multiple` of [`verify`](Self::verify) for a disk that is not resized: one sector,
+    /// in bytes.
     pub const SECTOR: u64 = SECTOR_BYTES;
 }
 
-fn words(words: &[&str]) -> Vec<OsString> {
+fn arguments_of(words: &[&str]) -> Vec<OsString> {
     words.iter().map(OsString::from).collect()
 }
 
-/// Runs `qemu-img` until it ends well, without a word on its standard error; it is killed when the
-/// context asks to stop.
+/// Runs `qemu-img` and waits for it; it is killed when the context asks to stop.
 ///
 /// # Errors
-/// [`ErrorKind::Unsupported`] when it is not installed, [`ErrorKind::Failed`] with its own words
-/// when it fails or has any.
+/// [`ErrorKind::Unsupported`] when it is not installed; [`ErrorKind::Failed`] with the last line of
+/// its standard error when it fails, or when it has written any.
 pub async fn qemu_img<S: AsRef<OsStr>>(arguments: &[S], context: &Context) -> Result<(), Error> {
     let run = run(arguments, context).await?;
-    if run.status.success() { run.without_words() } else { Err(run.failure()) }
+    if run.status.success() { run.without_complaint() } else { Err(run.failure()) }
 }
 
 /// The size of the disk that an image holds.
@@ -119,33 +121,34 @@ async fn disk_bytes(path: &Path, format: &str, context: &Context) -> Result<u64,
     struct Info {
         virtual_size: u64,
     }
-    let mut arguments = words(&["info", "--output=json", "-f", format]);
+    let mut arguments = arguments_of(&["info", "--output=json", "-f", format]);
     arguments.push(path.into());
     let run = run(&arguments, context).await?;
     if !run.status.success() {
         return Err(run.failure());
     }
     let info: Info = serde_json::from_slice(&run.output).map_err(|_| {
-        Error::new(ErrorKind::Failed, run.subject, "its answer names no size of the disk")
+        Error::new(ErrorKind::Failed, run.subject, "its answer does not name the size of the disk")
     })?;
     Ok(info.virtual_size.next_multiple_of(SECTOR_BYTES))
 }
 
-/// How a run has ended, and what it said.
+/// How a run has ended, and what it has written.
 struct Run {
     subject: String,
     status: ExitStatus,
     output: Vec<u8>,
-    words: String,
+    stderr: String,
 }
 
 impl Run {
-    /// Its last words, wherever it said them, or else how it ended.
+    /// The last line that it has written, on standard error before standard output, or else how it
+    /// ended.
     fn cause(&self) -> String {
         let output = String::from_utf8_lossy(&self.output);
         let last =
             |text: &str| text.lines().map(str::trim).rfind(|line| !line.is_empty()).map(one_line);
-        last(&self.words)
+        last(&self.stderr)
             .or_else(|| last(&output))
             .unwrap_or_else(|| format!("ended with {}", self.status))
     }
@@ -154,9 +157,10 @@ impl Run {
         Error::new(ErrorKind::Failed, &self.subject, self.cause())
     }
 
-    /// A complaint is a failure, however it ended: a flush that fails is told that way.
-    fn without_words(&self) -> Result<(), Error> {
-        if self.words.trim().is_empty() {
+    /// Text on standard error is a failure whatever the exit code: a flush that fails is reported
+    /// only there.
+    fn without_complaint(&self) -> Result<(), Error> {
+        if self.stderr.trim().is_empty() {
             return Ok(());
         }
         let cause = format!("it ended well, but complained: {}", self.cause());
@@ -166,7 +170,7 @@ impl Run {
 }
 
 async fn run<S: AsRef<OsStr>>(arguments: &[S], context: &Context) -> Result<Run, Error> {
-    // What it was to do, without the paths, which are temporaries.
+    // The command without its paths: they are temporary files.
     let words = arguments.iter().map(|word| word.as_ref().to_string_lossy());
     let words: Vec<_> = words.filter(|word| !word.starts_with('/') && word != "-q").collect();
     let subject = format!("qemu-img {}", words.join(" "));
@@ -180,7 +184,7 @@ async fn run<S: AsRef<OsStr>>(arguments: &[S], context: &Context) -> Result<Run,
         _ => Error::io(subject.as_str(), error),
     };
     let run = async {
-        let mut process = Process::start(command, PATIENCE).map_err(|error| fail(&error))?;
+        let mut process = Process::start(command, TIMEOUT).map_err(|error| fail(&error))?;
         process.close_input();
         let mut output = Vec::new();
         while let Some(bytes) = process.read().await.map_err(|error| fail(&error))? {
@@ -191,5 +195,5 @@ async fn run<S: AsRef<OsStr>>(arguments: &[S], context: &Context) -> Result<Run,
         Ok::<_, Error>((ended, output))
     };
     let (ended, output) = context.stop.or(run).await?;
-    Ok(Run { subject, status: ended.status, output, words: ended.stderr })
+    Ok(Run { subject, status: ended.status, output, stderr: ended.stderr })
 }

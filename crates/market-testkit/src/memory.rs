@@ -13,6 +13,7 @@ use market_core::transfer::{Digests, Options, Piece, Source};
 use serde::Deserialize;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
@@ -55,6 +56,22 @@ pub enum Fault {
     NeverKnown,
     /// `discard` fails.
     Discard,
+    /// `discard` forgets what a write has stored that was dropped in the middle.
+    LeavesParts,
+    /// An app can be read from the moment of `seal`.
+    Early,
+    /// `list` names nothing.
+    ListsNothing,
+    /// Two uploads of an app have one name.
+    OneName,
+    /// `publish` does not look whether its upload was removed.
+    PublishesRemoved,
+    /// `locate` takes any SOURCE, and `delete` says that it has removed it.
+    TakesAnySource,
+    /// `monitor` says that nothing is stored.
+    NothingUsed,
+    /// `monitor` reports no space.
+    NoSpace,
 }
 
 /// The store. With `VISIBLE`, what is staged could be seen by readers.
@@ -66,6 +83,8 @@ pub struct MemoryMarket<const VISIBLE: bool = false> {
     pub age: Cell<Duration>,
     /// Whether what is stored can be read back, and local sources are taken by `copy_range`.
     pub copies: Cell<bool>,
+    /// Whether every `write` waits once, with a part stored.
+    pub waits: Cell<bool>,
     /// The calls so far, by name.
     pub calls: RefCell<Vec<&'static str>>,
     /// Unfinished imports by their names.
@@ -112,15 +131,21 @@ impl<const VISIBLE: bool> MemoryMarket<VISIBLE> {
     }
 
     /// What was appended from an offset on is there now.
-    fn store(&self, staged: &MemoryUpload, start: usize) -> Result<(), Error> {
-        self.staged.borrow_mut().insert(staged.name.clone(), staged.bytes.clone());
-        let Some(copy) = &staged.copy else { return Ok(()) };
-        copy.write_all_at(&staged.bytes[start..], start as u64)
+    fn store(&self, upload: &MemoryUpload, start: usize) -> Result<(), Error> {
+        self.staged.borrow_mut().insert(upload.name.clone(), upload.bytes.clone());
+        let Some(copy) = &upload.copy else { return Ok(()) };
+        copy.write_all_at(&upload.bytes[start..], start as u64)
             .map_err(|error| Error::io("the copy", &error))
     }
 
-    fn source_of(staged: &MemoryUpload) -> String {
-        format!("{SCHEME}{}", staged.name)
+    fn source_of(upload: &MemoryUpload) -> String {
+        format!("{SCHEME}{}", upload.name)
+    }
+}
+
+impl<const VISIBLE: bool> fmt::Debug for MemoryMarket<VISIBLE> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryMarket").field("fault", &self.fault).finish_non_exhaustive()
     }
 }
 
@@ -140,6 +165,11 @@ impl<const VISIBLE: bool> MarketBackend for MemoryMarket<VISIBLE> {
     }
 
     async fn monitor(&self) -> Result<MonitorReport, Error> {
+        match self.fault.get() {
+            Fault::NoSpace => return Ok(MonitorReport::default()),
+            Fault::NothingUsed => return Ok(MonitorReport::of_space(MiB(0), MiB(1), MiB(1))),
+            _ => {}
+        }
         let used = self.published.borrow().values().map(|bytes| bytes.len() as u64).sum();
         Ok(MonitorReport::of_space(
             MiB::containing(used),
@@ -171,7 +201,11 @@ impl<const VISIBLE: bool> StorageBackend for MemoryMarket<VISIBLE> {
     async fn stage(&self, app: AppId, _: Length, _: Option<u64>) -> Result<MemoryUpload, Error> {
         self.called("stage");
         self.broken(Fault::Stage)?;
-        let name = format!("{app}-{}", self.calls.borrow().len());
+        let number = match self.fault.get() {
+            Fault::OneName => 0,
+            _ => self.calls.borrow().len(),
+        };
+        let name = format!("{app}-{number}");
         self.staged.borrow_mut().insert(name.clone(), Vec::new());
         let copy = self.copies.get().then(tempfile::tempfile).transpose();
         Ok(MemoryUpload {
@@ -181,76 +215,87 @@ impl<const VISIBLE: bool> StorageBackend for MemoryMarket<VISIBLE> {
         })
     }
 
-    fn read_back(&self, staged: &MemoryUpload) -> Result<Option<File>, Error> {
-        let handle = staged.copy.as_ref().map(File::try_clone).transpose();
+    fn read_back(&self, upload: &MemoryUpload) -> Result<Option<File>, Error> {
+        let handle = upload.copy.as_ref().map(File::try_clone).transpose();
         handle.map_err(|error| Error::io("the copy", &error))
     }
 
     async fn copy_range(
         &self,
-        staged: &mut MemoryUpload,
+        upload: &mut MemoryUpload,
         source: &File,
         range: Range<u64>,
     ) -> Result<(), Error> {
         self.called("copy_range");
         self.broken(Fault::Copy)?;
-        let start = staged.bytes.len();
-        staged
+        let start = upload.bytes.len();
+        upload
             .bytes
             .resize(start + usize::try_from(range.end - range.start).unwrap_or_default(), 0);
-        let copied = source.read_exact_at(&mut staged.bytes[start..], range.start);
+        let copied = source.read_exact_at(&mut upload.bytes[start..], range.start);
         copied.map_err(|error| Error::io("the copy", &error))?;
         if let Fault::CorruptCopy(byte) = self.fault.get() {
-            staged.bytes[usize::try_from(byte).unwrap_or_default()] ^= 1;
+            upload.bytes[usize::try_from(byte).unwrap_or_default()] ^= 1;
         }
-        self.store(staged, start)
+        self.store(upload, start)
     }
 
-    async fn write(&self, staged: &mut MemoryUpload, piece: Piece) -> Result<(), Error> {
+    async fn write(&self, upload: &mut MemoryUpload, piece: Piece) -> Result<(), Error> {
         self.called("write");
-        let start = staged.bytes.len();
-        match piece {
-            Piece::Data(data) => staged.bytes.extend_from_slice(&data),
-            Piece::Hole(length) => staged
-                .bytes
-                .resize(staged.bytes.len() + usize::try_from(length).unwrap_or_default(), 0),
+        if self.waits.get() {
+            let part = format!("{}.part", upload.name);
+            self.staged.borrow_mut().insert(part.clone(), Vec::new());
+            tokio::task::yield_now().await;
+            self.staged.borrow_mut().remove(&part);
         }
-        self.store(staged, start)?;
+        let start = upload.bytes.len();
+        match piece {
+            Piece::Data(data) => upload.bytes.extend_from_slice(&data),
+            Piece::Hole(length) => upload
+                .bytes
+                .resize(upload.bytes.len() + usize::try_from(length).unwrap_or_default(), 0),
+        }
+        self.store(upload, start)?;
         match self.fault.get() {
-            Fault::WriteAfter(bytes) if staged.bytes.len() as u64 >= bytes => Err(fault_error()),
+            Fault::WriteAfter(bytes) if upload.bytes.len() as u64 >= bytes => Err(fault_error()),
             _ => Ok(()),
         }
     }
 
-    async fn seal(&self, staged: &mut MemoryUpload, _: &Digests) -> Result<Proof, Error> {
+    async fn seal(&self, upload: &mut MemoryUpload, _: &Digests) -> Result<Proof, Error> {
         self.called("seal");
         self.broken(Fault::Seal)?;
         match self.fault.get() {
-            Fault::Corrupt(at) => staged.bytes[usize::try_from(at).unwrap_or_default()] ^= 1,
+            Fault::Corrupt(at) => upload.bytes[usize::try_from(at).unwrap_or_default()] ^= 1,
             Fault::Short => {
-                staged.bytes.pop();
-                return Ok(Proof::Bytes(staged.bytes.len() as u64));
+                upload.bytes.pop();
+                return Ok(Proof::Bytes(upload.bytes.len() as u64));
+            }
+            Fault::Early => {
+                let source = Self::source_of(upload);
+                self.published.borrow_mut().insert(source, upload.bytes.clone());
             }
             _ => {}
         }
-        Ok(Proof::Md5(md5(&staged.bytes)))
+        Ok(Proof::Md5(md5(&upload.bytes)))
     }
 
-    async fn publish(&self, staged: &mut MemoryUpload) -> Published {
+    async fn publish(&self, upload: &mut MemoryUpload) -> Published {
         self.called("publish");
-        let source = Self::source_of(staged);
+        let source = Self::source_of(upload);
         match self.fault.get() {
             Fault::Exists => return Published::Exists(SourceUrl::new(source)),
             Fault::NotPublished => return Published::NotPublished(fault_error()),
             Fault::LostRequest | Fault::NeverKnown => return Published::Unknown(fault_error()),
             _ => {}
         }
-        if self.staged.borrow_mut().remove(&staged.name).is_none() {
+        let was_there = self.staged.borrow_mut().remove(&upload.name).is_some();
+        if !was_there && self.fault.get() != Fault::PublishesRemoved {
             let error =
-                Error::new(ErrorKind::Absent, &staged.name, "was removed while it was imported");
+                Error::new(ErrorKind::Absent, &upload.name, "was removed while it was imported");
             return Published::NotPublished(error);
         }
-        self.published.borrow_mut().insert(source.clone(), staged.bytes.clone());
+        self.published.borrow_mut().insert(source.clone(), upload.bytes.clone());
         if self.fault.get() == Fault::LostAnswer {
             Published::Unknown(fault_error())
         } else {
@@ -258,9 +303,9 @@ impl<const VISIBLE: bool> StorageBackend for MemoryMarket<VISIBLE> {
         }
     }
 
-    async fn resolve(&self, staged: &mut MemoryUpload) -> Published {
+    async fn resolve(&self, upload: &mut MemoryUpload) -> Published {
         self.called("resolve");
-        let source = Self::source_of(staged);
+        let source = Self::source_of(upload);
         if self.fault.get() == Fault::NeverKnown {
             return Published::Unknown(fault_error());
         }
@@ -271,21 +316,27 @@ impl<const VISIBLE: bool> StorageBackend for MemoryMarket<VISIBLE> {
         }
     }
 
-    async fn discard(&self, staged: MemoryUpload) -> Result<(), Error> {
+    async fn discard(&self, upload: MemoryUpload) -> Result<(), Error> {
         self.called("discard");
         self.broken(Fault::Discard)?;
-        self.staged.borrow_mut().remove(&staged.name);
+        let mut stored = self.staged.borrow_mut();
+        stored.remove(&upload.name);
+        if self.fault.get() != Fault::LeavesParts {
+            stored.remove(&format!("{}.part", upload.name));
+        }
         Ok(())
     }
 
     fn locate(&self, source: &SourceUrl, _: Option<AppId>) -> Result<String, Error> {
         let source = source.as_str();
         let refused = || Error::new(ErrorKind::Denied, source, "is no SOURCE of a memory market");
-        source.starts_with(SCHEME).then(|| source.to_owned()).ok_or_else(refused)
+        let taken = source.starts_with(SCHEME) || self.fault.get() == Fault::TakesAnySource;
+        taken.then(|| source.to_owned()).ok_or_else(refused)
     }
 
     async fn delete(&self, key: &String) -> Result<Deleted, Error> {
-        Ok(Deleted::from_existed(self.published.borrow_mut().remove(key).is_some()))
+        let removed = self.published.borrow_mut().remove(key).is_some();
+        Ok(Deleted::from_existed(removed || self.fault.get() == Fault::TakesAnySource))
     }
 
     async fn open(&self, key: &String) -> Result<Option<Source>, Error> {
@@ -297,6 +348,9 @@ impl<const VISIBLE: bool> StorageBackend for MemoryMarket<VISIBLE> {
     }
 
     async fn list(&self, sink: &mut dyn FnMut(StoredObject<String>)) -> Result<(), Error> {
+        if self.fault.get() == Fault::ListsNothing {
+            return Ok(());
+        }
         let mut tell = |object: StoredObject<String>| {
             let name = object.key.trim_start_matches(SCHEME);
             let app = name.split('-').next().and_then(|id| id.parse().ok()).map(AppId);

@@ -1,12 +1,13 @@
-//! Reading stored apps again: are they still what their record says?
+//! Reads stored apps again and compares them with the checksums of their records.
 
 use crate::backend::{Context, StorageBackend};
 use crate::error::{Error, ErrorKind};
 use crate::model::{AppType, Marketplace, MarketplaceApp};
 use market_transfer::{DigestSet, Digests, Piece, Sink, Source, Transfer, Transferred};
 
-/// What an app was found to be.
+/// The outcome of an audit.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Verdict {
     /// Its bytes have the recorded checksums.
     Intact,
@@ -14,14 +15,14 @@ pub enum Verdict {
     Corrupt,
     /// It was read, and no checksum was recorded to compare with.
     Unrecorded,
-    /// There are no bytes.
+    /// The store does not have it.
     Missing,
-    /// It cannot be read.
+    /// It cannot be read, or its SOURCE is none of this marketplace.
     Unreadable(Error),
 }
 
 impl Verdict {
-    /// One word for it.
+    /// One word for it, in capitals when it [is bad](Self::is_bad).
     pub fn word(&self) -> &'static str {
         match self {
             Self::Intact => "intact",
@@ -32,7 +33,7 @@ impl Verdict {
         }
     }
 
-    /// Whether the app is not what it should be.
+    /// Whether the app is not what its record says.
     pub fn is_bad(&self) -> bool {
         matches!(self, Self::Corrupt | Self::Missing | Self::Unreadable(_))
     }
@@ -40,16 +41,17 @@ impl Verdict {
 
 /// An app that was read.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Audited {
-    /// What it was found to be.
+    /// The outcome.
     pub verdict: Verdict,
-    /// The bytes that were read.
+    /// How many bytes were read.
     pub bytes: u64,
-    /// Their checksums, when all of them were.
+    /// Their checksums; none when not all of them could be read.
     pub digests: Digests,
 }
 
-/// The apps of a marketplace that have bytes in it.
+/// The apps of a list that belong to a marketplace and hold an image.
 pub fn apps_of<'a>(
     marketplace: &Marketplace,
     apps: &'a [MarketplaceApp],
@@ -64,7 +66,7 @@ pub fn apps_of<'a>(
 /// Reads the stored bytes of an app and compares them with its record.
 ///
 /// # Errors
-/// Only when it was told to stop: what is wrong with the app is its [`Verdict`].
+/// [`ErrorKind::Cancelled`] when told to stop. Everything else that is wrong is the [`Verdict`].
 pub async fn audit<B: StorageBackend>(
     backend: &B,
     app: &MarketplaceApp,
@@ -94,16 +96,16 @@ pub async fn audit<B: StorageBackend>(
 }
 
 async fn read(source: &mut Source) -> Result<Transferred, Error> {
-    source.transfer(&mut Nowhere, Transfer::hashed(READ)).await
+    source.transfer(&mut Discard, Transfer::hashed(RECORDED)).await
 }
 
-/// What records hold.
-const READ: DigestSet = DigestSet::MD5.and(DigestSet::SHA256);
+/// The checksums that records may hold.
+const RECORDED: DigestSet = DigestSet::MD5.and(DigestSet::SHA256);
 
-/// Takes bytes and keeps none.
-struct Nowhere;
+/// Takes bytes and keeps none of them: only their checksums count.
+struct Discard;
 
-impl Sink for Nowhere {
+impl Sink for Discard {
     type Error = Error;
 
     async fn write(&mut self, _: Piece) -> Result<(), Error> {

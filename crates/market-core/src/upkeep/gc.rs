@@ -1,5 +1,5 @@
-//! Finding and removing garbage: unfinished imports that nobody continues, and published objects
-//! that no app has.
+//! Garbage collection: finds and removes what interrupted imports have left, and published objects
+//! that belong to no app.
 
 use crate::action::{self, DumpError};
 use crate::backend::{Context, Deleted, ObjectState, StorageBackend, StoredObject};
@@ -9,27 +9,28 @@ use market_transfer::redacted;
 use std::collections::HashSet;
 use std::time::Duration;
 
-/// The sources of all apps that are known: what they name is no garbage.
+/// The SOURCEs of the apps that there are: what they name is not garbage.
 #[derive(Clone, Debug, Default)]
 pub struct KnownApps {
     sources: Vec<SourceUrl>,
-    /// With the ids of their apps, where those are known. An app that is being imported has an
+    /// The apps with their ids, where the list has those. An app that is being imported has an
     /// empty SOURCE.
     ids: Vec<(AppId, SourceUrl)>,
-    /// Whether somebody has put the sources together: then each must be one of the marketplace's
-    /// kind.
+    /// Whether it is a list of SOURCEs that a person has made: then each must be one of this
+    /// marketplace.
     by_hand: bool,
-    /// How long ago the list was made: what was published since is not in it.
+    /// How long ago the list was made: apps that were published since are missing in it.
     age: Duration,
 }
 
 impl KnownApps {
-    /// Reads the output of `onemarketapp list -x`, or a SOURCE a line, made so long ago. Apps of
-    /// other marketplaces count too: two marketplaces may share a store.
+    /// Reads the output of `onemarketapp list -x`, or a text with a SOURCE a line. `age` tells how
+    /// long ago it was made. Apps of other marketplaces count too: two marketplaces may share a
+    /// store.
     ///
     /// # Errors
-    /// When it cannot be read, or lacks an app that `marketplace` has: by an incomplete list, good
-    /// apps would be removed.
+    /// [`ErrorKind::Usage`] when it cannot be read, is empty, or lacks an app that `marketplace`
+    /// has: with an incomplete list, good apps would be removed.
     pub fn read(text: &[u8], age: Duration, marketplace: &Marketplace) -> Result<Self, Error> {
         let text = text.trim_ascii();
         if !text.starts_with(b"<") {
@@ -83,13 +84,23 @@ impl KnownApps {
 }
 
 /// What counts as garbage.
+///
+/// ```
+/// use market_core::upkeep::gc::Rules;
+/// use std::time::Duration;
+///
+/// let rules = Rules::default().with_older_than(Duration::from_secs(3_600));
+/// assert!(rules.apps.is_none() && !rules.running);
+/// ```
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Rules {
     /// The apps that there are; without them only unfinished imports are looked for.
     pub apps: Option<KnownApps>,
-    /// What was written more recently is spared.
+    /// What was written more recently is spared. The default is a day.
     pub older_than: Duration,
-    /// Whether what a running import writes counts too, however wrong that is for it.
+    /// Whether what an import writes that still runs is garbage too: that import will fail. The
+    /// default is `false`.
     pub running: bool,
 }
 
@@ -100,16 +111,37 @@ impl Default for Rules {
     }
 }
 
+impl Rules {
+    /// Published objects that none of these apps has are garbage too.
+    #[must_use]
+    pub fn with_apps(self, apps: KnownApps) -> Self {
+        Self { apps: Some(apps), ..self }
+    }
+
+    /// What was written more recently is spared.
+    #[must_use]
+    pub fn with_older_than(self, older_than: Duration) -> Self {
+        Self { older_than, ..self }
+    }
+
+    /// What an import writes that still runs is garbage too.
+    #[must_use]
+    pub fn with_running(self) -> Self {
+        Self { running: true, ..self }
+    }
+}
+
 /// Why an object is garbage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Reason {
-    /// An import left it unfinished.
+    /// An import was interrupted.
     Unfinished,
-    /// No app has it.
+    /// It is published, and no app of the list has it.
     NoApp,
 }
 
-/// What was found.
+/// What [`find`] has found; `K` is the backend's [`Key`](StorageBackend::Key).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Findings<K> {
@@ -119,11 +151,14 @@ pub struct Findings<K> {
     pub spared: usize,
 }
 
-/// Looks for garbage; changes nothing.
+/// Looks for garbage, sorted by place and key; changes nothing.
+///
+/// An object is spared when its name tells an app of the list whose SOURCE is not in this store:
+/// that app is being imported, or the marketplace's template was changed since.
 ///
 /// # Errors
-/// When the store cannot be listed completely, or a SOURCE in a list made by hand is none of this
-/// kind of marketplace.
+/// When the store cannot be listed completely; [`ErrorKind::Usage`] when a SOURCE in a list that a
+/// person has made is none of this marketplace; [`ErrorKind::Cancelled`] when told to stop.
 pub async fn find<B: StorageBackend>(
     backend: &B,
     rules: &Rules,
@@ -138,18 +173,16 @@ pub async fn find<B: StorageBackend>(
     }
     let known: Option<HashSet<B::Key>> =
         rules.apps.as_ref().map(|apps| apps.sources.iter().filter_map(locate).collect());
-    // What these apps have cannot be told by their SOURCE: they are being imported, or the
-    // marketplace's template was changed.
-    let untold =
+    let not_located =
         rules.apps.iter().flat_map(|apps| &apps.ids).filter(|(_, source)| locate(source).is_none());
-    let untold: HashSet<AppId> = untold.map(|(id, _)| *id).collect();
+    let not_located: HashSet<AppId> = not_located.map(|(id, _)| *id).collect();
     let list_age = rules.apps.as_ref().map_or(Duration::ZERO, |apps| apps.age);
     let mut findings = Findings { garbage: Vec::new(), spared: 0 };
     let mut judge = |object: StoredObject<B::Key>| {
         let (reason, older_than) = match (object.state, &known) {
             (ObjectState::Staged, _) => (Reason::Unfinished, rules.older_than),
             (ObjectState::Published, Some(known)) if !known.contains(&object.key) => {
-                if object.app.is_some_and(|app| untold.contains(&app)) {
+                if object.app.is_some_and(|app| not_located.contains(&app)) {
                     findings.spared += 1;
                     return;
                 }
@@ -181,7 +214,7 @@ pub async fn find<B: StorageBackend>(
 /// Removes an object that was found to be garbage.
 ///
 /// # Errors
-/// When it stays.
+/// When it may still be there; [`ErrorKind::Cancelled`] when told to stop.
 pub async fn remove<B: StorageBackend>(
     backend: &B,
     object: &StoredObject<B::Key>,

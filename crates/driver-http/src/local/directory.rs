@@ -1,11 +1,12 @@
 //! The public directory and the staging directory inside it, held open: no path is looked up twice.
 
+use crate::space::Space;
 use market_bridge::STAGING;
 use market_core::error::{Error, ErrorKind};
 use market_core::transfer::{is_same_file, random_name, rename_new};
 use rustix::fs::{
-    AtFlags, FileType, FlockOperation, Mode, OFlags, RawDir, Stat, StatVfs, flock, fstat, fstatvfs,
-    mkdirat, open, openat, statat, unlinkat,
+    AtFlags, FileType, FlockOperation, Mode, OFlags, RawDir, Stat, flock, fstat, fstatvfs, mkdirat,
+    open, openat, statat, unlinkat,
 };
 use rustix::io::Errno;
 use std::fs::File;
@@ -13,10 +14,21 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::RDONLY).union(OFlags::CLOEXEC);
 
-/// An open directory and its path for messages.
+/// A regular file of a directory.
+pub(crate) struct FileEntry {
+    pub(crate) name: String,
+    /// Its size, holes included.
+    pub(crate) bytes: u64,
+    /// When it was last written: the time since 1970.
+    pub(crate) written: Duration,
+}
+
+/// An open directory, and its path for messages.
+#[derive(Debug)]
 pub(crate) struct Directory {
     handle: OwnedFd,
     path: PathBuf,
@@ -176,20 +188,25 @@ impl Directory {
     }
 
     /// The regular files of the directory.
-    pub(crate) fn files(&self) -> Result<Vec<(String, Stat)>, Error> {
+    pub(crate) fn files(&self) -> Result<Vec<FileEntry>, Error> {
         let mut files = Vec::new();
         self.names(|name| {
             // It may be gone by now: an import that ended.
-            let stat = self.stat(name)?;
-            let stat =
-                stat.filter(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
-            files.extend(stat.map(|stat| (name.to_owned(), stat)));
+            if let Some(stat) = self.stat(name)?
+                && FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+            {
+                files.push(FileEntry {
+                    name: name.to_owned(),
+                    bytes: u64::try_from(stat.st_size).unwrap_or_default(),
+                    written: Duration::from_secs(u64::try_from(stat.st_mtime).unwrap_or_default()),
+                });
+            }
             Ok(())
         })?;
         Ok(files)
     }
 
-    /// Whether nothing is in it that could be an app.
+    /// Whether it has no entry at all.
     pub(crate) fn is_empty(&self) -> Result<bool, Error> {
         let mut empty = true;
         self.names(|name| {
@@ -221,8 +238,14 @@ impl Directory {
     }
 
     /// The space of the file system.
-    pub(crate) fn space(&self) -> Result<StatVfs, Error> {
-        fstatvfs(&self.handle).map_err(|errno| self.failed(errno))
+    pub(crate) fn space(&self) -> Result<Space, Error> {
+        let space = fstatvfs(&self.handle).map_err(|errno| self.failed(errno))?;
+        Ok(Space {
+            block_bytes: space.f_frsize,
+            blocks: space.f_blocks,
+            free: space.f_bfree,
+            available: space.f_bavail,
+        })
     }
 
     fn failed(&self, errno: Errno) -> Error {
