@@ -309,7 +309,7 @@ impl StorageBackend for S3Market {
             let subject = format!("the unfinished uploads of {}", error.subject);
             // All objects have been told.
             let kind = if listed { ErrorKind::Unsupported } else { error.kind };
-            Error { kind, subject, ..error }
+            error.with_kind(kind).with_subject(subject)
         })?;
         for upload in uploads {
             let Some(app) = self.keys.app(&upload.key) else { continue };

@@ -280,7 +280,7 @@ pub(crate) async fn abort(
     let fail = |failure: S3Error| {
         let error = error(bucket, key, failure);
         let subject = format!("the upload {} of {}", redacted(id), error.subject);
-        Error { subject, ..error }
+        error.with_subject(subject)
     };
     let query = [("uploadId", id)];
     let rounds = async {

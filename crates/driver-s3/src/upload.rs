@@ -388,7 +388,10 @@ async fn begin_parts(
             Err(failure) if lists_no_parts(&failure) && !is_gone(&failure) => Ok(false),
             Err(failure) => {
                 let error = error(bucket, key, failure);
-                Err(Error { subject: format!("the parts of {}", error.subject), ..error })
+                {
+                    let subject = format!("the parts of {}", error.subject);
+                    Err(error.with_subject(subject))
+                }
             }
         }
     });
@@ -430,7 +433,8 @@ impl Outgoing {
         let payload = Payload::of(pieces).await;
         let fail = |failure| {
             let error = error(&bucket, &key, failure);
-            Error { subject: format!("part {number} of {}", error.subject), ..error }
+            let subject = format!("part {number} of {}", error.subject);
+            error.with_subject(subject)
         };
         let digits = number.to_string();
         let query = [("partNumber", digits.as_str()), ("uploadId", &id)];
@@ -444,7 +448,7 @@ impl Outgoing {
             etag.ok_or_else(|| fail(S3Error::garbled("the service took it without an ETag")))?;
         if !listed && !etag.trim_matches('"').eq_ignore_ascii_case(&payload.md5()) {
             let cause = "the service lists no parts of uploads and tells no MD5 of them: what it holds cannot be proven";
-            return Err(Error { kind: ErrorKind::Unsupported, ..fail(S3Error::garbled(cause)) });
+            return Err(fail(S3Error::garbled(cause)).with_kind(ErrorKind::Unsupported));
         }
         Ok(Sent { number, etag, bytes: payload.bytes() })
     }

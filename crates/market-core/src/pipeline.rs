@@ -320,11 +320,13 @@ async fn publish<B: StorageBackend>(
             redacted(name.as_str()),
             "already exists in the marketplace; nothing was replaced",
         )),
-        Published::Unknown(error) => Err(Error {
-            cause: format!("{}: whether the app was published could not be found out", error.cause),
-            remedy: Some("look for it in the marketplace before importing again".to_owned()),
-            ..error
-        }),
+        Published::Unknown(error) => {
+            let cause =
+                format!("{}: whether the app was published could not be found out", error.cause);
+            Err(error
+                .with_cause(cause)
+                .remedy("look for it in the marketplace before importing again"))
+        }
     }
 }
 

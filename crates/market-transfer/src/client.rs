@@ -1,6 +1,7 @@
 //! The one HTTP client of the workspace: whom it trusts, where it lets itself be sent, through
 //! which proxies, and what its failures are.
 
+use crate::error::{Distrust, find_cause, inner};
 use crate::retry::RetryableError;
 use crate::thread::run_on_thread;
 use crate::{Error, ErrorKind, Options, read_small_file, trust};
@@ -109,86 +110,73 @@ impl Resolve for Resolver {
     }
 }
 
-/// A request that did not get through.
+/// A request that did not get through. The error of the library names the URL, with everything
+/// that is secret in it, so only what it was made from is kept.
 pub(crate) fn failure(subject: &str, error: &reqwest::Error) -> RetryableError {
-    let of = |kind, cause: &str, again| RetryableError {
-        error: Error::new(kind, subject, cause),
-        again,
-        pause: None,
-    };
-    if let Some(astray) = caused_by::<Astray>(error) {
-        let kind = if astray == Astray::Downgraded {
-            ErrorKind::Untrusted
-        } else {
-            ErrorKind::Unreachable
+    let of = |error, again| RetryableError { error, again, pause: None };
+    if let Some(astray) = find_cause::<Astray>(error) {
+        let kind = match astray {
+            Astray::Downgraded => ErrorKind::Untrusted,
+            Astray::Endless => ErrorKind::Unreachable,
         };
-        return of(kind, &astray.to_string(), false);
+        return of(Error::new(kind, subject, astray.to_string()), false);
     }
     if error.is_timeout() {
-        let connecting = error.is_connect();
-        let cause = if connecting {
+        let cause = if error.is_connect() {
             "did not accept a connection in time"
         } else {
             "was silent for too long"
         };
-        return of(ErrorKind::Unreachable, cause, true);
+        let error = Error::new(ErrorKind::Unreachable, subject, cause);
+        return of(error.with_source(io::Error::from(io::ErrorKind::TimedOut)), true);
     }
-    if let Some(rustls::Error::InvalidCertificate(reason)) = caused_by(error) {
-        return of(ErrorKind::Untrusted, &distrust(&reason), false);
+    if let Some(rustls::Error::InvalidCertificate(reason)) = find_cause(error) {
+        return of(distrusted(subject, reason), false);
     }
     let kind = if error.is_builder() { ErrorKind::Malformed } else { ErrorKind::Unreachable };
-    of(kind, &root_cause(error), !error.is_builder())
+    of(by_root(kind, subject, root(error)), !error.is_builder())
 }
 
-/// What is wrong with a certificate.
-fn distrust(reason: &CertificateError) -> String {
-    let cause = match reason {
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "has expired",
+/// A certificate that is not trusted.
+fn distrusted(subject: &str, reason: &CertificateError) -> Error {
+    let distrust = match reason {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => Distrust::Expired,
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            "is not valid yet: is the clock of this machine right?"
+            Distrust::NotYetValid
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            "is one for another name"
+            Distrust::OtherName
         }
-        CertificateError::UnknownIssuer => "is signed by nobody who is trusted here",
-        // Most of all, that an authority shows its own certificate; the library has no variant for
-        // it.
-        CertificateError::Other(_) => {
-            "is none that a trusted authority gives to a server: is it self-signed?"
-        }
-        other => return format!("the server's certificate cannot be trusted: {other}"),
+        CertificateError::UnknownIssuer => Distrust::UnknownIssuer,
+        // The library has no variant for what is no certificate of a server.
+        CertificateError::Other(_) => Distrust::Unfit,
+        _ => Distrust::Other,
     };
-    format!("the server's certificate {cause}")
-}
-
-/// An error of a type somewhere in the chain of causes. An [`io::Error`] passes over the error that
-/// it holds.
-fn caused_by<T: StdError + Clone + 'static>(error: &reqwest::Error) -> Option<T> {
-    let mut next: Option<&(dyn StdError + 'static)> = error.source();
-    while let Some(cause) = next {
-        if let Some(found) = cause.downcast_ref::<T>() {
-            return Some(found.clone());
-        }
-        next = inner(cause);
-    }
-    None
-}
-
-fn inner<'a>(cause: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
-    let held = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-    held.map(|held| held as &(dyn StdError + 'static)).or_else(|| cause.source())
+    let cause = match distrust {
+        Distrust::Other => format!("the server's certificate {distrust}: {reason}"),
+        distrust => format!("the server's certificate {distrust}"),
+    };
+    Error::new(ErrorKind::Untrusted, subject, cause).with_source(distrust)
 }
 
 /// The innermost cause: the outer ones repeat the URL, which may hold a password.
-fn root_cause(error: &reqwest::Error) -> String {
+fn root(error: &reqwest::Error) -> &(dyn StdError + 'static) {
     let mut cause: &(dyn StdError + 'static) = error;
     while let Some(next) = inner(cause) {
         cause = next;
     }
-    match cause.downcast_ref::<reqwest::Error>() {
-        Some(_) => "the transfer failed".to_owned(),
-        None => cause.to_string().split(" (os error").next().unwrap_or_default().to_owned(),
+    cause
+}
+
+fn by_root(kind: ErrorKind, subject: &str, root: &(dyn StdError + 'static)) -> Error {
+    if let Some(system) = root.downcast_ref::<io::Error>() {
+        return Error::io(subject, system).with_kind(kind);
     }
+    let cause = match root.downcast_ref::<reqwest::Error>() {
+        Some(_) => "the transfer failed".to_owned(),
+        None => root.to_string(),
+    };
+    Error::new(kind, subject, cause)
 }
 
 #[cfg(test)]

@@ -52,7 +52,7 @@ pub use command::CommandSpec;
 pub use content::{Compression, Content, Packing};
 pub use digest::{Digester, hex};
 pub use document::Document;
-pub use error::{Error, ErrorKind};
+pub use error::{Distrust, Error, ErrorKind, HttpStatus, find_cause};
 pub use file::read_small_file;
 pub use location::{Location, redacted};
 pub use market_checksum::{Algorithm, Checksum, DigestSet, Digests, Md5, Sha1, Sha256};

@@ -141,9 +141,9 @@ impl Retries {
         if !failure.again {
             return Err(failure.error);
         }
-        self.wait(failure.pause).await.map_err(|given_up| Error {
-            cause: format!("{}{given_up}", failure.error.cause),
-            ..failure.error
+        self.wait(failure.pause).await.map_err(|given_up| {
+            let cause = format!("{}{given_up}", failure.error.cause);
+            failure.error.with_cause(cause)
         })
     }
 

@@ -10,8 +10,8 @@ use market_testkit::http::{HttpServer, Reply};
 use market_testkit::image::sparse_raw;
 use market_testkit::{block_on, noise, read_to_end};
 use market_transfer::{
-    Algorithm, DigestSet, Digests, Error, ErrorKind, FileSink, Options, Piece, Sha1, Sha256,
-    Source, SparseFile, Transfer, rename_new,
+    Algorithm, DigestSet, Digests, Error, ErrorKind, FileSink, HttpStatus, Options, Piece, Sha1,
+    Sha256, Source, SparseFile, Transfer, rename_new,
 };
 use sha2::Digest;
 use std::fs::File;
@@ -226,7 +226,7 @@ fn a_refusal_behind_a_redirect_or_in_mid_transfer_is_tried_again() {
         _ => Reply::status(404),
     });
     let error = read(&nowhere.url("/i")).unwrap_err();
-    assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
+    assert!(!everything(&error).contains("hunter2"), "{error:?}");
     let missing = HttpServer::start(|request, _| match request.path.as_str() {
         "/i" => Reply::status(302).header("Location", "/gone"),
         _ => Reply::status(404),
@@ -241,6 +241,13 @@ fn a_refusal_behind_a_redirect_or_in_mid_transfer_is_tried_again() {
         _ => Reply::bytes(vec![7; 50_000]),
     });
     assert_eq!(read(&short.url("/i")).unwrap(), vec![7; 50_000]);
+}
+
+/// All that an error and those that it was made from say of themselves.
+fn everything(error: &Error) -> String {
+    let first: &dyn std::error::Error = error;
+    let chain = std::iter::successors(Some(first), |error| error.source());
+    chain.map(|error| format!("{error} {error:?}\n")).collect()
 }
 
 #[test]
@@ -270,6 +277,7 @@ fn passing_failures_are_tried_again_and_lasting_ones_are_not() {
         let error = read(&server.url("/i")).unwrap_err();
         assert_eq!((error.kind, server.requests().len()), (kind, requests), "{error}");
         assert!(error.to_string().contains(&status.to_string()), "{error}");
+        assert_eq!(error.caused_by(), Some(&HttpStatus(status)));
     }
 }
 
@@ -280,10 +288,13 @@ fn redirects_are_followed_and_nobody_listening_is_said() {
         _ => Reply::bytes(b"bytes".to_vec()),
     });
     assert_eq!(read(&server.url("/old")).unwrap(), b"bytes");
-    let gone = server.url("/x");
+    let gone = server.url("/x?key=hunter2").replace("http://", "http://me:hunter2@");
     drop(server);
     let error = read(&gone).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Unreachable);
+    let system = error.caused_by::<std::io::Error>().unwrap();
+    assert_eq!(system.kind(), std::io::ErrorKind::ConnectionRefused);
+    assert!(!everything(&error).contains("hunter2"), "{error:?}");
     assert!(error.to_string().contains("3 retries did not help"), "{error}");
 }
 
@@ -292,7 +303,7 @@ fn no_encoding_is_asked_for_and_credentials_are_sent_but_never_shown() {
     let server = HttpServer::start(|_, _| Reply::status(401));
     let url = server.url("/i").replace("http://", "http://me:hunter2@");
     let error = read(&url).unwrap_err();
-    assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
+    assert!(!everything(&error).contains("hunter2"), "{error:?}");
     let request = &server.requests()[0];
     assert_eq!(request.header("accept-encoding"), Some("identity"));
     assert!(request.header("authorization").unwrap().starts_with("Basic "));

@@ -9,7 +9,7 @@
 
 use market_testkit::http::{HttpServer, Reply};
 use market_testkit::{block_on, noise, read_to_end, require};
-use market_transfer::{Document, Error, ErrorKind, Options, Source};
+use market_transfer::{Distrust, Document, Error, ErrorKind, Options, Source};
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -126,6 +126,7 @@ fn a_server_is_trusted_by_its_authority_or_by_nobody() {
         let error = read(&url, options).unwrap_err();
         assert_eq!(error.kind, ErrorKind::Untrusted, "{error}");
         assert_eq!(error.cause, "the server's certificate is signed by nobody who is trusted here");
+        assert_eq!(error.caused_by(), Some(&Distrust::UnknownIssuer));
         assert!(!error.to_string().contains("hunter2"), "{error}");
     }
     assert_eq!(
@@ -135,6 +136,7 @@ fn a_server_is_trusted_by_its_authority_or_by_nobody() {
     let error =
         read(&server.url("localhost", "/image"), certificates.trusting("ca.pem")).unwrap_err();
     assert_eq!(error.cause, "the server's certificate is one for another name");
+    assert_eq!(error.caused_by(), Some(&Distrust::OtherName));
 }
 
 #[test]

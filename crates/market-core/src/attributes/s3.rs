@@ -91,7 +91,7 @@ impl S3Attributes {
                 "the session token" => "attribute SESSION_TOKEN",
                 _ => "attribute BUCKET",
             };
-            Error { subject: subject.to_owned(), ..error.into() }
+            Error::from(error).with_subject(subject)
         })?;
         Ok(access)
     }

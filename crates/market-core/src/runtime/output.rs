@@ -25,8 +25,7 @@ pub fn open_output() -> Result<StandardOutput, Error> {
 
 /// The error for an answer that was not taken.
 pub(super) fn undelivered(error: &io::Error) -> Error {
-    Error {
-        kind: ErrorKind::Failed,
-        ..Error::io("standard output", error).remedy("the answer could not be delivered")
-    }
+    Error::io("standard output", error)
+        .with_kind(ErrorKind::Failed)
+        .remedy("the answer could not be delivered")
 }

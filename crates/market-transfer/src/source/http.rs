@@ -6,7 +6,7 @@
 use super::origin::{Opened, Origin};
 use crate::client::{client, failure};
 use crate::retry::{RetryableError, of_http_status, parse_retry_after};
-use crate::{Error, Location, Options, Scheme, Source};
+use crate::{Error, HttpStatus, Location, Options, Scheme, Source};
 use bytes::Bytes;
 use reqwest::header::{
     ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, HeaderMap,
@@ -242,6 +242,7 @@ pub(crate) fn refusal(subject: &str, url: &str, response: &Response, at: u64) ->
     let pause = response.headers().get(RETRY_AFTER);
     let pause = pause.and_then(|value| parse_retry_after(value.to_str().ok()?, SystemTime::now()));
     let who = if redirected { "the server that it redirects to" } else { "the server" };
-    let error = Error::new(kind, subject, format!("{who} answered {status}"));
+    let error = Error::new(kind, subject, format!("{who} answered {status}"))
+        .with_source(HttpStatus(status.as_u16()));
     RetryableError { error, again: temporary || redirected || at > 0, pause }
 }

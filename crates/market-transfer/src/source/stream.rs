@@ -22,7 +22,8 @@ impl<F: AsyncFnMut() -> io::Result<Option<Bytes>>> Stream<F> {
     /// The failure of somebody else's stream: its text may hold URLs.
     fn failure(&self, error: &io::Error) -> Error {
         let known = Error::io(&self.subject, error);
-        Error { cause: hide_urls(&known.cause), ..known }
+        let cause = hide_urls(&known.cause);
+        known.with_cause(cause)
     }
 }
 
