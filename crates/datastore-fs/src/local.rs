@@ -29,7 +29,7 @@ pub(crate) async fn copy(request: &CopyRequest<'_>, source: &mut Source) -> Resu
     let path = staged.path().display().to_string();
     let sparse = request.is_sparse();
     let mut file = SparseFile::new(staged.open()?, sparse);
-    let mut sink = FileSink { file: &mut file, subject: &path, durable: true };
+    let mut sink = FileSink::durable(&mut file, &path);
     let transfer = request.transfer(request.expected.digests());
     let transferred = context.stop.or(source.transfer(&mut sink, transfer)).await?;
     let (format, conversion) = request.check(source.subject(), &transferred)?;

@@ -47,7 +47,7 @@ impl CopyRequest<'_> {
 
     /// How the image is transferred, with these checksums computed.
     pub(crate) fn transfer(&self, wanted: DigestSet) -> Transfer {
-        Transfer { wanted, unpack: self.compression, max_bytes: None }
+        Transfer::hashed(wanted).unpacking(self.compression)
     }
 
     /// Refuses content that cannot become an image of this datastore; its format otherwise.

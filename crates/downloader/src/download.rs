@@ -42,7 +42,7 @@ pub async fn download(arguments: &Arguments, context: &Context) -> Result<(), Er
         None => check_content(arguments, &action, &source, &head)?,
     }
     let wanted = arguments.expected.digests();
-    let transfer = Transfer { wanted, unpack, max_bytes: arguments.max_bytes };
+    let transfer = Transfer::hashed(wanted).unpacking(unpack).max_bytes(arguments.max_bytes);
     let download = Download { arguments, action: &action, transfer, max_unpacked_bytes, context };
     let outcome = download.run(&mut source).await;
     if outcome.is_ok() && arguments.max_bytes.is_some() {
@@ -108,7 +108,7 @@ impl Download<'_> {
         };
         let mut file = SparseFile::new(staged.open()?, true);
         let subject = path.display().to_string();
-        let mut sink = FileSink { file: &mut file, subject: &subject, durable: true };
+        let mut sink = FileSink::durable(&mut file, &subject);
         let transferred = self.context.stop.or(source.transfer(&mut sink, self.transfer)).await?;
         self.check(source, &transferred)?;
         let format = self.archive(source, &transferred);
@@ -184,7 +184,7 @@ impl Download<'_> {
         destination.set_len(0).map_err(|error| fail(&error))?;
         let mut file =
             SparseFile::new(destination.try_clone().map_err(|error| fail(&error))?, true);
-        let mut sink = FileSink { file: &mut file, subject: &subject, durable: true };
+        let mut sink = FileSink::durable(&mut file, &subject);
         let written = async {
             let transferred =
                 self.context.stop.or(source.transfer(&mut sink, self.transfer)).await?;

@@ -15,7 +15,7 @@ use crate::report::{ImportedApp, ReportError};
 use market_checksum::{Expected, Md5, Sha256};
 use market_transfer::{
     DigestSet, FileSink, HEAD_BYTES, Options, Piece, Sink, Source, SparseFile, Transfer,
-    Transferred, redacted, unnamed_file,
+    Transferred, redacted,
 };
 use std::fs::File;
 use std::io;
@@ -370,11 +370,11 @@ async fn spool(
     {
         return Err(fail(&io::ErrorKind::StorageFull.into()));
     }
-    let file = unnamed_file(&directory).map_err(|error| fail(&error))?;
+    let file = tempfile::tempfile_in(&directory).map_err(|error| fail(&error))?;
     let reader = file.try_clone().map_err(|error| Error::io(&shown_directory, &error))?;
     let length = source.length();
     let mut target = SparseFile::new(file, true);
-    let mut sink = FileSink { file: &mut target, subject: &shown_directory, durable: false };
+    let mut sink = FileSink::temporary(&mut target, &shown_directory);
     let transferred =
         context.stop.or(source.transfer(&mut sink, Transfer::hashed(RECORDED))).await?;
     announced.verify(source.subject(), &transferred, length)?;

@@ -14,7 +14,7 @@
 pub enum Content {
     /// Something is packed in it.
     Packed(Packing),
-    /// An image of a virtual machine in a format that no hypervisor of OpenNebula takes, by its
+    /// An image of a virtual machine in a format that KVM and LXC do not take, by its
     /// name: not the bytes of a disk.
     ForeignImage(&'static str),
     /// An HTML or XML document: what servers send with status 200 in place of what is not there.
@@ -114,6 +114,7 @@ pub enum Packing {
 
 /// A compressed format that is unpacked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Compression {
     /// RFC 1952.
     Gzip,

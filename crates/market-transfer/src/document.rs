@@ -1,5 +1,5 @@
-//! A document of a web server as a whole: fetched in one request, compressed when the server likes,
-//! and no larger than allowed.
+//! Documents of web servers, such as lists of images: fetched as a whole in one request, compressed
+//! when the server can, and no larger than allowed.
 
 use crate::client::{client, failure};
 use crate::retry::RetryableError;
@@ -8,27 +8,49 @@ use crate::{Error, ErrorKind, Options, redacted};
 use flate2::write::MultiGzDecoder;
 use reqwest::Client;
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING};
+use std::fmt;
 use std::io::{self, Write};
 use tokio::time::timeout;
 
 /// A document may take so many times as long as its server may be silent.
 const DOCUMENT_TIMEOUTS: u32 = 2;
 
-/// What a web server has.
+/// A document of a web server.
+///
+/// ```no_run
+/// use market_transfer::{Document, Options};
+///
+/// # async fn fetch() -> Result<(), market_transfer::Error> {
+/// let list = Document::fetch("https://images.example/list", 1 << 20, &Options::default()).await?;
+/// println!("{} bytes from {}", list.bytes.len(), list.url);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Document {
-    /// The bytes, unpacked.
+    /// The bytes, without the encoding of the transfer.
     pub bytes: Vec<u8>,
-    /// Where they were in the end, after redirects.
+    /// Where they were in the end, after redirects: with user, password and query.
     pub url: String,
 }
 
+impl fmt::Debug for Document {
+    /// The URL as it may be shown, and how many bytes.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Document");
+        shown.field("url", &redacted(&self.url)).field("bytes", &self.bytes.len()).finish()
+    }
+}
+
 impl Document {
-    /// Fetches a document of at most `max_bytes` bytes.
+    /// Fetches a document of at most `max_bytes` bytes. A transfer that breaks begins again, as
+    /// often as [`Options::retry`] says; one may take twice the [`Options::idle_timeout`].
     ///
     /// # Errors
-    /// When it is not there, not whole, too large, or does not come in time. A break is tried again
-    /// from the start.
+    /// When it is not there ([`Absent`](ErrorKind::Absent)), not whole or too large
+    /// ([`Corrupt`](ErrorKind::Corrupt)), or does not come in time
+    /// ([`Unreachable`](ErrorKind::Unreachable)).
     pub async fn fetch(url: &str, max_bytes: u64, options: &Options) -> Result<Self, Error> {
         let subject = redacted(url);
         let client =

@@ -22,8 +22,8 @@ const READ_BYTES: usize = 256 << 10;
 /// them.
 const PIPE_BYTES: usize = 1 << 20;
 
-/// A running child. It and all that it has started are killed when this is dropped before its end
-/// was waited for.
+/// A running child process. It and the processes of its group are killed when this is dropped
+/// before [`wait`](Self::wait) has returned.
 pub struct Process {
     child: Child,
     stdin: Option<ChildStdin>,
@@ -36,6 +36,7 @@ pub struct Process {
 
 /// How a child ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Ended {
     /// Its exit status.
     pub status: ExitStatus,
@@ -44,20 +45,20 @@ pub struct Ended {
 }
 
 impl Ended {
-    /// Its last words: the last line of standard error that is not blank, or else its exit status.
-    /// URLs are as they may be shown; what else it may have been told in confidence is for
-    /// [`Secrets`](crate::Secrets) to hide.
+    /// The reason that it gave: the last line of standard error that is not blank, or else its exit
+    /// status. URLs are [`redacted`](crate::redacted); any other secret that it was given is not:
+    /// see [`cause_without`](Self::cause_without).
     pub fn cause(&self) -> String {
-        hide_urls(&self.last_words())
+        hide_urls(&self.last_line())
     }
 
-    /// The same, on one line, without what a command was told in confidence.
+    /// The same without the secrets that the child was given, and cut to 256 characters.
     pub fn cause_without(&self, secrets: &Secrets) -> String {
-        redacted_line(&secrets.hide(&self.last_words()))
+        redacted_line(&secrets.hide(&self.last_line()))
     }
 
-    /// The same as it was said: not to be shown.
-    fn last_words(&self) -> String {
+    /// The same as the child wrote it: not to be shown.
+    fn last_line(&self) -> String {
         let last = self.stderr.split(['\n', '\r']).map(str::trim).rfind(|line| !line.is_empty());
         last.map_or_else(|| format!("ended with {}", self.status), str::to_owned)
     }
@@ -102,14 +103,14 @@ impl Process {
         Ok(())
     }
 
-    /// Writes a whole message to its standard input meanwhile, and ends it. A child that does not
-    /// want it need not read it.
+    /// Writes all of its standard input in the background, and closes it. The child need not read
+    /// it.
     pub(crate) fn feed(&mut self, message: Arc<[u8]>) {
         let Some(mut stdin) = self.stdin.take() else { return };
         tokio::spawn(async move { stdin.write_all(&message).await });
     }
 
-    /// Its standard input ends here.
+    /// Closes its standard input.
     pub fn close_input(&mut self) {
         self.stdin = None;
     }
@@ -176,18 +177,18 @@ impl Process {
         Ok(read.await.map_err(|_| io::ErrorKind::TimedOut)?? > 0)
     }
 
-    /// Waits for its end. What it still writes to standard output is lost.
+    /// Closes its standard streams and waits for its end. What it still writes is lost.
     ///
     /// # Errors
-    /// `TimedOut` when it does not end.
+    /// `TimedOut` when it does not end within the idle time-out.
     pub async fn wait(&mut self) -> io::Result<Ended> {
         self.stdin = None;
         self.stdout = None;
         let waited = tokio::time::timeout(self.idle_timeout, async {
             let status = self.child.wait().await?;
             self.group.0 = None;
-            // Something that it left running may hold its standard error open: no reason to wait
-            // for that.
+            // A process that it left running may hold its standard error open: its end is not
+            // waited for.
             let stderr = tokio::time::timeout(Duration::from_millis(500), &mut self.stderr).await;
             Ok(Ended { status, stderr: stderr.ok().and_then(Result::ok).unwrap_or_default() })
         });

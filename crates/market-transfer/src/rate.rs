@@ -1,4 +1,4 @@
-//! How fast bytes may move.
+//! Limits on the rate of transfers.
 
 use std::num::NonZeroU64;
 use std::str::FromStr;
@@ -6,8 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// A limit in bytes per second, as `curl --limit-rate` writes it: a number, with or without one of
-/// the suffixes k, M, G, T (times 1,024 each, in any letter case). OpenNebula passes
-/// `LIMIT_TRANSFER_BW` in that form.
+/// the suffixes k, M, G, T (times 1,024 each, in any letter case).
 ///
 /// ```
 /// use market_transfer::Rate;
@@ -81,12 +80,12 @@ impl Pacer {
         Self { rate, due: None }
     }
 
-    /// How many bytes may move at once: a quarter of a second's, in whole pieces.
+    /// How many bytes to copy at once: a quarter of a second's, in multiples of 64 KiB.
     pub(crate) fn stride(&self) -> u64 {
         (self.rate.bytes_per_second() / 4).max(1).next_multiple_of(64 << 10)
     }
 
-    /// Bytes have moved: waits until they were due.
+    /// Waits until so many bytes, which have been copied already, were due.
     pub(crate) async fn throttle(&mut self, bytes: u64) {
         let now = Instant::now();
         let earliest = now.checked_sub(CREDIT).unwrap_or(now);
@@ -117,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_paid_is_waited_for_and_a_pause_gives_little_credit() {
+    fn the_rate_is_kept_and_a_pause_gives_little_credit() {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .start_paused(true)

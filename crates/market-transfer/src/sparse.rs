@@ -1,5 +1,4 @@
-//! A file that is written piece by piece, holes kept, and that reaches the disk while it is
-//! written.
+//! A file that is written piece by piece, with its holes.
 
 use crate::system::copy_range;
 use crate::{Piece, ZEROS, start_thread};
@@ -11,10 +10,24 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-/// A new file under way. Nothing is durable before [`finish`](Self::finish) has returned.
+/// A new file that is being written. Nothing is durable before [`finish`](Self::finish) has
+/// returned.
 ///
-/// It is put on the disk when all of it is written, not meanwhile: a disk that is busy with the
-/// first part makes writing the rest several times slower (docs/benchmarks.md).
+/// It goes to the disk when all of it is written, not before: a disk that is busy with the first
+/// part makes writing the rest several times slower (docs/benchmarks.md).
+///
+/// ```
+/// use market_transfer::{Piece, SparseFile};
+///
+/// # let directory = tempfile::tempdir()?;
+/// let mut file = SparseFile::new(std::fs::File::create(directory.path().join("image"))?, true);
+/// file.write(&Piece::Data(b"boot"[..].into()))?;
+/// file.write(&Piece::Hole(1 << 30))?;
+/// file.finish()?;
+/// assert_eq!(file.file().metadata()?.len(), 4 + (1 << 30));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug)]
 pub struct SparseFile {
     file: Arc<File>,
     position: u64,
@@ -28,12 +41,12 @@ impl SparseFile {
         Self { file: Arc::new(file), position: 0, keep_holes, syncing: None }
     }
 
-    /// Bytes so far, holes included.
+    /// The number of bytes so far, holes included.
     pub fn len(&self) -> u64 {
         self.position
     }
 
-    /// Whether nothing was written.
+    /// Whether nothing was written yet.
     pub fn is_empty(&self) -> bool {
         self.position == 0
     }
@@ -84,23 +97,24 @@ impl SparseFile {
         Ok(())
     }
 
-    /// Makes holes of stretches that hold nothing but zeros. Where the file system has no holes,
-    /// nothing changes.
+    /// Makes holes of aligned blocks of 64 KiB that hold nothing but zeros. Where the file system
+    /// has no holes, nothing changes.
     ///
     /// # Errors
     /// What reading reports.
     pub fn punch_holes(&self) -> io::Result<()> {
-        const STRETCH: usize = 64 << 10;
+        const BLOCK_BYTES: usize = 64 << 10;
         self.file.set_len(self.position)?;
-        let mut buffer = vec![0; STRETCH];
+        let mut buffer = vec![0; BLOCK_BYTES];
         let mut at = 0;
         while at < self.position {
             at = match seek(&*self.file, SeekFrom::Data(at)) {
-                Ok(data) => data / STRETCH as u64 * STRETCH as u64,
+                Ok(data) => data / BLOCK_BYTES as u64 * BLOCK_BYTES as u64,
                 Err(rustix::io::Errno::NXIO) => return Ok(()),
                 Err(_) => at,
             };
-            let wanted = usize::try_from(self.position - at).unwrap_or(STRETCH).min(STRETCH);
+            let wanted =
+                usize::try_from(self.position - at).unwrap_or(BLOCK_BYTES).min(BLOCK_BYTES);
             self.file.read_exact_at(&mut buffer[..wanted], at)?;
             if buffer[..wanted] == ZEROS[..wanted] {
                 let mode = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
@@ -113,7 +127,7 @@ impl SparseFile {
         Ok(())
     }
 
-    /// All has been written: begins to put it on the disk, while others may still read it.
+    /// Everything has been written: begins to put it on the disk, while others may still read it.
     pub fn begin_sync(&mut self) {
         if self.syncing.is_none() {
             let file = Arc::clone(&self.file);

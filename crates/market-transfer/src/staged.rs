@@ -1,4 +1,5 @@
-//! A file that gets its name when it is whole, and leaves nothing behind when its writer is killed.
+//! Files that get their names when they are whole, and leave nothing behind when their writer is
+//! killed.
 
 use crate::system::{random_name, rename_new};
 use crate::{Error, ErrorKind};
@@ -22,11 +23,13 @@ const LOCK: &str = ".lock";
 const FILE_MODE: u32 = 0o644;
 const DIRECTORY_MODE: u32 = 0o755;
 
-/// A file or a directory under way, beside the place it is meant for. It is removed when this is
-/// dropped before it was published.
+/// A file or a directory that is being written under a temporary name, in the directory where it is
+/// to be published or another one of the same file system. It is removed when this is dropped
+/// before it was published.
 ///
-/// Whoever writes holds a lock of the kernel's, which ends with the process: [`sweep`](Self::sweep)
-/// removes what nobody writes any more.
+/// The writer holds a lock (`flock`), which the kernel releases when the process ends:
+/// [`sweep`](Self::sweep) removes what no process writes any more. Names are
+/// `.market-<16 hexadecimal digits>.part`, and `.lock` instead of `.part` for the lock.
 ///
 /// ```
 /// use market_transfer::StagedFile;
@@ -39,6 +42,7 @@ const DIRECTORY_MODE: u32 = 0o755;
 /// assert_eq!(std::fs::read(directory.path().join("image"))?, b"all of it");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[derive(Debug)]
 pub struct StagedFile {
     directory: PathBuf,
     /// Without its end.
@@ -201,8 +205,8 @@ impl StagedFile {
         Ok((open(&self.directory)?, open(parent)?, name.to_owned()))
     }
 
-    /// Removes from a directory what killed processes have left there; how much it was. What cannot
-    /// be looked at is passed over.
+    /// Removes the staged files and directories that killed processes have left in a directory;
+    /// returns how many. What cannot be read or removed is passed over.
     pub fn sweep(directory: &Path) -> usize {
         let Ok(entries) = fs::read_dir(directory) else { return 0 };
         let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());

@@ -1,16 +1,13 @@
-//! What the system does better than code of ours: copies between files, a rename that never
-//! replaces, names that never meet.
+//! Operations of the system: copies between files, a rename that never replaces a file, random
+//! names.
 
 use crate::digest::hex;
-use rustix::fs::{
-    AtFlags, Mode, OFlags, RenameFlags, copy_file_range, linkat, renameat_with, statat, unlinkat,
-};
+use rustix::fs::{AtFlags, RenameFlags, copy_file_range, linkat, renameat_with, statat, unlinkat};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 
 /// Small enough to stay in the processor's cache between the read and the write.
 const COPY_BYTES: usize = 128 << 10;
@@ -105,8 +102,9 @@ pub fn rename_new(from: impl AsFd, name: &str, to: impl AsFd, new_name: &str) ->
     }
 }
 
-/// Whether two names are those of one file: what a server answers to a request that it has carried
-/// out before (`EEXIST`) is only told apart from a name that is taken by that.
+/// Whether two names, each in its directory, are links to one file. An NFS server that has lost its
+/// answer to a link or rename answers `EEXIST` to the repeated request: this tells whether the first
+/// one was carried out, or the name is taken.
 pub fn is_same_file(from: impl AsFd, name: &str, to: impl AsFd, other_name: &str) -> bool {
     let identity = |directory: std::os::fd::BorrowedFd<'_>, name: &str| {
         statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)
@@ -117,17 +115,7 @@ pub fn is_same_file(from: impl AsFd, name: &str, to: impl AsFd, other_name: &str
     first.is_some() && first == identity(to.as_fd(), other_name)
 }
 
-/// A file without a name, readable and writable: nobody else can open it, and it is gone with its
-/// last handle.
-///
-/// # Errors
-/// When the directory is none, has no room, or its file system cannot make such files.
-pub fn unnamed_file(directory: &Path) -> io::Result<File> {
-    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-    Ok(rustix::fs::open(directory, flags, Mode::RUSR | Mode::WUSR)?.into())
-}
-
-/// A name of so many random bytes in lower-case hexadecimal: with 16 of them no two are ever the
+/// A name of `BYTES` random bytes in lower-case hexadecimal. With 16 bytes, two names are never the
 /// same.
 ///
 /// # Errors

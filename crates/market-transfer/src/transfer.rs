@@ -1,4 +1,4 @@
-//! Moving all bytes of a source into a sink, hashed on the way.
+//! Copies all bytes of a source into a sink and hashes them on the way.
 
 use crate::file::fill;
 use crate::source::Extent;
@@ -12,7 +12,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How many of the first bytes [`Transferred`] keeps.
+/// How many of the first bytes [`Transferred`] keeps: 64 KiB.
 pub const HEAD_BYTES: usize = 64 << 10;
 
 /// How much of a local file a sink takes at once: little enough to stay in the system's cache until
@@ -26,15 +26,23 @@ const HASHED_BYTES: u64 = 64 << 20;
 /// What was written piece by piece is read back in stretches of this size.
 const READ_BACK_BYTES: u64 = 16 << 20;
 
-/// How bytes are to be moved.
+/// How a source is copied. By default all bytes as they are, without digests.
+///
+/// ```
+/// use market_transfer::{Compression, DigestSet, Transfer};
+///
+/// let transfer = Transfer::hashed(DigestSet::MD5).unpacking(Compression::Xz).max_bytes(1 << 20);
+/// assert_eq!((transfer.unpack, transfer.max_bytes), (Some(Compression::Xz), Some(1 << 20)));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Transfer {
-    /// The digests to compute: of the bytes as they are fetched.
+    /// The digests to compute, of the bytes as they are fetched. By default none.
     pub wanted: DigestSet,
-    /// The format that they are unpacked from on the way.
+    /// The format that the bytes are unpacked from on the way. By default they stay packed.
     pub unpack: Option<Compression>,
-    /// The most bytes that are written; a source that has more is not read to its end, and the
-    /// digests cover what was fetched.
+    /// The most bytes that are written, after unpacking; a source that has more is not read to its
+    /// end, and the digests cover what was fetched. By default all.
     pub max_bytes: Option<u64>,
 }
 
@@ -43,23 +51,40 @@ impl Transfer {
     pub fn hashed(wanted: DigestSet) -> Self {
         Self { wanted, ..Self::default() }
     }
+
+    /// Sets [`unpack`](Self::unpack).
+    #[must_use]
+    pub fn unpacking(mut self, compression: impl Into<Option<Compression>>) -> Self {
+        self.unpack = compression.into();
+        self
+    }
+
+    /// Sets [`max_bytes`](Self::max_bytes).
+    #[must_use]
+    pub fn max_bytes(mut self, bytes: impl Into<Option<u64>>) -> Self {
+        self.max_bytes = bytes.into();
+        self
+    }
 }
 
-/// What was moved.
+/// What was copied.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Transferred {
-    /// Of the bytes as they were fetched.
+    /// The digests that were asked for, of the bytes as they were fetched.
     pub digests: Digests,
     /// Bytes written, holes included.
     pub bytes: u64,
-    /// The first [`HEAD_BYTES`] of what was written, or all of it when it is less: what a reader
-    /// will make of it is decided there.
+    /// The first [`HEAD_BYTES`] of what was written, or all of it when it is less: enough to tell
+    /// its format.
     pub head: Vec<u8>,
 }
 
-/// Where a [`Source`] is transferred to.
+/// Where a [`Source`] is copied to. [`FileSink`] is one.
+///
+/// Futures run on one thread and need not be `Send`.
 pub trait Sink {
-    /// What can go wrong.
+    /// What can go wrong: failures of the source, and the sink's own.
     type Error: From<Error>;
 
     /// A handle to read back what the sink has stored, at the offsets it has there, while more is
@@ -86,18 +111,24 @@ pub trait Sink {
         }
     }
 
-    /// Takes a piece.
+    /// Appends a piece.
+    ///
+    /// # Errors
+    /// What stands in the way; it ends the transfer.
     fn write(&mut self, piece: Piece) -> impl Future<Output = Result<(), Self::Error>>;
 
-    /// All has been taken. Digests may still be computed: a sink that is slow to make things
-    /// durable begins here.
+    /// Everything has been written. Digests may still be computed: a sink that is slow to make data
+    /// durable begins here, and need not wait for it.
+    ///
+    /// # Errors
+    /// What stands in the way; it ends the transfer.
     fn finish(&mut self) -> impl Future<Output = Result<(), Self::Error>>;
 }
 
 impl Source {
-    /// Moves all bytes into a sink and computes their digests.
+    /// Copies all bytes into a sink and computes their digests.
     ///
-    /// May be dropped at any time; then the sink holds a part.
+    /// May be dropped at any `await`; then the sink holds a part.
     ///
     /// # Errors
     /// Those of the source as in [`next`](Self::next), and those of the sink.
@@ -372,14 +403,25 @@ fn read_head(stored: &File, written: u64) -> io::Result<Vec<u8>> {
     Ok(head)
 }
 
-/// A new file as a sink; `subject` names it in messages.
+/// A new file as a [`Sink`].
+#[derive(Debug)]
 pub struct FileSink<'a> {
-    /// The file.
-    pub file: &'a mut SparseFile,
-    /// Its path, as it may be shown.
-    pub subject: &'a str,
-    /// Whether it is to be durable in the end; a temporary need not go to the disk.
-    pub durable: bool,
+    file: &'a mut SparseFile,
+    subject: &'a str,
+    durable: bool,
+}
+
+impl<'a> FileSink<'a> {
+    /// A file that is kept: what was written begins to go to the disk at the end of the transfer.
+    /// `subject` is its path as messages show it.
+    pub fn durable(file: &'a mut SparseFile, subject: &'a str) -> Self {
+        Self { file, subject, durable: true }
+    }
+
+    /// A file that is removed before long, and need not go to the disk.
+    pub fn temporary(file: &'a mut SparseFile, subject: &'a str) -> Self {
+        Self { file, subject, durable: false }
+    }
 }
 
 impl Sink for FileSink<'_> {

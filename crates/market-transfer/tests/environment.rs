@@ -113,9 +113,8 @@ fn a_thread_that_cannot_be_had_is_an_error() {
         digester.update(Piece::Hole(10)).await;
         assert!(digester.finish().await.is_err());
         let mut source = Source::open(path, &options()).await.unwrap();
-        let how =
-            Transfer { wanted: DigestSet::MD5, unpack: Some(Compression::Gzip), max_bytes: None };
-        let sink = &mut FileSink { file: &mut file, subject: "the copy", durable: true };
+        let how = Transfer::hashed(DigestSet::MD5).unpacking(Compression::Gzip);
+        let sink = &mut FileSink::durable(&mut file, "the copy");
         assert!(source.transfer(sink, how).await.is_err());
         assert!(Source::open("http://localhost:1/", &options()).await.is_err());
     });

@@ -10,13 +10,13 @@ use market_testkit::http::{HttpServer, Reply};
 use market_testkit::image::sparse_raw;
 use market_testkit::{block_on, noise, read_to_end};
 use market_transfer::{
-    Algorithm, DigestSet, Digests, Error, ErrorKind, FileSink, HttpStatus, Options, Piece, Sha1,
-    Sha256, Source, SparseFile, Transfer, rename_new,
+    Algorithm, DigestSet, Digests, Document, Error, ErrorKind, FileSink, HttpStatus, Options,
+    Piece, Sha1, Sha256, Source, SparseFile, Transfer, rename_new,
 };
 use sha2::Digest;
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 fn options() -> Options {
@@ -270,6 +270,23 @@ fn passing_failures_are_tried_again_and_lasting_ones_are_not() {
         _ => Reply::bytes(b"bytes".to_vec()),
     });
     assert_eq!(read(&server.url("/i")).unwrap(), b"bytes");
+    // A date that has passed: no pause at all, and not the minute that is waited otherwise.
+    let server = HttpServer::start(|_, nth| match nth {
+        0 => Reply::status(503).header("Retry-After", "Sun, 06 Nov 1994 08:49:37 GMT"),
+        _ => Reply::bytes(b"bytes".to_vec()),
+    });
+    let slow = options().with_first_pause(Duration::from_secs(60));
+    let (start, url) = (Instant::now(), server.url("/i"));
+    let fetched = block_on(Document::fetch(&url, 100, &slow)).unwrap();
+    assert_eq!(fetched.bytes, b"bytes");
+    let server = HttpServer::start(|_, nth| match nth {
+        0 => Reply::status(429).header("Retry-After", "Sunday, 06-Nov-94 08:49:37 GMT"),
+        _ => Reply::bytes(b"bytes".to_vec()),
+    });
+    let url = server.url("/i");
+    let bytes = block_on(async { read_to_end(&mut Source::open(&url, &slow).await?).await });
+    assert_eq!(bytes.unwrap(), b"bytes");
+    assert!(start.elapsed() < Duration::from_secs(25), "{:?}", start.elapsed());
     for (status, kind, requests) in
         [(404, ErrorKind::Absent, 1), (401, ErrorKind::Denied, 1), (500, ErrorKind::Unreachable, 4)]
     {
@@ -329,7 +346,7 @@ fn a_file_keeps_its_holes_on_every_road() {
                 .await
                 .unwrap()
                 .transfer(
-                    &mut FileSink { file: &mut file, subject: "target", durable: true },
+                    &mut FileSink::durable(&mut file, "target"),
                     Transfer::hashed(DigestSet::MD5),
                 )
                 .await
@@ -385,7 +402,7 @@ fn peeking_takes_nothing_away() {
         let mut file = SparseFile::new(tempfile::tempfile().unwrap(), true);
         let transferred = source
             .transfer(
-                &mut FileSink { file: &mut file, subject: "t", durable: false },
+                &mut FileSink::temporary(&mut file, "target"),
                 Transfer::hashed(Algorithm::ALL.into_iter().collect()),
             )
             .await

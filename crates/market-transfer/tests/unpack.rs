@@ -1,5 +1,5 @@
-//! Compressed streams are unpacked in motion, hashed as they were fetched, and told from broken
-//! ones.
+//! Compressed streams are unpacked while they are copied, hashed as they were fetched, and damaged
+//! ones are errors.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -48,6 +48,7 @@ fn pack(compression: Compression, bytes: &[u8]) -> Vec<u8> {
             encoder.write_all(bytes).unwrap();
             encoder.finish().unwrap()
         }
+        other => panic!("no tool for {other:?}"),
     }
 }
 
@@ -60,9 +61,7 @@ fn fetch(
     let mut file = SparseFile::new(tempfile::tempfile().unwrap(), true);
     let moved = block_on(async {
         let mut source = Source::open(location, options).await?;
-        source
-            .transfer(&mut FileSink { file: &mut file, subject: "the copy", durable: false }, how)
-            .await
+        source.transfer(&mut FileSink::temporary(&mut file, "the copy"), how).await
     })?;
     file.finish().unwrap();
     let mut bytes = vec![0; usize::try_from(file.len()).unwrap()];
@@ -75,7 +74,7 @@ fn quick() -> Options {
 }
 
 fn unpacking(compression: Compression) -> Transfer {
-    Transfer { wanted: DigestSet::MD5, unpack: Some(compression), max_bytes: None }
+    Transfer::hashed(DigestSet::MD5).unpacking(compression)
 }
 
 /// An image with data at both ends and a hole between.
@@ -160,30 +159,56 @@ fn a_source_that_fails_is_told_rather_than_the_stream_that_it_broke() {
     assert_eq!(error.kind, ErrorKind::Unreachable, "{error}");
 }
 
+/// One image in every place and form that counts.
+struct Places {
+    bytes: Vec<u8>,
+    directory: TempDir,
+    server: HttpServer,
+    /// Does not tell the length.
+    chunked: HttpServer,
+}
+
+impl Places {
+    fn new() -> Self {
+        let (directory, bytes) = (TempDir::new().unwrap(), image());
+        std::fs::write(directory.path().join("plain"), &bytes).unwrap();
+        let packed = pack(Compression::Zstd, &bytes);
+        std::fs::write(directory.path().join("packed"), packed).unwrap();
+        let server = HttpServer::directory(directory.path());
+        let served = bytes.clone();
+        let chunked = HttpServer::start(move |_, _| Reply::bytes(served.clone()).chunked());
+        Self { bytes, directory, server, chunked }
+    }
+
+    /// Each with the format that it is unpacked from.
+    fn locations(&self) -> [(String, Option<Compression>); 5] {
+        let path = |name: &str| self.directory.path().join(name).to_str().unwrap().to_owned();
+        let zstd = Some(Compression::Zstd);
+        [
+            (path("plain"), None),
+            (self.server.url("/plain"), None),
+            (self.chunked.url("/plain"), None),
+            (path("packed"), zstd),
+            (self.server.url("/packed"), zstd),
+        ]
+    }
+}
+
 #[test]
 fn no_more_is_written_than_was_asked_for() {
-    let directory = TempDir::new().unwrap();
-    let bytes = image();
-    let (plain, packed) = (directory.path().join("plain"), directory.path().join("packed"));
-    std::fs::write(&plain, &bytes).unwrap();
-    std::fs::write(&packed, pack(Compression::Zstd, &bytes)).unwrap();
-    let server = HttpServer::directory(directory.path());
+    let places = Places::new();
+    let bytes = &places.bytes;
     for most in [0, 1, 100_000, 400_000, 5 << 20] {
-        let locations = [
-            plain.to_str().unwrap().to_owned(),
-            server.url("/plain"),
-            packed.to_str().unwrap().to_owned(),
-        ];
-        for (unpack, location) in [None, None, Some(Compression::Zstd)].into_iter().zip(locations) {
-            let how = Transfer { wanted: DigestSet::default(), unpack, max_bytes: Some(most) };
+        for (location, unpack) in places.locations() {
+            let how = Transfer::default().unpacking(unpack).max_bytes(most);
             let (moved, _, part) = fetch(&location, how, &quick()).unwrap();
             assert_eq!(moved.bytes, most, "{location}");
             assert!(part == bytes[..usize::try_from(most).unwrap()], "{location}");
         }
     }
-    let how = Transfer { wanted: DigestSet::MD5, unpack: None, max_bytes: Some(100 << 20) };
-    let (moved, _, _) = fetch(plain.to_str().unwrap(), how, &quick()).unwrap();
-    assert_eq!(moved.digests.md5, Some(md5(&bytes)), "a limit beyond the end changes nothing");
+    let how = Transfer::hashed(DigestSet::MD5).max_bytes(100 << 20);
+    let (moved, _, _) = fetch(&places.locations()[0].0, how, &quick()).unwrap();
+    assert_eq!(moved.digests.md5, Some(md5(bytes)), "a limit beyond the end changes nothing");
 }
 
 #[test]
@@ -231,7 +256,7 @@ fn zeros_that_fill_up_a_block_are_no_part_of_a_stream_and_other_bytes_are_said()
             let accepted = match compression {
                 Compression::Gzip | Compression::Bzip2 => true,
                 Compression::Xz => zeros % 4 == 0,
-                Compression::Zstd => false,
+                _ => false,
             };
             assert_eq!(padded.is_ok(), accepted, "{compression:?} {zeros}");
             assert!(padded.is_err() || padded.unwrap() == bytes, "{compression:?} {zeros}");
@@ -247,15 +272,8 @@ fn zeros_that_fill_up_a_block_are_no_part_of_a_stream_and_other_bytes_are_said()
     // The padding of a sparse file is a hole.
     std::fs::write(&path, pack(Compression::Gzip, &bytes)).unwrap();
     std::fs::File::options().write(true).open(&path).unwrap().set_len(1 << 40).unwrap();
-    let mut file = SparseFile::new(tempfile::tempfile().unwrap(), true);
-    let how = Transfer { wanted: DigestSet::default(), ..unpacking(Compression::Gzip) };
-    let moved = block_on(async {
-        let mut source = Source::open(path.to_str().unwrap(), &quick()).await.unwrap();
-        source
-            .transfer(&mut FileSink { file: &mut file, subject: "the copy", durable: false }, how)
-            .await
-            .unwrap()
-    });
+    let how = Transfer::default().unpacking(Compression::Gzip);
+    let (moved, ..) = fetch(path.to_str().unwrap(), how, &quick()).unwrap();
     assert_eq!((moved.bytes, moved.digests.bytes), (400_000, 1 << 40));
 }
 
@@ -300,45 +318,27 @@ fn a_hundred_thousand_streams_of_nothing_or_next_to_nothing_take_no_time() {
             let (moved, _, _) =
                 fetch(path.to_str().unwrap(), unpacking(compression), &quick()).unwrap();
             assert_eq!(moved.bytes, (count * content.len()) as u64);
-            println!(
-                "{compression:?}, {count} streams of {} bytes: {:?}",
-                content.len(),
-                start.elapsed()
-            );
+            // A decoder that is set up for each stream takes several minutes.
+            assert!(start.elapsed() < Duration::from_secs(60), "{compression:?} {count}");
         }
     }
 }
 
 #[test]
 fn more_than_is_allowed_is_not_stored() {
-    let directory = TempDir::new().unwrap();
-    let bytes = image();
-    let (plain, packed) = (directory.path().join("plain"), directory.path().join("packed"));
-    std::fs::write(&plain, &bytes).unwrap();
-    std::fs::write(&packed, pack(Compression::Zstd, &bytes)).unwrap();
-    let server = HttpServer::directory(directory.path());
-    let chunked = HttpServer::start({
-        let bytes = bytes.clone();
-        move |_, _| Reply::bytes(bytes.clone()).chunked()
-    });
-    let (plain, packed) = (plain.to_str().unwrap(), packed.to_str().unwrap());
-    let zstd = Some(Compression::Zstd);
-    for (location, unpack) in [
-        (plain, None),
-        (&server.url("/plain"), None),
-        (&chunked.url("/plain"), None),
-        (packed, zstd),
-        (&server.url("/packed"), zstd),
-    ] {
+    let places = Places::new();
+    let bytes = &places.bytes;
+    for (location, unpack) in places.locations() {
+        let location = &location;
         let allowing = |most: u64| quick().with_max_unpacked_bytes(most);
-        let how = Transfer { wanted: DigestSet::MD5, unpack, max_bytes: None };
+        let how = Transfer::hashed(DigestSet::MD5).unpacking(unpack);
         let error = fetch(location, how, &allowing(bytes.len() as u64 - 1)).map(drop).unwrap_err();
         assert_eq!(error.kind, ErrorKind::TooLarge, "{location}: {error}");
         assert!(
-            fetch(location, how, &allowing(bytes.len() as u64)).unwrap().2 == bytes,
+            fetch(location, how, &allowing(bytes.len() as u64)).unwrap().2 == *bytes,
             "{location}"
         );
-        let part = Transfer { max_bytes: Some(1_000), ..how };
+        let part = how.max_bytes(1_000);
         assert_eq!(fetch(location, part, &allowing(2_000)).unwrap().0.bytes, 1_000, "{location}");
     }
 }

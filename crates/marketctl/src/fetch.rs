@@ -7,7 +7,6 @@ use market_core::error::{Error, ErrorKind};
 use market_core::line::one_line;
 use market_core::transfer::{
     DigestSet, Digester, Digests, Piece, Sink, Source, SparseFile, redacted, run_on_thread,
-    unnamed_file,
 };
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
@@ -116,7 +115,7 @@ pub(crate) async fn fetch(
     let fail = |error: std::io::Error| {
         Error::io(directory.to_string_lossy(), &error).remedy("set TMPDIR to a place with room")
     };
-    let file = unnamed_file(&directory).map_err(fail)?;
+    let file = tempfile::tempfile_in(&directory).map_err(fail)?;
     let mut sink = Spool {
         file: SparseFile::new(file.try_clone().map_err(fail)?, true),
         bar: bar(source.length()),

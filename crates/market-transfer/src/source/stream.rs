@@ -42,7 +42,7 @@ impl<F: AsyncFnMut() -> io::Result<Option<Bytes>>> Origin for Stream<F> {
         self.received += data.as_ref().map_or(0, |data| data.len() as u64);
         match self.length {
             Some(length) if data.is_none() && self.received < length => {
-                let cause = format!("ended after {} of {length} bytes", self.received);
+                let cause = format!("ended before the {length} bytes that it has,");
                 Err(Error::new(ErrorKind::Unreachable, &self.subject, cause).into())
             }
             _ => Ok(data),

@@ -130,7 +130,7 @@ impl Copy<'_> {
         let own = format!("/proc/self/fd/{}", self.source.as_raw_fd());
         let mut source = Source::open_path(Path::new(&own), &self.context.options)?;
         let mut file = SparseFile::new(self.staged.open()?, true);
-        let mut sink = FileSink { file: &mut file, subject: name, durable: false };
+        let mut sink = FileSink::temporary(&mut file, name);
         let how = Transfer::hashed(DigestSet::MD5);
         self.context.stop.or(source.transfer(&mut sink, how)).await?;
         on_thread(name, self.context, move || {
