@@ -1,9 +1,9 @@
 //! A child process that bytes go to and come from.
 
 use crate::location::redacted_line;
-use crate::redact::hide_urls;
 use crate::{Error, ErrorKind, Secrets};
 use bytes::{Bytes, BytesMut};
+use market_redact::without_secrets_of_urls;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,10 +46,10 @@ pub struct Ended {
 
 impl Ended {
     /// The reason that it gave: the last line of standard error that is not blank, or else its exit
-    /// status. URLs are [`redacted`](crate::redacted); any other secret that it was given is not:
+    /// status. The secrets of URLs are hidden; any other secret that it was given is not:
     /// see [`cause_without`](Self::cause_without).
     pub fn cause(&self) -> String {
-        hide_urls(&self.last_line())
+        without_secrets_of_urls(&self.last_line()).into_owned()
     }
 
     /// The same without the secrets that the child was given, and cut to 256 characters.

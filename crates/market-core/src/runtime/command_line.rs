@@ -217,9 +217,41 @@ impl<'a, A: Copy> Program<'a, A> {
             "{name} {version}\n{about}\n\nUsage: {usage}\n\n\
              DUMP is the driver message in base64, {dump}.\n\
              ID is the id that the message must be about.\n\
-             Called by the name of an action ({names}), the action is left out.\n\n\
-             Exit codes: 0 done, 2 usage, 3 message, 4 configuration, 5 denied, 6 absent, 7 exists,\n\
-             8 no space, 9 bytes differ, 10 unreachable, 11 unsupported, 12 stopped, 1 anything else.\n"
+             Called by the name of an action ({names}), the action is left out.\n\n{}",
+            exit_codes()
         )
+    }
+}
+
+/// The exit codes and what they mean, in lines of at most 100 characters.
+fn exit_codes() -> String {
+    const MAX_CHARACTERS: usize = 100;
+    let mut lines = vec!["Exit codes: 0 done".to_owned()];
+    for kind in ErrorKind::ALL {
+        let code = format!("{} {kind}", kind.exit_code());
+        match lines.last_mut() {
+            // The comma or full stop behind it needs room as well.
+            Some(line) if line.len() + 2 + code.len() < MAX_CHARACTERS => {
+                line.push_str(", ");
+                line.push_str(&code);
+            }
+            _ => lines.push(code),
+        }
+    }
+    lines.join(",\n") + ".\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_names_every_exit_code() {
+        let text = exit_codes();
+        assert!(text.lines().all(|line| line.len() <= 100), "{text}");
+        let codes = text.replace('\n', " ");
+        for kind in ErrorKind::ALL {
+            assert!(codes.contains(&format!(", {} {kind}", kind.exit_code())), "{codes}");
+        }
     }
 }

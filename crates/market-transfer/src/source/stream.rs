@@ -1,10 +1,10 @@
 //! A stream that can be read once.
 
 use super::origin::{Opened, Origin};
-use crate::redact::hide_urls;
 use crate::retry::RetryableError;
 use crate::{Error, ErrorKind};
 use bytes::Bytes;
+use market_redact::without_secrets_of_urls;
 use std::io;
 
 pub(crate) struct Stream<F> {
@@ -22,7 +22,7 @@ impl<F: AsyncFnMut() -> io::Result<Option<Bytes>>> Stream<F> {
     /// The failure of somebody else's stream: its text may hold URLs.
     fn failure(&self, error: &io::Error) -> Error {
         let known = Error::io(&self.subject, error);
-        let cause = hide_urls(&known.cause);
+        let cause = without_secrets_of_urls(&known.cause).into_owned();
         known.with_cause(cause)
     }
 }
