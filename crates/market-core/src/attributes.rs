@@ -14,7 +14,8 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What a template says of transfers.
+/// The attributes of a marketplace's or datastore's template that say how bytes are fetched. All are
+/// optional; the defaults are those of [`Options`] (docs/sources.md).
 ///
 /// ```
 /// use market_core::attributes::TransferAttributes;
@@ -31,20 +32,22 @@ use std::time::Duration;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, Default, Deserialize)]
+#[non_exhaustive]
 pub struct TransferAttributes {
-    /// Seconds that a connection may take.
+    /// `CONNECT_TIMEOUT`: how long a connection may take to be made, in seconds.
     pub connect_timeout: Option<NonZeroU64>,
-    /// Seconds that the other side may be silent.
+    /// `IDLE_TIMEOUT`: how long the other side may be silent, in seconds.
     pub idle_timeout: Option<NonZeroU64>,
-    /// A file of PEM certificates that https servers may be signed with.
+    /// `TLS_CA`: a file of PEM certificates of authorities that are trusted beside those of the
+    /// system.
     pub tls_ca: Option<PathBuf>,
-    /// Whether any certificate of an https server is taken.
+    /// `TLS_INSECURE`: whether certificates of https servers are not verified.
     pub tls_insecure: Option<bool>,
-    /// Whether a redirect from `https://` to `http://` is followed.
+    /// `REDIRECT_TO_HTTP`: whether a redirect from `https://` to `http://` is followed.
     pub redirect_to_http: Option<bool>,
-    /// The most MiB that a source may have, after unpacking.
+    /// `MAX_UNPACKED_MB`: the most that a source may have after decompression, in MiB.
     pub max_unpacked_mb: Option<NonZeroU64>,
-    /// The most bytes a second, as `curl` writes it (`500k`, `10M`).
+    /// `LIMIT_TRANSFER_BW`: the most bytes a second, as `curl` writes it: `500k`, `10M`.
     pub limit_transfer_bw: Option<String>,
 }
 
@@ -63,11 +66,11 @@ impl TransferAttributes {
         }
     }
 
-    /// The options with these attributes applied, but a limit that is set already stays; what makes
-    /// a transfer less safe is logged.
+    /// The options with these attributes applied. A limit of the rate that the options have already
+    /// stays. Attributes that make a transfer less safe are logged as warnings.
     ///
     /// # Errors
-    /// Names the attribute that cannot be used.
+    /// [`ErrorKind::Config`](crate::error::ErrorKind::Config) names an attribute that cannot be used.
     pub fn apply(self, mut options: Options, log: &Log) -> Result<Options, Error> {
         let seconds = |number: NonZeroU64| Duration::from_secs(number.get());
         options.connect_timeout = self.connect_timeout.map_or(options.connect_timeout, seconds);
@@ -80,11 +83,12 @@ impl TransferAttributes {
         options.redirect_to_http = self.redirect_to_http.unwrap_or(options.redirect_to_http);
         if options.redirect_to_http {
             log.warn(
-                "REDIRECT_TO_HTTP: redirects from https:// to http:// are followed, where nobody proves who answers",
+                "REDIRECT_TO_HTTP: redirects from https:// to http:// are followed, \
+                 where nothing proves who answers",
             );
         }
-        let most = self.max_unpacked_mb.map(|most| most.get().saturating_mul(1 << 20));
-        options.max_unpacked_bytes = most.or(options.max_unpacked_bytes);
+        let max_unpacked_bytes = self.max_unpacked_mb.map(|mib| mib.get().saturating_mul(1 << 20));
+        options.max_unpacked_bytes = max_unpacked_bytes.or(options.max_unpacked_bytes);
         let limit = self.limit_transfer_bw.filter(|limit| !limit.trim().is_empty());
         if let Some(limit) = limit {
             let rate = limit.parse::<Rate>();

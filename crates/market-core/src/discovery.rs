@@ -4,49 +4,7 @@
 //! [`run_discovery`](crate::runtime::run_discovery) is the main function of such a driver, and
 //! [`catalogue`](crate::catalogue) has what reading a catalogue takes.
 //!
-//! ```no_run
-//! use market_core::backend::{Context, MarketBackend};
-//! use market_core::discovery::{AppSink, DiscoveryBackend, collect_report};
-//! use market_core::error::Error;
-//! use market_core::model::AppType;
-//! use market_core::report::{AppTemplate, MonitorReport};
-//!
-//! /// A catalogue of one app.
-//! struct OneApp;
-//!
-//! #[derive(serde::Deserialize)]
-//! struct Config {}
-//!
-//! impl MarketBackend for OneApp {
-//!     type Config = Config;
-//!     const MAD: &'static str = "oneapp";
-//!     const VERSION: &'static str = env!("CARGO_PKG_VERSION");
-//!     const ABOUT: &'static str = "OpenNebula marketplace driver for one app.";
-//!
-//!     async fn connect(_: Config, _: &Context) -> Result<Self, Error> {
-//!         Ok(Self)
-//!     }
-//!
-//!     async fn monitor(&self) -> Result<MonitorReport, Error> {
-//!         collect_report(self).await
-//!     }
-//! }
-//!
-//! impl DiscoveryBackend for OneApp {
-//!     const PLACE: &'static str = "the marketplace of one app";
-//!
-//!     async fn discover(&self, sink: &mut AppSink<'_>) -> Result<(), Error> {
-//!         let mut app = AppTemplate::new("Alpine 3.22", AppType::Image)?;
-//!         app.single("SOURCE", "https://images.example/alpine.qcow2")?;
-//!         app.single("SIZE", "256")?;
-//!         sink(app)
-//!     }
-//! }
-//!
-//! fn main() -> std::process::ExitCode {
-//!     market_core::runtime::run_discovery::<OneApp>()
-//! }
-//! ```
+//! The [crate's page](crate#a-driver) has an example that compiles.
 
 use crate::backend::MarketBackend;
 use crate::error::{Error, ErrorKind};

@@ -1,16 +1,17 @@
-//! Running the command that removes the temporary of an import.
+//! `DISPOSE_CMD` of an import: the command that removes the temporary file which the datastore's
+//! `export` made for it (docs/driver-contract.md).
 
 use crate::backend::Context;
 use market_transfer::Process;
 use std::process::Command;
 use std::time::Duration;
 
-/// How long the command may take, and how long once the action is being stopped.
+/// How long the command may take, and how long after the action was asked to stop.
 const LIMIT: Duration = Duration::from_secs(60);
 const LIMIT_STOPPING: Duration = Duration::from_secs(5);
 
-/// Runs `DISPOSE_CMD`, which comes from the datastore's driver, with a shell. What becomes of it
-/// never changes the outcome of the import: it is logged.
+/// Runs the command with a shell; it comes from the datastore's driver, not from a user. A failure
+/// is logged and does not change the outcome of the import.
 pub(crate) async fn dispose(command: &str, context: &Context) {
     let outcome = tokio::select! {
         outcome = run(command, context) => Some(outcome),
@@ -28,7 +29,7 @@ pub(crate) async fn dispose(command: &str, context: &Context) {
     }
 }
 
-/// Whoever asks to stop does not wait long.
+/// Ends a while after the action was asked to stop.
 async fn stopping(context: &Context) {
     context.stop.requested().await;
     tokio::time::sleep(LIMIT_STOPPING).await;
@@ -40,7 +41,7 @@ async fn run(command: &str, context: &Context) -> Result<(), String> {
     let text = |error: std::io::Error| error.to_string();
     let mut process = Process::start(shell, LIMIT).map_err(text)?;
     process.close_input();
-    // What it prints is nobody's answer.
+    // Its output is no answer of ours: it is read so that the command does not wait, and dropped.
     while process.read().await.map_err(text)?.is_some() {}
     let ended = process.wait().await.map_err(text)?;
     for line in ended.stderr.lines().filter(|line| !line.trim().is_empty()) {

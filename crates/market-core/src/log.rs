@@ -1,23 +1,27 @@
-//! Log lines in the form that `oned` understands: `LEVEL: <script>: <text>` on standard error.
+//! Log lines in the form that `oned` understands: `LEVEL: <script>: <text>` on standard error, such
+//! as `WARN: import: the answer could not be delivered`. They get into `oned.log`.
 //!
 //! Any other line on standard error becomes part of the failure message that a user sees
-//! (docs/driver-contract.md section 4), so everything but that one message goes through here.
+//! (docs/driver-contract.md section 4), so everything but that one message goes through here. No key
+//! or password is ever logged, and a URL only in its
+//! [redacted](crate::transfer::redacted) form.
 
 use crate::line::one_line;
 use std::fmt;
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
-/// The levels of `oned.log`.
+/// The levels of log lines, as `oned.log` has them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Level {
-    /// Something failed.
+    /// An action, or a part of it, failed.
     Error,
-    /// Something is not as it should be, and the action goes on.
+    /// Something is not as it should be; the action goes on.
     Warn,
     /// What was done.
     Info,
-    /// Details.
+    /// Details for the analysis of a fault.
     Debug,
 }
 
@@ -32,7 +36,7 @@ impl fmt::Display for Level {
     }
 }
 
-/// Where log lines go.
+/// Where log lines go. Clones write to the same place.
 #[derive(Clone, Debug)]
 pub struct Log {
     script: Arc<str>,
@@ -46,17 +50,17 @@ enum Sink {
 }
 
 impl Log {
-    /// To standard error, under the name of the executable (`import`).
+    /// A log on standard error, under the name of the action (`import`).
     pub fn stderr(script: &str) -> Self {
         Self { script: script.into(), sink: Sink::Stderr }
     }
 
-    /// Into memory, for tests: see [`lines`](Self::lines).
+    /// A log in memory, for tests: [`lines`](Self::lines) returns what was written.
     pub fn memory(script: &str) -> Self {
         Self { script: script.into(), sink: Sink::Memory(Arc::default()) }
     }
 
-    /// What a log in memory has collected.
+    /// The lines of a log in memory; none of a log on standard error.
     pub fn lines(&self) -> Vec<String> {
         match &self.sink {
             Sink::Stderr => Vec::new(),
@@ -64,32 +68,32 @@ impl Log {
         }
     }
 
-    /// Writes one line; line breaks and control characters inside the text are escaped.
+    /// Writes one line. Line breaks and control characters in the text are escaped. A log that
+    /// cannot be written is no error.
     pub fn line(&self, level: Level, text: impl fmt::Display) {
         let line = format!("{level}: {}: {}", self.script, one_line(&text.to_string()));
         match &self.sink {
-            // A log that nobody reads must not stop the work.
             Sink::Stderr => drop(writeln!(std::io::stderr(), "{line}")),
             Sink::Memory(lines) => drop(lines.lock().map(|mut lines| lines.push(line))),
         }
     }
 
-    /// A line of level ERROR.
+    /// Writes a line of level [`Error`](Level::Error).
     pub fn error(&self, text: impl fmt::Display) {
         self.line(Level::Error, text);
     }
 
-    /// A line of level WARN.
+    /// Writes a line of level [`Warn`](Level::Warn).
     pub fn warn(&self, text: impl fmt::Display) {
         self.line(Level::Warn, text);
     }
 
-    /// A line of level INFO.
+    /// Writes a line of level [`Info`](Level::Info).
     pub fn info(&self, text: impl fmt::Display) {
         self.line(Level::Info, text);
     }
 
-    /// A line of level DEBUG.
+    /// Writes a line of level [`Debug`](Level::Debug).
     pub fn debug(&self, text: impl fmt::Display) {
         self.line(Level::Debug, text);
     }

@@ -1,9 +1,8 @@
 //! The actions of a driver that stores images.
 
-use super::command_line::{Call, MarketAction};
+use super::command_line::{Call, MarketAction, Program, driver_name};
 use super::output::{open_output, print};
 use super::process::{execute, protect_memory, run_main, run_until_stopped};
-use super::{name_of, program_of};
 use crate::action::{DeleteAction, ImportAction, MonitorAction};
 use crate::backend::{Context, StorageBackend};
 use crate::configuration::connect;
@@ -19,11 +18,14 @@ use std::process::ExitCode;
 
 /// Runs a storage driver: all that its main function does.
 pub fn run<B: StorageBackend>() -> ExitCode {
-    let name = name_of::<B>();
+    let name = driver_name::<B>();
     let arguments: Vec<_> = std::env::args_os().collect();
     match Work::of(&arguments) {
         Some(work) => run_upkeep::<B>(work, &name, &arguments),
-        None => execute(&program_of::<B>(&name, B::ABOUT), act::<B>),
+        None => {
+            let program = Program::new(&name, B::VERSION, B::ABOUT, MarketAction::ALL);
+            execute(&program, act::<B>)
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The command line of an executable that `oned` calls: an action, a dump, an id.
 
 use super::input::read_stdin;
+use crate::backend::MarketBackend;
 use crate::error::{Error, ErrorKind};
 use crate::line::one_line;
 use std::ffi::{OsStr, OsString};
@@ -38,6 +39,11 @@ fn by_executable<A: Copy>(
     let name = Path::new(called).file_name()?.to_str()?;
     let stem = name.split('.').next()?;
     actions.iter().find(|(action, _)| *action == stem).copied()
+}
+
+/// The name of a driver's executable: `market-http`.
+pub(super) fn driver_name<B: MarketBackend>() -> String {
+    format!("market-{}", B::MAD)
 }
 
 /// A call of an executable: which action, on which dump.

@@ -9,7 +9,7 @@
 //! # }
 //! ```
 //!
-//! One executable answers to three names, and has two commands for operators ([`upkeep`]). The
+//! One executable answers to three names, and has two commands for operators (`gc` and `audit`, docs/upkeep.md). The
 //! action is the name that the executable is called by (`monitor`, `import`, `delete`; what follows
 //! a dot does not count, so that `import.real` still is an import) or else its first argument. The
 //! dump comes in the next argument, or on standard input when that argument is `-`
@@ -17,7 +17,7 @@
 //!
 //! Other programs of OpenNebula's drivers use the parts: [`execute`] for one whose actions are
 //! called with a dump ([`Program`]), [`run_main`] and [`run_until_stopped`] for one with a command
-//! line of its own, [`print`] for answers.
+//! line of its own, [`print`](fn@print) for answers.
 
 #[cfg(feature = "storage")]
 mod actions;
@@ -35,16 +35,16 @@ pub use command_line::{Call, MarketAction, Program, Request};
 pub use output::{open_output, print};
 pub use process::{execute, protect_memory, run_main, run_until_stopped};
 
-use crate::backend::MarketBackend;
 use crate::discovery::DiscoveryBackend;
 use crate::error::ErrorKind;
+use command_line::driver_name;
 use preview::Preview;
 use std::process::ExitCode;
 
 /// Runs a driver that discovers apps: all that its main function does. Import and delete are
 /// refused.
 pub fn run_discovery<B: DiscoveryBackend>() -> ExitCode {
-    let name = name_of::<B>();
+    let name = driver_name::<B>();
     let arguments: Vec<_> = std::env::args_os().collect();
     if Preview::is_asked_for(&arguments) {
         return run_main(ErrorKind::exit_code, || {
@@ -54,13 +54,6 @@ pub fn run_discovery<B: DiscoveryBackend>() -> ExitCode {
         });
     }
     let about = format!("{}\n\nFor people: {}", B::ABOUT, Preview::usage(&name));
-    execute(&program_of::<B>(&name, &about), discover::act::<B>)
-}
-
-fn name_of<B: MarketBackend>() -> String {
-    format!("market-{}", B::MAD)
-}
-
-fn program_of<'a, B: MarketBackend>(name: &'a str, about: &'a str) -> Program<'a, MarketAction> {
-    Program::new(name, B::VERSION, about, MarketAction::ALL)
+    let program = Program::new(&name, B::VERSION, &about, MarketAction::ALL);
+    execute(&program, discover::act::<B>)
 }
