@@ -13,7 +13,8 @@ use serde::de::DeserializeOwned;
 /// [`ErrorKind::Config`], with the marketplace and the attribute.
 pub(crate) fn configuration<C: DeserializeOwned>(marketplace: &Marketplace) -> Result<C, Error> {
     from_template(&marketplace.template).map_err(|error| {
-        in_marketplace(marketplace, Error::new(ErrorKind::Config, "", error.to_string()))
+        let wrong = Error::new(ErrorKind::Config, "", error.to_string()).with_source(error);
+        in_marketplace(marketplace, wrong)
     })
 }
 
@@ -23,10 +24,9 @@ pub(crate) fn in_marketplace(marketplace: &Marketplace, error: Error) -> Error {
     if !matches!(error.kind, ErrorKind::Config | ErrorKind::Unsupported) {
         return error;
     }
-    let cause = if error.subject.is_empty() {
-        error.cause
-    } else {
-        format!("{}: {}", error.subject, error.cause)
+    let cause = match error.subject.as_str() {
+        "" => error.cause.clone(),
+        subject => format!("{subject}: {}", error.cause),
     };
     // A negative id: the marketplace was described in a file, no OpenNebula has it.
     let (subject, advice) = if marketplace.id < 0 {
@@ -35,8 +35,8 @@ pub(crate) fn in_marketplace(marketplace: &Marketplace, error: Error) -> Error {
         let subject = format!("marketplace {} ({})", marketplace.id, marketplace.name);
         (subject, format!("correct it with \"onemarket update {}\"", marketplace.id))
     };
-    let remedy = error.remedy.unwrap_or(advice);
-    Error::new(error.kind, subject, cause).remedy(remedy)
+    let remedy = error.remedy.clone().unwrap_or(advice);
+    error.with_subject(subject).with_cause(cause).remedy(remedy)
 }
 
 /// Connects the backend of a marketplace. The transfer attributes of its template are applied to
