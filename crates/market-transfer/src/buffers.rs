@@ -1,5 +1,5 @@
-//! Buffers that are used again once everybody who read them is done: a transfer allocates a
-//! handful, not one for each piece.
+//! Buffers that are reused once all their readers have dropped them: a transfer allocates a few, not
+//! one for each piece.
 
 use crate::PIECE_BYTES;
 use bytes::{Bytes, BytesMut};

@@ -1,7 +1,7 @@
-//! What bytes are, told by the first of them; names do not count.
+//! What a stream contains, by its first bytes; file names do not count.
 
-/// What a stream begins as. A caller that was promised an image takes [`Content::Other`], and what
-/// its own look at images tells.
+/// What a stream contains. Raw images of disks are [`Other`](Self::Other), and so are formats of
+/// images that hypervisors read, such as qcow2.
 ///
 /// ```
 /// use market_transfer::{Content, Packing};
@@ -12,22 +12,22 @@
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {
-    /// Something is packed in it.
+    /// A compressed stream or an archive.
     Packed(Packing),
-    /// An image of a virtual machine in a format that KVM and LXC do not take, by its
-    /// name: not the bytes of a disk.
+    /// An image of a virtual machine in a format that KVM and LXC cannot use; the format's name.
     ForeignImage(&'static str),
-    /// An HTML or XML document: what servers send with status 200 in place of what is not there.
+    /// An HTML or XML document: some servers send an error page with status 200.
     Markup,
-    /// Text of several words, or JSON: no control characters but those of lines, valid UTF-8. A
-    /// disk never begins so. One word alone is not told from other bytes.
+    /// Text of several words, or JSON: valid UTF-8 without control characters other than those that
+    /// end lines. No disk begins so. A single word is [`Other`](Self::Other).
     Text,
-    /// Anything else, nothing among it.
+    /// Anything else, also nothing.
     Other,
 }
 
 impl Content {
-    /// Looks at the first bytes of a stream, or at all of a shorter one; 64 KiB are enough.
+    /// Recognises the content by the first bytes of a stream, or all of a shorter one; 64 KiB are
+    /// enough.
     pub fn sniff(head: &[u8]) -> Self {
         if let Some(packing) = Packing::sniff(head) {
             return Self::Packed(packing);
@@ -51,7 +51,7 @@ impl Content {
         }
     }
 
-    /// The beginning as text, when all of it is. What is cut in a character at its end still is.
+    /// The beginning as text, when all of it is text; its last character may be cut.
     fn text(head: &[u8]) -> Option<&str> {
         const LOOKED_AT: usize = 4_096;
         let start = &head[..head.len().min(LOOKED_AT)];
@@ -101,14 +101,14 @@ fn is_markup(text: &str) -> bool {
     .any(begins)
 }
 
-/// What a stream is packed in.
+/// The format that a stream is packed in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Packing {
-    /// Compressed streams, which are unpacked.
+    /// A compressed stream, which can be unpacked.
     Compressed(Compression),
-    /// Several files (`tar`, `zip`): never an image.
+    /// An archive of several files (`tar`, `zip`), which is never an image; its name.
     Archive(&'static str),
-    /// A format that is not unpacked here, by its name: what is in it must be unpacked before.
+    /// A format that this crate cannot unpack; its name.
     Foreign(&'static str),
 }
 
@@ -139,7 +139,8 @@ impl Compression {
 }
 
 impl Packing {
-    /// Looks at the first bytes of a stream; 512 are enough.
+    /// Recognises the format by the first bytes of a stream; 512 are enough. `None` when it is not
+    /// packed.
     ///
     /// ```
     /// use market_transfer::{Compression, Packing};

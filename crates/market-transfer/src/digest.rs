@@ -4,6 +4,7 @@ use crate::{Piece, start_thread};
 use market_checksum::{Algorithm, Checksum, DigestSet, Digests, Md5, Sha1, Sha256};
 use md5::Digest;
 use md5::digest::Output;
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
@@ -39,6 +40,12 @@ const QUEUE: usize = 16;
 
 /// Read at once from a stretch: stays in the processor's cache between reading and hashing.
 const READ_BYTES: usize = 128 << 10;
+
+impl fmt::Debug for Digester {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Digester").field("bytes", &self.bytes).finish_non_exhaustive()
+    }
+}
 
 impl Digester {
     /// Starts a thread for each digest. They end when this is dropped. When one cannot be started,

@@ -10,11 +10,11 @@ pub struct Host(String);
 
 impl Host {
     /// Checks a host. Names, addresses and aliases of an ssh configuration are made of letters,
-    /// digits and a few signs; anything else, and what `ssh` would take for an option, is refused:
-    /// it would end up in shells.
+    /// digits and `-._:%[]`; anything else, and what `ssh` would take for an option, is refused, so
+    /// that it can never reach a shell.
     ///
     /// # Errors
-    /// When it is no host.
+    /// [`Malformed`](ErrorKind::Malformed).
     ///
     /// ```
     /// use market_transfer::ssh::Host;
@@ -37,14 +37,14 @@ impl Host {
         Ok(Self(text.to_owned()))
     }
 
-    /// Without the user.
+    /// The host without the user.
     pub fn name(&self) -> &str {
         self.0.rsplit('@').next().unwrap_or_default()
     }
 
-    /// Whether its name is one of the machine itself, in any spelling: `localhost`, a loopback or
-    /// unspecified address, `127.1`. What a resolver or an ssh configuration makes of other names
-    /// is not looked at.
+    /// Whether its name is one of this machine in any spelling: `localhost`, a loopback or
+    /// unspecified address, `127.1`. Other names are not resolved, and the ssh configuration is not
+    /// read.
     ///
     /// ```
     /// use market_transfer::ssh::Host;
@@ -80,7 +80,7 @@ impl Host {
         self.0.replace(['[', ']'], "")
     }
 
-    /// The text.
+    /// The host with the user, as it was written.
     pub fn as_str(&self) -> &str {
         &self.0
     }

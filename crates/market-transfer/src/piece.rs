@@ -1,9 +1,9 @@
-//! The unit in which bytes move.
+//! The unit in which sources deliver bytes.
 
 use bytes::Bytes;
 
-/// The usual size of a piece of data: large enough that calls cost nothing, small enough that a
-/// dozen in flight are a few MiB.
+/// The usual size of a piece of data, 256 KiB: large enough that the cost of a call does not count,
+/// small enough that a dozen buffers are a few MiB.
 pub const PIECE_BYTES: usize = 256 << 10;
 
 /// Zeros, for holes where real bytes are needed.
@@ -13,17 +13,17 @@ pub static ZEROS: [u8; PIECE_BYTES] = [0; PIECE_BYTES];
 /// 16.
 const GRAIN: usize = 64 << 10;
 
-/// A stretch of a source.
+/// The next bytes of a source: data, or a hole.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Piece {
     /// Bytes.
     Data(Bytes),
-    /// So many zeros that need not be stored.
+    /// This many zeros, which need not be stored.
     Hole(u64),
 }
 
 impl Piece {
-    /// How many bytes of the source it stands for.
+    /// How many bytes of the source it is.
     pub fn len(&self) -> u64 {
         match self {
             Self::Data(bytes) => bytes.len() as u64,
@@ -31,12 +31,12 @@ impl Piece {
         }
     }
 
-    /// Whether it stands for nothing.
+    /// Whether it is no bytes at all.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// All its bytes, one part after the other; those of a hole are zeros.
+    /// All its bytes in order, in parts of at most [`PIECE_BYTES`] for a hole, whose bytes are zeros.
     ///
     /// ```
     /// use market_transfer::Piece;

@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use market_redact::without_secrets_of_urls;
 use std::borrow::Cow;
+use std::fmt;
 use url::form_urlencoded;
 
 /// What stands in place of what is not shown.
@@ -39,6 +40,13 @@ pub struct Secrets {
     values: Vec<String>,
     /// The driver message as it is handed on.
     dump: String,
+}
+
+impl fmt::Debug for Secrets {
+    /// Shows nothing of them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Secrets").finish_non_exhaustive()
+    }
 }
 
 impl Secrets {

@@ -1,9 +1,9 @@
 //! Commands on other hosts, over `ssh`.
 //!
-//! The remote login shell gets one line of words in single quotes, which hold nothing that any
-//! shell would make something of: no quote, no backslash but before a digit, no `!` and no end of a
-//! line. `sh` makes the script and its arguments of them, so that no argument is ever anything but
-//! data, and the login shell may be any (sh, bash, csh, tcsh, fish).
+//! The login shell there gets one line of words in single quotes without any character that a shell
+//! would interpret in them: no quote, no backslash but before a digit, no `!` and no newline. `sh`
+//! decodes the script and its arguments from them. So arguments are never anything but data, and any
+//! login shell will do (sh, bash, csh, tcsh, fish).
 
 pub use crate::host::Host;
 
@@ -20,11 +20,11 @@ pub struct Ssh {
     idle_timeout: Duration,
 }
 
-/// The exit status by which `ssh` tells that it failed itself.
+/// The exit status of `ssh` when the connection failed, and not the command on the host.
 pub const CONNECTION_FAILED: i32 = 255;
 
 impl Ssh {
-    /// As the options say.
+    /// The command [`Options::ssh`] with the time-outs of the options.
     pub fn new(options: &Options) -> Self {
         let words: Vec<String> =
             options.ssh.split_ascii_whitespace().map(ToOwned::to_owned).collect();
@@ -37,7 +37,7 @@ impl Ssh {
         }
     }
 
-    /// The same for moving many bytes: of the ciphers that this machine's configuration allows,
+    /// The same for large transfers: of the ciphers that this machine's configuration allows,
     /// AES-GCM comes first where the processor has instructions for it. The default order of
     /// OpenSSH can take one and a half times as long. Anything that is not an `ssh` of OpenSSH
     /// stays as it is.
@@ -119,15 +119,15 @@ fn aes_gcm_first(ciphers: &str) -> Option<String> {
     (!first.is_empty() && ordered != ciphers).then_some(ordered)
 }
 
-/// What the login shell gets: `sh` is to evaluate a text that it decodes before.
+/// The line for the login shell: `sh` decodes a text and evaluates it.
 fn remote_line(script: &str, arguments: &[&str]) -> String {
     let words: String = arguments.iter().map(|argument| format!(" {}", quoted(argument))).collect();
     let text = format!("set --{words}\n{script}");
     format!(r#"exec sh -c 'eval "$(printf %b "$1")"' sh '{}'"#, encoded(&text))
 }
 
-/// A text for `printf %b` in which every sign that a shell could take for something inside of
-/// single quotes is a number.
+/// A text for `printf %b` in which every character that a shell could interpret in single quotes is
+/// written as a number.
 fn encoded(text: &str) -> String {
     text.bytes().fold(String::with_capacity(text.len()), |mut encoded, byte| {
         match byte {
@@ -144,7 +144,9 @@ fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
-/// What a failed connection is, by the last words of `ssh`.
+/// The error of a connection that failed; `cause` is the last line that `ssh` has printed.
+/// [`Denied`](ErrorKind::Denied) when the login or the host's key was refused, otherwise
+/// [`Unreachable`](ErrorKind::Unreachable).
 pub fn connection_error(host: &Host, cause: &str) -> Error {
     let denied =
         ["Permission denied", "Host key verification failed", "Too many authentication failures"];

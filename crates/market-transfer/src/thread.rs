@@ -1,5 +1,5 @@
-//! Threads that may not be had: where the number of processes is limited, a thread that cannot be
-//! started is an error of what needed it, not the end of the program.
+//! Threads whose start may fail: where the number of processes is limited, that is an error of the
+//! operation, not a panic.
 
 use std::io;
 use std::thread::{Builder, JoinHandle};

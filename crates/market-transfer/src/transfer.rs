@@ -15,15 +15,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// How many of the first bytes [`Transferred`] keeps: 64 KiB.
 pub const HEAD_BYTES: usize = 64 << 10;
 
-/// How much of a local file a sink takes at once: little enough to stay in the system's cache until
-/// it is hashed, and to be left within a second on a slow disk when somebody wants to stop.
+/// How much of a local file a sink copies at once: little enough to stay in the system's cache until
+/// it is hashed, and to be copied within a second by a slow disk when the transfer is cancelled.
 const STRETCH_BYTES: u64 = 16 << 20;
 
-/// What was copied is handed to the digests in stretches of this size: as many of them may wait as
-/// let the copy run to its end, and its way to the disk begin, long before the digests are done.
+/// What was copied is hashed in ranges of this size. So many of them may wait that the copy ends, and
+/// its way to the disk begins, long before the digests are done.
 const HASHED_BYTES: u64 = 64 << 20;
 
-/// What was written piece by piece is read back in stretches of this size.
+/// What was written piece by piece is read back in ranges of this size.
 const READ_BACK_BYTES: u64 = 16 << 20;
 
 /// How a source is copied. By default all bytes as they are, without digests.
@@ -280,10 +280,10 @@ struct Allowance {
     data: u64,
 }
 
-/// An image that is worth its place is not so much larger than it was packed, but for its zeros.
+/// No image, zeros not counted, is so many times as large as its packed form.
 const MAX_TIMES: u64 = 1_000;
 
-/// So much may be unpacked from anything.
+/// This much may be unpacked from a source of any size.
 const UNSUSPICIOUS_BYTES: u64 = 1 << 30;
 
 impl Allowance {

@@ -15,20 +15,21 @@ const QUEUE: usize = 8;
 /// The most memory that an xz stream may ask for; `xz -9` takes 65 MiB.
 const XZ_MEMORY_BYTES: u64 = 256 << 20;
 
-/// What each compression level makes of nothing, but for its digit: no decoder is set up for that.
+/// An empty bzip2 stream after `BZh` and the digit of its level. It is recognised, because setting up
+/// a decoder for each of many empty streams would take minutes.
 const EMPTY_BZIP2: [u8; 10] = [0x17, 0x72, 0x45, 0x38, 0x50, 0x90, 0, 0, 0, 0];
 
-/// The end that packed pieces go into; dropped after the last one.
+/// Where packed pieces are sent; dropped after the last one.
 pub(crate) struct PackedEnd(mpsc::Sender<Piece>);
 
 impl PackedEnd {
-    /// Hands over a piece. One that is not wanted any more is dropped: the other end tells why.
+    /// Sends a piece. After a failure it is dropped: [`UnpackedEnd`] has the error.
     pub(crate) async fn push(&mut self, piece: Piece) {
         let _ = self.0.send(piece).await;
     }
 }
 
-/// The end that unpacked pieces come out of.
+/// Where unpacked pieces are received.
 pub(crate) struct UnpackedEnd(mpsc::Receiver<Result<Piece, Error>>);
 
 impl UnpackedEnd {
@@ -65,13 +66,14 @@ pub(crate) fn start(
     Ok((PackedEnd(packed), UnpackedEnd(unpacked_pieces)))
 }
 
-/// Why not all is unpacked.
+/// Why unpacking has stopped.
 enum Failed {
+    /// The compressed stream is damaged or cut.
     Stream(io::Error),
-    /// Other bytes begin there, behind whole streams.
+    /// At this offset other bytes follow a whole stream.
     Trailing(u64),
-    /// Nobody wants more.
-    Unwanted,
+    /// The receiver is gone.
+    Cancelled,
 }
 
 impl From<io::Error> for Failed {
@@ -95,7 +97,7 @@ impl Failed {
                 );
                 Error::new(ErrorKind::Trailing, subject, cause)
             }
-            Self::Unwanted => Error::new(ErrorKind::Failed, subject, "is not wanted any more"),
+            Self::Cancelled => Error::new(ErrorKind::Failed, subject, "is not read any further"),
         }
     }
 }
@@ -104,7 +106,7 @@ struct Unpacking {
     compression: Compression,
     input: Input,
     output: Output,
-    /// Used for each frame again.
+    /// Reused for each frame.
     zstd: DCtx<'static>,
 }
 
@@ -141,9 +143,9 @@ impl Unpacking {
         }
     }
 
-    /// Whether another stream follows the one that has ended. What only fills up the last block of
-    /// a tape or a device is no part of anything: zeros behind gzip and bzip2, as `gunzip` and
-    /// `bunzip2` have it, and groups of four of them behind xz.
+    /// Whether another stream follows the one that has ended. The padding of the last block of a
+    /// tape or device is ignored: zeros behind gzip and bzip2, as `gunzip` and `bunzip2` do, and
+    /// groups of four zeros behind xz, which its format allows.
     fn is_followed(&mut self) -> Result<bool, Failed> {
         loop {
             let (at, next) = (self.input.taken, self.input.peek(6));
@@ -172,7 +174,7 @@ impl Unpacking {
     }
 }
 
-/// What is unpacked, gathered into whole pieces: zeros are told only there.
+/// Gathers what was unpacked into whole pieces, in which runs of zeros are found.
 struct Output {
     pieces: mpsc::Sender<Result<Piece, Error>>,
     buffers: Buffers,
@@ -188,7 +190,7 @@ impl Output {
         Self { pieces, buffers, buffer, filled: 0, position: 0 }
     }
 
-    /// Takes all that a decoder gives.
+    /// Reads a decoder to its end.
     fn take(&mut self, decoder: &mut dyn Read) -> Result<(), Failed> {
         loop {
             match decoder.read(&mut self.buffer[self.filled..]) {
@@ -209,7 +211,7 @@ impl Output {
         let position = self.position;
         self.position += std::mem::take(&mut self.filled) as u64;
         for piece in split_zeros(position, data) {
-            self.pieces.blocking_send(Ok(piece)).map_err(|_| Failed::Unwanted)?;
+            self.pieces.blocking_send(Ok(piece)).map_err(|_| Failed::Cancelled)?;
         }
         Ok(())
     }
@@ -218,7 +220,7 @@ impl Output {
 /// Packed pieces as a reader.
 struct Input {
     pieces: mpsc::Receiver<Piece>,
-    /// Pieces that were looked at, and come before others.
+    /// Pieces that were received while peeking, and come before those of the channel.
     waiting: VecDeque<Piece>,
     current: Piece,
     /// Bytes that were consumed.
@@ -230,7 +232,7 @@ impl Input {
         self.waiting.pop_front().or_else(|| self.pieces.blocking_recv())
     }
 
-    /// Leaves something in the current piece, unless all was consumed.
+    /// Makes the current piece one that is not empty, unless everything was consumed.
     fn refill(&mut self) {
         while self.current.is_empty() {
             let Some(piece) = self.next() else { return };
@@ -262,7 +264,7 @@ impl Input {
         self.current.parts().next().unwrap_or_default()
     }
 
-    /// Whether nothing but zeros is left; it is consumed.
+    /// Consumes the rest; whether it was all zeros.
     fn is_zero_to_its_end(&mut self) -> bool {
         loop {
             self.refill();

@@ -119,7 +119,7 @@ impl FileSource {
         Ok(Extent::Data(self.position..end.min(self.position.saturating_add(most))))
     }
 
-    /// Passes over what [`extent`](Self::extent) told.
+    /// Skips what [`extent`](Self::extent) returned.
     pub(crate) fn skip(&mut self, bytes: u64) {
         self.position += bytes;
     }
@@ -134,7 +134,7 @@ impl FileSource {
     }
 }
 
-/// A stretch of a local source.
+/// The next range of a local source.
 pub(crate) enum Extent {
     Data(Range<u64>),
     Hole(u64),
@@ -185,8 +185,8 @@ impl Reader {
     }
 }
 
-/// The next stretch of data at or after `position`: its start and end. File systems that know no
-/// holes have one of all.
+/// The next range of data at or after `position`: its start and end. On file systems without holes
+/// it is all of the file.
 fn extent(file: &File, position: u64, length: u64, has_holes: bool) -> (u64, u64) {
     let start = match seek(file, SeekFrom::Data(position)) {
         Ok(start) => start.min(length),

@@ -81,8 +81,8 @@ impl Origin for HttpOrigin {
                     }
                 }
                 StatusCode::OK => return Ok(self.whole(response)),
-                // It has nothing there: another object, or one that was complete before its end was
-                // told.
+                // Nothing is there: another object, or one that was complete already when the
+                // connection broke.
                 StatusCode::RANGE_NOT_SATISFIABLE => {}
                 _ => return Err(refusal(&self.subject, &self.url, &response, at)),
             }
@@ -231,9 +231,9 @@ fn content_range(headers: &HeaderMap) -> Option<(u64, u64, u64)> {
     Some((start.trim().parse().ok()?, end.trim().parse().ok()?, total.trim().parse().ok()?))
 }
 
-/// A response that is none to a request for `url`. One mirror's refusal says nothing about
-/// another's, and what was there a moment ago (`at` bytes of it were read) should be there again:
-/// both are worth another try, as curl does with `--retry-all-errors`.
+/// The failure that a response stands for which is no answer to a request for `url`. The refusal of
+/// one mirror says nothing about the next, and what was there a moment ago (`at` bytes of it were
+/// read) should be there again: both are tried again, as `curl --retry-all-errors` does.
 pub(crate) fn refusal(subject: &str, url: &str, response: &Response, at: u64) -> RetryableError {
     let status = response.status();
     let redirected =

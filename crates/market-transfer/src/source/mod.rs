@@ -169,8 +169,8 @@ impl Source {
         self
     }
 
-    /// The most bytes that a transfer of it may store, unless [`Options::max_unpacked_bytes`] has
-    /// said it already.
+    /// Sets the most bytes that a transfer of it may store, unless
+    /// [`Options::max_unpacked_bytes`] was set when it was opened.
     pub fn allow_at_most(&mut self, bytes: u64) {
         self.max_bytes.get_or_insert(bytes);
     }
@@ -180,12 +180,13 @@ impl Source {
         self.max_bytes
     }
 
-    /// The path or URL as it may be shown.
+    /// The path or URL as messages show it, [`redacted`].
     pub fn subject(&self) -> &str {
         &self.subject
     }
 
-    /// The number of bytes that the source says it has; that many are delivered, or an error.
+    /// The number of bytes that the source has announced; that many are delivered, or an error.
+    /// `None` when it is not known before the end.
     pub fn length(&self) -> Option<u64> {
         match &self.kind {
             Kind::File(source, _) => Some(source.length),
@@ -193,14 +194,14 @@ impl Source {
         }
     }
 
-    /// How many bytes it takes on the disk where it is: less than its length when it has holes.
+    /// How many bytes of disk space a local file takes: less than its length when it has holes.
     /// `None` when unknown.
     pub fn allocated(&self) -> Option<u64> {
         let metadata = self.file()?.metadata().ok().filter(std::fs::Metadata::is_file)?;
         Some(metadata.blocks().saturating_mul(512))
     }
 
-    /// The file, when the source is a local one.
+    /// The file, when the source is a local file or block device.
     pub fn file(&self) -> Option<&File> {
         match &self.kind {
             Kind::File(source, _) => Some(&source.file),
@@ -208,13 +209,14 @@ impl Source {
         }
     }
 
-    /// Whether its bytes are built while they are read: no digest that was recorded before is one
-    /// of them.
+    /// Whether its bytes are built while they are read, so that no digest that was recorded before
+    /// applies to them.
     pub fn is_built(&self) -> bool {
         self.built
     }
 
-    /// Whether it may be a compressed file that is to be unpacked.
+    /// Whether it may be a compressed file that is to be unpacked; not when it was marked as
+    /// [`never_packed`](Self::never_packed).
     pub fn may_be_packed(&self) -> bool {
         self.may_be_packed
     }
@@ -272,8 +274,8 @@ impl Source {
         Ok(head)
     }
 
-    /// What comes next of a local file, at most `most` bytes of it, without reading it; `None` when
-    /// pieces have to be read.
+    /// The next range of a local file, at most `most` bytes, without reading it; `None` when pieces
+    /// have to be read.
     pub(crate) fn extent(&self, most: u64) -> Result<Option<Extent>, Error> {
         match &self.kind {
             Kind::File(source, _) => source.extent(most).map(Some),
@@ -281,17 +283,17 @@ impl Source {
         }
     }
 
-    /// Passes over what [`extent`](Self::extent) told; `moved` bytes of it took somebody time.
-    pub(crate) async fn skip(&mut self, bytes: u64, moved: u64) {
+    /// Skips what [`extent`](Self::extent) returned; `copied` bytes of it count for the rate.
+    pub(crate) async fn skip(&mut self, bytes: u64, copied: u64) {
         if let Kind::File(source, pacer) = &mut self.kind {
             source.skip(bytes);
             if let Some(pacer) = pacer {
-                pacer.throttle(moved).await;
+                pacer.throttle(copied).await;
             }
         }
     }
 
-    /// How much may be taken at once, so that a limit is kept evenly.
+    /// How many bytes to copy at once, so that the rate is kept evenly.
     pub(crate) fn stride(&self, most: u64) -> u64 {
         match &self.kind {
             Kind::File(_, Some(pacer)) => pacer.stride().min(most),

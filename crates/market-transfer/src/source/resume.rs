@@ -223,7 +223,7 @@ impl Resumable {
     }
 }
 
-/// Gathers what comes into whole aligned pieces: zeros are told only there.
+/// Gathers chunks into whole aligned pieces, in which runs of zeros are found.
 #[derive(Default)]
 struct Gathering {
     buffers: Buffers,

@@ -48,7 +48,7 @@ pub(crate) struct RemoteFile {
     /// The machine that it must not be on, or `-`.
     not_on: String,
     process: Option<Process>,
-    /// What the file told of itself at first.
+    /// What the first line said about the file.
     stamp: Option<Stamp>,
     /// Bytes that are still to come, when its length is known.
     left: Option<u64>,
@@ -120,7 +120,7 @@ impl RemoteFile {
         }
     }
 
-    /// Compares what the file told after its bytes with what it told before them.
+    /// Compares the line after the bytes with the one before them.
     fn compare_end(&self) -> Result<(), Error> {
         let Some(stamp) = self.stamp.as_ref().filter(|stamp| stamp.file) else { return Ok(()) };
         let end = String::from_utf8_lossy(&self.end);
@@ -131,8 +131,8 @@ impl RemoteFile {
     }
 }
 
-/// What the running kernel and its root directory are told by; by the names of hosts, no machine
-/// is.
+/// What identifies the running kernel and its root directory, as scripts/read_file.sh compares it: a
+/// host may have many names.
 fn this_machine() -> String {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let root = std::fs::metadata("/")
@@ -187,8 +187,8 @@ impl Origin for RemoteFile {
                 .map_err(|error| RetryableError::temporary(process_error(&self.subject, &error)))?
             else {
                 self.ended().await?;
-                // A file that became shorter ends here too; it is told by its stamp when it is
-                // opened again.
+                // A file that became shorter ends here too: its first line differs when it is opened
+                // again.
                 if self.left.is_none_or(|left| left == 0) {
                     self.compare_end()?;
                 }
