@@ -23,6 +23,7 @@ use tokio::time::timeout;
 const REMOVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// An image in the datastore, with its name.
+#[derive(Debug)]
 pub struct StoredImage {
     image: CopiedImage,
     /// The bridge that holds it; `None`: it is on this host.

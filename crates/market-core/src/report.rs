@@ -23,6 +23,7 @@ use crate::model::{AppType, Element, MiB, Secret, SourceUrl};
 use crate::template::{self, ParseError, Rules, Template, WriteError, Writer};
 use market_checksum::Md5;
 use std::collections::BTreeSet;
+use std::fmt;
 use thiserror::Error;
 
 /// Why an answer cannot be printed, or is none.
@@ -411,6 +412,16 @@ pub struct ExportedElements {
     pub xml: String,
     /// The command that removes a temporary, when there is one.
     pub dispose: Option<Secret>,
+}
+
+impl fmt::Debug for ExportedElements {
+    /// The values may hold keys, so only their size is shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExportedElements")
+            .field("xml", &format_args!("<{} bytes>", self.xml.len()))
+            .field("dispose", &self.dispose)
+            .finish()
+    }
 }
 
 impl ExportedElements {

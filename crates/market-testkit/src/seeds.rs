@@ -6,6 +6,7 @@ use crate::shell::{Fate, Shell};
 use crate::{Random, md5_hex, noise};
 use market_core::opennebula::Helpers;
 use market_core::transfer::Options;
+use std::fmt;
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
@@ -49,6 +50,15 @@ pub struct Faulted {
     /// What keeps it alive.
     _parts: (Option<HttpServer>, Option<Proxy>, Option<Shell>),
     changer: Option<std::thread::JoinHandle<()>>,
+}
+
+impl fmt::Debug for Faulted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Faulted")
+            .field("url", &self.url)
+            .field("md5", &self.md5)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Drop for Faulted {

@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 /// A running gateway, with the keys of [`super`]; it ends when it is dropped, and when this process
 /// does.
+#[derive(Debug)]
 pub struct CephGateway {
     process: Child,
     port: u16,

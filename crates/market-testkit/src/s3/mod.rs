@@ -132,6 +132,15 @@ pub struct S3Server {
     runtime: Option<Runtime>,
 }
 
+impl std::fmt::Debug for S3Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("S3Server")
+            .field("address", &self.address)
+            .field("root", &self.root)
+            .finish_non_exhaustive()
+    }
+}
+
 impl S3Server {
     /// Starts a server that behaves.
     pub fn start() -> Self {
