@@ -251,3 +251,42 @@ pub fn script_error(line: &str, subject: impl Into<String>) -> Option<Error> {
     };
     Some(Error::new(kind, subject, cause))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test")]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    /// The error that `tell_error` of the scripts makes of a message.
+    fn told(message: &str) -> Option<Error> {
+        let script = format!("{PRELUDE}tell_error \"$2\"");
+        let output = Command::new("sh").args(["-c", &script, "sh", "/", message]).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        script_error(String::from_utf8(output.stdout).unwrap().trim_end(), "the image")
+    }
+
+    #[test]
+    fn a_script_tells_by_a_word_whether_room_is_left() {
+        for (message, kind, cause) in [
+            (
+                "mkdir: x: No space left on device",
+                ErrorKind::Full,
+                "mkdir: x: No space left on device",
+            ),
+            ("first\ndd: Disk quota exceeded", ErrorKind::Full, "dd: Disk quota exceeded"),
+            ("mv: Permission denied", ErrorKind::Failed, "mv: Permission denied"),
+            ("-n \\c", ErrorKind::Failed, "-n \\c"),
+        ] {
+            let error = told(message).unwrap();
+            assert_eq!((error.kind, error.cause.as_str()), (kind, cause));
+        }
+    }
+
+    #[test]
+    fn other_lines_of_a_script_are_no_errors() {
+        for line in ["", "error", "error full", "error other cause", "errors", "ready x"] {
+            assert!(script_error(line, "the image").is_none(), "{line:?}");
+        }
+    }
+}

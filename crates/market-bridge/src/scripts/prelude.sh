@@ -45,8 +45,8 @@ sync_entries() {
 tell_error() {
     cause=$(printf '%s\n' "$1" | tail -n 1)
     case $cause in
-    *'No space left on device'* | *'Disk quota exceeded'*) echo "error full $cause" ;;
-    *) echo "error failed $cause" ;;
+    *'No space left on device'* | *'Disk quota exceeded'*) printf 'error full %s\n' "$cause" ;;
+    *) printf 'error failed %s\n' "$cause" ;;
     esac
 }
 
