@@ -8,7 +8,7 @@
 
 mod market;
 
-use market::{BASE_URL, EXECUTABLE, Market, wait_for};
+use market::{BASE_URL, EXECUTABLE, Market, stalls_at, wait_for};
 use market_core::transfer::PIECE_BYTES;
 use market_testkit::driver::{answer, failure, run, start};
 use market_testkit::dump::Dump;
@@ -509,7 +509,7 @@ fn killed_or_stopped_in_the_middle_of_a_transfer_nothing_is_visible_and_the_app_
     let bytes = noise(9, 4_000_000);
     let mut random = Random::new(9);
     for round in 0..24 {
-        let sent = random.below(bytes.len() as u64 - 1) + 1;
+        let sent = stalls_at(&mut random, bytes.len());
         let body = bytes.clone();
         let server = HttpServer::start(move |_, _| Reply::bytes(body.clone()).stall_after(sent));
         let mut child =

@@ -9,7 +9,7 @@
 
 mod market;
 
-use market::{BASE_URL, EXECUTABLE, Market, files, wait_for};
+use market::{BASE_URL, EXECUTABLE, Market, files, stalls_at, wait_for};
 use market_core::transfer::PIECE_BYTES;
 use market_testkit::dump::Dump;
 use market_testkit::http::{HttpServer, Reply};
@@ -123,7 +123,7 @@ fn no_reader_gets_bytes_of_an_import_that_is_killed() {
                 // A kill may come between the answer and the end.
                 assert!(!succeeded || answer.contains("SOURCE="), "{answer}");
             } else {
-                let sent = random.below(bytes.len() as u64 - 1) + 1;
+                let sent = stalls_at(&mut random, bytes.len());
                 let server = stalling(&bytes, sent);
                 let mut child = start(&market.import_from(&server.url("/image"), &md5), "ssh");
                 let before = market.staged().len();
@@ -184,7 +184,7 @@ fn kills_of_a_bridge(seed: u64) {
     let image = market.import_of(&bytes).import_source;
     let mut random = Random::new(seed);
     for round in 0..12 {
-        let at = random.below(bytes.len() as u64 - 1) + 1;
+        let at = stalls_at(&mut random, bytes.len());
         // A client that waits for its source does not see that its bridge has gone: those imports
         // are not held up, and may have ended.
         let kills_bridge = round % 3 == 0;

@@ -1,7 +1,7 @@
-//! What is refused for its container, on every way into a marketplace or a datastore.
+//! Which images are refused for their format, on every way into a marketplace or a datastore.
 //!
-//! An image that names a backing file or an external data file reads that file on the host that
-//! uses it: an upload that names `/etc/shadow` would publish it.
+//! An image that names a backing file or an external data file makes the host that uses it read
+//! that file: an upload that names `/etc/shadow` would publish it.
 
 use crate::error::{Error, ErrorKind};
 use crate::line::one_line;
@@ -9,7 +9,7 @@ use market_transfer::{Content, Packing};
 
 pub use image_check::{Container, Format, HEAD_BYTES, Reference, ReferenceRole};
 
-// What a transfer keeps of a beginning is what is looked at.
+// A transfer keeps as many bytes of the beginning as are looked at here.
 const _: () = assert!(HEAD_BYTES == market_transfer::HEAD_BYTES);
 
 /// Refuses an image that needs another file, and one that is declared as `vmdk` and is not

@@ -1,6 +1,9 @@
-//! The actions of a marketplace over any backend. The order of an import is decided here and
-//! nowhere else: bytes are counted, hashed and compared before anything becomes visible, and on
-//! every other outcome what was staged is discarded.
+//! The actions of a marketplace over any backend.
+//!
+//! The order of an import is decided here and nowhere else: bytes are counted, hashed and compared
+//! before anything becomes visible, and on every other outcome the upload is discarded. The methods
+//! that are called are those of [`StorageBackend`], in the order that
+//! [its module](crate::backend) shows.
 
 use crate::action::{DeleteAction, DumpError, ImportAction, ImportInfo};
 use crate::backend::{
@@ -22,19 +25,23 @@ use std::io;
 use std::ops::Range;
 use std::time::Duration;
 
-/// How often a lost answer to `publish` is asked after, and the pause between.
+/// How often the backend is asked what became of a `publish` whose answer was lost.
 const RESOLVE_TRIES: u32 = 5;
+/// The pause before it is asked again.
 const RESOLVE_PAUSE: Duration = Duration::from_secs(1);
 
-/// What is recorded of an app: its MD5 goes into the answer, its SHA-256, which `oned` has no place
-/// for, into the log.
+/// The checksums of an app that are told: its MD5 in the answer; its SHA-256, for which `oned` has
+/// no attribute, in the log.
 const RECORDED: DigestSet = DigestSet::MD5.and(DigestSet::SHA256);
 
 /// Imports an app: after a success it is published, whole and verified; after a failure nothing is.
 ///
 /// # Errors
-/// Everything that stands in the way; [`ErrorKind::Cancelled`] when the context's `stop` was used
-/// in time.
+/// The kind tells what failed: [`ErrorKind::Dump`] for a message that cannot be answered,
+/// [`ErrorKind::Full`] when there is no room, [`ErrorKind::Mismatch`] when the bytes are not those
+/// that were announced, [`ErrorKind::Unsupported`] for an image that must not become an app,
+/// [`ErrorKind::Exists`] when its place is taken, [`ErrorKind::Cancelled`] when told to stop before
+/// it was published; else the kind of the source's or the backend's error.
 pub async fn import<B: StorageBackend>(
     backend: &B,
     action: &ImportAction,
@@ -64,11 +71,11 @@ pub async fn import<B: StorageBackend>(
         verified = Some(transferred);
     }
     readiness::check(action, info, &source, &head, context).await?;
-    // Not interrupted: what it creates could not be discarded.
-    let mut staged = backend.stage(action.app.id, length(&source, info.size), needed_bytes).await?;
-    let outcome = match transfer(backend, &mut staged, source, &announced, verified, context).await
+    // Not interrupted by a signal: what it creates could not be discarded.
+    let mut upload = backend.stage(action.app.id, length(&source, info.size), needed_bytes).await?;
+    let outcome = match transfer(backend, &mut upload, source, &announced, verified, context).await
     {
-        Ok(transferred) => publish(backend, &mut staged, &transferred, info, context).await,
+        Ok(transferred) => publish(backend, &mut upload, &transferred, info, context).await,
         Err(error) => Err(error),
     };
     match outcome {
@@ -88,7 +95,7 @@ pub async fn import<B: StorageBackend>(
                 },
             })
         }
-        Err(error) => match backend.discard(staged).await {
+        Err(error) => match backend.discard(upload).await {
             Ok(()) if error.remedy.is_none() => Err(error.remedy("nothing was published")),
             Ok(()) => Err(error),
             Err(left) => {
@@ -102,15 +109,15 @@ pub async fn import<B: StorageBackend>(
     }
 }
 
-/// What the driver message says of the bytes that are to come.
+/// What the driver message says of the bytes that follow.
 struct Announced<'a> {
     action: &'a ImportAction,
     info: &'a ImportInfo,
 }
 
 impl Announced<'_> {
-    /// What cannot be answered must not be imported: the size and the format are known before the
-    /// first byte.
+    /// Refuses what could not be answered after the import: the size and the format are known
+    /// before the first byte.
     fn check_answer(&self) -> Result<(), Error> {
         let format = if self.info.format.is_empty() { "raw" } else { &self.info.format };
         let probe = ImportedApp {
@@ -142,8 +149,8 @@ impl Announced<'_> {
         }
     }
 
-    /// Compares what came with what was announced. What it is was looked at before; it is looked at
-    /// again in what was stored.
+    /// Compares what was transferred with what was announced. The content was checked before the
+    /// transfer; it is checked again in what was transferred, as the source may have changed.
     fn verify(
         &self,
         subject: &str,
@@ -172,7 +179,7 @@ impl Announced<'_> {
 }
 
 fn note_format(declared: &str, sniffed: &str, context: &Context) {
-    // Plain bytes can be anything that is declared; a header that says otherwise is worth a word.
+    // An image without a known header may be of any format; another header is worth a warning.
     if sniffed != "raw" && !declared.is_empty() && !declared.eq_ignore_ascii_case(sniffed) {
         context.log.warn(format_args!(
             "the image is declared as {} and begins like {sniffed}",
@@ -189,8 +196,8 @@ fn length(source: &Source, size: Option<MiB>) -> Length {
     }
 }
 
-/// Fails before the first byte when the object is too large for the store, or the store has no
-/// room. The room that it needs, when that is known.
+/// The bytes that the image takes in the store, when that is known. Fails before the first byte
+/// when it is too large for one object, or the store has no room.
 async fn check_room<B: StorageBackend>(
     backend: &B,
     source: &Source,
@@ -216,22 +223,23 @@ async fn check_room<B: StorageBackend>(
     }
 }
 
-/// Moves the bytes into the stage and compares what came with what was announced.
+/// Moves the bytes into the upload and compares them with what was announced.
 async fn transfer<B: StorageBackend>(
     backend: &B,
-    staged: &mut B::Upload,
+    upload: &mut B::Upload,
     mut source: Source,
     announced: &Announced<'_>,
     verified: Option<Transferred>,
     context: &Context,
 ) -> Result<Transferred, Error> {
     let (subject, length) = (source.subject().to_owned(), source.length());
-    // A digest of what the store holds, beside one that was declared, needs no third.
+    // Where the store computes an MD5 and the datastore has declared one, these two are compared:
+    // a third computation is not needed.
     let proven = backend.capabilities().proof == ProofKind::Digest
         && announced.info.md5.is_some()
         && verified.is_none();
     let how = Transfer::hashed(if proven { DigestSet::SHA256 } else { RECORDED });
-    let mut sink = BackendSink { backend, staged };
+    let mut sink = BackendSink { backend, upload };
     let transferred = context.stop.or(source.transfer(&mut sink, how)).await?;
     announced.verify(&subject, &transferred, length)?;
     match verified {
@@ -242,29 +250,29 @@ async fn transfer<B: StorageBackend>(
     }
 }
 
-/// A backend's stage as the sink of a transfer.
+/// An upload as the sink of a transfer.
 struct BackendSink<'a, B: StorageBackend> {
     backend: &'a B,
-    staged: &'a mut B::Upload,
+    upload: &'a mut B::Upload,
 }
 
 impl<B: StorageBackend> Sink for BackendSink<'_, B> {
     type Error = Error;
 
     fn read_back(&self) -> Result<Option<File>, Error> {
-        self.backend.read_back(self.staged)
+        self.backend.read_back(self.upload)
     }
 
     async fn copy_range(&mut self, source: &File, range: Range<u64>) -> Result<(), Error> {
-        self.backend.copy_range(self.staged, source, range).await
+        self.backend.copy_range(self.upload, source, range).await
     }
 
     async fn write(&mut self, piece: Piece) -> Result<(), Error> {
-        self.backend.write(self.staged, piece).await
+        self.backend.write(self.upload, piece).await
     }
 
     async fn finish(&mut self) -> Result<(), Error> {
-        self.backend.finish(self.staged).await
+        self.backend.finish(self.upload).await
     }
 }
 
@@ -276,10 +284,10 @@ struct App {
     sha256: Option<Sha256>,
 }
 
-/// From here to the outcome nothing is interrupted: a signal waits.
+/// Seals and publishes. A signal does not interrupt either: it is looked at between them.
 async fn publish<B: StorageBackend>(
     backend: &B,
-    staged: &mut B::Upload,
+    upload: &mut B::Upload,
     transferred: &Transferred,
     info: &ImportInfo,
     context: &Context,
@@ -287,7 +295,7 @@ async fn publish<B: StorageBackend>(
     if let Some(reason) = context.stop.reason() {
         return Err(reason.into());
     }
-    let proof = backend.seal(staged, &transferred.digests).await?;
+    let proof = backend.seal(upload, &transferred.digests).await?;
     let bytes = transferred.bytes;
     let md5 = transferred.digests.md5.or(info.md5).ok_or_else(|| {
         Error::new(ErrorKind::Failed, "the import", "neither computed an MD5 nor was told one")
@@ -296,15 +304,15 @@ async fn publish<B: StorageBackend>(
     if let Some(reason) = context.stop.reason() {
         return Err(reason.into());
     }
-    let mut outcome = backend.publish(staged).await;
+    let mut outcome = backend.publish(upload).await;
     for _ in 0..RESOLVE_TRIES {
         let Published::Unknown(error) = &outcome else { break };
         context
             .log
             .warn(format_args!("the outcome of publishing is unknown ({error}); asking the store"));
-        outcome = backend.resolve(staged).await;
+        outcome = backend.resolve(upload).await;
         if matches!(outcome, Published::Unknown(_)) {
-            // Whoever is told to stop has no time for pauses.
+            // The pause ends when told to stop; the store is asked again all the same.
             let pause = async {
                 tokio::time::sleep(RESOLVE_PAUSE).await;
                 Ok::<(), Error>(())
@@ -330,7 +338,7 @@ async fn publish<B: StorageBackend>(
     }
 }
 
-/// Compares what the store proves with what was sent, or with what was declared.
+/// Compares what the store proves with the bytes that were sent, or with the MD5 that was declared.
 fn check_proof(proof: &Proof, promised: ProofKind, bytes: u64, md5: Md5) -> Result<(), Error> {
     let mismatch = |cause: String| {
         let error = Error::new(ErrorKind::Mismatch, "the marketplace's store", cause);
@@ -350,16 +358,16 @@ fn check_proof(proof: &Proof, promised: ProofKind, bytes: u64, md5: Md5) -> Resu
     }
 }
 
-/// Collects the bytes in a local temporary that has no name, and verifies them there.
+/// Collects the bytes in a local temporary file without a name, and verifies them there.
 async fn spool(
     mut source: Source,
     announced: &Announced<'_>,
     context: &Context,
 ) -> Result<(Source, Transferred), Error> {
     let directory = std::env::temp_dir();
-    let shown_directory = directory.to_string_lossy().into_owned();
+    let path = directory.to_string_lossy().into_owned();
     let fail = |error: &io::Error| {
-        Error::io(&*shown_directory, error)
+        Error::io(&*path, error)
             .remedy("set TMPDIR of oned to a directory of a local disk with room for the image")
     };
     let space = rustix::fs::statvfs(&directory).map_err(|errno| fail(&errno.into()))?;
@@ -371,22 +379,23 @@ async fn spool(
         return Err(fail(&io::ErrorKind::StorageFull.into()));
     }
     let file = tempfile::tempfile_in(&directory).map_err(|error| fail(&error))?;
-    let reader = file.try_clone().map_err(|error| Error::io(&shown_directory, &error))?;
+    let reader = file.try_clone().map_err(|error| Error::io(&path, &error))?;
     let length = source.length();
     let mut target = SparseFile::new(file, true);
-    let mut sink = FileSink::temporary(&mut target, &shown_directory);
+    let mut sink = FileSink::temporary(&mut target, &path);
     let transferred =
         context.stop.or(source.transfer(&mut sink, Transfer::hashed(RECORDED))).await?;
     announced.verify(source.subject(), &transferred, length)?;
-    target.file().set_len(target.len()).map_err(|error| Error::io(&shown_directory, &error))?;
+    target.file().set_len(target.len()).map_err(|error| Error::io(&path, &error))?;
     Ok((Source::from_file(reader, source.subject(), &Options::default())?, transferred))
 }
 
-/// Deletes an app. What is already gone is a success with a warning; an app whose import still runs
-/// has nothing published, so what that import has staged goes.
+/// Deletes an app. One that is gone already is a success with a warning. An app without a SOURCE is
+/// still being imported, or its import was interrupted: what that import has staged is removed.
 ///
 /// # Errors
-/// When it is there and stays, or SOURCE points out of the marketplace.
+/// When the app may still be there; [`ErrorKind::Denied`] when its SOURCE is none of this
+/// marketplace.
 pub async fn delete<B: StorageBackend>(
     backend: &B,
     action: &DeleteAction,
@@ -411,7 +420,7 @@ pub async fn delete<B: StorageBackend>(
 /// Removes what an app's SOURCE names.
 ///
 /// # Errors
-/// When it may still be there, or the SOURCE points out of the marketplace.
+/// When it may still be there; [`ErrorKind::Denied`] when the SOURCE is none of this marketplace.
 pub(crate) async fn delete_source<B: StorageBackend>(
     backend: &B,
     app: AppId,
@@ -444,8 +453,8 @@ async fn discard_staged<B: StorageBackend>(
         }
     }
     match listed {
-        // Whoever may import need not be allowed to look for what is unfinished, and not every
-        // service can tell.
+        // An account that may import need not be allowed to list unfinished imports, and not every
+        // service can list them.
         Err(error) if matches!(error.kind, ErrorKind::Unsupported | ErrorKind::Denied) => {
             context
                 .log

@@ -1,5 +1,5 @@
-//! Whether an image is ready to be published: the marketplace's attributes `IMAGE_CHECK` and
-//! `IMAGE_CHECK_POLICY`.
+//! Checks whether an image is ready to be published, as the marketplace's attributes `IMAGE_CHECK`
+//! and `IMAGE_CHECK_POLICY` ask for (docs/image-check.md).
 
 use crate::action::{ImportAction, ImportInfo};
 use crate::backend::Context;
@@ -18,7 +18,7 @@ use std::os::fd::AsRawFd;
 /// What becomes of an image that is not ready.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Mode {
-    /// Nothing is looked at.
+    /// It is not checked.
     #[default]
     Off,
     /// It is published, and the log says what is wrong.
@@ -54,30 +54,31 @@ impl Attributes {
     }
 }
 
-/// What a marketplace says of checks, or what is wrong with it: told when the marketplace is
-/// monitored, and not only once somebody imports.
+/// Checks the attributes themselves: a monitor reports what is wrong with them, not only the next
+/// import.
 ///
 /// # Errors
 /// [`ErrorKind::Config`], with the marketplace and the attribute.
 pub(crate) fn check_attributes(marketplace: &Marketplace) -> Result<(), Error> {
-    wanted(marketplace).map(drop)
+    settings(marketplace).map(drop)
 }
 
-fn wanted(marketplace: &Marketplace) -> Result<Option<(Mode, Policy)>, Error> {
+/// How a marketplace wants its images to be checked; `None` when it does not.
+fn settings(marketplace: &Marketplace) -> Result<Option<(Mode, Policy)>, Error> {
     let attributes: Attributes = configuration(marketplace)?;
-    let wanted = match attributes.mode() {
+    let settings = match attributes.mode() {
         Ok(Mode::Off) => Ok(None),
         Ok(mode) => attributes.policy().map(|policy| Some((mode, policy))),
         Err(error) => Err(error),
     };
-    wanted.map_err(|error| in_marketplace(marketplace, error))
+    settings.map_err(|error| in_marketplace(marketplace, error))
 }
 
-/// Looks at what is about to be published, as the marketplace wants it.
+/// Checks an image that is about to be published, if the marketplace wants that.
 ///
 /// # Errors
-/// [`ErrorKind::Unsupported`] when the marketplace enforces it and something fails;
-/// [`ErrorKind::Config`] when its attributes make no sense.
+/// [`ErrorKind::Unsupported`] when the checks are enforced and one fails; [`ErrorKind::Config`] when
+/// the attributes are wrong.
 pub(crate) async fn check(
     action: &ImportAction,
     info: &ImportInfo,
@@ -85,10 +86,10 @@ pub(crate) async fn check(
     head: &[u8],
     context: &Context,
 ) -> Result<(), Error> {
-    let Some((mode, policy)) = wanted(&action.marketplace)? else { return Ok(()) };
+    let Some((mode, policy)) = settings(&action.marketplace)? else { return Ok(()) };
     let options = options(policy, action, info);
-    let looked = match source.file() {
-        Some(file) => whole(file, source.subject(), options, context).await,
+    let checked = match source.file() {
+        Some(file) => check_file(file, source.subject(), options, context).await,
         None => {
             context.log.info(
                 "IMAGE_CHECK: of a stream the first 64 KiB are looked at, before the rest has come",
@@ -96,24 +97,24 @@ pub(crate) async fn check(
             Ok(check_head(head, source.subject(), &options.policy, &options.declared))
         }
     };
-    let mut report = match looked {
-        // Whoever asks for warnings gets the app, with one more.
+    let mut report = match checked {
+        // With warnings only, a check that cannot be made is a warning too.
         Err(error) if mode == Mode::Warn && error.kind != ErrorKind::Cancelled => {
             context.log.warn(format_args!("IMAGE_CHECK: {error}"));
             return Ok(());
         }
-        looked => looked?,
+        checked => checked?,
     };
     if action.image.as_ref().is_some_and(|image| image.image_type != ImageType::Os) {
-        keep_what_fits(&mut report);
+        drop_guest_checks_of_data(&mut report);
     }
     judge(&report, mode, context)
 }
 
-/// Only a system has to be ready to start: a CD, a disk of data or a kernel without one is what it
-/// is. But a system is one whatever its image is called: the type can be changed, and an app of it
-/// be exported as a system again.
-fn keep_what_fits(report: &mut Report) {
+/// Removes the checks of an operating system from the report of an image that is none and holds
+/// none: a CD, a disk of data, a kernel. An image that holds one is checked whatever its type: the
+/// type can be changed, and the app be exported as an OS image.
+fn drop_guest_checks_of_data(report: &mut Report) {
     let is_of_guest = |finding: &Finding| finding.group != Group::Container;
     if !report
         .findings
@@ -137,24 +138,24 @@ fn options(policy: Policy, action: &ImportAction, info: &ImportInfo) -> Options 
     Options::default().with_policy(policy).with_declared(declared)
 }
 
-/// All checks, on a thread: a signal does not wait for them.
-async fn whole(
+/// All checks, on a thread, so that a signal ends the action at once.
+async fn check_file(
     file: &File,
     subject: &str,
     options: Options,
     context: &Context,
 ) -> Result<Report, Error> {
-    // A description of its own: looking for holes moves the position.
+    // An open file of its own: looking for holes moves the position.
     let own = File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))
         .map_err(|error| Error::io(subject, &error))?;
     let name = subject.to_owned();
-    let looked =
+    let checked =
         run_on_thread("image-check", move || Image::from_file(own, &name)?.check(&options));
     let fail = |cause: String| {
         Error::new(ErrorKind::Failed, subject, format!("could not be looked at: {cause}"))
     };
-    let looked = async { looked.await.map_err(|error| fail(error.to_string())) };
-    context.stop.or(looked).await?.map_err(|error| fail(error.cause().to_owned()))
+    let checked = async { checked.await.map_err(|error| fail(error.to_string())) };
+    context.stop.or(checked).await?.map_err(|error| fail(error.cause().to_owned()))
 }
 
 fn judge(report: &Report, mode: Mode, context: &Context) -> Result<(), Error> {

@@ -1,4 +1,4 @@
-//! Imports whose source goes wrong, told by a seed: the same seed is the same fault.
+//! Sources that go wrong, each by a seed: the same seed gives the same fault.
 
 use crate::http::{HttpServer, Reply};
 use crate::proxy::{Break, Proxy};
@@ -6,10 +6,13 @@ use crate::shell::{Fate, Shell};
 use crate::{Random, md5_hex, noise};
 use market_core::opennebula::Helpers;
 use market_core::transfer::Options;
+use rustix::fs::inotify::{self, ReadFlags, WatchFlags};
 use std::fmt;
 use std::fs::{self, File};
+use std::mem::MaybeUninit;
 use std::os::unix::fs::{FileExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// Where the bytes come from.
@@ -49,7 +52,7 @@ pub struct Faulted {
     pub md5: String,
     /// What keeps it alive.
     _parts: (Option<HttpServer>, Option<Proxy>, Option<Shell>),
-    changer: Option<std::thread::JoinHandle<()>>,
+    changer: Option<Changer>,
 }
 
 impl fmt::Debug for Faulted {
@@ -61,10 +64,42 @@ impl fmt::Debug for Faulted {
     }
 }
 
-impl Drop for Faulted {
+/// Changes a file while somebody reads it.
+struct Changer {
+    path: PathBuf,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Changer {
+    /// Gives a file other bytes once it was opened and that many events later, or once it is closed
+    /// again.
+    fn start(path: &Path, events: u64, bytes: Vec<u8>) -> Self {
+        let file = File::options().write(true).open(path).expect("the image");
+        let watch = inotify::init(inotify::CreateFlags::CLOEXEC).expect("inotify");
+        let flags = WatchFlags::OPEN | WatchFlags::ACCESS | WatchFlags::CLOSE_NOWRITE;
+        inotify::add_watch(&watch, path, flags).expect("a watch");
+        let thread = std::thread::spawn(move || {
+            let mut buffer = [MaybeUninit::uninit(); 4_096];
+            let mut reader = inotify::Reader::new(watch, &mut buffer);
+            for _ in 0..=events {
+                let event = reader.next().expect("an event");
+                if event.events().contains(ReadFlags::CLOSE_NOWRITE) {
+                    break;
+                }
+            }
+            file.write_all_at(&bytes, 0).expect("the change");
+            file.set_len(bytes.len() as u64).expect("the change");
+        });
+        Self { path: path.to_owned(), thread: Some(thread) }
+    }
+}
+
+impl Drop for Changer {
     fn drop(&mut self) {
-        if let Some(changer) = self.changer.take() {
-            let _ = changer.join();
+        // A reader that closes it at once: the thread ends although no import has read the file.
+        drop(File::open(&self.path));
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
         }
     }
 }
@@ -114,8 +149,7 @@ impl Faulted {
 
     fn file(&mut self, random: &mut Random, path: &Path, length: usize) {
         self.url = path.to_str().expect("UTF-8").to_owned();
-        let (change, at, pause) =
-            (random.below(4), random.below(length as u64), random.below(2_000));
+        let (change, at, events) = (random.below(4), random.below(length as u64), random.below(4));
         if self.md5.is_empty() {
             // Two changes within one tick of the file system's clock look alike: only the MD5 tells
             // then.
@@ -128,13 +162,8 @@ impl Faulted {
             2 => changed.truncate(usize::try_from(at).expect("small")),
             _ => changed.push(1),
         }
-        let (path, now) = (path.to_owned(), changed.clone());
-        self.truths.push(changed);
-        self.changer = Some(std::thread::spawn(move || {
-            std::thread::sleep(Duration::from_micros(pause));
-            let Ok(file) = File::options().write(true).open(path) else { return };
-            let _ = file.write_all_at(&now, 0).and_then(|()| file.set_len(now.len() as u64));
-        }));
+        self.truths.push(changed.clone());
+        self.changer = Some(Changer::start(path, events, changed));
     }
 
     fn http(&mut self, random: &mut Random, truth: Vec<u8>) {

@@ -7,8 +7,9 @@
 )]
 #![allow(dead_code, unreachable_pub, reason = "each test program uses a part of it")]
 
+use market_core::transfer::HEAD_BYTES;
 use market_testkit::dump::Dump;
-use market_testkit::md5_hex;
+use market_testkit::{Random, md5_hex};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -78,6 +79,13 @@ impl Market {
         let staged = || self.staged().iter().any(|path| size(path) >= bytes);
         wait_for(import, "staged bytes", staged)
     }
+}
+
+/// How much a source sends before it stands still: enough for an import to have staged something,
+/// which it does once it has looked at the beginning, and not all of `length` bytes.
+pub fn stalls_at(random: &mut Random, length: usize) -> u64 {
+    let head = HEAD_BYTES as u64 + 1;
+    head + random.below(length as u64 - head)
 }
 
 /// The size of a file that may go at any moment.
