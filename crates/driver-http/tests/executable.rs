@@ -8,8 +8,7 @@
 
 mod market;
 
-use market::{BASE_URL, EXECUTABLE, Market, stalls_at, wait_for};
-use market_core::transfer::PIECE_BYTES;
+use market::{BASE_URL, EXECUTABLE, IN_MEMORY, Market, stalls_at, wait_for};
 use market_testkit::driver::{answer, failure, run, start};
 use market_testkit::dump::Dump;
 use market_testkit::http::{HttpServer, Reply};
@@ -247,7 +246,7 @@ fn what_cannot_be_imported_leaves_nothing_and_says_one_line() {
         (image.as_str(), wrong.as_str(), 9, "the datastore declared"),
         ("/nonexistent", "", 6, "/nonexistent: No such file or directory"),
         ("/dev/zero", "", 11, "is neither a file nor a block device"),
-        ("s3://bucket/key", "", 11, "is an object of an S3 service"),
+        ("s3://bucket/key", "", 11, "s3:// sources need "),
         ("ssh://-oProxyCommand=x:/image", "", 4, "names no host that ssh could be given"),
         ("-x", "", 4, "is neither an absolute path nor a URL"),
         (backing.as_str(), "", 11, "needs the backing file \"/etc/shadow\""),
@@ -514,9 +513,7 @@ fn killed_or_stopped_in_the_middle_of_a_transfer_nothing_is_visible_and_the_app_
         let server = HttpServer::start(move |_, _| Reply::bytes(body.clone()).stall_after(sent));
         let mut child =
             start_import(&market.import_from(&server.url("/image"), &md5_hex(&bytes)).import());
-        // The rest of what was sent may be on its way.
-        let staged = sent.saturating_sub(2 * PIECE_BYTES as u64);
-        assert!(market.wait_for_staged(&mut child, staged), "round {round}: it ended");
+        assert!(market.wait_for_staged(&mut child, sent - IN_MEMORY), "round {round}: it ended");
         let signal = if round % 2 == 0 { Signal::KILL } else { Signal::TERM };
         kill_process(pid(&child), signal).unwrap();
         let output = child.wait_with_output().unwrap();

@@ -9,8 +9,7 @@
 
 mod market;
 
-use market::{BASE_URL, EXECUTABLE, Market, files, stalls_at, wait_for};
-use market_core::transfer::PIECE_BYTES;
+use market::{BASE_URL, EXECUTABLE, IN_MEMORY, Market, files, stalls_at, wait_for};
 use market_testkit::dump::Dump;
 use market_testkit::http::{HttpServer, Reply};
 use market_testkit::sshd::{Kind, Sshd};
@@ -127,8 +126,8 @@ fn no_reader_gets_bytes_of_an_import_that_is_killed() {
                 let server = stalling(&bytes, sent);
                 let mut child = start(&market.import_from(&server.url("/image"), &md5), "ssh");
                 let before = market.staged().len();
-                let staged = sent.saturating_sub(2 * PIECE_BYTES as u64);
-                assert!(market.wait_for_staged(&mut child, staged), "round {round}: it ended");
+                let reached = market.wait_for_staged(&mut child, sent - IN_MEMORY);
+                assert!(reached, "round {round}: it ended");
                 child.kill().unwrap();
                 assert_eq!(end(child), (String::new(), false), "round {round}");
                 assert!(market.staged().len() >= before, "round {round}");
@@ -168,7 +167,7 @@ fn a_client_or_a_bridge_that_is_killed_in_the_middle_publishes_nothing() {
 fn kills_of_a_bridge(seed: u64) {
     let sshd = Sshd::start(&[("bridge", Kind::Plain)]).unwrap();
     let market = Market::new();
-    let bytes = noise(seed, 1_000_000);
+    let bytes = noise(seed, 2_000_000);
     let md5 = md5_hex(&bytes);
     let public = market.public();
     let attributes = [
@@ -192,7 +191,7 @@ fn kills_of_a_bridge(seed: u64) {
         let source = if kills_bridge { image.clone() } else { server.url("/image") };
         let before = market.visible().len();
         let mut child = start(&dump_of(&source), &sshd.ssh());
-        let staged = at.saturating_sub(2 * PIECE_BYTES as u64);
+        let staged = at - IN_MEMORY;
         let reached = wait_for(&mut child, "staged bytes", || {
             let large = |path: &Path| path.metadata().is_ok_and(|found| found.len() >= staged);
             market.visible().len() > before || market.staged().iter().any(|path| large(path))

@@ -7,7 +7,7 @@
 )]
 #![allow(dead_code, unreachable_pub, reason = "each test program uses a part of it")]
 
-use market_core::transfer::HEAD_BYTES;
+use market_core::transfer::PIECE_BYTES;
 use market_testkit::dump::Dump;
 use market_testkit::{Random, md5_hex};
 use std::fs;
@@ -81,11 +81,14 @@ impl Market {
     }
 }
 
-/// How much a source sends before it stands still: enough for an import to have staged something,
-/// which it does once it has looked at the beginning, and not all of `length` bytes.
+/// The most that an import has received and not yet staged, in bytes: a few pieces.
+pub const IN_MEMORY: u64 = 4 * PIECE_BYTES as u64;
+
+/// How much of `length` bytes a source sends before it stands still: more than an import keeps in
+/// memory, so that something is staged, and not all.
 pub fn stalls_at(random: &mut Random, length: usize) -> u64 {
-    let head = HEAD_BYTES as u64 + 1;
-    head + random.below(length as u64 - head)
+    let least = IN_MEMORY + 1;
+    least + random.below(length as u64 - least)
 }
 
 /// The size of a file that may go at any moment.
