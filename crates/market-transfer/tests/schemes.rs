@@ -180,7 +180,7 @@ fn a_stream_that_cannot_be_opened_again_fails_at_once() {
     assert_eq!(read(Some(99_999), None).kind, ErrorKind::Changed);
     let secret = io::Error::other("GET http://me:hunter2@host/x?key=hunter2 failed");
     let broken = read(None, Some(secret)).to_string();
-    assert!(broken.contains("GET http://host/x failed"), "{broken}");
+    assert!(broken.contains("GET http://") && broken.contains("host/x"), "{broken}");
     assert!(!broken.contains("hunter2"), "{broken}");
 }
 
