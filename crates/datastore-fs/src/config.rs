@@ -2,15 +2,15 @@
 
 use market_bridge::hosts;
 use market_core::action::CopyAction;
-use market_core::attributes::{S3Attributes, TransferAttributes};
+use market_core::attributes::TransferAttributes;
 use market_core::container::Format;
 use market_core::error::{Error, ErrorKind};
 use market_core::log::Log;
 use market_core::model::{Datastore, DatastoreType, ImageType};
 use market_core::template::serde::from_template;
-use market_core::transfer::s3::Access;
 use market_core::transfer::ssh::Host;
 use market_core::transfer::{Options, redacted};
+use market_s3::{Access, S3Attributes};
 use serde::Deserialize;
 use std::fmt::Display;
 use std::path::PathBuf;

@@ -11,10 +11,10 @@ use market_core::backend::Context;
 use market_core::container::{Format, HEAD_BYTES};
 use market_core::error::{Error, ErrorKind};
 use market_core::report::CopiedImage;
-use market_core::transfer::s3::S3Scheme;
 use market_core::transfer::{
     Compression, Location, Options, Packing, Source, random_name, redacted,
 };
+use market_s3::S3Scheme;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::timeout;

@@ -2,13 +2,13 @@
 //! holds the keys for S3.
 
 use market_core::action::{DATASTORE, read_dump};
-use market_core::attributes::{S3Attributes, TransferAttributes};
+use market_core::attributes::TransferAttributes;
 use market_core::error::{Error, ErrorKind};
 use market_core::model::MiB;
 use market_core::roxmltree::Node;
 use market_core::template::Template;
 use market_core::template::serde::from_template;
-use market_core::transfer::s3::Access;
+use market_s3::{Access, S3Attributes};
 use std::os::unix::ffi::OsStringExt;
 use std::sync::Arc;
 

@@ -6,8 +6,8 @@ use market_core::backend::Context;
 use market_core::error::{Error, ErrorKind};
 use market_core::model::MiB;
 use market_core::opennebula::Helpers;
-use market_core::transfer::s3::S3Scheme;
 use market_core::transfer::{Location, Options, redacted};
+use market_s3::S3Scheme;
 
 /// The options of a download. The command line overrides the driver message.
 ///

@@ -1,22 +1,21 @@
 //! The keys of apps, and what a SOURCE names.
 
 use market_core::model::{AppId, SourceUrl};
-use market_core::transfer::Location;
-use market_core::transfer::s3::ObjectLocation;
+use market_s3::ObjectUrl;
 use std::fmt;
 
 /// What keys begin with when APP_PREFIX says nothing.
-pub(crate) const APP_PREFIX: &str = "marketapp";
+const DEFAULT_APP_PREFIX: &str = "marketapp";
 
 /// The keys of one marketplace: `<APP_PREFIX>-<app id>`, as the stock driver makes them.
 #[derive(Clone, Debug)]
-pub(crate) struct Keys {
+pub(crate) struct AppKeys {
     prefix: String,
 }
 
-impl Keys {
+impl AppKeys {
     pub(crate) fn new(app_prefix: Option<&str>) -> Self {
-        Self { prefix: format!("{}-", app_prefix.unwrap_or(APP_PREFIX)) }
+        Self { prefix: format!("{}-", app_prefix.unwrap_or(DEFAULT_APP_PREFIX)) }
     }
 
     /// What all of them begin with; keys of others may begin so too.
@@ -24,6 +23,7 @@ impl Keys {
         &self.prefix
     }
 
+    /// The key of an app.
     pub(crate) fn of(&self, app: AppId) -> String {
         format!("{}{app}", self.prefix)
     }
@@ -37,42 +37,53 @@ impl Keys {
     }
 }
 
-/// An object of a marketplace, or a multipart upload that is in progress.
+/// An object of a marketplace, or a multipart upload in progress.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct S3Key {
-    /// The bucket's name.
-    pub(crate) bucket: String,
-    /// The object's key.
-    pub(crate) object: String,
-    /// The id of the upload; `None` for an object that is there.
-    pub(crate) upload: Option<String>,
+    object: ObjectUrl,
+    upload: Option<String>,
 }
 
 impl S3Key {
-    pub(crate) fn new(bucket: &str, object: &str) -> Self {
-        Self { bucket: bucket.to_owned(), object: object.to_owned(), upload: None }
+    /// An object that is, or would be, in a bucket.
+    pub(crate) fn object(object: ObjectUrl) -> Self {
+        Self { object, upload: None }
     }
 
-    /// The SOURCE of an app that is stored under this key.
-    pub(crate) fn source(&self) -> SourceUrl {
-        SourceUrl::new(format!("s3://{}/{}", self.bucket, self.object))
+    /// A multipart upload of an object.
+    pub(crate) fn upload(object: ObjectUrl, id: String) -> Self {
+        Self { object, upload: Some(id) }
+    }
+
+    /// The name of the bucket.
+    pub fn bucket(&self) -> &str {
+        self.object.bucket()
+    }
+
+    /// The key of the object.
+    pub fn key(&self) -> &str {
+        self.object.key()
+    }
+
+    /// The id of the multipart upload; `None` for an object.
+    pub fn upload_id(&self) -> Option<&str> {
+        self.upload.as_deref()
     }
 }
 
 impl fmt::Display for S3Key {
-    /// The object's key, and the upload: a key alone may have several.
+    /// The key of the object, with the id of an upload: one key may have several.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.upload {
-            None => f.write_str(&self.object),
-            Some(id) => write!(f, "{}?uploadId={id}", self.object),
+            None => f.write_str(self.key()),
+            Some(id) => write!(f, "{}?uploadId={id}", self.key()),
         }
     }
 }
 
-/// The bucket and the key of a SOURCE.
-pub(crate) fn of_source(source: &str) -> Option<(String, String)> {
-    let object = ObjectLocation::parse(&Location::parse(source).ok()?).ok()?;
-    Some((object.bucket, object.key))
+/// The SOURCE of an object.
+pub(crate) fn source_of(object: &ObjectUrl) -> SourceUrl {
+    SourceUrl::new(object.to_string())
 }
 
 /// Whether a key is one that an app may have, under this or an earlier APP_PREFIX.
@@ -80,23 +91,16 @@ pub(crate) fn belongs_to(key: &str, app: AppId) -> bool {
     key.rsplit('/').next().is_some_and(|last| last.ends_with(&format!("-{app}")))
 }
 
-/// Whether a URL can hold a key: those that clean up paths would ask for another one.
-pub(crate) fn can_be_asked_for(key: &str) -> bool {
-    !key.is_empty()
-        && !key.contains(char::is_control)
-        && key.split('/').all(|segment| !matches!(segment, "." | ".."))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn only_keys_that_an_import_makes_are_ours() {
-        let keys = Keys::new(None);
+    fn only_keys_that_an_import_makes_are_of_the_marketplace() {
+        let keys = AppKeys::new(None);
         assert_eq!(keys.of(AppId(30)), "marketapp-30");
         assert_eq!(keys.app("marketapp-30"), Some(AppId(30)));
-        assert_eq!(Keys::new(Some("a/b c")).app("a/b c-7"), Some(AppId(7)));
+        assert_eq!(AppKeys::new(Some("a/b c")).app("a/b c-7"), Some(AppId(7)));
         for foreign in [
             "marketapp-",
             "marketapp-x",
@@ -113,14 +117,21 @@ mod tests {
     }
 
     #[test]
-    fn a_source_belongs_to_an_app_by_the_end_of_its_last_part() {
-        assert_eq!(of_source("s3://b/old/prefix-7"), Some(("b".into(), "old/prefix-7".into())));
-        for foreign in ["http://b/k-7", "s3://b", "/k-7", "", "s3://b/"] {
-            assert_eq!(of_source(foreign), None, "{foreign}");
-        }
+    fn a_key_belongs_to_an_app_by_the_end_of_its_last_segment() {
         assert!(belongs_to("old/prefix-7", AppId(7)));
         for other in ["old-7/x", "prefix-17", "prefix-7/", "7", "prefix-70"] {
             assert!(!belongs_to(other, AppId(7)), "{other}");
         }
+    }
+
+    #[test]
+    fn uploads_of_one_key_are_told_apart() {
+        let url = ObjectUrl::new("apps", "marketapp-7");
+        let (one, other) = (S3Key::upload(url.clone(), "1".into()), S3Key::object(url));
+        assert_ne!(one, other);
+        assert_eq!(
+            (one.to_string(), other.to_string()),
+            ("marketapp-7?uploadId=1".into(), "marketapp-7".into())
+        );
     }
 }

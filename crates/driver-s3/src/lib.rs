@@ -1,12 +1,15 @@
 #![doc = include_str!("../README.md")]
 
-mod completion;
+mod backend;
+mod config;
+mod deleter;
+mod failure;
 mod key;
-mod listing;
-mod market;
-mod parts;
-mod unfinished;
-mod upload;
+mod lister;
+mod publisher;
+mod uploads;
+mod writer;
 
+pub use backend::S3Market;
 pub use key::S3Key;
-pub use market::{S3Market, S3Upload};
+pub use publisher::S3Upload;

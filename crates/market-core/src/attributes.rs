@@ -1,10 +1,4 @@
-//! Attributes that several parts understand: how bytes are moved, and where an S3 marketplace is.
-
-#[cfg(feature = "s3")]
-mod s3;
-
-#[cfg(feature = "s3")]
-pub use s3::{S3Attributes, remedy as s3_remedy};
+//! Attributes that several parts understand: how bytes are moved.
 
 use crate::error::Error;
 use crate::log::Log;

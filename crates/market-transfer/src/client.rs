@@ -1,5 +1,8 @@
-//! The one HTTP client of the workspace: whom it trusts, where it lets itself be sent, through
-//! which proxies, and what its failures are.
+//! The one HTTP client of the workspace: whom it trusts, which redirects it follows, through which
+//! proxies, and what its failures are.
+//!
+//! This module is for crates that speak a protocol of their own over HTTP. It has types of
+//! [`reqwest`] in its signatures on purpose, and moves with the version of that crate.
 
 use crate::error::{Distrust, find_cause, inner};
 use crate::retry::RetryableError;
@@ -20,8 +23,15 @@ const MAX_CA_BYTES: u64 = 4 << 20;
 /// More redirects than this are a loop.
 const MAX_REDIRECTS: usize = 20;
 
-/// A client with these options, and whatever else the caller needs.
-pub(crate) fn client(
+pub use reqwest;
+
+/// Builds a client with the time-outs, certificates and redirects of these options; `adjust` sets
+/// whatever else the caller needs. `subject` names what is asked for in messages.
+///
+/// # Errors
+/// When [`Options::tls_ca`] cannot be read or holds no certificate, or the system has no
+/// randomness.
+pub fn client(
     options: &Options,
     subject: &str,
     adjust: impl Fn(ClientBuilder) -> ClientBuilder,
@@ -112,7 +122,7 @@ impl Resolve for Resolver {
 
 /// A request that did not get through. The error of the library names the URL, with everything
 /// that is secret in it, so only what it was made from is kept.
-pub(crate) fn failure(subject: &str, error: &reqwest::Error) -> RetryableError {
+pub fn failure(subject: &str, error: &reqwest::Error) -> RetryableError {
     let of = |error, again| RetryableError { error, again, pause: None };
     if let Some(astray) = find_cause::<Astray>(error) {
         let kind = match astray {

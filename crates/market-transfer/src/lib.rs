@@ -107,7 +107,7 @@
 //! [`ErrorKind`] says what each kind means.
 
 mod buffers;
-mod client;
+pub mod client;
 mod command;
 mod content;
 mod digest;
@@ -122,8 +122,6 @@ mod process;
 mod rate;
 mod redact;
 mod retry;
-#[cfg(feature = "s3")]
-pub mod s3;
 mod source;
 mod sparse;
 pub mod ssh;
@@ -141,7 +139,7 @@ pub use digest::{Digester, hex};
 pub use document::Document;
 pub use error::{Distrust, Error, ErrorKind, HttpStatus, find_cause};
 pub use file::read_small_file;
-pub use location::{Location, redacted};
+pub use location::{Location, redacted, redacted_line};
 pub use market_checksum::{Algorithm, Checksum, DigestSet, Digests, Md5, Sha1, Sha256};
 pub use options::{Options, Scheme, Schemes};
 pub use piece::{PIECE_BYTES, Piece, ZEROS, split_zeros};

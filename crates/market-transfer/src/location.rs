@@ -155,7 +155,13 @@ fn shown_ssh(rest: &str) -> Option<String> {
     (!meant).then(|| format!("{}:{path}", host.name()))
 }
 
-pub(crate) fn redacted_line(public: &str) -> String {
+/// A text without secrets on one line of at most 256 characters, control characters escaped, as
+/// messages show texts of others. It hides nothing: see [`redacted`] for paths and URLs.
+///
+/// ```
+/// assert_eq!(market_transfer::redacted_line("one\ntwo"), "one\\ntwo");
+/// ```
+pub fn redacted_line(public: &str) -> String {
     let mut line: String = public.chars().take(256).flat_map(escape).collect();
     if public.chars().nth(256).is_some() {
         line.push_str("...");

@@ -32,10 +32,11 @@ use store::{Store, Unconditional, Uploads};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
+use tokio::sync::watch;
 
-/// The keys that the server knows.
+/// The id of the one access key that the servers know.
 pub const ACCESS_KEY_ID: &str = "MARKETTESTKEYID00000";
-/// The secret one.
+/// The secret access key that belongs to it.
 pub const SECRET_ACCESS_KEY: &str = "market-test/hunter2+secret";
 /// The domain that buckets may stand in front of.
 pub const DOMAIN: &str = "s3.test";
@@ -61,16 +62,28 @@ pub enum Fate {
     Flipped,
     /// It is done as if it carried no condition.
     Unconditional,
+    /// Nothing is done before [`S3Server::release`]; then that becomes of it. Nothing at all when
+    /// the client goes away before.
+    Held(Box<Fate>),
+    /// It is done, and not answered before [`S3Server::release`].
+    Unanswered,
     /// It is not done, and answered with a status and a body of that content.
     Says(u16, String),
     /// It is done, and the answer has one text in place of another.
     Rewritten(&'static str, &'static str),
 }
 
-/// A request that was seen.
+impl Fate {
+    /// It waits for [`S3Server::release`], and is done and answered then.
+    pub fn held() -> Self {
+        Self::Held(Box::default())
+    }
+}
+
+/// A request that the server got.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
-    /// `GET`, `PUT` ..
+    /// The method: `GET`, `PUT` ..
     pub method: Method,
     /// The path.
     pub path: String,
@@ -78,7 +91,7 @@ pub struct Seen {
     pub query: String,
     /// The host that was asked for.
     pub host: String,
-    /// Whether it carries a condition that nothing may be replaced.
+    /// Whether it has the condition that nothing may be replaced (`If-None-Match: *`).
     pub creates: bool,
     /// All headers.
     pub headers: HeaderMap,
@@ -99,7 +112,7 @@ impl Seen {
         }
     }
 
-    /// One word for what is asked for.
+    /// What is asked for, in a word or two: `"create upload"`, `"part"`, `"head"` ..
     pub fn what(&self) -> &'static str {
         let has =
             |word: &str| self.query.split('&').any(|pair| pair.split('=').next() == Some(word));
@@ -129,6 +142,7 @@ pub struct S3Server {
     root: TempDir,
     uploads: Uploads,
     seen: Arc<Mutex<Vec<Seen>>>,
+    holds: Arc<Holds>,
     runtime: Option<Runtime>,
 }
 
@@ -141,13 +155,38 @@ impl std::fmt::Debug for S3Server {
     }
 }
 
+/// Requests that wait to be released.
+#[derive(Default)]
+struct Holds {
+    waiting: AtomicUsize,
+    released: watch::Sender<()>,
+}
+
+impl Holds {
+    async fn wait(&self) {
+        struct Waiting<'a>(&'a AtomicUsize);
+
+        impl Drop for Waiting<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, Ordering::SeqCst);
+            }
+        }
+
+        let mut released = self.released.subscribe();
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let _waiting = Waiting(&self.waiting);
+        let _ = released.changed().await;
+    }
+}
+
 impl S3Server {
     /// Starts a server that behaves.
     pub fn start() -> Self {
         Self::start_with(|_, _| Fate::Whole)
     }
 
-    /// Starts a server; what becomes of a request is told by it and by how many came before it.
+    /// Starts a server; `judge` decides what becomes of each request, and also gets the number of
+    /// requests before it.
     ///
     /// # Panics
     /// When it cannot be started.
@@ -193,14 +232,16 @@ impl S3Server {
             runtime.block_on(TcpListener::bind(("127.0.0.1", 0))).expect("a loopback port");
         let address = listener.local_addr().expect("its address");
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let door = Arc::new(Door {
+        let holds = Arc::<Holds>::default();
+        let front = Arc::new(Front {
             service: builder.build(),
             judge,
             seen: Arc::clone(&seen),
+            holds: Arc::clone(&holds),
             count: AtomicUsize::new(0),
         });
-        runtime.spawn(accept(listener, door));
-        Self { address, root, uploads, seen, runtime: Some(runtime) }
+        runtime.spawn(accept(listener, front));
+        Self { address, root, uploads, seen, holds, runtime: Some(runtime) }
     }
 
     /// Its address.
@@ -256,18 +297,28 @@ impl S3Server {
         keys
     }
 
-    /// How many uploads are not finished.
+    /// How many multipart uploads are in progress.
     ///
     /// # Panics
-    /// When the server has.
+    /// When a request has panicked.
     pub fn uploads(&self) -> usize {
         self.uploads.lock().expect("no panic").len()
     }
 
-    /// What was asked so far.
+    /// How many requests wait now, as [`Fate::Held`] and [`Fate::Unanswered`] have it.
+    pub fn held(&self) -> usize {
+        self.holds.waiting.load(Ordering::SeqCst)
+    }
+
+    /// Lets all requests go on that wait now.
+    pub fn release(&self) {
+        self.holds.released.send_replace(());
+    }
+
+    /// The requests so far.
     ///
     /// # Panics
-    /// When the server has.
+    /// When a request has panicked.
     pub fn seen(&self) -> Vec<Seen> {
         self.seen.lock().expect("no panic").clone()
     }
@@ -300,20 +351,21 @@ pub fn market(
     owned(&kept.chain(more).copied().collect::<Vec<_>>())
 }
 
-/// Where requests come in.
-struct Door {
+/// What stands in front of the service: it decides what becomes of each request.
+struct Front {
     service: S3Service,
     judge: Box<Judge>,
     seen: Arc<Mutex<Vec<Seen>>>,
+    holds: Arc<Holds>,
     count: AtomicUsize,
 }
 
-async fn accept(listener: TcpListener, door: Arc<Door>) {
+async fn accept(listener: TcpListener, front: Arc<Front>) {
     while let Ok((stream, _)) = listener.accept().await {
         let _ = stream.set_nodelay(true);
-        let door = Arc::clone(&door);
+        let front = Arc::clone(&front);
         tokio::spawn(async move {
-            let service = service_fn(|request| door.answer(request));
+            let service = service_fn(|request| front.answer(request));
             // A client that goes away is the client's business.
             let _ = hyper::server::conn::http1::Builder::new()
                 .serve_connection(TokioIo::new(stream), service)
@@ -322,25 +374,32 @@ async fn accept(listener: TcpListener, door: Arc<Door>) {
     }
 }
 
-/// The connection is to end.
+/// The connection is to be closed.
 #[derive(Debug)]
-struct Gone;
+struct Closed;
 
-impl std::fmt::Display for Gone {
+impl std::fmt::Display for Closed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the connection is to end")
+        f.write_str("the connection is to be closed")
     }
 }
 
-impl std::error::Error for Gone {}
+impl std::error::Error for Closed {}
 
-impl Door {
-    async fn answer(&self, request: Request<Incoming>) -> Result<Response<s3s::Body>, Gone> {
+impl Front {
+    async fn answer(&self, request: Request<Incoming>) -> Result<Response<s3s::Body>, Closed> {
         let seen = Seen::of(&request);
         let fate = (self.judge)(&seen, self.count.fetch_add(1, Ordering::SeqCst));
         self.seen.lock().expect("no panic").push(seen);
+        let fate = match fate {
+            Fate::Held(then) => {
+                self.holds.wait().await;
+                *then
+            }
+            fate => fate,
+        };
         let request = match &fate {
-            Fate::Dropped => return Err(Gone),
+            Fate::Dropped => return Err(Closed),
             Fate::Refused(status, code, pause) => {
                 // As a server does that looks at the request before it refuses it.
                 let _ = request.into_body().collect().await;
@@ -364,21 +423,24 @@ impl Door {
         // leaves.
         let service = self.service.clone();
         let response = tokio::spawn(async move { service.call(request).await }).await;
-        let response = response.map_err(|_| Gone)?.map_err(|_| Gone)?;
+        let response = response.map_err(|_| Closed)?.map_err(|_| Closed)?;
+        if fate == Fate::Unanswered {
+            self.holds.wait().await;
+        }
         let (mut parts, body) = response.into_parts();
         match fate {
-            Fate::Lost => Err(Gone),
+            Fate::Lost => Err(Closed),
             Fate::Truncated => {
-                let bytes = body.collect().await.map_err(|_| Gone)?.to_bytes();
+                let bytes = body.collect().await.map_err(|_| Closed)?.to_bytes();
                 let half = bytes.slice(..bytes.len() / 2);
                 parts.headers.insert("content-length", HeaderValue::from(bytes.len().max(1)));
                 parts.headers.remove("transfer-encoding");
                 // Shorter than it says: the connection ends in the middle.
-                let frames = futures_util::stream::iter([Ok(Frame::data(half)), Err(Gone)]);
+                let frames = futures_util::stream::iter([Ok(Frame::data(half)), Err(Closed)]);
                 Ok(Response::from_parts(parts, s3s::Body::http_body(StreamBody::new(frames))))
             }
             Fate::Rewritten(from, to) => {
-                let bytes = body.collect().await.map_err(|_| Gone)?.to_bytes();
+                let bytes = body.collect().await.map_err(|_| Closed)?.to_bytes();
                 let text = String::from_utf8_lossy(&bytes).replace(from, to);
                 parts.headers.remove("content-length");
                 Ok(Response::from_parts(parts, s3s::Body::from(Bytes::from(text))))
@@ -395,9 +457,9 @@ impl Door {
     }
 }
 
-async fn flipped(request: Request<Incoming>) -> Result<Request<s3s::Body>, Gone> {
+async fn flipped(request: Request<Incoming>) -> Result<Request<s3s::Body>, Closed> {
     let (parts, body) = request.into_parts();
-    let mut bytes = body.collect().await.map_err(|_| Gone)?.to_bytes().to_vec();
+    let mut bytes = body.collect().await.map_err(|_| Closed)?.to_bytes().to_vec();
     let middle = bytes.len() / 2;
     if let Some(byte) = bytes.get_mut(middle) {
         *byte ^= 1;

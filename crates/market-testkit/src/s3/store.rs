@@ -1,5 +1,5 @@
-//! Files as objects, and what the file store lacks: the list of unfinished uploads, parts with
-//! ETags and in pages, completion that is atomic, and the right refusals.
+//! Files as objects, and what the file store lacks: the list of multipart uploads in progress, parts
+//! with ETags and in pages, completion that is atomic, and the right refusals.
 
 use s3s::dto::{
     AbortMultipartUploadInput, AbortMultipartUploadOutput, CompleteMultipartUploadInput,
@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
 
-/// How many uploads or parts are told at once.
+/// The most uploads or parts of one page of a list.
 const PAGE: usize = 1_000;
 
 pub(super) struct Store {
@@ -33,7 +33,7 @@ pub(super) struct Store {
 #[derive(Clone)]
 pub(super) struct Unconditional;
 
-/// The unfinished ones, by their ids.
+/// The uploads in progress, by their ids.
 pub(super) type Uploads = Arc<Mutex<BTreeMap<String, Upload>>>;
 
 pub(super) struct Upload {
