@@ -1,5 +1,4 @@
-//! What others say, without what they were told in confidence: a command that fails may repeat its
-//! arguments.
+//! Hides secrets in the messages of others: a command that fails may repeat its arguments.
 
 use crate::redacted;
 use base64::Engine as _;
@@ -24,7 +23,7 @@ const SHORTEST: usize = 3;
 /// What has fewer bytes is only hidden where it is a word.
 const DISTINCT: usize = 6;
 
-/// What a text is not to be shown with: all of a URL that [`shown`] does not show, and the values
+/// The secrets that a message must not show: the user, password and query of a URL, and the values
 /// of a driver message.
 ///
 /// ```
@@ -50,7 +49,7 @@ impl fmt::Debug for Secrets {
 }
 
 impl Secrets {
-    /// Those of a URL.
+    /// The secrets of a URL: what [`redacted`] leaves out of it.
     pub fn of_url(url: &str) -> Self {
         let mut secrets = Self { public: redacted(url), values: Vec::new(), dump: String::new() };
         let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
@@ -66,7 +65,7 @@ impl Secrets {
         secrets
     }
 
-    /// And the values of a driver message: an XML document in base64.
+    /// Adds the values of a driver message: an XML document in base64.
     #[must_use]
     pub fn and_dump(mut self, dump: &[u8]) -> Self {
         self.dump = String::from_utf8_lossy(dump).into_owned();
@@ -82,7 +81,7 @@ impl Secrets {
         self
     }
 
-    /// And the values that shell lines assign.
+    /// Adds the values that shell lines assign.
     #[must_use]
     pub fn and_assignments(mut self, lines: &str) -> Self {
         for value in lines.split_ascii_whitespace().flat_map(|word| word.split('=').skip(1)) {
@@ -113,7 +112,8 @@ impl Secrets {
         }
     }
 
-    /// A line without any of it, and with the secrets of URLs hidden.
+    /// A line with `<hidden>` in place of each of them, and of the secrets of any other URL. Of a
+    /// line over 1,024 bytes, the beginning.
     pub fn hide(&self, line: &str) -> String {
         let end = (0..=LONGEST_LINE.min(line.len()))
             .rev()

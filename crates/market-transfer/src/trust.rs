@@ -1,5 +1,6 @@
-//! Which https servers are trusted beside those that the machine trusts: those whose certificate
-//! one of a file's has signed, and those that show one of them.
+//! Trust in https servers by a file of PEM certificates (`TLS_CA`), beside the authorities of the
+//! machine: a server is trusted when a certificate of the file has signed its certificate, or is its
+//! certificate.
 //!
 //! `openssl req -x509` makes a certificate that says of itself that it is an authority, and signs
 //! itself. The library takes no authority for a server, so such a certificate is compared byte by

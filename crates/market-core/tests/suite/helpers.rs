@@ -152,7 +152,8 @@ fn messages_of_helpers_are_shown_without_what_they_were_told() {
     let error = remotes.read("tape://me:hunter2@host/7?token=hunter2").unwrap_err();
     assert_eq!(
         error.cause,
-        "GET tape://host/7 with the dump: <hidden> refused (3 retries did not help)"
+        "GET tape://<hidden>@host/7?<hidden> with the dump: <hidden> refused \
+             (3 retries did not help)"
     );
     remotes.helper(
         "restic_downloader.rb",
