@@ -4,7 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 use market_core::template::{Document, Template};
 
-/// Five bytes an edit, up to the first NUL; the text behind it.
+// Five bytes an edit, up to the first NUL; the text behind it.
 fuzz_target!(|input: &[u8]| {
     let (edits, text) = match input.iter().position(|&byte| byte == 0) {
         Some(end) => (&input[..end], &input[end + 1..]),
