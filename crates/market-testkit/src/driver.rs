@@ -1,4 +1,4 @@
-//! Running a driver's executable as `oned` has it run, and reading what it says.
+//! Runs a driver's executable as `one_market` does, and checks what it writes.
 
 use market_core::template::Template;
 use std::io::Write;
@@ -14,27 +14,27 @@ pub fn start(command: &mut Command) -> Child {
     streams.spawn().expect("the executable")
 }
 
-/// Runs a command with a dump on its standard input.
+/// Runs a command with a dump on its standard input, until it has exited.
 ///
 /// # Panics
 /// When it cannot be run.
 pub fn run(command: &mut Command, dump: impl AsRef<[u8]>) -> Output {
     let mut child = start(command);
-    // One that refuses its arguments does not read on.
+    // An executable that refuses its arguments exits without reading.
     let _ = child.stdin.take().expect("its standard input").write_all(dump.as_ref());
     child.wait_with_output().expect("its output")
 }
 
-/// All that was written to standard error.
+/// What the command has written to standard error.
 pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// The one plain line of a failure, after the log lines.
+/// The message of a failure: the one line on standard error that is no log line.
 ///
 /// # Panics
-/// When it has succeeded, or ended with another code, or printed an answer, or anything but one
-/// plain line.
+/// When the exit code is another one, something was printed to standard output, or there is not
+/// exactly one such line.
 pub fn failure(output: &Output, code: i32) -> String {
     let stderr = stderr(output);
     assert_eq!(output.status.code(), Some(code), "{stderr}");
@@ -47,18 +47,18 @@ pub fn failure(output: &Output, code: i32) -> String {
     plain[0].to_owned()
 }
 
-/// An attribute of a good answer.
+/// An attribute of the answer of a success.
 ///
 /// # Panics
-/// When it has failed, or the answer has no such attribute.
+/// When the command has failed, or the answer has no such attribute.
 pub fn answer(output: &Output, name: &str) -> String {
     assert!(output.status.success(), "{}", stderr(output));
     let template = Template::parse(&output.stdout).expect("an answer that oned can read");
     template.text(name).expect("one value").expect("the attribute").to_owned()
 }
 
-/// An executable of this workspace, for tests that need those of several packages: they stand where
-/// the test itself was built.
+/// The path of an executable of this workspace, for tests that need executables of several
+/// packages. It is in the target directory of the test itself.
 ///
 /// # Panics
 /// When it was not built: `cargo test --workspace` builds all of them.

@@ -3,8 +3,9 @@
 use market_core::encoding::encode;
 use market_core::template::Template;
 
-/// A message to a market driver or to a datastore driver; the fields that a test does not set have
-/// the values of a plain case.
+/// The values in a message to a market driver or a datastore driver. The default is an import of
+/// app 30 (image 7, raw, 1 MiB) into the marketplace 107 of the driver `http`. The methods give the
+/// message of each action, in base64.
 #[derive(Clone, Debug)]
 pub struct Dump {
     /// App id.
@@ -80,7 +81,7 @@ impl Default for Dump {
 }
 
 impl Dump {
-    /// Of a marketplace with these attributes.
+    /// The default with these attributes in the template of the marketplace.
     pub fn of_market(attributes: &[(&str, &str)]) -> Self {
         Self { market: owned(attributes), ..Self::default() }
     }
@@ -102,14 +103,15 @@ impl Dump {
         encode(format!("<MARKET_DRIVER_ACTION_DATA>{body}</MARKET_DRIVER_ACTION_DATA>").as_bytes())
     }
 
-    /// The message of `import` as `oned` sends it: what the export step tells is not in it yet.
+    /// The message of `import` as `oned` sends it to `one_market`, without the elements of
+    /// `export`.
     pub fn import_request(&self) -> String {
         let body =
             format!("{}{}{}{}", self.app(), self.marketplace(), self.image(), self.datastore());
         encode(format!("<MARKET_DRIVER_ACTION_DATA>{body}</MARKET_DRIVER_ACTION_DATA>").as_bytes())
     }
 
-    /// The message of `import`, the export step's elements at its end.
+    /// The message of a driver's `import`, with the elements of `export` at its end.
     pub fn import(&self) -> String {
         let info = [
             ("IMPORT_SOURCE", self.import_source.as_str()),
@@ -153,9 +155,10 @@ impl Dump {
 
     fn app(&self) -> String {
         format!(
-            "<MARKETPLACEAPP><ID>{}</ID><UID>0</UID><GID>0</GID><UNAME>oneadmin</UNAME><GNAME>oneadmin</GNAME>\
-             <REGTIME>1795313225</REGTIME><NAME>app</NAME><ZONE_ID><![CDATA[0]]></ZONE_ID><ORIGIN_ID><![CDATA[7]]></ORIGIN_ID>\
-             {}<MD5></MD5><SIZE>0</SIZE><STATE>2</STATE><TYPE>{}</TYPE><TEMPLATE></TEMPLATE></MARKETPLACEAPP>",
+            "<MARKETPLACEAPP><ID>{}</ID><UID>0</UID><GID>0</GID><UNAME>oneadmin</UNAME>\
+             <GNAME>oneadmin</GNAME><REGTIME>1795313225</REGTIME><NAME>app</NAME>\
+             <ZONE_ID><![CDATA[0]]></ZONE_ID><ORIGIN_ID><![CDATA[7]]></ORIGIN_ID>{}<MD5></MD5>\
+             <SIZE>0</SIZE><STATE>2</STATE><TYPE>{}</TYPE><TEMPLATE></TEMPLATE></MARKETPLACEAPP>",
             self.app,
             element("SOURCE", &self.app_source),
             self.app_type
@@ -165,10 +168,10 @@ impl Dump {
     fn marketplace(&self) -> String {
         let apps: String = self.market_apps.iter().map(|id| format!("<ID>{id}</ID>")).collect();
         format!(
-            "<MARKETPLACE><ID>{}</ID><UID>0</UID><GID>0</GID><UNAME>oneadmin</UNAME><GNAME>oneadmin</GNAME>\
-             <NAME>apps</NAME><STATE>0</STATE>{}<ZONE_ID><![CDATA[0]]></ZONE_ID>\
-             <TOTAL_MB>0</TOTAL_MB><FREE_MB>0</FREE_MB><USED_MB>0</USED_MB><MARKETPLACEAPPS>{apps}</MARKETPLACEAPPS>{}\
-             </MARKETPLACE>",
+            "<MARKETPLACE><ID>{}</ID><UID>0</UID><GID>0</GID><UNAME>oneadmin</UNAME>\
+             <GNAME>oneadmin</GNAME><NAME>apps</NAME><STATE>0</STATE>{}\
+             <ZONE_ID><![CDATA[0]]></ZONE_ID><TOTAL_MB>0</TOTAL_MB><FREE_MB>0</FREE_MB>\
+             <USED_MB>0</USED_MB><MARKETPLACEAPPS>{apps}</MARKETPLACEAPPS>{}</MARKETPLACE>",
             self.market_id,
             element("MARKET_MAD", &self.market_mad),
             template(&self.market)
@@ -177,8 +180,8 @@ impl Dump {
 
     fn image(&self) -> String {
         format!(
-            "<IMAGE><ID>7</ID><NAME>image</NAME><TYPE>{}</TYPE><DISK_TYPE>0</DISK_TYPE>{}{}<FORMAT></FORMAT><SIZE>{}</SIZE>\
-             <STATE>1</STATE>{}</IMAGE>",
+            "<IMAGE><ID>7</ID><NAME>image</NAME><TYPE>{}</TYPE><DISK_TYPE>0</DISK_TYPE>{}{}\
+             <FORMAT></FORMAT><SIZE>{}</SIZE><STATE>1</STATE>{}</IMAGE>",
             self.image_type,
             element("SOURCE", &self.image_source),
             element("PATH", &self.image_path),

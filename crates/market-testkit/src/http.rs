@@ -157,14 +157,14 @@ impl Reply {
         self
     }
 
-    /// Closes the connection after so many bytes of the body.
+    /// Closes the connection after this many bytes of the body.
     #[must_use]
     pub fn cut_after(mut self, bytes: u64) -> Self {
         self.fate = Fate::CutAfter(bytes);
         self
     }
 
-    /// Says nothing more after so many bytes of the body.
+    /// Sends nothing more after this many bytes of the body, and keeps the connection open.
     #[must_use]
     pub fn stall_after(mut self, bytes: u64) -> Self {
         self.fate = Fate::StallAfter(bytes);
@@ -181,7 +181,8 @@ impl Reply {
     }
 }
 
-/// A running server; it ends when it is dropped.
+/// A running server. It accepts no more connections when it is dropped.
+#[derive(Debug)]
 pub struct HttpServer {
     address: SocketAddr,
     closing: Arc<AtomicBool>,
@@ -189,7 +190,11 @@ pub struct HttpServer {
 }
 
 impl HttpServer {
-    /// Starts a server that answers by a function of the request and of how many came before it.
+    /// Starts a server. `answer` gives the reply to a request, and gets the number of requests
+    /// before it.
+    ///
+    /// # Panics
+    /// When no port of loopback is free.
     pub fn start(answer: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a loopback port");
         let address = listener.local_addr().expect("its address");
@@ -206,7 +211,7 @@ impl HttpServer {
                 let (answer, closing, requests) =
                     (answer.clone(), accept_closing.clone(), accept_requests.clone());
                 std::thread::spawn(move || {
-                    // A client that goes away is the client's business.
+                    // An error means that the client has gone.
                     let _ = serve(&stream, &*answer, &requests, &closing);
                     let _ = stream.shutdown(Shutdown::Both);
                 });
@@ -215,8 +220,8 @@ impl HttpServer {
         Self { address, closing, requests }
     }
 
-    /// Serves the files of a directory, as a plain web server does; names that leave it or begin
-    /// with a dot are 404.
+    /// Starts a server for the files of a directory, with ranges. A name that begins with a dot or
+    /// leads out of the directory is 404.
     pub fn directory(root: impl Into<PathBuf>) -> Self {
         let root = root.into();
         Self::start(move |request, _| {
@@ -230,17 +235,20 @@ impl HttpServer {
         })
     }
 
-    /// A URL on this server.
+    /// The URL of a path on this server.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
-    /// Its address.
+    /// The address on loopback that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// What was asked so far.
+    /// All requests so far, in the order in which they came.
+    ///
+    /// # Panics
+    /// When a thread of the server has panicked.
     pub fn requests(&self) -> Vec<Request> {
         self.requests.lock().unwrap().clone()
     }

@@ -32,7 +32,8 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// What a backend gets in a test: a log in memory, nobody who asks to stop, little patience.
+/// The context of a backend in a test: a log in memory, no request to stop, no pause between
+/// retries, and an idle time-out of 5 seconds.
 pub fn context() -> Context {
     let options = Options::default()
         .with_first_pause(Duration::ZERO)
@@ -94,7 +95,7 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
         .block_on(future)
 }
 
-/// All the bytes of a source.
+/// All bytes of a source, with zeros for holes.
 ///
 /// # Errors
 /// Those of the source.
@@ -114,17 +115,17 @@ pub async fn read_to_end(source: &mut Source) -> Result<Vec<u8>, Error> {
     Ok(bytes)
 }
 
-/// Numbers that look random and are the same for the same seed.
+/// Pseudo-random numbers (xorshift), the same for the same seed. Not for secrets.
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 
 impl Random {
-    /// From a seed.
+    /// The numbers of a seed.
     pub fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
-    /// A number below a bound.
+    /// A number below a bound; 0 for a bound of 0.
     pub fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound.max(1)
     }
@@ -137,7 +138,7 @@ impl Random {
     }
 }
 
-/// Bytes that look random and are the same for the same seed.
+/// Pseudo-random bytes, the same for the same seed.
 pub fn noise(seed: u64, length: usize) -> Vec<u8> {
     let mut random = Random::new(seed);
     let mut bytes = Vec::with_capacity(length + 8);

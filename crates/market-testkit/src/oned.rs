@@ -1,5 +1,5 @@
-//! The other end of `one_market`: an installation of OpenNebula in a directory of its own, and what
-//! `oned` says and hears over the two pipes.
+//! The other end of `one_market`: an installation of OpenNebula in a temporary directory, and an
+//! `oned` that writes messages to its standard input and reads its answers.
 
 use market_core::encoding::decode;
 use nix::sys::signal::SigSet;
@@ -14,7 +14,9 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// An `ONE_LOCATION` with drivers of the test's choice.
+/// A directory for `ONE_LOCATION`, with drivers that the test installs. It is removed when this is
+/// dropped.
+#[derive(Debug)]
 pub struct OneLocation(TempDir);
 
 impl Default for OneLocation {
@@ -24,10 +26,10 @@ impl Default for OneLocation {
 }
 
 impl OneLocation {
-    /// One without a driver.
+    /// An installation without drivers.
     ///
     /// # Panics
-    /// When it cannot be made.
+    /// When the directory cannot be created.
     pub fn new() -> Self {
         let location = Self(TempDir::new().expect("a directory"));
         for directory in ["var/remotes/market", "var/remotes/datastore", "etc"] {
@@ -36,17 +38,18 @@ impl OneLocation {
         location
     }
 
-    /// Its directory.
+    /// The value of `ONE_LOCATION`.
     pub fn path(&self) -> &Path {
         self.0.path()
     }
 
-    /// `<remotes>`.
+    /// `<remotes>`, the directory of all drivers.
     pub fn remotes(&self) -> PathBuf {
         self.path().join("var/remotes")
     }
 
-    /// Installs a shell script as an executable of a driver (`market/foreign/monitor`).
+    /// Installs a shell script as an executable of a driver, such as `market/foreign/monitor`. The
+    /// first line, `#!/bin/sh`, is added.
     ///
     /// # Panics
     /// When it cannot be written.
@@ -56,7 +59,7 @@ impl OneLocation {
         fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("a mode");
     }
 
-    /// Installs one of our executables as several of a driver.
+    /// Installs one executable as several actions of a driver, such as `market/http`.
     ///
     /// # Panics
     /// When it cannot be linked.
@@ -73,32 +76,34 @@ impl OneLocation {
     }
 }
 
-/// How long anything may take before a test has failed. Nothing waits for so long when all is well.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// How long anything may take before a test has failed.
+const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// A running `one_market`, seen from `oned`.
+/// A running `one_market`, and the `oned` that has started it.
+#[derive(Debug)]
 pub struct Oned {
     child: Child,
     stdin: Option<ChildStdin>,
-    heard: Arc<Heard>,
+    received: Arc<Received>,
 }
 
-#[derive(Default)]
-struct Heard {
+/// What `oned` has read.
+#[derive(Debug, Default)]
+struct Received {
     lines: Mutex<Lines>,
-    news: Condvar,
-    /// Its standard output is to be closed.
+    changed: Condvar,
+    /// The reading end is to be closed.
     close: AtomicBool,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Lines {
     whole: Vec<String>,
     ended: bool,
 }
 
-impl Heard {
-    /// Reads lines to the end, or until nobody wants them any more.
+impl Received {
+    /// Reads lines until the end, or until the pipe is to be closed.
     fn listen(&self, mut stdout: ChildStdout) {
         let mut line = Vec::new();
         let mut buffer = vec![0; 1 << 16];
@@ -115,30 +120,35 @@ impl Heard {
                     self.lines.lock().expect("lines").whole.push(whole);
                 }
             }
-            self.news.notify_all();
+            self.changed.notify_all();
         }
         drop(stdout);
         self.lines.lock().expect("lines").ended = true;
-        self.news.notify_all();
+        self.changed.notify_all();
     }
 }
 
 impl Oned {
-    /// Starts `one_market` as `oned` does: its arguments are one word. INIT is not said yet.
+    /// Starts `one_market` as `oned` does, with its arguments as one word, and reads what it
+    /// writes. INIT is not sent yet.
     ///
     /// # Panics
     /// When it cannot be started.
     pub fn start(one_market: &Path, location: &OneLocation, arguments: &str) -> Self {
-        let mut oned = Self::start_unheard(one_market, location, arguments);
+        let mut oned = Self::start_without_reading(one_market, location, arguments);
         oned.listen();
         oned
     }
 
-    /// As [`start`](Self::start), but nothing is read from it before [`listen`](Self::listen).
+    /// As [`start`](Self::start), but nothing is read before [`listen`](Self::listen).
     ///
     /// # Panics
     /// When it cannot be started.
-    pub fn start_unheard(one_market: &Path, location: &OneLocation, arguments: &str) -> Self {
+    pub fn start_without_reading(
+        one_market: &Path,
+        location: &OneLocation,
+        arguments: &str,
+    ) -> Self {
         let mut command = Command::new(one_market);
         command.arg(arguments).env("ONE_LOCATION", location.path());
         for proxy in ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"] {
@@ -152,34 +162,34 @@ impl Oned {
         before.thread_set_mask().expect("the signal mask");
         let mut child = child.expect("one_market");
         let stdin = child.stdin.take();
-        Self { child, stdin, heard: Arc::default() }
+        Self { child, stdin, received: Arc::default() }
     }
 
-    /// Begins to read.
+    /// Begins to read what `one_market` writes.
     ///
     /// # Panics
-    /// When it has begun before.
+    /// When reading has begun before.
     pub fn listen(&mut self) {
         let stdout = self.child.stdout.take().expect("standard output, once");
-        let heard = Arc::clone(&self.heard);
-        std::thread::spawn(move || heard.listen(stdout));
+        let received = Arc::clone(&self.received);
+        std::thread::spawn(move || received.listen(stdout));
     }
 
-    /// Closes the pipe that it writes to, without having read from it.
+    /// Closes the pipe that `one_market` writes to, before anything was read.
     ///
     /// # Panics
-    /// When [`listen`](Self::listen) has begun.
+    /// When reading has begun.
     pub fn close_stdout(&mut self) {
         drop(self.child.stdout.take().expect("standard output, once"));
-        self.heard.lines.lock().expect("lines").ended = true;
+        self.received.lines.lock().expect("lines").ended = true;
     }
 
-    /// Its process id.
+    /// The process id of `one_market`.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Its standard input.
+    /// The standard input of `one_market`.
     ///
     /// # Panics
     /// After it was closed.
@@ -187,31 +197,31 @@ impl Oned {
         self.stdin.as_mut().expect("an open pipe")
     }
 
-    /// Says a line.
+    /// Writes a line.
     ///
     /// # Panics
-    /// When nobody takes it.
+    /// When `one_market` has closed its standard input.
     pub fn say(&mut self, line: &str) {
-        // In one piece: what says it may be killed at any time.
+        // In one write, so that a test that is killed leaves no half of a line.
         self.stdin().write_all(format!("{line}\n").as_bytes()).expect("a reader");
     }
 
-    /// Says INIT and hears the answer.
+    /// Sends INIT and waits for the answer.
     ///
     /// # Panics
-    /// When it is another one, or not the first line.
+    /// When the first line is not `INIT SUCCESS - -`.
     pub fn init(&mut self) {
         self.say("INIT");
         self.wait("the answer to INIT", |lines| (!lines.is_empty()).then_some(()));
         assert_eq!(self.lines()[0], "INIT SUCCESS - -");
     }
 
-    /// Asks for an action: two blanks, as the empty status field makes them.
+    /// Sends an action. The two blanks are those around the empty status field.
     pub fn ask(&mut self, action: &str, id: i64, dump: &str) {
         self.say(&format!("{action}  {id} {dump}"));
     }
 
-    /// The answer to an action: its words behind the id, with SUCCESS or FAILURE before them.
+    /// Waits for the answer to an action: `SUCCESS` or `FAILURE`, and the words behind the id.
     pub fn answer(&self, action: &str, id: i64) -> String {
         let begin = [format!("{action} SUCCESS {id} "), format!("{action} FAILURE {id} ")];
         self.wait(&format!("an answer to {action} {id}"), |lines| {
@@ -223,13 +233,13 @@ impl Oned {
         })
     }
 
-    /// Asks and hears the answer.
+    /// Sends an action and waits for its answer.
     pub fn call(&mut self, action: &str, id: i64, dump: &str) -> String {
         self.ask(action, id, dump);
         self.answer(action, id)
     }
 
-    /// What a successful action has printed.
+    /// Sends an action and waits for its success: what the executable has printed.
     ///
     /// # Panics
     /// When it failed.
@@ -238,7 +248,7 @@ impl Oned {
         self.printed_by(action, id)
     }
 
-    /// What an action that was asked for before has printed.
+    /// Waits for the success of an action that was sent before: what the executable has printed.
     ///
     /// # Panics
     /// When it failed.
@@ -249,7 +259,7 @@ impl Oned {
         String::from_utf8(decode(word.as_bytes()).expect("base64")).expect("text")
     }
 
-    /// Why an action failed.
+    /// Sends an action and waits for its failure: the text of the answer.
     ///
     /// # Panics
     /// When it succeeded.
@@ -261,21 +271,22 @@ impl Oned {
             .to_owned()
     }
 
-    /// All lines so far.
+    /// All lines that were read so far.
     ///
     /// # Panics
-    /// Never.
+    /// When the reading thread has panicked.
     pub fn lines(&self) -> Vec<String> {
-        self.heard.lines.lock().expect("lines").whole.clone()
+        self.received.lines.lock().expect("lines").whole.clone()
     }
 
-    /// Waits until the lines so far have what is sought.
+    /// Waits until `found` finds something in the lines that were read so far. `sought` says what,
+    /// for the message of a failure.
     ///
     /// # Panics
-    /// When it does not come.
+    /// After two minutes, or when `one_market` has closed its output before.
     pub fn wait<T>(&self, sought: &str, found: impl Fn(&[String]) -> Option<T>) -> T {
-        let deadline = Instant::now() + PATIENCE;
-        let mut lines = self.heard.lines.lock().expect("lines");
+        let deadline = Instant::now() + TIMEOUT;
+        let mut lines = self.received.lines.lock().expect("lines");
         loop {
             if let Some(found) = found(&lines.whole) {
                 return found;
@@ -288,40 +299,42 @@ impl Oned {
                 all.len(),
                 format!("{all:?}")
             );
-            lines = self.heard.news.wait_timeout(lines, left).expect("lines").0;
+            lines = self.received.changed.wait_timeout(lines, left).expect("lines").0;
         }
     }
 
-    /// Closes its standard input and waits for its end; all lines, and how it ended.
+    /// Closes the standard input of `one_market` and waits until it has exited: all lines, and its
+    /// exit status.
     ///
     /// # Panics
-    /// When it does not end.
+    /// When it does not exit within two minutes.
     pub fn end(mut self) -> (Vec<String>, ExitStatus) {
         self.stdin = None;
         let status = self.ended();
-        let lines = self.heard.lines.lock().expect("lines");
+        let lines = self.received.lines.lock().expect("lines");
         let (lines, waited) = self
-            .heard
-            .news
-            .wait_timeout_while(lines, PATIENCE, |lines| !lines.ended)
+            .received
+            .changed
+            .wait_timeout_while(lines, TIMEOUT, |lines| !lines.ended)
             .expect("lines");
         assert!(!waited.timed_out(), "its output does not end");
         (lines.whole.clone(), status)
     }
 
-    /// FINALIZE as `oned` says it: both pipes are closed right behind it. How it ended.
+    /// Sends FINALIZE as `oned` does, which closes both pipes right after it, and waits for the
+    /// exit status.
     ///
     /// # Panics
-    /// When nobody takes it, or it does not end.
+    /// When `one_market` does not exit within two minutes.
     pub fn finalize(mut self) -> ExitStatus {
         self.say("FINALIZE");
         self.stdin = None;
-        self.heard.close.store(true, Ordering::Relaxed);
+        self.received.close.store(true, Ordering::Relaxed);
         self.ended()
     }
 
     fn ended(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             if let Some(status) = self.child.try_wait().expect("its state") {
                 return status;
@@ -333,8 +346,8 @@ impl Oned {
 }
 
 impl Drop for Oned {
-    /// A test that has failed leaves nothing running: at the end of its input it ends what it has
-    /// started.
+    /// Leaves nothing running when a test has failed: at the end of its input `one_market` stops
+    /// its executables, within 10 seconds.
     fn drop(&mut self) {
         self.stdin = None;
         let deadline = Instant::now() + Duration::from_secs(11);

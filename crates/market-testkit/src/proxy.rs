@@ -1,11 +1,12 @@
-//! A TCP proxy that breaks what goes through it.
+//! A TCP proxy that breaks connections as a test plans it, and a SOCKS proxy.
 //!
 //! ```
 //! use market_testkit::http::{HttpServer, Reply};
 //! use market_testkit::proxy::{Break, Proxy};
 //!
 //! let server = HttpServer::start(|_, _| Reply::bytes(vec![7; 1000]));
-//! let proxy = Proxy::start(server.address(), |nth| if nth == 0 { Break::Reset(400) } else { Break::Never });
+//! let first_is_reset = |nth| if nth == 0 { Break::Reset(400) } else { Break::Never };
+//! let proxy = Proxy::start(server.address(), first_is_reset);
 //! assert_ne!(proxy.port(), server.address().port());
 //! ```
 
@@ -16,30 +17,34 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// How a connection ends before its time. Bytes are those of both directions together.
+/// How a connection is broken. Bytes are those of both directions together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Break {
-    /// It does not.
+    /// Not at all.
     Never,
-    /// It is reset after so many bytes.
+    /// It is reset after this many bytes.
     Reset(u64),
-    /// It is closed in order after so many bytes.
+    /// It is closed in order after this many bytes.
     Close(u64),
-    /// Nothing moves any more after so many bytes.
+    /// It stays open after this many bytes, and transfers nothing more.
     Stall(u64),
-    /// It is slow all the time: so many bytes a millisecond, in pieces of that size.
+    /// It is not broken, but slow: this many bytes a millisecond, each in one write.
     Slow(usize),
 }
 
-/// A running proxy; it ends when it is dropped.
+/// A running proxy. It accepts no more connections when it is dropped.
+#[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
     closing: Arc<AtomicBool>,
 }
 
 impl Proxy {
-    /// Starts a proxy in front of an address; what happens to a connection is told by how many came
-    /// before it.
+    /// Starts a proxy in front of an address. `fate` says how a connection is broken, by the number
+    /// of connections before it.
+    ///
+    /// # Panics
+    /// When no port of loopback is free.
     pub fn start(target: SocketAddr, fate: impl Fn(usize) -> Break + Send + 'static) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a loopback port");
         let address = listener.local_addr().expect("its address");
@@ -73,13 +78,14 @@ impl Drop for Proxy {
     }
 }
 
-/// A SOCKS 5 proxy that asks for no password, and remembers what was asked for; it ends when it is
-/// dropped.
+/// A SOCKS 5 proxy (RFC 1928) without authentication, which records the hosts of all requests. It
+/// accepts no more connections when it is dropped.
 ///
 /// ```
 /// let proxy = market_testkit::proxy::Socks::start();
 /// assert!(proxy.asked().is_empty() && proxy.port() > 0);
 /// ```
+#[derive(Debug)]
 pub struct Socks {
     address: SocketAddr,
     closing: Arc<AtomicBool>,
@@ -87,7 +93,10 @@ pub struct Socks {
 }
 
 impl Socks {
-    /// Starts one. Whatever name is asked for, the connection goes to this machine.
+    /// Starts the proxy. Whatever host a request names, the connection goes to this machine.
+    ///
+    /// # Panics
+    /// When no port of loopback is free.
     pub fn start() -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a loopback port");
         let address = listener.local_addr().expect("its address");
@@ -112,10 +121,10 @@ impl Socks {
         self.address.port()
     }
 
-    /// The names and addresses that were asked for.
+    /// The host names and addresses of all requests.
     ///
     /// # Panics
-    /// When its thread did.
+    /// When the proxy's thread has panicked.
     pub fn asked(&self) -> Vec<String> {
         self.asked.lock().expect("a list").clone()
     }
@@ -163,7 +172,7 @@ fn negotiate(client: &TcpStream) -> std::io::Result<(TcpStream, String)> {
 #[derive(Default)]
 struct Shared {
     moved: AtomicU64,
-    /// It is to be reset: its last descriptor is closed, and nothing is said before.
+    /// The connection is to be reset: it is closed with SO_LINGER 0.
     reset: AtomicBool,
 }
 

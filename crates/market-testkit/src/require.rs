@@ -1,11 +1,11 @@
-//! Tests that need a program which not every machine has.
+//! For tests that need a program or data which not every machine has.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// Finds a program. When it is missing, the test is to return: what to install has been said, in a
-/// line that the test script counts. With `MARKET_TEST_REQUIRE=all` in the environment a missing
-/// program is a failure instead.
+/// The path of a program. When it is missing, a line with SKIPPED and the package to install is
+/// printed, which `test.sh` counts, and the test returns. With `MARKET_TEST_REQUIRE=all` in the
+/// environment a missing program fails the test instead.
 ///
 /// ```no_run
 /// let Some(nginx) = market_testkit::require::program("nginx", "nginx-light") else { return };
@@ -24,7 +24,8 @@ pub fn program(name: &str, debian_package: &str) -> Option<PathBuf> {
     found
 }
 
-/// Says that a test cannot run here, and why; a failure when everything is required.
+/// Prints a line with SKIPPED and why a test cannot run here. With `MARKET_TEST_REQUIRE=all` it
+/// fails the test instead.
 ///
 /// # Panics
 /// With `MARKET_TEST_REQUIRE=all` in the environment.
@@ -36,12 +37,12 @@ pub fn missing(reason: &str) {
     say(&format!("SKIPPED: {reason}"));
 }
 
-/// Not by `eprintln`, which the test harness keeps to itself when a test passes.
+/// Not by `eprintln`, whose output the test harness captures.
 fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-/// As [`program`], for test data that does not ship with the project.
+/// As [`program`], for test data that does not ship with the project: whether it is there.
 ///
 /// # Panics
 /// Never: data of others is not required anywhere.

@@ -1,5 +1,5 @@
-//! A stand-in for `ssh` that runs everything on this machine, and breaks when it is told to:
-//! hundreds of broken connections take seconds with it. What a real `sshd` does is tested with
+//! A stand-in for `ssh` that runs commands on this machine and breaks connections as a test plans
+//! it. Hundreds of broken connections take seconds. For the behaviour of a real server there is
 //! [`sshd`](crate::sshd).
 //!
 //! ```
@@ -14,22 +14,23 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use tempfile::TempDir;
 
-/// What becomes of a connection.
+/// How a connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// It holds.
+    /// In order.
     Whole,
-    /// There is none.
+    /// It is refused.
     Refused,
-    /// It breaks after so many bytes of the command's output.
+    /// It breaks after this many bytes of the command's output.
     Output(u64),
-    /// It breaks after so many bytes of the command's input.
+    /// It breaks after this many bytes of the command's input.
     Input(u64),
-    /// The command runs to its end, and its answer is lost.
+    /// The command runs to its end, and its output is lost.
     Lost,
 }
 
-/// A stand-in for `ssh`.
+/// A stand-in for `ssh`. Its files are removed when it is dropped.
+#[derive(Debug)]
 pub struct Shell(TempDir);
 
 const SCRIPT: &str = r#"
@@ -73,7 +74,7 @@ esac
 "#;
 
 impl Shell {
-    /// One whose connections end so, one after the other; further ones hold.
+    /// Plans how the first connections end, one after the other. All further ones end in order.
     ///
     /// # Panics
     /// When its files cannot be written.
@@ -96,7 +97,7 @@ impl Shell {
         Self(directory)
     }
 
-    /// Adds a program that commands find before others of its name.
+    /// Adds a shell script that commands find before other programs of its name.
     ///
     /// # Panics
     /// When it cannot be written.
@@ -108,16 +109,16 @@ impl Shell {
         self
     }
 
-    /// The command, as `SSH` in the environment wants it.
+    /// The command, for the environment variable `SSH`.
     pub fn ssh(&self) -> String {
         let path: PathBuf = self.0.path().join("ssh.sh");
         format!("sh {} {}", path.display(), self.0.path().display())
     }
 
-    /// How many connections were asked for.
+    /// How many connections were made or refused.
     ///
     /// # Panics
-    /// When its count is gone.
+    /// When its file cannot be read.
     pub fn connections(&self) -> usize {
         fs::read_to_string(self.0.path().join("count"))
             .ok()

@@ -1,9 +1,8 @@
-//! A real `sshd` on loopback that plays several hosts, and a client that logs in without being
-//! asked anything.
+//! A real `sshd` on loopback that plays several hosts, and the configuration of a client that logs
+//! in with a key.
 //!
-//! Each host has a port of its own. They can be told apart by what they hold: a host can have a
-//! directory of its own at a path that all of them use, or a file system without space there (both
-//! by private mounts, which need `unshare`).
+//! Each host has a port of its own. A host can have a directory of its own at a path that all hosts
+//! use, or a small file system there; both are private mounts, which need `unshare`.
 
 use crate::require;
 use rustix::process::{Pid, Signal, geteuid, kill_process};
@@ -15,24 +14,25 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
-/// What a host is.
+/// What a host is like.
 #[derive(Clone, Debug)]
 pub enum Kind {
     /// This machine.
     Plain,
     /// This machine, with the first directory at the path of the second one.
     Holding(PathBuf, PathBuf),
-    /// This machine, with a file system of 1 MiB at that path.
+    /// This machine, with a file system of 1 MiB at this path.
     Small(PathBuf),
-    /// This machine, where the login shell is that executable.
+    /// This machine, with this executable as the login shell.
     Shell(PathBuf),
-    /// Nobody answers.
+    /// Connections are refused.
     Down,
-    /// Reached at another port than its own: through a proxy.
+    /// This machine, reached by this port of a proxy.
     Through(u16),
 }
 
-/// A running server; it ends when it is dropped.
+/// A running server. It is killed when this is dropped.
+#[derive(Debug)]
 pub struct Sshd {
     directory: TempDir,
     child: Child,
@@ -40,8 +40,11 @@ pub struct Sshd {
 }
 
 impl Sshd {
-    /// Starts a server for hosts of these names; `None` when something is missing, which has been
-    /// said then.
+    /// Starts a server for hosts of these names. `None` when a program is missing: then SKIPPED was
+    /// printed (see [`require`]).
+    ///
+    /// # Panics
+    /// When the server does not start.
     pub fn start(hosts: &[(&str, Kind)]) -> Option<Self> {
         let sshd = require::program("sshd", "openssh-server")?;
         require::program("ssh", "openssh-client")?;
@@ -101,12 +104,12 @@ impl Sshd {
         None
     }
 
-    /// The ssh command that reaches the hosts by their names, as `SSH` in the environment wants it.
+    /// The ssh command that reaches the hosts by their names, for the environment variable `SSH`.
     pub fn ssh(&self) -> String {
         format!("ssh -F {}", self.directory.path().join("ssh_config").display())
     }
 
-    /// Kills every session that is open: what a host does that loses its power, seen from here.
+    /// Kills every open session, as a host that loses its power would.
     pub fn kill_sessions(&self) {
         let mut parents = vec![self.child.id()];
         let mut killed = 0;
@@ -124,7 +127,10 @@ impl Sshd {
         }
     }
 
-    /// The port of a host, by its number.
+    /// The port of a host, by its index in the list that the server was started with.
+    ///
+    /// # Panics
+    /// When there is no such host.
     pub fn port(&self, host: usize) -> u16 {
         self.ports[host]
     }
@@ -162,9 +168,10 @@ fn free_ports(count: usize) -> Vec<u16> {
 fn server_config(directory: &Path, hosts: &[(&str, Kind)], ports: &[u16]) -> String {
     let at = directory.display();
     let mut config = format!(
-        "ListenAddress 127.0.0.1\nHostKey {at}/host\nPidFile none\nAuthorizedKeysFile {at}/client.pub\nStrictModes no\n\
-         UsePAM no\nUseDNS no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nMaxStartups 200\nMaxSessions 200\n\
-         PermitRootLogin prohibit-password\nSetEnv SHLVL=9\n"
+        "ListenAddress 127.0.0.1\nHostKey {at}/host\nPidFile none\n\
+         AuthorizedKeysFile {at}/client.pub\nStrictModes no\nUsePAM no\nUseDNS no\n\
+         PasswordAuthentication no\nKbdInteractiveAuthentication no\n\
+         MaxStartups 200\nMaxSessions 200\nPermitRootLogin prohibit-password\nSetEnv SHLVL=9\n"
     );
     let up = || hosts.iter().zip(ports).filter(|((_, kind), _)| !matches!(kind, Kind::Down));
     for (_, port) in up() {
@@ -218,7 +225,8 @@ fn client_config(directory: &Path, hosts: &[(&str, Kind)], ports: &[u16]) -> Str
     }
     let at = directory.display();
     config.push_str(&format!(
-        "Host *\nHostName 127.0.0.1\nIdentityFile {at}/client\nIdentitiesOnly yes\nStrictHostKeyChecking no\n\
+        "Host *\nHostName 127.0.0.1\nIdentityFile {at}/client\nIdentitiesOnly yes\n\
+         StrictHostKeyChecking no\n\
          UserKnownHostsFile /dev/null\nGlobalKnownHostsFile /dev/null\nLogLevel ERROR\n"
     ));
     config

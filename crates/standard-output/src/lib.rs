@@ -1,8 +1,13 @@
-//! Standard output that reports every byte that it could not deliver.
+//! Standard output that reports every byte that could not be written.
 //!
-//! The standard library opens `/dev/null` in the place of a standard output that was closed
-//! (`import >&-`), and takes a write to one that is only open for reading for done. Whoever answers
-//! there, and must undo what nobody will know of, needs the truth.
+//! [`std::io::stdout`] hides two failures: when a process is started without a standard output
+//! (`import >&-`), the standard library opens `/dev/null` in its place; and a write to a descriptor
+//! that is only open for reading (EBADF) counts as a success. A driver that prints its answer must
+//! notice both, because it has to undo an import whose answer was not delivered.
+//!
+//! This works on Unix with the GNU or musl C library: the state of the descriptor is read by a
+//! function in `.init_array`, before the standard library's own start-up code. It is the one use of
+//! an unsafe attribute in this workspace.
 //!
 //! ```no_run
 //! use standard_output::StandardOutput;
@@ -20,36 +25,39 @@ use rustix::stdio::stdout;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Whether the process began without a standard output.
+/// Whether the process was started without a standard output.
 static CLOSED: AtomicBool = AtomicBool::new(false);
 
-/// Looks before the standard library puts `/dev/null` there.
-extern "C" fn look() {
+/// Reads the state of the descriptor, before the standard library opens `/dev/null` there.
+extern "C" fn record_state() {
     CLOSED.store(fcntl_getfl(stdout()) == Err(Errno::BADF), Ordering::Relaxed);
 }
 
-/// What the C library calls before `main`.
+/// The C library calls the functions in this section before `main`.
 ///
-/// This needs an unsafe attribute, as a wrong pointer in this section would be called. The type is
-/// that of a function that it calls (further arguments are ignored), and `look` uses a system call
-/// and a static alone: nothing that is not set up by then.
+/// The attribute is unsafe because any pointer in the section is called. This one has the type of
+/// such a function (which may ignore its arguments), and `record_state` needs nothing that is set
+/// up later: it makes a system call and writes to a static.
 #[used]
 #[allow(
     unsafe_code,
-    reason = "no safe way leads to a moment before the standard library's own start"
+    reason = "there is no safe way to run code before the standard library's start-up code"
 )]
 #[unsafe(link_section = ".init_array")]
-static LOOK: extern "C" fn() = look;
+static RECORD_STATE: extern "C" fn() = record_state;
 
-/// Standard output without a buffer. Several handles write to one stream.
+/// An unbuffered handle of standard output; a write is one system call. All handles write to the
+/// same stream. A reader that has gone is an error of kind [`io::ErrorKind::BrokenPipe`].
 #[derive(Debug)]
 pub struct StandardOutput(());
 
 impl StandardOutput {
-    /// The process's standard output.
+    /// Opens the standard output of the process.
     ///
     /// # Errors
-    /// When it was closed as the process began, or is not open for writing.
+    /// [`io::ErrorKind::NotConnected`] when the process was started without one,
+    /// [`io::ErrorKind::PermissionDenied`] when it is not open for writing, and what `fcntl`
+    /// reports.
     pub fn open() -> io::Result<Self> {
         if CLOSED.load(Ordering::Relaxed) {
             return Err(io::Error::new(io::ErrorKind::NotConnected, "is closed"));
@@ -66,7 +74,7 @@ impl Write for StandardOutput {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         loop {
             match rustix::io::write(stdout(), bytes) {
-                // Somebody made it non-blocking, and does not read at the moment.
+                // Another process has made it non-blocking, and the pipe is full.
                 Err(Errno::AGAIN) => {
                     let output = stdout();
                     poll(&mut [PollFd::new(&output, PollFlags::OUT)], None)?;

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 #[test]
 fn answers_wait_for_an_oned_that_does_not_read() {
     let location = installation("touch ran-$2; head -c 400000 /dev/zero");
-    let mut oned = Oned::start_unheard(Path::new(ONE_MARKET), &location, "-t 4");
+    let mut oned = Oned::start_without_reading(Path::new(ONE_MARKET), &location, "-t 4");
     oned.say("INIT");
     for app in 1..=40 {
         oned.ask("MONITOR", app, &Dump { market_id: app, ..foreign(app) }.monitor());
@@ -85,7 +85,7 @@ fn a_shutdown_lets_actions_finish_then_ends_them_with_their_children() {
 #[test]
 fn a_closed_standard_output_does_not_end_one_market() {
     let location = installation("touch ran-$2");
-    let mut oned = Oned::start_unheard(Path::new(ONE_MARKET), &location, "");
+    let mut oned = Oned::start_without_reading(Path::new(ONE_MARKET), &location, "");
     oned.say("INIT");
     oned.close_stdout();
     oned.ask("MONITOR", 107, &foreign(30).monitor());
