@@ -19,8 +19,8 @@ pub struct Declared {
     pub format: Option<String>,
     /// The size of the disk that a guest sees, in bytes.
     pub virtual_bytes: Option<u64>,
-    /// The same in MiB, rounded up, as the attribute SIZE of an app or an image has it. Not compared
-    /// when `virtual_bytes` is there.
+    /// The same in MiB, rounded up, as the attribute SIZE of an app or an image has it. Not
+    /// compared when `virtual_bytes` is there.
     pub size_mib: Option<u64>,
     /// MD5 of the file.
     pub md5: Option<Md5>,

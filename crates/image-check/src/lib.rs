@@ -1,7 +1,7 @@
 //! Is this image of a virtual machine ready for a marketplace?
 //!
-//! [`Image::check`] looks into raw and qcow2 files (zlib and zstd clusters, GPT, MBR, ext2, ext3 and
-//! ext4) without mounting, booting or believing them, and answers every question of
+//! [`Image::check`] looks into raw and qcow2 files (zlib and zstd clusters, GPT, MBR, ext2, ext3
+//! and ext4) without mounting, booting or believing them, and answers every question of
 //! `docs/image-check.md` with PASS, WARN, FAIL or SKIP.
 //!
 //! ```
@@ -22,8 +22,8 @@
 //!
 //! * It never writes, never opens a file that an image names, never runs anything of an image, and
 //!   needs neither root nor a network.
-//! * Whatever an image claims, a look ends within its [time limit](Options::time_limit), in some MiB
-//!   of memory, and without a panic.
+//! * Whatever an image claims, a look ends within its [time limit](Options::time_limit), in some
+//!   MiB of memory, and without a panic.
 //! * What cannot be read (XFS, Btrfs, LVM, encrypted volumes) is a [`Outcome::Skip`] with its
 //!   [reason](SkipReason), never a pass.
 //! * Texts that come from an image are on one line and hold no control characters.

@@ -390,10 +390,11 @@ fn repositories_of_public_marketplaces_are_read_as_they_are() {
         let output = app(&["validate", path.to_str().unwrap(), "--format", "json"]);
         let problems: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
         // What is wrong with them: parts that another marketplace, or nobody, has; a zero for the
-        // letter O; a quote too many.
+        // letter O; a quote too many. Of ours, one app is there in two versions.
         let known = |problem: &Value| {
             let text = problem["problem"].as_str().unwrap();
             problem["field"] == "disks"
+                || problem["field"] == "name" && problem["entry"] == "Cellar Linux"
                 || text.starts_with("begins with \"0\"")
                 || text.contains("its quotes are kept")
         };
@@ -584,7 +585,7 @@ fn entries_of_a_repository_are_named_by_their_id_or_their_file() {
     );
     let (code, text) = validated_yaml("33c0fd6e-2ce3-11f1-b234-f875a4a4f528.yaml", &whole);
     assert!(
-        code == Some(0) && text.contains("WARN ") && text.contains("id is not the UUID"),
+        code == Some(0) && text.contains("WARN ") && text.contains("id differs from the UUID"),
         "{text}"
     );
     let (code, text) = validated_yaml("cluster.yaml", &without);
@@ -712,7 +713,7 @@ fn what_multiplies_is_told_in_part() {
     let wide: Vec<Value> = (0..15_000).map(|_| json!({"name": "a"})).collect();
     let (code, text) = validated(&json!(wide));
     assert!(
-        code == Some(1) && text.contains(" more problems are not told\n15000 entries, "),
+        code == Some(1) && text.contains(" more problems are not listed\n15000 entries, "),
         "{}",
         text.len()
     );

@@ -106,9 +106,10 @@ pub(super) fn no_backing_file(subject: &Subject<'_>) -> CheckResult {
 }
 
 pub(super) fn no_external_data_file(subject: &Subject<'_>) -> CheckResult {
+    let is_external = matches!(header(subject), Ok(Some(header)) if header.has_external_data());
     match reference(subject, ReferenceRole::ExternalDataFile)? {
         // The container names one file only: the backing file, where there are both.
-        Verdict::Pass(_) if matches!(header(subject), Ok(Some(header)) if header.has_external_data()) => {
+        Verdict::Pass(_) if is_external => {
             Verdict::problem("the image needs an external data file", [SELF_CONTAINED])
         }
         verdict => Ok(verdict),

@@ -1,4 +1,4 @@
-//! How the guest learns what OpenNebula tells it.
+//! Contextualization: how the guest gets its settings from OpenNebula.
 
 use super::startup::{Start, starts};
 use super::verdict::{CheckResult, Subject, Verdict};
@@ -14,8 +14,10 @@ const INSTALL: Repair = Repair::ByHand(
 /// Whichever init system and version of the package there is: what does not exist is passed over.
 const ENABLE: Repair = Repair::Run(
     "for s in one-context-local one-context-online one-context; do \
-     systemctl enable $s.service 2>/dev/null || update-rc.d $s defaults 2>/dev/null || chkconfig --add $s 2>/dev/null || :; done; \
-     rc-update add one-context-local boot 2>/dev/null || :; rc-update add one-context default 2>/dev/null || :",
+     systemctl enable $s.service 2>/dev/null || update-rc.d $s defaults 2>/dev/null \
+     || chkconfig --add $s 2>/dev/null || :; done; \
+     rc-update add one-context-local boot 2>/dev/null || :; \
+     rc-update add one-context default 2>/dev/null || :",
 );
 
 /// Programs that read the context.
@@ -138,7 +140,8 @@ pub(super) fn growpart(subject: &Subject<'_>) -> CheckResult {
         None => Verdict::problem(
             "growpart is not installed",
             [Repair::ByHand(
-                "install cloud-guest-utils (Debian, Ubuntu), cloud-utils-growpart (RHEL, SUSE, Alpine)",
+                "install cloud-guest-utils (Debian, Ubuntu), \
+                 cloud-utils-growpart (RHEL, SUSE, Alpine)",
             )],
         ),
     }

@@ -150,7 +150,8 @@ pub(super) fn ssh_passwords(subject: &Subject<'_>) -> CheckResult {
             found,
             [Repair::Run(
                 "f=/etc/ssh/sshd_config; [ -e $f ] || cp /usr/etc/ssh/sshd_config $f; \
-                 { printf 'PasswordAuthentication no\\nKbdInteractiveAuthentication no\\n'; cat $f; } > $f.new; \
+                 { printf 'PasswordAuthentication no\\nKbdInteractiveAuthentication no\\n'; \
+                 cat $f; } > $f.new; \
                  cat $f.new > $f; rm $f.new",
             )],
         ),

@@ -12,7 +12,8 @@ pub(super) fn machine_id(subject: &Subject<'_>) -> CheckResult {
         let id = first_word(&tree.read(path)?.unwrap_or_default());
         if !id.is_empty() && id != "uninitialized" {
             const EMPTY: &str = "if [ -e /etc/machine-id ]; then : > /etc/machine-id; fi; \
-                                 if [ ! -L /var/lib/dbus/machine-id ]; then rm -f /var/lib/dbus/machine-id; fi";
+                                 if [ ! -L /var/lib/dbus/machine-id ]; \
+                                 then rm -f /var/lib/dbus/machine-id; fi";
             return Verdict::problem(format!("{path} holds an id"), [Repair::Run(EMPTY)]);
         }
     }

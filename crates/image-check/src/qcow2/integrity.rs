@@ -116,8 +116,8 @@ impl Qcow2 {
         Ok(())
     }
 
-    /// Checks a cluster of the guest that is stored compressed, at an offset of the file. Others may
-    /// share the file's cluster with it.
+    /// Checks a cluster of the guest that is stored compressed, at an offset of the file. Others
+    /// may share the file's cluster with it.
     fn check_compressed(&mut self, offset: u64, cluster: u64) -> Result<(), Failure> {
         self.check_extent(offset, 1).map_err(|damage| self.name(offset, cluster, damage))?;
         self.check_used(offset, cluster)
@@ -143,7 +143,8 @@ impl Qcow2 {
         Ok(())
     }
 
-    /// Says which cluster is damaged: where it is in the file, and which bytes of the disk it holds.
+    /// Says which cluster is damaged: where it is in the file, and which bytes of the disk it
+    /// holds.
     fn name(&self, offset: u64, cluster: u64, damage: Damage) -> Damage {
         let guest = cluster * self.header.cluster_bytes();
         damage.of(&format!("the cluster at {offset:#x} for the disk's byte {guest}"))

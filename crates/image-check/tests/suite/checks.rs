@@ -116,69 +116,226 @@ fn every_kind_of_ext_is_read() {
 type Wrong = (&'static str, fn(&Guest) -> &Guest, &'static str);
 
 #[rustfmt::skip]
-const WRONG: [Wrong; 49] = [
-    ("contextualization-installed", |g| g.remove("/usr/sbin/one-contextd").remove("/var/lib/dpkg/status"), "neither the package"),
-    ("contextualization-enabled", |g| g.remove("/etc/systemd/system/multi-user.target.wants/one-context-local.service"), "no init system"),
-    ("contextualization-enabled", |g| g.write("/usr/lib/systemd/system/one-context-local.service", b"[Unit]\nAfter=network.target\n"), "not before the network"),
-    ("contextualization-enabled", |g| g.link("/etc/systemd/system/one-context-local.service", "/dev/null"), "no init system"),
+const CONTEXT: [Wrong; 9] = [
+    ("contextualization-installed",
+        |g| g.remove("/usr/sbin/one-contextd").remove("/var/lib/dpkg/status"),
+        "neither the package"),
+    ("contextualization-enabled",
+        |g| g.remove("/etc/systemd/system/multi-user.target.wants/one-context-local.service"),
+        "no init system"),
+    ("contextualization-enabled",
+        |g| g.write("/usr/lib/systemd/system/one-context-local.service", b"[Unit]\n\
+              After=network.target\n"),
+        "not before the network"),
+    ("contextualization-enabled",
+        |g| g.link("/etc/systemd/system/one-context-local.service", "/dev/null"),
+        "no init system"),
     ("cloud-init-not-competing", |g| g.program("/usr/bin/cloud-init", b""), "not disabled"),
     ("guest-agent-present", |g| g.remove("/usr/bin/qemu-ga"), "qemu-ga"),
     ("growpart-present", |g| g.remove("/usr/bin/growpart"), "growpart"),
-    ("persistent-net-rules-empty", |g| g.write("/etc/udev/rules.d/70-persistent-net.rules", b"# x\nSUBSYSTEM==\"net\", NAME=\"eth0\"\n"), "1 rules"),
-    ("persistent-net-generator-off", |g| g.write("/lib/udev/rules.d/75-persistent-net-generator.rules", b"DRIVERS==\"?*\", IMPORT{program}=\"write_net_rules\"\n"), "writes rules"),
-    ("machine-id-empty", |g| g.write("/etc/machine-id", b"0123456789abcdef0123456789abcdef\n"), "/etc/machine-id"),
-    ("machine-id-empty", |g| g.write("/var/lib/dbus/machine-id", b"0123456789abcdef0123456789abcdef\n"), "dbus"),
-    ("no-ssh-host-keys", |g| g.write("/etc/ssh/ssh_host_ed25519_key", b"key"), "ssh_host_ed25519_key"),
-    ("no-mac-in-network-config", |g| g.write("/etc/netplan/50-cloud-init.yaml", b"match:\n  macaddress: 52:54:00:12:34:56\n"), "50-cloud-init"),
-    ("no-mac-in-network-config", |g| g.write("/etc/sysconfig/network-scripts/ifcfg-eth0", b"HWADDR=\"52:54:00:12:34:56\"\n"), "ifcfg-eth0"),
-    ("no-mac-in-network-config", |g| g.write("/etc/systemd/network/10.link", b"[Match]\nMACAddress=52:54:00:12:34:56\n"), "10.link"),
-    ("no-mac-in-network-config", |g| g.write("/etc/NetworkManager/system-connections/eth0", b"[ethernet]\nmac-address=52:54:00:12:34:56\n"), "eth0"),
-    ("hostname-generic", |g| g.write("/etc/hostname", b"build17.example.com\n"), "build17"),
-    ("no-dhcp-leases", |g| g.write("/var/lib/dhcp/dhclient.eth0.leases", b"lease {}\n"), "dhclient"),
-    ("no-random-seed", |g| g.write("/var/lib/systemd/random-seed", b"seed"), "random-seed"),
-    ("root-password-locked", |g| g.write("/etc/shadow", b"root:$6$salt$hash:19000::::::\n"), "root has a password"),
-    ("root-password-locked", |g| g.write("/etc/shadow", b"root::19000::::::\n"), "needs no password"),
-    ("root-password-locked", |g| g.write("/etc/passwd", b"root::0:0:root:/root:/bin/sh\n"), "needs no password"),
-    ("no-user-passwords", |g| g.write("/etc/shadow", b"root:!:1::::::\nnobody:$y$j9T$salt$hash:1::::::\n"), "nobody has a password"),
-    ("no-authorized-keys", |g| g.write("/root/.ssh/authorized_keys", b"# mine\nssh-ed25519 AAAA me\n"), "/root/.ssh"),
-    ("no-private-keys", |g| g.write("/root/.ssh/id_ed25519", b"-----BEGIN OPENSSH PRIVATE KEY-----\n"), "id_ed25519"),
-    ("no-private-keys", |g| g.write("/etc/ssl/private/ssl-cert-snakeoil.key", b"-----BEGIN PRIVATE KEY-----\n"), "snakeoil"),
-    ("ssh-password-login-off", |g| g.write("/etc/ssh/sshd_config", b"#PasswordAuthentication no\n"), "not set"),
-    ("ssh-password-login-off", |g| g.write("/etc/ssh/sshd_config", b"PasswordAuthentication no\nUsePAM yes\n"), "PAM"),
-    ("ssh-password-login-off", |g| g.write("/etc/ssh/sshd_config", b"PasswordAuthentication no\nMatch User eve\n  PasswordAuthentication yes\n"), "Match"),
-    ("ssh-password-login-off", |g| g.write("/etc/ssh/sshd_config", b"Include /etc/ssh/sshd_config.d/*.conf\nPasswordAuthentication no\n").write("/etc/ssh/sshd_config.d/50-cloud.conf", b"PasswordAuthentication yes\n"), "is yes"),
-    ("no-extra-users", |g| g.write("/etc/passwd", b"root:x:0:0:root:/root:/bin/bash\nwork:x:1000:1000::/home/work:/bin/sh\n"), "work"),
-    ("no-shell-history", |g| g.write("/root/.bash_history", b"mysql -psecret\n"), ".bash_history"),
-    ("logs-clean", |g| g.write("/var/log/apt/term.log", b"Log started\n"), "12 bytes in /var/log/apt/term.log"),
-    ("tmp-empty", |g| g.write("/var/tmp/left", b""), "/var/tmp/left"),
-    ("no-one-context-state", |g| g.write("/run/one-context/context.sh.local", b"x"), "context.sh.local"),
-    ("no-cloud-instances", |g| g.directory("/var/lib/cloud/instances/iid-1"), "iid-1"),
-    ("package-cache-clean", |g| g.write("/var/cache/apt/archives/bash_5_amd64.deb", b"deb"), "bash_5"),
-    ("fstab-by-uuid-or-label", |g| g.write("/etc/fstab", b"/dev/sda2 / ext4 defaults 0 1\n"), "/dev/sda2"),
-    ("serial-console", |g| g.write("/boot/grub/grub.cfg", b"linux /vmlinuz ro quiet # console=ttyS0\n"), "neither"),
-    ("efi-partition", |g| g.write("/usr/bin/env", &elf(183)).write("/usr/lib/systemd/systemd", &elf(183)), "aarch64"),
-    // The same by other ways.
-    ("contextualization-enabled", |g| g.remove("/usr/lib/systemd/system/one-context-local.service"), "no init system"),
-    ("no-authorized-keys", |g| g.write("/etc/passwd", b"root:x:0:0:root:/opt/home:/bin/bash\n").write("/opt/home/.ssh/authorized_keys2", b"ssh-rsa A\n"), "/opt/home"),
-    ("logs-clean", |g| g.remove("/var/log").link("/var/log", "../srv/logs").write("/srv/logs/messages", b"x"), "/var/log/messages"),
-    ("persistent-net-generator-off", |g| g.write("/usr/lib/udev/rules.d/75-persistent-net-generator.rules", b"IMPORT{program}=\"write_net_rules\"\n"), "/usr/lib"),
-    ("contextualization-enabled", |g| g.link("/etc/systemd/system/one-context-local.service", "/dev/null").program("/etc/init.d/one-context-local", b"# X-Start-Before: $network\n").link("/etc/rc2.d/S01one-context-local", "../init.d/one-context-local"), "no init system"),
-    ("ssh-password-login-off", |g| g.write("/etc/ssh/sshd_config", b"Match User nobody\nInclude x.conf\n").write("/etc/ssh/x.conf", b"Match all\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n"), "not set"),
-    ("no-authorized-keys", |g| g.write("/etc/ssh/sshd_config", b"PasswordAuthentication no\nAuthorizedKeysFile /etc/keys/%u # all\n").write("/etc/keys/root", b"ssh-rsa A\n"), "/etc/keys/root"),
-    ("logs-clean", |g| g.write("/var/log/a/b/c/d/e/f/g/h/left", b"x"), "/var/log/a/b/c"),
-    ("no-ssh-host-keys", |g| g.write("/etc/dropbear/dropbear_ed25519_host_key", b"key"), "dropbear"),
+    ("contextualization-enabled",
+        |g| g.remove("/usr/lib/systemd/system/one-context-local.service"),
+        "no init system"),
+    ("contextualization-enabled",
+        |g| g.link("/etc/systemd/system/one-context-local.service", "/dev/null")
+            .program("/etc/init.d/one-context-local", b"# X-Start-Before: $network\n")
+            .link("/etc/rc2.d/S01one-context-local", "../init.d/one-context-local"),
+        "no init system"),
 ];
 
-#[test]
-fn each_check_of_a_guest_fails_on_what_it_is_about_and_nothing_else() {
+#[rustfmt::skip]
+const UDEV: [Wrong; 3] = [
+    ("persistent-net-rules-empty",
+        |g| g.write("/etc/udev/rules.d/70-persistent-net.rules", b"# x\n\
+              SUBSYSTEM==\"net\", NAME=\"eth0\"\n"),
+        "1 rules"),
+    ("persistent-net-generator-off",
+        |g| g.write("/lib/udev/rules.d/75-persistent-net-generator.rules", b"DRIVERS==\"?*\", \
+              IMPORT{program}=\"write_net_rules\"\n"),
+        "writes rules"),
+    ("persistent-net-generator-off",
+        |g| g.write("/usr/lib/udev/rules.d/75-persistent-net-generator.rules",
+              b"IMPORT{program}=\"write_net_rules\"\n"),
+        "/usr/lib"),
+];
+
+#[rustfmt::skip]
+const IDENTITY: [Wrong; 11] = [
+    ("machine-id-empty",
+        |g| g.write("/etc/machine-id", b"0123456789abcdef0123456789abcdef\n"),
+        "/etc/machine-id"),
+    ("machine-id-empty",
+        |g| g.write("/var/lib/dbus/machine-id", b"0123456789abcdef0123456789abcdef\n"),
+        "dbus"),
+    ("no-ssh-host-keys",
+        |g| g.write("/etc/ssh/ssh_host_ed25519_key", b"key"),
+        "ssh_host_ed25519_key"),
+    ("no-mac-in-network-config",
+        |g| g.write("/etc/netplan/50-cloud-init.yaml", b"match:\n\
+                macaddress: 52:54:00:12:34:56\n"),
+        "50-cloud-init"),
+    ("no-mac-in-network-config",
+        |g| g.write("/etc/sysconfig/network-scripts/ifcfg-eth0", b"HWADDR=\"52:54:00:12:34:56\"\n"),
+        "ifcfg-eth0"),
+    ("no-mac-in-network-config",
+        |g| g.write("/etc/systemd/network/10.link", b"[Match]\nMACAddress=52:54:00:12:34:56\n"),
+        "10.link"),
+    ("no-mac-in-network-config",
+        |g| g.write("/etc/NetworkManager/system-connections/eth0", b"[ethernet]\n\
+              mac-address=52:54:00:12:34:56\n"),
+        "eth0"),
+    ("hostname-generic", |g| g.write("/etc/hostname", b"build17.example.com\n"), "build17"),
+    ("no-dhcp-leases",
+        |g| g.write("/var/lib/dhcp/dhclient.eth0.leases", b"lease {}\n"),
+        "dhclient"),
+    ("no-random-seed", |g| g.write("/var/lib/systemd/random-seed", b"seed"), "random-seed"),
+    ("no-ssh-host-keys",
+        |g| g.write("/etc/dropbear/dropbear_ed25519_host_key", b"key"),
+        "dropbear"),
+];
+
+#[rustfmt::skip]
+const CREDENTIALS: [Wrong; 15] = [
+    ("root-password-locked",
+        |g| g.write("/etc/shadow", b"root:$6$salt$hash:19000::::::\n"),
+        "root has a password"),
+    ("root-password-locked",
+        |g| g.write("/etc/shadow", b"root::19000::::::\n"),
+        "needs no password"),
+    ("root-password-locked",
+        |g| g.write("/etc/passwd", b"root::0:0:root:/root:/bin/sh\n"),
+        "needs no password"),
+    ("no-user-passwords",
+        |g| g.write("/etc/shadow", b"root:!:1::::::\nnobody:$y$j9T$salt$hash:1::::::\n"),
+        "nobody has a password"),
+    ("no-authorized-keys",
+        |g| g.write("/root/.ssh/authorized_keys", b"# mine\nssh-ed25519 AAAA me\n"),
+        "/root/.ssh"),
+    ("no-private-keys",
+        |g| g.write("/root/.ssh/id_ed25519", b"-----BEGIN OPENSSH PRIVATE KEY-----\n"),
+        "id_ed25519"),
+    ("no-private-keys",
+        |g| g.write("/etc/ssl/private/ssl-cert-snakeoil.key", b"-----BEGIN PRIVATE KEY-----\n"),
+        "snakeoil"),
+    ("ssh-password-login-off",
+        |g| g.write("/etc/ssh/sshd_config", b"#PasswordAuthentication no\n"),
+        "not set"),
+    ("ssh-password-login-off",
+        |g| g.write("/etc/ssh/sshd_config", b"PasswordAuthentication no\nUsePAM yes\n"),
+        "PAM"),
+    ("ssh-password-login-off",
+        |g| g.write("/etc/ssh/sshd_config", b"PasswordAuthentication no\nMatch User eve\n\
+                PasswordAuthentication yes\n"),
+        "Match"),
+    ("ssh-password-login-off",
+        |g| g.write("/etc/ssh/sshd_config", b"Include /etc/ssh/sshd_config.d/*.conf\n\
+              PasswordAuthentication no\n")
+            .write("/etc/ssh/sshd_config.d/50-cloud.conf", b"PasswordAuthentication yes\n"),
+        "is yes"),
+    ("no-extra-users",
+        |g| g.write("/etc/passwd", b"root:x:0:0:root:/root:/bin/bash\n\
+              work:x:1000:1000::/home/work:/bin/sh\n"),
+        "work"),
+    ("no-authorized-keys",
+        |g| g.write("/etc/passwd", b"root:x:0:0:root:/opt/home:/bin/bash\n")
+            .write("/opt/home/.ssh/authorized_keys2", b"ssh-rsa A\n"),
+        "/opt/home"),
+    ("ssh-password-login-off",
+        |g| g.write("/etc/ssh/sshd_config", b"Match User nobody\nInclude x.conf\n")
+            .write("/etc/ssh/x.conf", b"Match all\nPasswordAuthentication no\n\
+              KbdInteractiveAuthentication no\n"),
+        "not set"),
+    ("no-authorized-keys",
+        |g| g.write("/etc/ssh/sshd_config", b"PasswordAuthentication no\n\
+              AuthorizedKeysFile /etc/keys/%u # all\n")
+            .write("/etc/keys/root", b"ssh-rsa A\n"),
+        "/etc/keys/root"),
+];
+
+#[rustfmt::skip]
+const RESIDUE: [Wrong; 8] = [
+    ("no-shell-history", |g| g.write("/root/.bash_history", b"mysql -psecret\n"), ".bash_history"),
+    ("logs-clean",
+        |g| g.write("/var/log/apt/term.log", b"Log started\n"),
+        "12 bytes in /var/log/apt/term.log"),
+    ("tmp-empty", |g| g.write("/var/tmp/left", b""), "/var/tmp/left"),
+    ("no-one-context-state",
+        |g| g.write("/run/one-context/context.sh.local", b"x"),
+        "context.sh.local"),
+    ("no-cloud-instances", |g| g.directory("/var/lib/cloud/instances/iid-1"), "iid-1"),
+    ("package-cache-clean",
+        |g| g.write("/var/cache/apt/archives/bash_5_amd64.deb", b"deb"),
+        "bash_5"),
+    ("logs-clean",
+        |g| g.remove("/var/log").link("/var/log", "../srv/logs").write("/srv/logs/messages", b"x"),
+        "/var/log/messages"),
+    ("logs-clean", |g| g.write("/var/log/a/b/c/d/e/f/g/h/left", b"x"), "/var/log/a/b/c"),
+];
+
+#[rustfmt::skip]
+const BOOT: [Wrong; 3] = [
+    ("fstab-by-uuid-or-label",
+        |g| g.write("/etc/fstab", b"/dev/sda2 / ext4 defaults 0 1\n"),
+        "/dev/sda2"),
+    ("serial-console",
+        |g| g.write("/boot/grub/grub.cfg", b"linux /vmlinuz ro quiet # console=ttyS0\n"),
+        "neither"),
+    ("efi-partition",
+        |g| g.write("/usr/bin/env", &elf(183)).write("/usr/lib/systemd/systemd", &elf(183)),
+        "aarch64"),
+];
+
+/// Each guest fails the check that it is wrong for, and nothing else.
+fn assert_each_fails_alone(wrong: &[Wrong]) {
     let Some(place) = ImageFactory::open(MIB) else { return };
-    for (id, spoil, part) in WRONG {
+    for (id, spoil, part) in wrong {
         let guest = Guest::debian();
         spoil(&guest);
         assert_only(&check_guest(&place, &guest), id, part);
     }
+}
+
+#[test]
+fn each_check_of_contextualization_fails_on_what_it_is_about_and_nothing_else() {
+    assert_each_fails_alone(&CONTEXT);
+}
+
+#[test]
+fn each_check_of_interface_names_fails_on_what_it_is_about_and_nothing_else() {
+    assert_each_fails_alone(&UDEV);
+}
+
+#[test]
+fn each_check_of_identity_fails_on_what_it_is_about_and_nothing_else() {
+    assert_each_fails_alone(&IDENTITY);
+}
+
+#[test]
+fn each_check_of_credentials_fails_on_what_it_is_about_and_nothing_else() {
+    assert_each_fails_alone(&CREDENTIALS);
+}
+
+#[test]
+fn each_check_of_residue_fails_on_what_it_is_about_and_nothing_else() {
+    assert_each_fails_alone(&RESIDUE);
+}
+
+#[test]
+fn each_check_of_the_boot_fails_on_what_it_is_about_and_nothing_else() {
+    assert_each_fails_alone(&BOOT);
+    let Some(place) = ImageFactory::open(MIB) else { return };
     let root_first = place.qcow2(&Guest::debian(), Division::GptRootFirst, &[]);
     assert_only(&check(&root_first), "root-partition-last", "partition 2");
+}
+
+/// Every check of a guest has a guest that fails it.
+#[test]
+fn no_check_of_a_guest_is_left_out() {
+    let tables = [&CONTEXT[..], &UDEV, &IDENTITY, &CREDENTIALS, &RESIDUE, &BOOT];
+    let tested: BTreeSet<&str> =
+        tables.into_iter().flatten().map(|(id, ..)| *id).chain(["root-partition-last"]).collect();
+    let of_guest = checks().filter(|check| check.group != image_check::Group::Container);
+    assert_eq!(tested, of_guest.map(|check| check.id).collect::<BTreeSet<_>>());
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Images whose author means harm: every look ends, soon and in little memory, without a panic, and
 //! claims nothing that it has not seen.
 
-use super::{found, lines};
-use image_check::{Image, Options, Outcome, Report, check_head};
+use super::{finding, found, lines};
+use image_check::{Image, Options, Outcome, Report, SkipReason, check_head};
 use market_testkit::guest::{Division, Guest, ImageFactory};
 use market_testkit::{Random, require};
 use std::fs::File;
@@ -443,7 +443,11 @@ fn any_damage_ends_in_a_report() {
         let head =
             check_head(&bytes, "stream", &Options::default().policy, &Options::default().declared);
         assert_eq!(head.findings.len(), report.findings.len());
-        Image::open(&image).unwrap().summary(Duration::from_secs(20)).unwrap();
+        let summary = Image::open(&image).unwrap().summary(Duration::from_secs(20)).unwrap();
+        let texts = [&summary.os, &summary.os_id, &summary.os_version, &summary.context_version];
+        let mut texts = texts.into_iter().flatten().chain(&summary.notes);
+        assert!(!texts.any(|text| text.contains(char::is_control)), "round {round}: {summary:?}");
+        assert_eq!(summary.format, report.format, "round {round}");
     }
 }
 
@@ -454,11 +458,33 @@ fn what_takes_too_long_is_a_skip() {
     let options = Options::default().with_time_limit(Duration::ZERO);
     let report = Image::open(&image).unwrap().check(&options).unwrap();
     assert_guest_unseen(&report);
-    assert!(
-        found(&report, "no-ssh-host-keys").1.contains("longer than 0 seconds"),
-        "{}",
-        lines(&report)
-    );
+    let late = finding(&report, "no-ssh-host-keys");
+    assert_eq!(late.skipped, Some(SkipReason::TimeLimit), "{}", lines(&report));
+    assert!(late.found.contains("longer than 0 seconds"), "{}", lines(&report));
+    assert!(report.ran_out_of_time());
+}
+
+#[test]
+fn an_image_cannot_pretend_that_the_time_was_over() {
+    let Some(place) = ImageFactory::open(32) else { return };
+    let guest = Guest::debian();
+    let name = "looking took longer than 60 seconds";
+    guest.remove("/etc/ssh").link("/etc/ssh", name).link(&format!("/etc/{name}"), name);
+    let report = check(&whole(&place, &guest));
+    let keys = finding(&report, "no-authorized-keys");
+    assert_eq!(keys.outcome, Outcome::Skip, "{}", lines(&report));
+    assert_ne!(keys.skipped, Some(SkipReason::TimeLimit), "{}", lines(&report));
+    assert!(!report.ran_out_of_time());
+}
+
+#[test]
+fn of_a_stream_nothing_is_claimed_beyond_its_head() {
+    let options = Options::default();
+    let report = check_head(&[0; 64 << 10], "stream", &options.policy, &options.declared);
+    assert_guest_unseen(&report);
+    let keys = finding(&report, "no-ssh-host-keys");
+    assert_eq!(keys.skipped, Some(SkipReason::HeadOnly), "{}", lines(&report));
+    assert!(!report.ran_out_of_time());
 }
 
 #[test]

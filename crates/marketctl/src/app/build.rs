@@ -1,8 +1,9 @@
 //! `marketctl app build`: everything that publishing an app needs, from an image and a description.
 
+use super::attributes::{Attributes, Value};
 use super::description::Description;
 use super::entry::{Checksum, Entry, File, Id, Served, ServedFile, Written};
-use super::text::{Attributes, Case, InEntry, Value};
+use super::entry_template::{Case, InEntry};
 use crate::cli::Build;
 use crate::fetch::{fetch, inspect, refuse_unfit};
 use crate::image::json;

@@ -1,6 +1,10 @@
 //! app.toml: what a person says of an app.
 
-use super::text::{Attributes, Value, unfit_between_quotes};
+use super::attributes::{Attributes, Value};
+use super::entry_template::unfit_between_quotes;
+use super::vocabulary::{
+    ARCHITECTURES, HYPERVISORS, IMAGE_TYPES, PREFIXES, is_public, is_series, is_uuid,
+};
 use market_core::error::{Error, ErrorKind};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -118,26 +122,6 @@ impl Scalar {
     }
 }
 
-/// What OpenNebula knows; the letter case of hypervisors does not matter.
-pub(super) const ARCHITECTURES: [&str; 3] = ["x86_64", "aarch64", "all"];
-pub(super) const HYPERVISORS: [&str; 6] = ["ALL", "KVM", "LXC", "QEMU", "vcenter", "firecracker"];
-pub(super) const KINDS: [&str; 3] = ["OS", "CDROM", "DATABLOCK"];
-pub(super) const PREFIXES: [&str; 4] = ["vd", "sd", "hd", "xvd"];
-
-/// A release series, as clients name theirs.
-pub(super) fn is_series(text: &str) -> bool {
-    let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-    text.split_once('.').is_some_and(|(major, minor)| digits(major) && digits(minor))
-}
-
-/// Whether a URL can be shown to everybody.
-pub(super) fn is_public(text: &str) -> bool {
-    url::Url::parse(text).is_ok_and(|url| {
-        let is_web = matches!(url.scheme(), "http" | "https") && url.has_host();
-        is_web && url.username().is_empty() && url.password().is_none()
-    })
-}
-
 impl Description {
     /// Reads an app.toml; `name` stands in messages.
     pub(super) fn parse(text: &str, name: &str) -> Result<Self, Error> {
@@ -168,7 +152,7 @@ impl Description {
         if self.url.as_deref().is_some_and(|url| !is_public(url)) {
             return Err("url is no http or https URL, or holds a user's name".to_owned());
         }
-        if let Some(id) = self.id.as_ref().filter(|id| !super::entry::is_uuid(id)) {
+        if let Some(id) = self.id.as_ref().filter(|id| !is_uuid(id)) {
             return Err(format!("id: {id:?} is no UUID"));
         }
         if !(self.vm.cpu > 0.0 && self.vm.cpu.is_finite()) || self.vm.memory_mib == 0 {
@@ -187,7 +171,7 @@ impl Description {
             }
         };
         one_of("hypervisor", &self.hypervisor, &HYPERVISORS)?;
-        one_of("image.type", &self.image.kind, &KINDS)?;
+        one_of("image.type", &self.image.kind, &IMAGE_TYPES)?;
         one_of("image.dev_prefix", &self.image.dev_prefix, &PREFIXES)?;
         if let Some(arch) = &self.os.arch {
             one_of("os.arch", arch, &[&ARCHITECTURES[..], &["amd64", "arm64"]].concat())?;

@@ -1,7 +1,7 @@
 //! An entry of a public marketplace: as YAML in a marketplace's repository, as JSON as it is
 //! served.
 
-use super::text::InEntry;
+use super::entry_template::InEntry;
 use serde::Serialize;
 
 /// What both forms have. The order is that of the public marketplaces.
@@ -87,13 +87,4 @@ pub(super) struct ServedFile<'a> {
     #[serde(rename = "os-arch")]
     pub(super) os_arch: &'a str,
     pub(super) format: &'a str,
-}
-
-/// Whether a text is a UUID as it is usually written.
-pub(super) fn is_uuid(text: &str) -> bool {
-    text.len() == 36
-        && text.bytes().enumerate().all(|(index, byte)| match index {
-            8 | 13 | 18 | 23 => byte == b'-',
-            _ => byte.is_ascii_hexdigit(),
-        })
 }

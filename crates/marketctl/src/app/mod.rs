@@ -1,11 +1,14 @@
 //! `marketctl app`.
 
+mod attributes;
 mod build;
 mod description;
 mod entry;
-mod service;
-mod text;
+mod entry_template;
+mod meaning;
 mod validate;
+mod vm_template;
+mod vocabulary;
 mod xen;
 
 use crate::cli::AppTask;

@@ -4,7 +4,7 @@
 //! The format is a handful of assignments of texts, numbers and lists in Python's spelling; nothing
 //! is evaluated.
 
-use super::text::{Attributes, Value};
+use super::attributes::{Attributes, Value};
 use market_core::error::{Error, ErrorKind};
 
 /// The template, and what of the description has no place in it.
@@ -40,9 +40,8 @@ pub(super) fn convert(text: &str, image: Option<&str>, name: &str) -> Result<Con
             }
             ("disk", Given::List(specs)) => {
                 if specs.len() > usize::from(image.is_some()) {
-                    left_out.push(at(
-                        "disks named by SOURCE do not start: register them with oneimage, name them by IMAGE",
-                    ));
+                    left_out.push(at("disks named by SOURCE do not start: \
+                         register them with oneimage, name them by IMAGE"));
                 }
                 for spec in specs {
                     let alias = image.filter(|_| disks.is_empty());

@@ -72,7 +72,8 @@ pub(super) async fn prepare(arguments: Prepare, context: &Context) -> Result<boo
     problems(&report).for_each(|line| text.push_str(&format!("  {line}\n")));
     if report.count(Outcome::Fail) > 0 {
         let line = format!(
-            "  the copy is there, and not ready; marketctl image check {shown} says how to repair it\n"
+            "  the copy is there, and not ready; \
+             marketctl image check {shown} says how to repair it\n"
         );
         text.push_str(&line);
     }
