@@ -90,7 +90,7 @@ pub(crate) enum Format {
     Json,
 }
 
-/// What somebody has said of the image.
+/// What was declared of the image.
 #[derive(Debug, Args)]
 pub(crate) struct Expected {
     /// The format that was declared: qcow2 or raw
@@ -122,7 +122,7 @@ pub(crate) struct Check {
     pub(crate) fix_script: bool,
     #[command(flatten)]
     pub(crate) expected: Expected,
-    /// How long looking may take; what has not been looked at by then is a SKIP
+    /// How long the checks may take; those that had no turn by then are SKIPs
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub(crate) time_limit: u64,
 }

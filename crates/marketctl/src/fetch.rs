@@ -1,4 +1,5 @@
-//! Images by a path or by a URL: what is elsewhere comes into a temporary without a name first.
+//! Images by a path or by a URL: what is behind a URL is fetched into a temporary file without a
+//! name first.
 
 use image_check::{Declared, Group, Image, Options as CheckOptions, Outcome, Policy, Severity};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -13,16 +14,18 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
+/// The checksums that people compare.
 pub(crate) const BOTH: DigestSet = DigestSet::MD5.and(DigestSet::SHA256);
 
 /// An image that can be looked into.
 pub(crate) struct Fetched {
     pub(crate) image: Arc<Image>,
     pub(crate) file: File,
-    /// How it may be shown.
+    /// Its path or URL for messages: on one line, without passwords.
     pub(crate) name: String,
+    /// `None` when they were not asked for.
     pub(crate) digests: Option<Digests>,
-    /// What it was when it was opened.
+    /// What the file was when it was opened.
     state: State,
 }
 

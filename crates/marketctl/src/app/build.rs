@@ -43,7 +43,7 @@ pub(super) async fn build(arguments: Build, context: &Context) -> Result<(), Err
         let error = Error::new(
             ErrorKind::Config,
             &name,
-            "os.arch must be said: the image does not tell it",
+            "os.arch is missing, and the image does not tell it",
         );
         return Err(error.remedy("x86_64, aarch64, or all for an image that any of them can use"));
     }
@@ -304,7 +304,8 @@ impl App<'_> {
         text.push_str(&match arguments.origin_id {
             Some(_) => format!("onemarketapp create -m <marketplace> {output}/app.tmpl\n"),
             None => format!(
-                "{{ echo ORIGIN_ID=<the id it printed>; cat {output}/app.tmpl; }} | onemarketapp create -m <marketplace>\n"
+                "{{ echo ORIGIN_ID=<the id it printed>; cat {output}/app.tmpl; }} \
+                 | onemarketapp create -m <marketplace>\n"
             ),
         });
         if self.description.url.is_none() {

@@ -226,7 +226,7 @@ impl Description {
         Ok(())
     }
 
-    /// The architecture that was said, in OpenNebula's word.
+    /// The architecture of `os.arch`, as OpenNebula calls it.
     pub(super) fn architecture(&self) -> Option<&str> {
         self.os.arch.as_deref().map(|arch| match arch {
             "amd64" => "x86_64",

@@ -59,7 +59,7 @@ pub(super) fn convert(text: &str, image: Option<&str>, name: &str) -> Result<Con
                     );
                     if pairs.is_empty() {
                         left_out.push(at(
-                            "a vif that names no bridge is left out: say the network in a NIC",
+                            "a vif that names no bridge is left out: add a NIC with the network",
                         ));
                     } else {
                         nics.push(pairs);

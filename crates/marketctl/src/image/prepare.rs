@@ -104,7 +104,7 @@ struct Copy<'a> {
 impl Copy<'_> {
     /// By `qemu-img`: zeros become holes, and what it writes is compared with what it read.
     async fn convert(&self, compress: bool) -> Result<Format, Error> {
-        // The very file that was looked at, whatever its path leads to by now.
+        // The file that was checked, whatever its path leads to by now.
         let source =
             PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), self.source.as_raw_fd()));
         let place = self.staged.path();

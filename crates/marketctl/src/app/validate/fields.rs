@@ -117,7 +117,7 @@ impl Problems {
                 self.warn(
                     entry,
                     "os-arch",
-                    format!("{arch:?} is what older entries say for x86_64 and aarch64"),
+                    format!("{arch:?} is an old word: x86_64 or aarch64 is meant"),
                 );
             }
             Some(arch) => {
