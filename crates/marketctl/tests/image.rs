@@ -213,7 +213,7 @@ fn what_an_image_is_is_told() {
     assert_eq!(info["architecture"], "x86_64");
     assert_eq!(info["context_version"], "6.10.0-3");
     let text = stdout(&image("info", &path, &["--no-checksums"]));
-    assert!(text.contains("one-context        6.10.0-3") && !text.contains("MD5"), "{text}");
+    assert!(text.contains("one-context      6.10.0-3") && !text.contains("MD5"), "{text}");
 }
 
 #[test]

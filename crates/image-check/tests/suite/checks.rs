@@ -30,9 +30,9 @@ fn ids(report: &Report, outcome: Outcome) -> Vec<&'static str> {
 const UNDECLARED: [&str; 3] = ["format-as-declared", "checksum-as-declared", "size-as-declared"];
 
 fn assert_good(report: &Report) {
-    assert_eq!(ids(report, Outcome::Fail), [""; 0], "{}", lines(&report));
-    assert_eq!(ids(report, Outcome::Warn), [""; 0], "{}", lines(&report));
-    assert_eq!(ids(report, Outcome::Skip), UNDECLARED, "{}", lines(&report));
+    assert_eq!(ids(report, Outcome::Fail), [""; 0], "{}", lines(report));
+    assert_eq!(ids(report, Outcome::Warn), [""; 0], "{}", lines(report));
+    assert_eq!(ids(report, Outcome::Skip), UNDECLARED, "{}", lines(report));
 }
 
 /// One check does not pass, with the outcome that the documentation says; all others do.
@@ -41,8 +41,8 @@ fn assert_only(report: &Report, id: &str, part: &str) {
     let outcome =
         if severity == image_check::Severity::Fail { Outcome::Fail } else { Outcome::Warn };
     let other = if outcome == Outcome::Fail { Outcome::Warn } else { Outcome::Fail };
-    assert_eq!(ids(report, outcome), [id], "{}", lines(&report));
-    assert_eq!(ids(report, other), [""; 0], "{}", lines(&report));
+    assert_eq!(ids(report, outcome), [id], "{}", lines(report));
+    assert_eq!(ids(report, other), [""; 0], "{}", lines(report));
     let finding = report.with(outcome).next().unwrap();
     assert!(finding.found.contains(part), "{id}: {}", finding.found);
     assert!(!finding.repairs.is_empty(), "{id} has no repair");

@@ -30,7 +30,7 @@ fn check(image: &Path) -> Report {
 fn assert_guest_unseen(report: &Report) {
     for finding in &report.findings {
         let of_guest = !matches!(finding.group, image_check::Group::Container);
-        assert!(!of_guest || finding.outcome != Outcome::Pass, "{}", lines(&report));
+        assert!(!of_guest || finding.outcome != Outcome::Pass, "{}", lines(report));
     }
 }
 
