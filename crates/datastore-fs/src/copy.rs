@@ -14,7 +14,7 @@ use market_core::report::CopiedImage;
 use market_core::transfer::{
     Compression, Location, Options, Packing, Source, random_name, redacted,
 };
-use market_s3::S3Scheme;
+use market_s3::{ObjectUrl, S3Scheme};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::timeout;
@@ -122,6 +122,8 @@ async fn open(
     let path = action.image.path.as_str();
     let location = Location::parse(path)?;
     if location.scheme() == "s3" {
+        // What names no object needs no keys.
+        path.parse::<ObjectUrl>()?;
         options = options.with_scheme(S3Scheme::new(config::s3_access(action)?));
     }
     let Some(local) = location.path() else {

@@ -7,7 +7,7 @@ use market_core::error::{Error, ErrorKind};
 use market_core::model::MiB;
 use market_core::opennebula::Helpers;
 use market_core::transfer::{Location, Options, redacted};
-use market_s3::S3Scheme;
+use market_s3::{ObjectUrl, S3Scheme};
 
 /// The options of a download. The command line overrides the driver message.
 ///
@@ -35,6 +35,8 @@ pub(crate) fn options(
     }
     match Location::parse(&arguments.source)?.scheme() {
         "s3" => {
+            // What names no object needs no keys.
+            arguments.source.parse::<ObjectUrl>()?;
             let access = action.s3_access(&redacted(&arguments.source))?;
             options = options.with_scheme(S3Scheme::new(access));
         }

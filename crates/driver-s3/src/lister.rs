@@ -42,7 +42,7 @@ pub(crate) async fn list(
         };
         // What was written last counts: an import may take days.
         let age = parts.iter().map(|part| part.age).fold(upload.age, std::cmp::Ord::min);
-        let bytes = parts.iter().map(|part| part.bytes).sum();
+        let bytes = parts.iter().map(|part| part.bytes).fold(0, u64::saturating_add);
         let key = S3Key::upload(url(upload.key), upload.id);
         sink(StoredObject::staged(key, bytes, age).of_app(app));
     }
@@ -60,7 +60,7 @@ async fn apps(
             sink(object, app);
         }
     };
-    bucket.list_objects(keys.prefix(), &mut of_apps).await
+    bucket.list_objects(keys.prefix(), |key| keys.app(key).is_some(), &mut of_apps).await
 }
 
 async fn uploads(bucket: &Bucket, keys: &AppKeys) -> Result<Vec<ListedUpload>, Error> {

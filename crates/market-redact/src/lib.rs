@@ -22,7 +22,8 @@ pub fn one_line(text: &str) -> String {
 }
 
 /// Where a text holds what is secret in URLs: users with their passwords, and everything behind a
-/// `?`, which may be a signature. The ranges are in order and do not overlap.
+/// `?` or `#`, which may be a signature. Of a URL that was cut off in its password all is. The
+/// ranges are in order and do not overlap.
 ///
 /// ```
 /// let text = "cannot read http://me:pass@host/a?sig=1 here";
@@ -50,21 +51,29 @@ fn secrets_of_url(text: &[u8], url: Range<usize>) -> [Range<usize>; 2] {
     let rest = &text[url.clone()];
     let authority = rest.iter().position(|byte| b"/?#".contains(byte)).unwrap_or(rest.len());
     let at = |part: &[u8]| part.iter().rposition(|&byte| byte == b'@');
-    // A password with a bare `/` or `?` ends the authority too early: then what stands there is no
-    // host and port.
-    let is_cut = || {
-        let port = rest[..authority]
-            .iter()
-            .rposition(|&byte| byte == b':')
-            .map(|colon| &rest[colon + 1..authority]);
-        port.is_some_and(|port| !port.iter().all(u8::is_ascii_digit))
+    let user = match at(&rest[..authority]) {
+        Some(at) => at,
+        None if is_host_and_port(&rest[..authority]) => 0,
+        // A password with a bare `/` or `?` ends the authority too early.
+        None => match at(rest) {
+            Some(at) => at,
+            // What follows the colon of `ssh://host:path` is a path.
+            None if text[..url.start].ends_with(b"ssh://") => 0,
+            None => rest.len(),
+        },
     };
-    let user = at(&rest[..authority]).or_else(|| is_cut().then(|| at(rest)).flatten()).unwrap_or(0);
     let query = rest[user..]
         .iter()
-        .position(|&byte| byte == b'?')
+        .position(|byte| b"?#".contains(byte))
         .map_or(rest.len(), |mark| user + mark + 1);
     [url.start..url.start + user, url.start + query..url.end]
+}
+
+/// Whether what stands where a host is has a port of digits, or none.
+fn is_host_and_port(authority: &[u8]) -> bool {
+    let colon = authority.iter().rposition(|&byte| byte == b':');
+    let port = colon.map_or(&[][..], |colon| &authority[colon + 1..]);
+    authority.ends_with(b"]") || port.iter().all(u8::is_ascii_digit)
 }
 
 /// The text with what is secret in its URLs replaced by `<hidden>`.
@@ -105,6 +114,10 @@ mod tests {
             ("http://u:p@host/?next=http://u:p@other/", "http://<hidden>@host/?<hidden>"),
             ("rbd://host/pool/image?CEPH_KEY=k", "rbd://host/pool/image?<hidden>"),
             ("ssh://[::1]:/a ://", "ssh://[::1]:/a ://"),
+            ("http://[::1]/a http://[::1]:80/a", "http://[::1]/a http://[::1]:80/a"),
+            ("ssh://host:path/a", "ssh://host:path/a"),
+            ("s3://b/a#hunter2", "s3://b/a#<hidden>"),
+            ("http://me:hunter2", "http://<hidden>"),
         ] {
             assert_eq!(without_secrets_of_urls(text), shown);
         }

@@ -9,7 +9,7 @@
 //! let access = Access::new("eu-north-1", "AKIA..", Secret::new("hunter2"));
 //! let bucket = Bucket::new(&access, "apps", &Options::default())?;
 //! let mut bytes = 0;
-//! bucket.list_objects("marketapp-", &mut |object| bytes += object.bytes).await?;
+//! bucket.list_objects("marketapp-", |_| true, &mut |object| bytes += object.bytes).await?;
 //! match bucket.retried(|| bucket.head("marketapp-30")).await? {
 //!     Some(object) => println!("{:?} bytes", object.bytes),
 //!     None => println!("the bucket has no such object"),

@@ -68,13 +68,15 @@ pub struct ListedPart {
 }
 
 impl Bucket {
-    /// Tells of every object whose key begins with a prefix (`ListObjectsV2`), page by page.
+    /// Tells of every object whose key begins with a prefix and passes a filter (`ListObjectsV2`),
+    /// page by page. Of what does not pass nothing but the key is read.
     ///
     /// # Errors
     /// [`S3Error`]; also when the list is malformed, or never ends.
     pub async fn list_objects(
         &self,
         prefix: &str,
+        filter: impl Fn(&str) -> bool,
         sink: &mut dyn FnMut(ListedObject),
     ) -> Result<(), S3Error> {
         let mut pages = Pages::new();
@@ -87,8 +89,11 @@ impl Bucket {
             let answer = page_of(self, "", &query).await?;
             let page = Page::new(self, &answer, LISTS_OF_OBJECTS)?;
             for entry in page.entries("Contents") {
-                let (bytes, age) = (page.number(entry, "Size")?, page.age(entry, "LastModified")?);
-                sink(ListedObject { key: page.key(entry, "Key")?, bytes, age });
+                let key = page.key(entry, "Key")?;
+                if filter(&key) {
+                    let bytes = page.number(entry, "Size")?;
+                    sink(ListedObject { key, bytes, age: page.age(entry, "LastModified")? });
+                }
             }
             let Some(next) = page.next("NextContinuationToken")? else { return Ok(()) };
             pages.turn(&next, page.first("Contents", "Key")?.as_deref())?;

@@ -156,12 +156,17 @@ impl Origin for ObjectOrigin {
             Ok(response) => response,
             Err(failure) => return Err(self.failed(failure).await),
         };
+        // Without a length a body that was cut off would pass for the whole object.
+        let total = number(response.headers().get(CONTENT_LENGTH));
+        if response.status() != 200 || total.is_none() {
+            let cause = "the service does not tell how long the object is";
+            return Err(self.retryable(S3Error::malformed_response(cause)));
+        }
         let etag = strong_etag(response.headers());
         if known.is_some() && etag.is_some() && etag != known {
             return Err(self.changed());
         }
         self.etag = etag;
-        let total = number(response.headers().get(CONTENT_LENGTH));
         Ok(self.opened(Answered { response, start: 0, total }))
     }
 

@@ -50,7 +50,7 @@ fn an_object_is_stored_found_listed_and_deleted() {
         assert_eq!((taken.kind(), taken.status()), (ErrorKind::Changed, Some(412)));
         assert!(taken.is_definite_refusal() && !taken.is_retryable());
         let mut listed = Vec::new();
-        bucket.list_objects("a", &mut |object| listed.push(object)).await.unwrap();
+        bucket.list_objects("a", |_| true, &mut |object| listed.push(object)).await.unwrap();
         assert_eq!((listed.len(), listed[0].key.as_str(), listed[0].bytes), (1, "a b", 5));
         assert!(listed[0].age < Duration::from_secs(60));
         bucket.delete_object("a b").await.unwrap();
@@ -127,7 +127,7 @@ fn a_service_that_is_busy_is_asked_again_as_often_as_the_options_allow() {
         server.create_bucket("apps");
         let options = options().with_retries(retries);
         let bucket = Bucket::new(&access(&server.endpoint()), "apps", &options).unwrap();
-        let outcome = block_on(bucket.list_objects("", &mut |_| {}));
+        let outcome = block_on(bucket.list_objects("", |_| true, &mut |_| {}));
         assert_eq!(outcome.is_ok(), succeeds, "{outcome:?}");
         if let Err(failure) = outcome {
             assert_eq!((failure.status(), failure.code()), (Some(503), "SlowDown"));

@@ -55,7 +55,7 @@ impl Document {
         let subject = redacted(url);
         let client =
             client(options, &subject, |builder| builder.read_timeout(options.idle_timeout))?;
-        let time_limit = options.idle_timeout * DOCUMENT_TIMEOUTS;
+        let time_limit = options.idle_timeout.saturating_mul(DOCUMENT_TIMEOUTS);
         let fetch =
             async || match timeout(time_limit, try_once(&client, url, &subject, max_bytes)).await {
                 Ok(outcome) => outcome,

@@ -38,8 +38,8 @@ pub enum ErrorKind {
 /// A transfer that failed: what was being read or written, and why, on one line.
 ///
 /// No message holds a URL's user, password or query, and neither does any
-/// [`source`](StdError::source), of which there are three types: [`io::Error`], [`HttpStatus`] and
-/// [`Distrust`]. The sentence is complete: nobody needs to print the source too. That is for
+/// [`source`](StdError::source). This crate attaches three types: [`io::Error`], [`HttpStatus`] and
+/// [`Distrust`]; who attaches others keeps to the same rule. The sentence is complete: nobody needs to print the source too. That is for
 /// programs, which ask with [`caused_by`](Self::caused_by).
 ///
 /// ```

@@ -242,8 +242,8 @@ pub(crate) fn of_http_status(status: u16) -> (ErrorKind, bool) {
 }
 
 /// The pause that a `Retry-After` header asks for: a number of seconds, or the HTTP date of the
-/// next try (RFC 9110, 10.2.3), seen from `now`. A date that has passed is no pause; a value of
-/// another form is `None`.
+/// next try (RFC 9110, 10.2.3), seen from `now`. `None` for a date that
+/// has passed, which says nothing about when to try again, and for a value of another form.
 ///
 /// ```
 /// use market_transfer::parse_retry_after;
@@ -261,7 +261,7 @@ pub fn parse_retry_after(value: &str, now: SystemTime) -> Option<Duration> {
         return Some(value.parse().map_or(Duration::MAX, Duration::from_secs));
     }
     let date = httpdate::parse_http_date(value).ok()?;
-    Some(date.duration_since(now).unwrap_or_default())
+    date.duration_since(now).ok().filter(|pause| !pause.is_zero())
 }
 
 #[cfg(test)]
@@ -340,7 +340,7 @@ mod tests {
             ("0", Some(0)),
             ("Sun, 06 Nov 1994 08:50:37 GMT", Some(60)),
             ("Sunday, 06-Nov-94 08:49:47 GMT", Some(10)),
-            ("Sun, 06 Nov 1994 08:00:00 GMT", Some(0)),
+            ("Sun, 06 Nov 1994 08:00:00 GMT", None),
             ("99999999999999999999999", Some(u64::MAX)),
             ("", None),
             ("-1", None),

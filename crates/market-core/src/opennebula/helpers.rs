@@ -78,6 +78,11 @@ impl Helpers {
     /// Finds the helper of a location.
     fn find(&self, location: &Location) -> Result<Helper<'_>, Error> {
         let scheme = location.scheme();
+        if scheme == "s3" {
+            let cause = "is an object of an S3 service, and the service and the keys for it are not \
+                         known here";
+            return Err(location.unsupported(cause));
+        }
         let (name, usage) = match usage_of(scheme) {
             Some((name, usage)) => (name.to_owned(), usage),
             None => (format!("downloader.d/{scheme}"), Usage::Added),

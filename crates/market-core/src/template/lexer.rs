@@ -128,12 +128,11 @@ impl<'a, S: Sink> Lexer<'a, S> {
         }
     }
 
-    /// Reads on from an offset where an attribute starts.
-    pub(super) fn starting_at(input: &'a [u8], position: usize) -> Self
-    where
-        S: Default,
-    {
-        Self { position, ..Self::new(input, S::default()) }
+    /// Goes on from an offset where an attribute starts, behind what was read.
+    pub(super) fn move_to(&mut self, position: usize) -> &mut Self {
+        debug_assert!(position >= self.position, "what was found ahead is only true further on");
+        self.position = position;
+        self
     }
 
     /// The end of the run of bytes of a class that starts at `from`.

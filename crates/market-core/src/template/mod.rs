@@ -320,12 +320,16 @@ impl Template {
             return Ok(());
         }
         let key = self.store(stored_key.as_bytes()).ok_or_else(too_large)?;
-        // The pairs of all vectors share one list: a vector that grows moves to its end.
-        let first = self.attributes.pairs.len();
+        // The pairs of all vectors share one list: a vector that grows moves to its end, once.
         let before = |pair: &Pair| pair.key.of(&self.buffer) < stored_key.as_bytes();
-        let place = first + self.attributes.pairs[pairs.range()].partition_point(before);
-        self.attributes.pairs.extend_from_within(pairs.range());
-        self.attributes.pairs.insert(place, Pair { key, value });
+        let place = self.attributes.pairs[pairs.range()].partition_point(before);
+        let first = if pairs.range().end == self.attributes.pairs.len() {
+            pairs.range().start
+        } else {
+            self.attributes.pairs.extend_from_within(pairs.range());
+            self.attributes.pairs.len() - pairs.range().len()
+        };
+        self.attributes.pairs.insert(first + place, Pair { key, value });
         self.attributes.entries[at].value = self.attributes.close_vector(first);
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! The tests of market-core, in one executable: linking takes longer than running them.
 
 mod conformance;
+mod exit_codes;
 mod helpers;
 mod messages;
 mod pipeline;

@@ -137,8 +137,13 @@ fn what_is_too_short_to_be_looked_for_takes_its_line_with_it() {
 }
 
 #[test]
-fn what_is_too_much_to_be_looked_for_hides_every_line() {
-    let many: String = (0..300_000).map(|number| format!("<K>value-{number:09}</K>")).collect();
+fn more_values_than_are_searched_for_hide_every_line() {
+    // 6,000 values of 59 bytes, with 48 pieces each.
+    let value = |number: u64| {
+        let words = (0..6).map(|word| (number * 6 + word) * 7_919_111 % 1_000_000_000);
+        words.map(|word| format!("{word:09}")).collect::<Vec<_>>().join("-")
+    };
+    let many: String = (0..6_000).map(|number| format!("<K>{}</K>", value(number))).collect();
     let redaction = of(&format!("<M><TEMPLATE>{many}</TEMPLATE></M>"));
     assert!(redaction.hides_all());
     assert_eq!(redaction.apply("any\nline"), "<hidden>\n<hidden>");
@@ -194,7 +199,7 @@ fn variables_of_the_environment_and_what_an_export_tells_are_hidden_too() {
 }
 
 #[test]
-fn thousands_of_elements_in_one_another_take_moments() {
+fn thousands_of_nested_elements_and_long_runs_take_little_time() {
     let before = Instant::now();
     for (open, close) in [("<PASSWORD>x", "</PASSWORD>"), ("<PASSWORD>", "</PASSWORD>")] {
         let xml = format!(
@@ -207,7 +212,8 @@ fn thousands_of_elements_in_one_another_take_moments() {
     let long = "aaaaaaaaaaaaaaaaaaaaaaab".repeat(10_000);
     let redaction = with(&[("KEY", &long)]);
     redaction.apply(&"a".repeat(100_000));
-    assert!(before.elapsed() < Duration::from_secs(20), "{:?}", before.elapsed());
+    // It takes a few seconds; a search in quadratic time would take hours.
+    assert!(before.elapsed() < Duration::from_secs(120), "{:?}", before.elapsed());
 }
 
 #[test]

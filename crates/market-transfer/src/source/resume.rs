@@ -76,10 +76,11 @@ impl Resumable {
         let mut source = Self::new(origin, None, subject, options);
         loop {
             match source.origin.open(0).await {
-                Ok(Opened { total, .. }) => {
+                Ok(Opened { start: 0, total }) => {
                     source.total = total;
                     return Ok(source);
                 }
+                Ok(_) => return Err(source.changed("began at another place than asked for")),
                 Err(failure) => source.retries.wait_after(failure).await?,
             }
         }

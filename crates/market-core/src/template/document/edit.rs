@@ -204,10 +204,7 @@ impl Text<'_> {
 
     /// How equals signs are spaced around here.
     fn equal(&self, like: Option<&Layout>) -> &'static [u8] {
-        let first = || {
-            let entry = self.document.template.attributes.entries.first()?;
-            self.document.layout(entry.at)
-        };
+        let first = || self.document.layout(self.document.template.attributes.entries.first()?);
         let tight = match like {
             Some(layout) => layout.equal.len() == 1,
             None => first().is_some_and(|layout| layout.equal.len() == 1),

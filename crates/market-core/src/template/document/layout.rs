@@ -54,9 +54,8 @@ impl Layout {
     /// Reads the attribute whose name starts at `start`. `text` ends before its first NUL.
     ///
     /// `None` when no attribute starts there, which the parser has found one at.
-    pub(super) fn read(text: &[u8], start: usize) -> Option<Self> {
-        let mut lexer = Lexer::starting_at(text, start);
-        let name = taken(&mut lexer, Token::Variable)?;
+    pub(super) fn read(text: &[u8], lexer: &mut Lexer<'_, ()>) -> Option<Self> {
+        let name = taken(lexer, Token::Variable)?;
         let token = lexer.next();
         let equal = lexer.last;
         let value = match token {
@@ -67,7 +66,7 @@ impl Layout {
                 }
                 Token::OpenBracket => {
                     let open = lexer.last;
-                    ValueLayout::Vector(VectorLayout::read(text, open, &mut lexer)?)
+                    ValueLayout::Vector(VectorLayout::read(text, open, lexer)?)
                 }
                 _ => return None,
             },

@@ -4,9 +4,9 @@ mod edit;
 mod layout;
 
 use super::error::{WriteError, WriteErrorReason};
-use super::lexer::Sink;
+use super::lexer::{Lexer, Sink};
 use super::span::Span;
-use super::{ParseFailure, Template, parse, write};
+use super::{Entry, ParseFailure, Template, parse, write};
 use edit::{Edit, NewValue, Splice, Style};
 use layout::{Layout, PairLayout, ValueLayout, ValueToken};
 use std::fmt;
@@ -60,6 +60,8 @@ pub struct Document {
     template: Template,
     /// Bytes of the text.
     length: usize,
+    /// Bytes of it that are read: those before the first NUL.
+    body_length: usize,
 }
 
 impl Document {
@@ -73,7 +75,7 @@ impl Document {
     /// # Errors
     /// As [`Template::parse`]: a text that OpenNebula refuses is not edited.
     pub fn parse(text: &[u8]) -> Result<Self, Box<ParseFailure>> {
-        Ok(Self { template: Template::parse(text)?, length: text.len() })
+        Ok(Self::of(Template::parse(text)?, text.len()))
     }
 
     /// The attributes.
@@ -211,8 +213,8 @@ impl Document {
     /// `#` that begins no comment.
     fn quoted_anew(&self) -> Option<Self> {
         let mut splices = Vec::new();
-        for attribute in &self.template.attributes.entries {
-            match self.layout(attribute.at)?.value {
+        for layout in self.layouts_of(&self.template.attributes.entries)? {
+            match layout.value {
                 ValueLayout::Empty(_) => {}
                 ValueLayout::Single(value) => {
                     let written = self.quoted(value);
@@ -256,23 +258,36 @@ impl Document {
         }
         text.extend_from_slice(old.get(copied..)?);
         let length = text.len();
-        Some(Self { template: Template::parse_owned(text).ok()?, length })
+        Some(Self::of(Template::parse_owned(text).ok()?, length))
+    }
+
+    /// The document of a template whose buffer begins with its text.
+    fn of(template: Template, length: usize) -> Self {
+        let body_length = memchr::memchr(0, &template.buffer[..length]).unwrap_or(length);
+        Self { template, length, body_length }
     }
 
     /// The text that is read: up to the first NUL.
     fn body(&self) -> &[u8] {
-        let text = self.as_bytes();
-        memchr::memchr(0, text).map_or(text, |nul| &text[..nul])
+        &self.template.buffer[..self.body_length]
     }
 
-    fn layout(&self, at: Span) -> Option<Layout> {
-        Layout::read(self.body(), at.range().start)
+    fn layout(&self, entry: &Entry) -> Option<Layout> {
+        self.layouts_of(std::slice::from_ref(entry))?.pop()
     }
 
     /// The attributes of that name (in upper case), in order.
     fn layouts(&self, name: &str) -> Option<Vec<Layout>> {
-        let entries = &self.template.attributes.entries[self.template.range(name)];
-        entries.iter().map(|entry| self.layout(entry.at)).collect()
+        self.layouts_of(&self.template.attributes.entries[self.template.range(name)])
+    }
+
+    /// The attributes of some entries, in the order of the text: one lexer goes through it once.
+    fn layouts_of(&self, entries: &[Entry]) -> Option<Vec<Layout>> {
+        let mut starts: Vec<usize> = entries.iter().map(|entry| entry.at.range().start).collect();
+        starts.sort_unstable();
+        let text = self.body();
+        let mut lexer = Lexer::new(text, ());
+        starts.into_iter().map(|start| Layout::read(text, lexer.move_to(start))).collect()
     }
 }
 

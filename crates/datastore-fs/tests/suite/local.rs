@@ -1,11 +1,6 @@
 //! `datastore-fs` as one_datastore and one_market call it.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a failed expectation is a failed test"
-)]
 
+use crate::{EXECUTABLE, paths_in};
 use market_core::action::ImportInfo;
 use market_testkit::driver::{failure, run};
 use market_testkit::dump::{Dump, owned};
@@ -20,8 +15,6 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
-
-const EXECUTABLE: &str = env!("CARGO_BIN_EXE_datastore-fs");
 
 struct Datastore {
     directory: TempDir,
@@ -53,10 +46,7 @@ impl Datastore {
 
     /// What stands in the datastore, staged copies included.
     fn stored(&self) -> Vec<PathBuf> {
-        match fs::read_dir(self.path("datastore")) {
-            Ok(entries) => entries.map(|entry| entry.unwrap().path()).collect(),
-            Err(_) => Vec::new(),
-        }
+        paths_in(&self.path("datastore"))
     }
 }
 

@@ -1,11 +1,6 @@
 //! A conversion that fails, and does not say so by its exit code, on this host and on a bridge.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a failed expectation is a failed test"
-)]
 
+use crate::{EXECUTABLE, paths_in};
 use market_testkit::driver::{failure, run, stderr};
 use market_testkit::dump::{Dump, owned};
 use market_testkit::noise;
@@ -17,28 +12,28 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use tempfile::TempDir;
 
-struct Place {
+struct Datastore {
     directory: TempDir,
     qemu_img: PathBuf,
 }
 
-impl Place {
+impl Datastore {
     /// With an image that has data, holes and zeros; none where images cannot be converted.
     fn open() -> Option<Self> {
-        let place = Self {
+        let datastore = Self {
             directory: TempDir::new().unwrap(),
             qemu_img: program("qemu-img", "qemu-utils")?,
         };
-        fs::create_dir(place.path("staging")).unwrap();
+        fs::create_dir(datastore.path("staging")).unwrap();
         let image = [noise(1, 1 << 20), vec![0; 1 << 20], noise(2, 300_000)].concat();
-        fs::write(place.path("raw"), image).unwrap();
-        let (raw, qcow2) = (place.path("raw"), place.path("qcow2"));
-        let made = Command::new(&place.qemu_img)
+        fs::write(datastore.path("raw"), image).unwrap();
+        let (raw, qcow2) = (datastore.path("raw"), datastore.path("qcow2"));
+        let made = Command::new(&datastore.qemu_img)
             .args(["convert", "-f", "raw", "-O", "qcow2"])
             .args([raw, qcow2])
             .status();
         assert!(made.unwrap().success());
-        Some(place)
+        Some(datastore)
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -46,11 +41,7 @@ impl Place {
     }
 
     fn stored(&self) -> Vec<PathBuf> {
-        fs::read_dir(self.path("base"))
-            .into_iter()
-            .flatten()
-            .map(|entry| entry.unwrap().path())
-            .collect()
+        paths_in(&self.path("base"))
     }
 
     /// A directory with a `qemu-img` of this script, in which `$real` is the real one and `$last`
@@ -81,7 +72,7 @@ impl Place {
             ..Dump::default()
         };
         let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
-        let mut command = Command::new(env!("CARGO_BIN_EXE_datastore-fs"));
+        let mut command = Command::new(EXECUTABLE);
         command.args(["cp", "7"]).env("PATH", path);
         let shell = Shell::new(&[]);
         run(command.env("SSH", shell.ssh()), dump.copy())
@@ -100,7 +91,7 @@ impl Place {
 
 #[test]
 fn a_conversion_that_did_damage_or_complained_is_no_image_although_it_ended_well() {
-    let Some(place) = Place::open() else { return };
+    let Some(datastore) = Datastore::open() else { return };
     let damage = |what: &str| {
         format!("[ \"$1\" = convert ] || exec $real \"$@\"\n$real \"$@\" || exit 1\n{what}\nexit 0")
     };
@@ -134,12 +125,12 @@ fn a_conversion_that_did_damage_or_complained_is_no_image_although_it_ended_well
         ("raw", "qcow2", "exit 0".to_owned(), "qemu-img"),
     ] {
         for on_bridge in [false, true] {
-            let bin = place.stand_in(&script);
-            let output = place.copy(source, wanted, on_bridge, &bin);
+            let bin = datastore.stand_in(&script);
+            let output = datastore.copy(source, wanted, on_bridge, &bin);
             assert_ne!(output.status.code(), Some(0), "{script}, on a bridge: {on_bridge}");
             let line = failure(&output, output.status.code().unwrap());
             assert!(line.contains(told), "{script}: {line}");
-            assert_eq!(place.stored(), Vec::<PathBuf>::new(), "{line}");
+            assert_eq!(datastore.stored(), Vec::<PathBuf>::new(), "{line}");
         }
     }
 }
@@ -174,9 +165,10 @@ int ftruncate64(int fd, off64_t size) { return fails() ? -1 : REAL(ftruncate64)(
 
 #[test]
 fn a_disk_that_fails_at_any_write_or_flush_never_leaves_a_wrong_image() {
-    let Some(place) = Place::open() else { return };
+    let Some(datastore) = Datastore::open() else { return };
     let Some(compiler) = program("cc", "gcc") else { return };
-    let (source, library, told) = (place.path("eio.c"), place.path("eio.so"), place.path("told"));
+    let (source, library, told) =
+        (datastore.path("eio.c"), datastore.path("eio.so"), datastore.path("told"));
     fs::write(&source, FAILING_DISK).unwrap();
     let made = Command::new(compiler)
         .args(["-shared", "-fPIC", "-D_GNU_SOURCE", "-o"])
@@ -194,11 +186,11 @@ fn a_disk_that_fails_at_any_write_or_flush_never_leaves_a_wrong_image() {
                 library.display(),
                 told.display()
             );
-            let bin = place.stand_in(&preload);
-            let output = place.copy(source, wanted, false, &bin);
-            for image in place.stored() {
+            let bin = datastore.stand_in(&preload);
+            let output = datastore.copy(source, wanted, false, &bin);
+            for image in datastore.stored() {
                 assert!(
-                    place.is_whole(&image, wanted),
+                    datastore.is_whole(&image, wanted),
                     "write {turn} from {source} to {wanted}: {}",
                     stderr(&output)
                 );

@@ -1,11 +1,6 @@
 //! A datastore on bridges, with a stand-in for `ssh` and with a real `sshd`.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a failed expectation is a failed test"
-)]
 
+use crate::{EXECUTABLE, paths_in};
 use market_core::action::ImportInfo;
 use market_testkit::driver::{failure, run, stderr};
 use market_testkit::dump::{Dump, owned};
@@ -14,7 +9,7 @@ use market_testkit::image::qcow2_with_backing;
 use market_testkit::require::program;
 use market_testkit::shell::{Fate, Shell};
 use market_testkit::sshd::{Kind, Sshd};
-use market_testkit::{md5, md5_hex, noise};
+use market_testkit::{md5, md5_hex, noise, wait_until};
 use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
@@ -37,10 +32,10 @@ impl Datastore {
         self.directory.path().join(name)
     }
 
-    /// The names of a directory that need not be there.
+    /// The names in a directory.
     fn names(&self, name: &str) -> Vec<String> {
-        let entries = fs::read_dir(self.path(name)).into_iter().flatten();
-        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+        let name_of = |path: PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
+        paths_in(&self.path(name)).into_iter().map(name_of).collect()
     }
 
     fn stored(&self) -> Vec<String> {
@@ -78,7 +73,7 @@ impl Datastore {
 }
 
 fn call(arguments: &[&str], dump: &str, ssh: &str) -> Output {
-    run(Command::new(env!("CARGO_BIN_EXE_datastore-fs")).args(arguments).env("SSH", ssh), dump)
+    run(Command::new(EXECUTABLE).args(arguments).env("SSH", ssh), dump)
 }
 
 fn copy(dump: &Dump, shell: &Shell) -> Output {
@@ -286,12 +281,7 @@ fn a_bridge_that_answers_without_end_is_not_listened_to() {
     // With room for no more than half a gigabyte.
     let call = |action: &str, dump: &str, ssh: &str| {
         let mut command = Command::new("sh");
-        command.args([
-            "-c",
-            "ulimit -v 500000; exec \"$0\" \"$@\"",
-            env!("CARGO_BIN_EXE_datastore-fs"),
-            action,
-        ]);
+        command.args(["-c", "ulimit -v 500000; exec \"$0\" \"$@\"", EXECUTABLE, action]);
         run(command.env("SSH", ssh), dump)
     };
     for words in ["working", "x", "ready"] {
@@ -300,11 +290,13 @@ fn a_bridge_that_answers_without_end_is_not_listened_to() {
         assert!(line.contains("the bridge"), "{line}");
     }
     // After it has taken the image.
-    let late = "[ \"$1\" != -G ] || exit 0; cat >/dev/null & echo 'ready .market-staging'; echo 'hashed 0 0'; exec yes working";
+    let late = "[ \"$1\" != -G ] || exit 0; cat >/dev/null & echo 'ready .market-staging'\n\
+                echo 'hashed 0 0'; exec yes working";
     failure(&call("cp", &dump.copy(), &ssh("ssh", late)), 1);
     let mut export = dump.clone();
     export.image_source = path.to_str().unwrap().into();
-    let read = "[ \"$1\" != -G ] || exit 0; case \"$*\" in *md5sum*) exec yes x ;; *) exec yes 'market-transfer 5 1 1 1' ;; esac";
+    let read = "[ \"$1\" != -G ] || exit 0; case \"$*\" in *md5sum*) exec yes x ;;\n\
+                *) exec yes 'market-transfer 5 1 1 1' ;; esac";
     failure(&call("export", &export.export(), &ssh("ssh", read)), 9);
 }
 
@@ -320,7 +312,7 @@ fn a_bridge_that_is_at_work_for_ever_does_not_hold_up_a_signal() {
     );
     fs::write(&ssh, script).unwrap();
     let dump = datastore.dump(path.to_str().unwrap(), &[]).copy();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_datastore-fs"));
+    let mut command = Command::new(EXECUTABLE);
     let slow = format!("sh {}", ssh.display());
     let mut child = command
         .args(["cp", "7"])
@@ -331,11 +323,7 @@ fn a_bridge_that_is_at_work_for_ever_does_not_hold_up_a_signal() {
         .spawn()
         .unwrap();
     child.stdin.take().unwrap().write_all(dump.as_bytes()).unwrap();
-    let start = Instant::now();
-    while !asked.exists() {
-        assert!(start.elapsed().as_secs() < 60, "the bridge was not asked");
-        std::thread::yield_now();
-    }
+    wait_until("the bridge is asked", || asked.exists());
     let pid = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     let start = Instant::now();
