@@ -227,7 +227,7 @@ fn an_audit_tells_apps_that_are_not_what_they_were() {
     let table = stdout(&output);
     assert!(table.contains("      2  CORRUPT") && table.contains("      3  MISSING"), "{table}");
     assert!(
-        table.contains(&format!("MD5 {}, recorded {md5}", md5_hex(&good[..150_000]))),
+        table.contains(&format!("MD5 {}, recorded {}", md5_hex(&good[..150_000]), md5_hex(&good))),
         "{table}"
     );
     let output = run(&["audit", &market, "--apps", &list(&all), "--json"]);
