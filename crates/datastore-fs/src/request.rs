@@ -56,8 +56,9 @@ impl CopyRequest<'_> {
         // A file datastore holds files of any kind. A packed image that is not to be unpacked may
         // be packed in any way.
         let is_packed = matches!(Content::sniff(head), Content::Packed(Packing::Foreign(_)));
-        let is_file = self.action.datastore.datastore_type == DatastoreType::File;
-        if !is_file && !(is_packed && !self.config.decompresses(self.action)) {
+        let is_kept_as_it_is = self.action.datastore.datastore_type == DatastoreType::File
+            || is_packed && !self.config.decompresses(self.action);
+        if !is_kept_as_it_is {
             refuse_other_content(head, subject)?;
         }
         refuse_references(&container, subject, "")?;

@@ -11,7 +11,7 @@
 //! block_on(conformance::all(&<MemoryMarket>::default(), &context));
 //! ```
 
-use crate::{md5, noise, read_to_end};
+use crate::{md5, noise, read_to_end, require};
 use bytes::Bytes;
 use market_core::backend::{
     Context, Deleted, Length, ObjectState, Proof, ProofKind, Published, StorageBackend,
@@ -97,7 +97,7 @@ pub async fn all<B: StorageBackend>(backend: &B, context: &Context) {
     assert_empty(backend, "the marketplace must be empty at the start").await;
     for case in cases() {
         if let Outcome::NotPromised(why) = case.run(backend, context).await {
-            eprintln!("SKIPPED: {}: {why}", case.name);
+            require::say(&format!("SKIPPED: {}: {why}", case.name));
         }
     }
 }
@@ -411,7 +411,9 @@ async fn a_removed_upload_is_never_published<B: StorageBackend>(
         Published::Exists(_) | Published::NotPublished(_) => {}
         other => panic!("publish: an outcome that this kit does not know: {other:?}"),
     }
-    backend.discard(upload).await.expect("discard of what is gone is no error");
+    // A store that cannot tell whether the lost publish still goes on may say so here; what counts is
+    // what it holds.
+    drop(backend.discard(upload).await);
     assert_empty(backend, "an app that was removed while it was imported leaves nothing").await;
     Outcome::Kept
 }

@@ -38,7 +38,7 @@ pub fn missing(reason: &str) {
 }
 
 /// Not by `eprintln`, whose output the test harness captures.
-fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
