@@ -8,6 +8,7 @@
 
 use market_core::model::Secret;
 use market_s3::{Access, Bucket, ETag, ObjectOptions, Payload, PutMode, Reason, S3Error, S3Scheme};
+use market_testkit::proxy::{Break, Proxy};
 use market_testkit::s3::{ACCESS_KEY_ID, Fate, S3Server, SECRET_ACCESS_KEY};
 use market_testkit::{block_on, noise};
 use market_transfer::{ErrorKind, Options, Piece, Source};
@@ -93,17 +94,19 @@ fn an_upload_is_an_object_when_it_is_completed_and_nothing_when_it_is_aborted() 
 
 #[test]
 fn an_object_is_a_source_that_is_resumed_where_it_broke() {
-    let server = S3Server::start_with(|seen, nth| match seen.what() {
-        "get" if nth == 0 => Fate::Truncated,
-        _ => Fate::Whole,
-    });
+    let server = S3Server::start();
     server.create_bucket("apps");
-    let bytes = noise(2, 300_000);
+    let bytes = noise(2, 4_000_000);
     server.put("apps", "app", &bytes);
+    let proxy = Proxy::start(server.address(), |nth| match nth {
+        0 => Break::Reset(1_500_000),
+        _ => Break::Never,
+    });
     let read = block_on(async {
-        let options = options().with_scheme(S3Scheme::new(access(&server.endpoint())));
+        let endpoint = format!("http://127.0.0.1:{}", proxy.port());
+        let options = options().with_scheme(S3Scheme::new(access(&endpoint)));
         let mut source = Source::open("s3://apps/app", &options).await.unwrap();
-        assert_eq!(source.length(), Some(300_000));
+        assert_eq!(source.length(), Some(4_000_000));
         let mut read = Vec::new();
         while let Some(piece) = source.next().await.unwrap() {
             let Piece::Data(data) = piece else { panic!("noise has no holes") };

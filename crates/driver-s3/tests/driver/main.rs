@@ -13,7 +13,6 @@ mod common;
 mod addressing;
 mod faults;
 mod kills;
-mod large;
 mod races;
 mod server;
 mod services;

@@ -391,23 +391,3 @@ fn what_is_completed_when_a_signal_comes_is_waited_for_and_its_outcome_found_out
         assert_eq!(server.uploads(), 0);
     }
 }
-
-#[test]
-fn an_image_of_many_small_extents_takes_no_more_memory() {
-    use std::os::unix::fs::FileExt;
-    use wait4::Wait4;
-    let server = S3Server::start();
-    let directory = TempDir::new().unwrap();
-    let path = directory.path().join("image");
-    let file = fs::File::create(&path).unwrap();
-    file.set_len(256 << 20).unwrap();
-    for at in (0..256 << 20).step_by(8 << 10) {
-        file.write_all_at(&[7; 4 << 10], at).unwrap();
-    }
-    let mut child = common::started(&dump(server.market("apps", &[]), path.to_str().unwrap(), ""));
-    let mut answer = String::new();
-    std::io::Read::read_to_string(&mut child.stdout.take().unwrap(), &mut answer).unwrap();
-    let used = child.wait4().unwrap();
-    assert!(used.status.success() && answer.contains("SOURCE="), "{answer}");
-    assert!(used.rusage.maxrss < 110 << 20, "{} bytes of memory", used.rusage.maxrss);
-}

@@ -1,6 +1,16 @@
-//! A 3 GiB image: parts are bounded by memory, whatever comes.
+//! How much memory an import takes, whatever comes. In an executable of its own: what the system
+//! tells of a child's memory includes that of the process that started it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed expectation is a failed test"
+)]
 
-use crate::common::{dump, started};
+#[path = "../common/mod.rs"]
+mod common;
+
+use common::{dump, started};
 use market_testkit::s3::S3Server;
 use market_testkit::{noise, require};
 use std::fs::File;
@@ -41,4 +51,22 @@ fn a_3_gib_image_arrives_whole_in_little_memory() {
     assert!(answer.contains(&md5), "{answer}");
     assert_eq!(market_testkit::md5_file(&server.path("apps", "marketapp-30")).unwrap(), md5);
     assert_eq!(server.seen().iter().filter(|seen| seen.what() == "part").count(), 384);
+}
+
+#[test]
+fn an_image_of_many_small_extents_takes_no_more_memory() {
+    let server = S3Server::start();
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("image");
+    let file = File::create(&path).unwrap();
+    file.set_len(256 << 20).unwrap();
+    for at in (0..256 << 20).step_by(8 << 10) {
+        file.write_all_at(&[7; 4 << 10], at).unwrap();
+    }
+    let mut child = started(&dump(server.market("apps", &[]), path.to_str().unwrap(), ""));
+    let mut answer = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut answer).unwrap();
+    let used = child.wait4().unwrap();
+    assert!(used.status.success() && answer.contains("SOURCE="), "{answer}");
+    assert!(used.rusage.maxrss < 110 << 20, "{} bytes of memory", used.rusage.maxrss);
 }
