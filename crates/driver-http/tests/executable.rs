@@ -246,7 +246,7 @@ fn what_cannot_be_imported_leaves_nothing_and_says_one_line() {
         (image.as_str(), wrong.as_str(), 9, "the datastore declared"),
         ("/nonexistent", "", 6, "/nonexistent: No such file or directory"),
         ("/dev/zero", "", 11, "is neither a file nor a block device"),
-        ("s3://bucket/key", "", 11, "s3:// sources need "),
+        ("s3://bucket/key", "", 11, "the keys for it are not known here"),
         ("ssh://-oProxyCommand=x:/image", "", 4, "names no host that ssh could be given"),
         ("-x", "", 4, "is neither an absolute path nor a URL"),
         (backing.as_str(), "", 11, "needs the backing file \"/etc/shadow\""),
