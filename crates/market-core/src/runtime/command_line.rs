@@ -27,6 +27,7 @@ impl MarketAction {
 
     /// The action of an executable that is called by the name of one; what follows a dot in its
     /// file name does not count.
+    #[cfg(feature = "storage")]
     pub(crate) fn of_executable(called: &OsStr) -> Option<Self> {
         by_executable(Self::ALL, called).map(|(_, action)| action)
     }
